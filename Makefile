@@ -1,0 +1,51 @@
+# Everything runs in .venv, which the first target that needs it makes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fix docs digits clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/installed ## set everything up and classify the bundled digits
+	$(BIN)/resnest predict resnest_cli/data/digits/samples --model digits --topk 3 --format table
+
+test: check ## lint, types, and the tests with coverage
+	$(BIN)/pytest --cov --cov-report=term
+
+check: $(VENV)/installed-dev ## lint, formatting, types, and the outputs shown in the README
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cog -P --check --diff --check-fail-msg "The README is stale: make docs" README.md
+
+fix: $(VENV)/installed-dev ## mend what can be mended of lint and formatting
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: $(VENV)/installed-dev ## write the README's outputs and picture anew
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cog -P -r README.md
+	$(BIN)/python scripts/screenshot.py
+
+digits: $(VENV)/installed-dev ## train the embedded digits model (about a minute)
+	$(BIN)/python scripts/train_digits.py
+
+clean: ## remove .venv and what builds and tests leave
+	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "Python 3.10 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/created pyproject.toml
+	@echo 'Installing into $(VENV): torch is several GB on Linux, so this takes some minutes.'
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
