@@ -1,0 +1,71 @@
+"""resnest: image classification with the ResNeSt family, from the command line and from Python.
+
+>>> from resnest_cli import Classifier
+>>> with Classifier("digits") as model:
+...     for result in model.predict(["three.png", "scans/"]):
+...         print(result.path, result.top1.label)
+
+Public names are resolved on first use, so that importing the package (and `resnest --help`) loads no framework.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resnest_cli.catalog import find_model as find_model
+    from resnest_cli.catalog import list_models as list_models
+    from resnest_cli.engines import Engine as Engine
+    from resnest_cli.engines.fake import FakeEngine as FakeEngine
+    from resnest_cli.errors import ResnestError as ResnestError
+    from resnest_cli.options import Options as Options
+    from resnest_cli.predict import Classifier as Classifier
+    from resnest_cli.types import DataConfig as DataConfig
+    from resnest_cli.types import Failure as Failure
+    from resnest_cli.types import ModelSpec as ModelSpec
+    from resnest_cli.types import Prediction as Prediction
+    from resnest_cli.types import Record as Record
+    from resnest_cli.types import Result as Result
+
+# No telemetry, a dependency's neither. huggingface_hub reads this when it is first imported, by us or by timm.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Classifier": "predict",
+    "DataConfig": "types",
+    "Engine": "engines",
+    "Failure": "types",
+    "FakeEngine": "engines.fake",
+    "ModelSpec": "types",
+    "Options": "options",
+    "Prediction": "types",
+    "Record": "types",
+    "ResnestError": "errors",
+    "Result": "types",
+    "find_model": "catalog",
+    "list_models": "catalog",
+}
+
+__all__ = [  # noqa: PLE0604 - the one list of names is _HOMES
+    "__version__",
+    *_HOMES,
+]
+
+
+if not TYPE_CHECKING:  # a type checker knows the names above, and is to report any other
+
+    def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: whatever the name stands for
+        """Import a public name on first use."""
+        if name not in _HOMES:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)

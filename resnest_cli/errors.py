@@ -1,0 +1,102 @@
+"""What can go wrong, as one tree; every message says what happened, to what, and what to type next.
+
+    ResnestError                 exit 1
+    |- UsageError                exit 2   an option or argument that cannot be meant
+    |  `- UnknownModel                    no such variant, folder or repository name
+    |- ModelError                         a model that exists but cannot be used
+    |  |- WeightsUnavailable              nothing cached, and nothing could be downloaded
+    |  `- BadCheckpoint                   a weights file that does not fit or cannot be read
+    |- DeviceError                        the device asked for is not there
+    |- LabelsError                        class names that do not fit the model
+    |- OutputError                        the result could not be written
+    `- ImageError                         one input failed; becomes a Failure record, never ends a job
+       |- UnreadableInput                 missing, no permission, not a regular file
+       |- NoImages                        a folder or pattern that names nothing
+       |- NotAnImage                      no known image format, with what it looks like instead
+       |- BrokenImage                     a known format that does not decode
+       |  `- TruncatedImage               ... because the file ends too early
+       `- ImageTooLarge                   more pixels than the limit
+
+Knows nothing of the terminal: the command line turns `exit_code` and the text into what a shell sees.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process tells its caller (signals: 128 + number)."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    HANGUP = 129
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class ResnestError(Exception):
+    """Base of everything this package raises on purpose."""
+
+    exit_code = ExitCode.FAILED
+
+
+class UsageError(ResnestError):
+    """An option or argument that cannot be meant."""
+
+    exit_code = ExitCode.USAGE
+
+
+class UnknownModel(UsageError):
+    """No variant, model folder or repository has this name."""
+
+
+class ModelError(ResnestError):
+    """A model that exists but cannot be used."""
+
+
+class WeightsUnavailable(ModelError):
+    """Weights that are neither cached nor could be downloaded."""
+
+
+class BadCheckpoint(ModelError):
+    """A weights file that cannot be read or does not fit the model."""
+
+
+class DeviceError(ResnestError):
+    """The device asked for is not there, or cannot be used."""
+
+
+class LabelsError(ResnestError):
+    """Class names that do not fit the model."""
+
+
+class OutputError(ResnestError):
+    """The result could not be written."""
+
+
+class ImageError(ResnestError):
+    """One input that failed. In a stream it becomes a `Failure`; alone it can be raised."""
+
+
+class UnreadableInput(ImageError):
+    """The file is missing, not permitted or not a regular file."""
+
+
+class NoImages(ImageError):
+    """A folder or pattern that names no image."""
+
+
+class NotAnImage(ImageError):
+    """The bytes are of no image format that is read here."""
+
+
+class BrokenImage(ImageError):
+    """The format is known, but the image does not decode."""
+
+
+class TruncatedImage(BrokenImage):
+    """The file ends before the image does."""
+
+
+class ImageTooLarge(ImageError):
+    """More pixels than the limit, before or after resizing."""

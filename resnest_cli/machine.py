@@ -1,0 +1,91 @@
+"""What this machine has, as far as the standard library can tell: cores, instruction sets, signs of a GPU.
+
+In: nothing but the machine. Out: numbers and names. Imports no framework, so the answer about GPUs is only a sign:
+where there is one, torch is asked.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+# As the Linux kernel writes them in /proc/cpuinfo; those that matter to a convolution.
+INSTRUCTION_SETS = (
+    *("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
+    *("asimddp", "bf16", "i8mm", "sve"),
+)
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def usable_cores() -> int:
+    """Count the cores this process may keep busy: its affinity, and the CPU quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(cores, _quota())))
+
+
+def may_have_accelerator() -> bool:
+    """Tell whether there is a sign of a device that torch could use; torch itself is to be asked then."""
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    if sys.platform == "win32":
+        driver = Path(os.environ.get("SYSTEMROOT", "C:/Windows"), "System32", "nvcuda.dll")
+        return driver.exists() or _torch_is_for("xpu")
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"}
+    nvidia = any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
+    amd = Path("/dev/kfd").exists() and _torch_is_for("rocm")
+    intel = Path("/dev/dri").exists() and _torch_is_for("xpu")
+    return (nvidia and not hidden) or amd or intel
+
+
+def cpu_name() -> str:
+    """Give the CPU's name as the system has it."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """List those of `INSTRUCTION_SETS` that the CPU has (on Linux; empty elsewhere)."""
+    flags = set((_cpuinfo("flags") or _cpuinfo("Features")).split())
+    return tuple(name for name in INSTRUCTION_SETS if name in flags)
+
+
+def _quota() -> float:
+    """Give the cores that the control groups of this process allow, infinite where none limits."""
+    return min((_quota_of(folder) for folder in _groups()), default=math.inf)
+
+
+def _groups() -> list[Path]:
+    """List the control group (version 2) of this process and those above it."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    own = [_CGROUPS / line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
+    return [group for path in own for group in (path, *path.parents) if group.is_relative_to(_CGROUPS)]
+
+
+def _quota_of(group: Path) -> float:
+    try:
+        quota, period = (group / "cpu.max").read_text(encoding="ascii").split()
+        return math.inf if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        return math.inf
+
+
+def _torch_is_for(kind: str) -> bool:
+    """Tell whether the installed torch is a build for this kind of device; those of the package index are for CUDA."""
+    try:
+        return kind in version("torch")
+    except PackageNotFoundError:
+        return False
+
+
+def _cpuinfo(field: str) -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")

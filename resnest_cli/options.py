@@ -1,0 +1,111 @@
+"""How a model is to be run, as one frozen value: the one place where defaults are declared.
+
+The command line makes it from its options, Python users from keyword arguments. Values are checked here, once; whether
+a device or a file exists is found out where it is used.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from resnest_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
+ENGINES = ("auto", "openvino", "torch")
+PRECISIONS = ("fp32", "bf16", "fp16")
+DEFAULT_TOPK = 5
+DEFAULT_BENCH_SECONDS = 20.0
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which model, and how it runs. `None` and "auto" leave a choice to the model or the machine.
+
+    Attributes:
+        model: variant, tagged name, "digits", a model folder, or "hf-hub:OWNER/REPO".
+        weights: a local checkpoint for the variant instead of the published one.
+        random_weights: seeded random weights, for speed tests and trials only.
+        device: "auto", "cpu", "cuda", "cuda:N", "mps" or "xpu".
+        engine: "auto", "openvino" (CPU) or "torch".
+        precision: "fp32" (the numbers timm gives), "bf16" or "fp16".
+        batch: images a forward pass, or "auto".
+        workers: decoding threads; 0 decodes in the calling thread; or "auto".
+        img_size: edge of the square network input in pixels.
+        crop_pct: share of the resized edge that the centre crop keeps, above 0.
+        interpolation: one of `INTERPOLATIONS`.
+        mean: subtracted from each RGB channel (scale 0..1).
+        std: each RGB channel is divided by it (scale 0..1).
+        exif: turn the image as its EXIF orientation says.
+        labels: a file with one class name a line.
+
+    Raises:
+        UsageError: a value that cannot be meant.
+    """
+
+    model: str = "resnest50d"
+    weights: str | PathLike[str] | None = None
+    random_weights: bool = False
+    device: str = "auto"
+    engine: str = "auto"
+    precision: str = "fp32"
+    batch: int | str = "auto"
+    workers: int | str = "auto"
+    img_size: int | None = None
+    crop_pct: float | None = None
+    interpolation: str | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    exif: bool = True
+    labels: str | PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.weights is not None and self.random_weights:
+            message = "--weights and --random-weights exclude each other: give one of them."
+            raise UsageError(message)
+        if not re.fullmatch(rf"{'|'.join(DEVICES)}|cuda:\d+", self.device):
+            message = f"--device {self.device}: use one of {', '.join(DEVICES)}, or cuda:N."
+            raise UsageError(message)
+        _one_of("--engine", self.engine, ENGINES)
+        _one_of("--precision", self.precision, PRECISIONS)
+        if self.interpolation is not None:
+            _one_of("--interpolation", self.interpolation, INTERPOLATIONS)
+        _at_least("--batch", self.batch, 1)
+        _at_least("--workers", self.workers, 0)
+        _at_least("--img-size", self.img_size, 1)
+        _positive("--crop-pct", self.crop_pct)
+        for value in self.mean or ():
+            _finite("--mean", value)
+        for value in self.std or ():
+            _positive("--std", value)
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        message = f"{option} {value}: use one of {', '.join(allowed)}."
+        raise UsageError(message)
+
+
+def _at_least(option: str, value: int | str | None, least: int) -> None:
+    if value not in {None, "auto"} and not (isinstance(value, int) and value >= least):
+        message = f"{option} {value}: use a whole number from {least}."
+        raise UsageError(message)
+
+
+def _finite(option: str, value: float) -> None:
+    if not math.isfinite(value):
+        message = f"{option} {value}: use a number."
+        raise UsageError(message)
+
+
+def _positive(option: str, value: float | None) -> None:
+    if value is not None and not (value > 0 and math.isfinite(value)):
+        message = f"{option} {value}: use a number above 0."
+        raise UsageError(message)

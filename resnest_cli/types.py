@@ -1,0 +1,114 @@
+"""The small frozen values that travel through the house: model specs, sources, records.
+
+Standard library only, so that every layer can name them. Nothing here reads a file or knows a framework.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from resnest_cli import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How an image becomes network input; names and meaning are those of timm's data config.
+
+    `input_size` is (channels, height, width) in pixels; `mean` and `std` are per RGB channel on a 0..1 scale.
+    """
+
+    input_size: tuple[int, int, int] = (3, 224, 224)
+    crop_pct: float = 0.875
+    crop_mode: str = "center"
+    interpolation: str = "bicubic"
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model: what to build, how to feed it, where its weights are.
+
+    `repo` is a Hugging Face repository (OWNER/NAME[@REVISION]) and `folder` a local model folder; at most one is set.
+    An empty `label_names` means the ImageNet-1k classes. `facts` are the published numbers, empty for one's own models.
+    """
+
+    name: str
+    architecture: str
+    data: DataConfig
+    num_classes: int
+    repo: str = ""
+    folder: Path | None = None
+    label_names: tuple[str, ...] = ()
+    model_args: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    facts: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One input to read: a file's path as given or found, or "-" for bytes on standard input.
+
+    A path that is not valid UTF-8 keeps its bytes as surrogate escapes (`os.fsencode` gives them back).
+    """
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One class of an answer: rank from 1, class index, WordNet id (ImageNet only), name, probability 0..1."""
+
+    rank: int
+    index: int
+    wnid: str | None
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answer for one image: its `predictions`, most probable first (fewer than top-k under a threshold)."""
+
+    path: str
+    predictions: tuple[Prediction, ...]
+    status: Literal["ok"] = "ok"
+
+    @property
+    def top1(self) -> Prediction:
+        """The most probable class; IndexError if a threshold left none."""
+        return self.predictions[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The record of an input that could not be classified: the error's name and its message."""
+
+    path: str
+    type: str
+    message: str
+    status: Literal["error"] = "error"
+
+    @classmethod
+    def of(cls, path: str, error: errors.ImageError) -> Failure:
+        """Make the record of `error` for `path`."""
+        return cls(path, type(error).__name__, str(error))
+
+    @property
+    def predictions(self) -> tuple[Prediction, ...]:
+        """Always empty."""
+        return ()
+
+    @property
+    def top1(self) -> Prediction:
+        """Raise the failure as the `ImageError` it records: there is no answer to give."""
+        error: type[errors.ImageError] = getattr(errors, self.type, errors.ImageError)
+        raise error(f"{self.path}: {self.message}")
+
+
+Record: TypeAlias = Result | Failure
