@@ -1,0 +1,52 @@
+"""Where artefacts of our own live, and how a file gets there whole or not at all.
+
+In: bytes and a path. Out: files under `RESNEST_CACHE` (default: the platform's user cache folder). Weights are not
+here; they stay in the Hugging Face cache (`hub`).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import platformdirs
+
+GRAPHS = "graphs"  # the folder of converted networks
+
+
+def folder() -> Path:
+    """Give the cache folder, which need not exist yet."""
+    override = os.environ.get("RESNEST_CACHE")
+    return Path(override) if override else platformdirs.user_cache_path("resnest", appauthor=False)
+
+
+def items() -> list[Path]:
+    """List what is kept, each graph by itself, in the order of names; not the locks, which keep nothing."""
+    found = [*folder().glob("*"), *(folder() / GRAPHS).glob("*")]
+    return sorted(item for item in found if item.name != GRAPHS and item.suffix != ".lock")
+
+
+def size(item: Path) -> int:
+    """Count the bytes of a file, or of all files in a folder."""
+    files = item.rglob("*") if item.is_dir() else [item]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that readers see the old file or the whole new one.
+
+    Raises:
+        OSError: the folder cannot be made or written; no partial file is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

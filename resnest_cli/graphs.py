@@ -1,0 +1,162 @@
+"""Converted networks in the cache: found by what they were made from, put there whole or not at all.
+
+In: a key, made from everything that a graph depends on. Out: a `Graph`, a folder with the network as an OpenVINO graph,
+a sidecar that says what is in it, and what OpenVINO compiles from it. Does not know how a graph is made or run.
+
+Checksums (CRC-32, 4 GB/s: as fast as reading) find damage before OpenVINO meets it: it would run flipped weights, and a
+compiled form with a flipped byte can keep it busy for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resnest_cli import __version__, cache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resnest_cli.types import ModelSpec
+
+# What decides how a graph is made and what its sidecar says: where one of these changes, graphs are made anew.
+MAKERS = ("export.py", "network.py", "engines/openvino.py", "graphs.py")
+FILES = ("graph.xml", "graph.bin")
+SIDECAR = "graph.json"
+SEAL = ".crc32"  # the suffix of the checksum beside each compiled form
+PARTIAL = ".partial-"
+STALE_S = 24 * 3600  # no conversion takes a day: what is partial and older was killed
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One converted network: its folder, and the sidecar's facts."""
+
+    folder: Path
+    facts: dict[str, Any]
+
+    @property
+    def path(self) -> Path:
+        """The graph itself, in OpenVINO's format; its weights lie beside it."""
+        return self.folder / FILES[0]
+
+    @property
+    def compiled(self) -> Path:
+        """The folder for what OpenVINO compiles from the graph."""
+        return self.folder / "compiled"
+
+
+def folder() -> Path:
+    """Give the folder of all graphs, which need not exist yet."""
+    return cache.folder() / cache.GRAPHS
+
+
+def key(spec: ModelSpec, weights_sha256: str, want: str) -> str:
+    """Name the graph by everything it depends on: weights, network, preprocessing inside it, and versions."""
+    parts = {
+        "made by": _maker_sha256(MAKERS),
+        "versions": {"resnest-cli": __version__, "openvino": version("openvino")},
+        "weights": weights_sha256,
+        "want": want,
+        "architecture": spec.architecture,
+        "model_args": dict(spec.model_args),
+        "num_classes": spec.num_classes,
+        "inside": [spec.data.input_size, spec.data.mean, spec.data.std],
+    }
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return f"{spec.architecture}-{digest[:24]}"
+
+
+def find(name: str) -> Graph | None:
+    """Give the graph of this key, or None if there is none that is whole. Reads it all."""
+    place, facts = folder() / name, describe(name)
+    try:
+        whole = all(_checksum(place / file) == facts["checksums"][file] for file in FILES)
+    except (OSError, KeyError, TypeError):
+        return None
+    return Graph(place, facts) if whole else None
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Give what the sidecar of this key says, without reading the graph; empty if there is none or it is damaged."""
+    try:
+        facts = json.loads((folder() / name / SIDECAR).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def store(name: str, write: Callable[[Path], None], facts: dict[str, Any]) -> Graph:
+    """Put a graph into the cache: `write` makes `FILES` in the folder it is given, which then gets its name.
+
+    Raises:
+        OSError: the cache cannot be written; what was begun is removed.
+    """
+    folder().mkdir(parents=True, exist_ok=True)
+    _sweep()
+    partial = Path(tempfile.mkdtemp(dir=folder(), prefix=PARTIAL))
+    try:
+        write(partial)
+        facts = facts | {"checksums": {file: _checksum(partial / file) for file in FILES}}
+        cache.write_atomically(partial / SIDECAR, json.dumps(facts, indent=1).encode())
+        place = folder() / name
+        shutil.rmtree(place, ignore_errors=True)  # what `find` did not accept
+        partial.rename(place)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return Graph(place, facts)
+
+
+def seal(compiled: Path) -> None:
+    """Write the checksum of each compiled form beside it, where that can be written."""
+    for form in _forms(compiled):
+        with contextlib.suppress(OSError):  # without it, it is compiled anew the next time
+            cache.write_atomically(form.with_name(form.name + SEAL), str(_checksum(form)).encode())
+
+
+def drop_damaged(compiled: Path) -> None:
+    """Remove the compiled forms that are not what was sealed, or never were: another process may have been killed."""
+    for form in _forms(compiled):
+        try:
+            whole = form.with_name(form.name + SEAL).read_bytes() == str(_checksum(form)).encode()
+        except OSError:
+            whole = False
+        if not whole:
+            form.unlink(missing_ok=True)
+
+
+def _forms(compiled: Path) -> list[Path]:
+    return [path for path in compiled.glob("*") if path.suffix != SEAL]
+
+
+def _checksum(path: Path) -> int:
+    value = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            value = zlib.crc32(chunk, value)
+    return value
+
+
+@lru_cache
+def _maker_sha256(makers: tuple[str, ...]) -> str:
+    """Hash the code that makes graphs, so that no change of it can be forgotten here."""
+    here = Path(__file__).parent
+    return hashlib.sha256(b"".join((here / name).read_bytes() for name in makers)).hexdigest()
+
+
+def _sweep() -> None:
+    """Remove what killed conversions left."""
+    for partial in folder().glob(f"{PARTIAL}*"):
+        if time.time() - partial.stat().st_mtime > STALE_S:
+            shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,132 @@
+"""What the classes are called. In: a spec, maybe a file of names. Out: one name and, for ImageNet, one WordNet id each.
+
+The order of choice: the file the user names, the model's own names, the ImageNet list that the model card names
+(fetched once, checked by its hash), the names packaged with timm. A list that does not fit is refused: labels never
+shift.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resnest_cli import cache, hub
+from resnest_cli.errors import LabelsError
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from resnest_cli.types import ModelSpec
+
+IMAGENET_CLASSES = 1000
+IMAGENET_URL = "https://raw.githubusercontent.com/pytorch/hub/master/imagenet_classes.txt"
+IMAGENET_SHA256 = "1f386e0d1cb6e28b9c2dac651c3dea6801e98ad1b41a14ce6bb1a093d72069f5"
+TIMEOUT_S = (3.0, 5.0)  # connect, between two reads: a list of 10 KB, with a fallback at hand, is not worth more
+LIMIT_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Labels:
+    """One `names` and one `wnids` entry a class, by class index; `source` says in words where the names are from."""
+
+    names: tuple[str, ...]
+    wnids: tuple[str | None, ...]
+    source: str
+
+
+def load(spec: ModelSpec, chosen: str | PathLike[str] | None = None) -> Labels:
+    """Name the classes of `spec`, from the file `chosen` if there is one.
+
+    Raises:
+        LabelsError: the chosen file cannot be read or does not have one name a class, or timm's data is missing.
+    """
+    is_imagenet = spec.num_classes == IMAGENET_CLASSES and not spec.label_names
+    wnids: tuple[str | None, ...] = _timm_wnids() if is_imagenet else (None,) * spec.num_classes
+    if chosen is not None:
+        return Labels(_read(Path(chosen), spec), wnids, str(chosen))
+    if spec.label_names:
+        return Labels(spec.label_names, wnids, "the model's own")
+    if not is_imagenet:
+        return Labels(tuple(f"class {i}" for i in range(spec.num_classes)), wnids, "numbered, as the model names none")
+    try:
+        return Labels(imagenet_names(), wnids, IMAGENET_URL)
+    except LabelsError as error:
+        return Labels(_timm_names(), wnids, f"the ones packaged with timm, because {error}")
+
+
+def imagenet_names(url: str = IMAGENET_URL, sha256: str = IMAGENET_SHA256) -> tuple[str, ...]:
+    """Give the 1000 ImageNet class names in index order, downloaded once and kept in the cache.
+
+    Raises:
+        LabelsError: not cached, and `url` cannot be had or is not the file with this hash.
+    """
+    path = cache.folder() / "imagenet_classes.txt"
+    try:
+        content = path.read_bytes()
+    except OSError:
+        content = b""
+    if hashlib.sha256(content).hexdigest() != sha256:
+        content = _download(url, sha256)
+        with contextlib.suppress(OSError):  # a cache that cannot be written costs a download a time, not the answer
+            cache.write_atomically(path, content)
+    return tuple(content.decode().splitlines())
+
+
+def _download(url: str, sha256: str) -> bytes:
+    if hub.offline():
+        message = "HF_HUB_OFFLINE forbids requests"
+        raise LabelsError(message)
+    import requests  # noqa: PLC0415 - 0.1 s
+    import urllib3  # noqa: PLC0415 - requests' own; reading the raw body raises its errors
+
+    try:
+        with requests.get(url, timeout=TIMEOUT_S, stream=True) as response:
+            response.raise_for_status()
+            content: bytes = response.raw.read(LIMIT_BYTES, decode_content=True)
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        message = f"{url} could not be downloaded ({type(error).__name__})"
+        raise LabelsError(message) from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        message = f"{url} is not the expected list (its sha256 differs)"
+        raise LabelsError(message)
+    return content
+
+
+def _read(path: Path, spec: ModelSpec) -> tuple[str, ...]:
+    try:
+        names = tuple(path.read_text(encoding="utf-8-sig").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"--labels {path} cannot be read: {error}"
+        raise LabelsError(message) from error
+    if len(names) != spec.num_classes or not all(name.strip() for name in names):
+        message = (
+            f"--labels {path} must hold one name a line for {spec.num_classes} classes; it has {len(names)} lines."
+        )
+        raise LabelsError(message)
+    return names
+
+
+def _timm_wnids() -> tuple[str, ...]:
+    return tuple(_timm_data("imagenet_synsets.txt").split())
+
+
+def _timm_names() -> tuple[str, ...]:
+    """Give the first lemma of each synset: word for word the list that is downloaded."""
+    lines = _timm_data("imagenet_synset_to_lemma.txt").splitlines()
+    lemmas = dict(line.split("\t", 1) for line in lines)
+    return tuple(lemmas[wnid].split(",")[0] for wnid in _timm_wnids())
+
+
+def _timm_data(filename: str) -> str:
+    """Read a data file of the installed timm without importing it (which takes seconds, and torch)."""
+    spec = find_spec("timm")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = Path(folder) / "data" / "_info" / filename
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    message = f"timm's {filename} is missing: reinstall it with `pip install --force-reinstall timm`."
+    raise LabelsError(message)
