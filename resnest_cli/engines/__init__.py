@@ -1,0 +1,122 @@
+"""Engines turn batches of pixels into rows of numbers; `open_engine` chooses one and says why.
+
+Pixels cross as uint8 (a quarter of the bytes of float32) and are normalised on the device. The heavy engines are
+imported inside `open_engine` only: torch is not loaded where a converted graph is at hand and nothing hints at a GPU.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Protocol
+
+from resnest_cli import graphs, machine, weights
+from resnest_cli.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from resnest_cli.options import Options
+    from resnest_cli.types import ModelSpec
+
+RANDOM = "random"  # stands for the hash of weights that are made from a seed
+
+
+class Engine(Protocol):
+    """What runs a network. `name`, `device` and `precision` are as in `Options`; `reason` tells why these."""
+
+    name: str
+    device: str
+    precision: str
+    reason: str
+    spec: ModelSpec
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the pixels that `run` takes."""
+
+    @property
+    def best_batch(self) -> int:
+        """Images a forward pass that suit the device, for `--batch auto`."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a benchmark records: threads, param_count, versions {library: version}; native precisions if known."""
+
+    def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        """Turn each batch, uint8 [N, H, W, 3], into rows float32 [N, F], in order.
+
+        F is the number of classes, or of pooled features if the engine was opened for these. It takes a stream, so that
+        an engine may keep several batches in flight. N may be 0 and may vary.
+        """
+
+    def close(self) -> None:
+        """Give back what the engine holds."""
+
+
+def open_engine(spec: ModelSpec, options: Options, *, want: str = "logits") -> Engine:
+    """Open the engine that `options` ask for, with the weights they name, for "logits" or pooled "features".
+
+    Raises:
+        UsageError: an engine that cannot do what is asked of it.
+        WeightsUnavailable, BadCheckpoint: see `weights.locate` and `network.build`.
+        DeviceError: the device is not there.
+        OutputError: OpenVINO was asked for, and its graph cannot be kept in the cache.
+    """
+    why_torch = _why_torch(options)
+    if options.engine == "openvino" and why_torch:
+        message = f"--engine openvino: {why_torch}. Use --engine auto or torch."
+        raise UsageError(message)
+    path = None if options.random_weights else weights.locate(spec, options.weights)
+    if not why_torch:
+        try:
+            return _open_openvino(spec, options, path, want)
+        except OSError as error:
+            why_torch = f"no converted graph can be kept: {error}"
+            if options.engine == "openvino":
+                message = f"--engine openvino: {why_torch}. Set RESNEST_CACHE to a folder that can be written."
+                raise OutputError(message) from error
+    from resnest_cli.engines.pytorch import TorchEngine  # noqa: PLC0415 - seconds
+
+    engine = TorchEngine(spec, path, device=options.device, precision=options.precision, want=want)
+    engine.reason += f"; {why_torch}"
+    return engine
+
+
+def _why_torch(options: Options) -> str:
+    """Say why torch is to run it, or nothing where OpenVINO can."""
+    if options.engine == "torch":
+        return "torch asked for"
+    if options.precision not in {"fp32", "bf16"}:
+        return f"{options.precision} runs in torch"
+    if find_spec("openvino") is None:
+        return "openvino is not installed"
+    if options.device == "cpu" or (options.device == "auto" and not machine.may_have_accelerator()):
+        return ""
+    from resnest_cli.engines.pytorch import choose_device  # noqa: PLC0415 - seconds
+
+    return "" if choose_device(options.device)[0].type == "cpu" else "GPUs run in torch"
+
+
+def _open_openvino(spec: ModelSpec, options: Options, path: Path | None, want: str) -> Engine:
+    with ThreadPoolExecutor(1) as pool:  # reading files and importing take a tenth of a second each
+        looked_up = pool.submit(_look_up, spec, path, want)
+        from resnest_cli.engines.openvino import OpenVinoEngine, require_native  # noqa: PLC0415 - heavy
+
+        require_native(options.precision)
+        digest, graph = looked_up.result()
+    if graph is None:
+        from resnest_cli.export import ensure_graph  # noqa: PLC0415 - seconds
+
+        graph = ensure_graph(spec, path, digest, want)
+    reason = "asked for" if options.device == "cpu" else "no GPU found"
+    return OpenVinoEngine(spec, graph, precision=options.precision, reason=reason)
+
+
+def _look_up(spec: ModelSpec, path: Path | None, want: str) -> tuple[str, graphs.Graph | None]:
+    digest = weights.sha256(path) if path else RANDOM
+    return digest, graphs.find(graphs.key(spec, digest, want))

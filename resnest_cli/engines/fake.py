@@ -1,0 +1,53 @@
+"""An engine without a network, for tests of what stands around one: ours and those of our users."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from resnest_cli.catalog import DIGITS, find_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from resnest_cli.types import ModelSpec
+
+
+class FakeEngine:
+    """Answers by brightness: the darker the picture, the lower the class index it is sure of.
+
+    Args:
+        spec: what it pretends to run; the embedded digits model if None.
+    """
+
+    name = "fake"
+    device = "cpu"
+    precision = "fp32"
+    reason = "asked for"
+    best_batch = 8
+    facts: ClassVar[dict[str, Any]] = {"threads": 1, "param_count": 0, "versions": {}}
+
+    def __init__(self, spec: ModelSpec | None = None) -> None:
+        self.spec = spec or find_model(DIGITS.name)
+        self.batch_sizes: list[int] = []
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the pixels that `run` takes."""
+        channels, height, width = self.spec.data.input_size
+        return height, width, channels
+
+    def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        """Give class int(mean / 256 * num_classes) a logit of 20 and the others 0."""
+        for batch in batches:
+            self.batch_sizes.append(len(batch))
+            logits = np.zeros((len(batch), self.spec.num_classes), np.float32)
+            for row, pixels in zip(logits, batch, strict=True):
+                row[int(pixels.mean() / 256 * self.spec.num_classes)] = 20
+            yield logits
+
+    def close(self) -> None:
+        """Hold nothing, give nothing back."""

@@ -1,0 +1,166 @@
+"""The OpenVINO engine: a converted graph on the CPU, without torch.
+
+In: a `Graph` from the cache. Out: rows of uint8 batches. Streams, threads and requests are chosen from the cores that
+this process may use and from the job: a single batch gets all of them at once (latency), a longer job has one image on
+each core (throughput). What OpenVINO compiles is cached beside the graph.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from resnest_cli import graphs
+from resnest_cli.errors import DeviceError, ModelError
+from resnest_cli.machine import usable_cores
+
+# Importing openvino reports home through this package; where it cannot be imported, openvino has a stub of its own.
+_telemetry = sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: "not to be imported"
+import openvino  # noqa: E402
+
+if _telemetry is None:
+    del sys.modules["openvino_telemetry"]
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    import torch
+    from numpy.typing import NDArray
+
+    from resnest_cli.graphs import Graph
+    from resnest_cli.types import ModelSpec
+
+# fp32 is set explicitly: where bf16 is native, OpenVINO takes it by itself.
+VERSION = openvino.__version__.split("-")[0]  # without the build it is from
+_PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+
+
+def convert(program: torch.export.ExportedProgram, shape: Sequence[int], path: Path) -> None:
+    """Convert a torch program that takes any number of `shape`; write the graph to `path`, its weights beside it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    graph = openvino.convert_model(program)
+    graph.reshape([-1, *shape])
+    try:
+        openvino.save_model(graph, str(path), compress_to_fp16=False)
+    except RuntimeError as error:
+        message = f"{path} cannot be written"
+        raise OSError(message) from error
+
+
+def native_precisions() -> list[str]:
+    """List the number formats that this CPU computes by itself, as OpenVINO names them."""
+    known: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return sorted({"FP32", "BF16", "FP16", "INT8"} & set(known))
+
+
+def require_native(precision: str) -> None:
+    """Refuse what this CPU could only imitate.
+
+    Raises:
+        DeviceError: bf16, which it does not compute by itself.
+    """
+    if precision == "bf16" and "BF16" not in native_precisions():
+        raise DeviceError("--precision bf16: this CPU computes no bf16 by itself. Use fp32, or --engine torch.")
+
+
+class _Flight(NamedTuple):
+    """A request that runs, and its input, which it shares and which must live until then."""
+
+    request: openvino.InferRequest
+    batch: NDArray[np.uint8]
+
+
+class OpenVinoEngine:
+    """An `Engine` on OpenVINO's CPU plugin; see the protocol for what its members mean."""
+
+    name = "openvino"
+    device = "cpu"
+    best_batch = 1  # more gains nothing on a CPU: the convolutions are large enough, and the streams are many
+
+    def __init__(self, spec: ModelSpec, graph: Graph, *, precision: str = "fp32", reason: str = "asked for") -> None:
+        self.spec = spec
+        self.precision = precision
+        self.reason = reason
+        self._graph = graph
+        self._core = openvino.Core()
+        self._compiled: dict[int, openvino.CompiledModel] = {}
+        self._width: int = graph.facts["width"]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the pixels that `run` takes."""
+        channels, height, width = self.spec.data.input_size
+        return height, width, channels
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a benchmark records: threads, param_count, versions {library: version}."""
+        return {
+            "threads": usable_cores(),
+            "param_count": self._graph.facts["param_count"],
+            "native": native_precisions(),
+            "versions": {"openvino": VERSION},
+        }
+
+    def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        """Turn each batch, uint8 [N, H, W, 3], into rows float32 [N, F], in order, with several in flight."""
+        batches = iter(batches)
+        first = list(islice(batches, 2))
+        streams = 1 if len(first) < 2 else usable_cores()  # noqa: PLR2004 - a second batch makes it a long job
+        idle: list[openvino.InferRequest] = []
+        flight: deque[_Flight] = deque()
+        for batch in chain(first, batches):
+            flight.append(self._start(batch, streams, idle))
+            if len(flight) > streams:  # one more than can run: the next is ready when a stream gets free
+                yield self._finish(flight.popleft(), idle)
+        while flight:
+            yield self._finish(flight.popleft(), idle)
+
+    def close(self) -> None:
+        """Let go of what was compiled."""
+        self._compiled.clear()
+
+    def _start(self, batch: NDArray[np.uint8], streams: int, idle: list[openvino.InferRequest]) -> _Flight:
+        request = idle.pop() if idle else self._compile(streams).create_infer_request()
+        if len(batch):  # OpenVINO refuses an empty one
+            request.start_async([batch], share_inputs=True)
+        return _Flight(request, batch)
+
+    def _finish(self, flight: _Flight, idle: list[openvino.InferRequest]) -> NDArray[np.float32]:
+        idle.append(flight.request)
+        if not len(flight.batch):
+            return np.empty((0, self._width), np.float32)
+        flight.request.wait()
+        return np.array(flight.request.get_output_tensor().data)
+
+    def _compile(self, streams: int) -> openvino.CompiledModel:
+        """Compile for a number of streams, or take what was compiled before, now or in an earlier run.
+
+        Raises:
+            ModelError: the graph is damaged.
+        """
+        if streams not in self._compiled:
+            settings = {
+                "CACHE_DIR": str(self._graph.compiled),
+                "CACHE_MODE": "OPTIMIZE_SIZE",  # without a second copy of the weights; loads as fast
+                "INFERENCE_PRECISION_HINT": _PRECISIONS[self.precision],
+                "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
+                "NUM_STREAMS": str(streams),
+                "INFERENCE_NUM_THREADS": usable_cores(),
+            }
+            graphs.drop_damaged(self._graph.compiled)
+            try:
+                self._compiled[streams] = self._core.compile_model(str(self._graph.path), "CPU", settings)
+            except RuntimeError as error:
+                message = f"{self._graph.path} cannot be compiled: make it anew after `resnest cache clear`."
+                raise ModelError(message) from error
+            graphs.seal(self._graph.compiled)
+        return self._compiled[streams]

@@ -1,0 +1,98 @@
+"""A network as a graph that runs without torch: converted once, kept in the cache.
+
+In: a spec and a checkpoint. Out: a `Graph` that takes uint8 pixels [N, H, W, 3] and gives float32 rows [N, F], with the
+normalisation inside. Whatever else runs at the same time, a checkpoint is converted by one process; the others wait for
+it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import timm
+import torch
+from filelock import FileLock
+from torch import nn
+
+from resnest_cli import graphs, labels
+from resnest_cli.engines.openvino import VERSION, convert
+from resnest_cli.network import build
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from resnest_cli.types import ModelSpec
+
+_log = logging.getLogger(__name__)
+
+
+class _FromPixels(nn.Module):
+    """A network with ToTensor and Normalize before it: uint8 [N, H, W, 3] in."""
+
+    def __init__(self, network: nn.Module, spec: ModelSpec) -> None:
+        super().__init__()
+        self.network = network
+        self.mean = nn.Buffer(torch.tensor(spec.data.mean).view(1, -1, 1, 1))
+        self.std = nn.Buffer(torch.tensor(spec.data.std).view(1, -1, 1, 1))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Normalise and run."""
+        images = pixels.permute(0, 3, 1, 2).float().div(255).sub(self.mean).div(self.std)
+        rows: torch.Tensor = self.network(images)
+        return rows
+
+
+def ensure_graph(spec: ModelSpec, weights: Path | None, weights_sha256: str, want: str) -> graphs.Graph:
+    """Give the graph of `spec` with these weights from the cache, converting it first if it is not there.
+
+    Args:
+        spec: what to convert.
+        weights: its checkpoint, or None for seeded random weights.
+        weights_sha256: the checkpoint's hash, which is part of the graph's key.
+        want: "logits" or "features".
+
+    Raises:
+        BadCheckpoint: see `network.build`.
+        OSError: the cache cannot be written.
+    """
+    key = graphs.key(spec, weights_sha256, want)
+    graphs.folder().mkdir(parents=True, exist_ok=True)
+    with FileLock(graphs.folder() / f"{key}.lock"):  # the system frees it when its holder is killed
+        if found := graphs.find(key):
+            return found
+        _log.info("converting %s for the CPU: once, a few seconds; from then on it starts from the cache", spec.name)
+        begin = time.perf_counter()
+        network = build(spec, weights, want)
+        facts = _facts(spec, network, weights_sha256, want)
+        graph = graphs.store(key, lambda folder: _write(network, spec, folder / graphs.FILES[0]), facts)
+        _log.info("converted in %.1f s", time.perf_counter() - begin)
+        return graph
+
+
+def _write(network: nn.Module, spec: ModelSpec, path: Path) -> None:
+    channels, height, width = spec.data.input_size
+    pixels = torch.zeros((2, height, width, channels), dtype=torch.uint8)  # of a batch of 1 it would be made for 1 only
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the libraries, about each other
+        program = torch.export.export(
+            _FromPixels(network, spec).eval(), (pixels,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
+        )
+        convert(program, pixels.shape[1:], path)
+
+
+def _facts(spec: ModelSpec, network: nn.Module, weights_sha256: str, want: str) -> dict[str, Any]:
+    named = labels.load(spec)
+    return {
+        "model": spec.name,
+        "architecture": spec.architecture,
+        "want": want,
+        "weights_sha256": weights_sha256,
+        "width": spec.num_classes if want == "logits" else network.num_features,
+        "param_count": sum(parameter.numel() for parameter in network.parameters()),
+        "preprocessing": {"input_size": spec.data.input_size, "mean": spec.data.mean, "std": spec.data.std},
+        "labels": {"names": named.names, "wnids": named.wnids},
+        "versions": {"torch": torch.__version__, "timm": timm.__version__, "openvino": VERSION},
+    }
