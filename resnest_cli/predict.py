@@ -1,0 +1,164 @@
+"""The first task: what is on these pictures? `Classifier` joins sources, decoding, an engine and class names.
+
+In: files, folders, patterns. Out: a stream of records in the same order, one for each input, good or bad. Does not know
+where records are written.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from resnest_cli import catalog, images, labels, machine, sources, stream
+from resnest_cli.engines import Engine, open_engine
+from resnest_cli.errors import UsageError
+from resnest_cli.options import DEFAULT_TOPK, Options
+from resnest_cli.types import Failure, Prediction, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+    from resnest_cli.types import Record, Source
+
+MAX_AUTO_WORKERS = 8
+
+
+class Classifier:
+    """An opened model that classifies images; use it as a context manager, or `close` it.
+
+    Args:
+        model: variant ("resnest101e"), tagged name, "digits", a model folder or "hf-hub:OWNER/REPO"; or `Options`.
+        engine: "auto", "openvino" or "torch", or an `Engine` of your own (a `FakeEngine` in tests).
+        **changes: every other field of `Options`, such as `device="cpu"`.
+
+    Attributes:
+        spec: the `ModelSpec` that runs, with its data config (size, crop, interpolation, mean, std).
+        labels: class names and WordNet ids by class index.
+        engine: the opened engine, with its device and the reason for it.
+
+    Raises:
+        UsageError, UnknownModel: an option or a name that cannot be meant.
+        WeightsUnavailable, BadCheckpoint, LabelsError, DeviceError: the model cannot be opened.
+    """
+
+    def __init__(
+        self,
+        model: str | Options = Options.model,
+        *,
+        engine: str | Engine | None = None,
+        **changes: Any,  # noqa: ANN401 - each is a field of Options
+    ) -> None:
+        options = model if isinstance(model, Options) else Options(model=model)
+        if isinstance(engine, str):
+            changes["engine"] = engine
+        self.options = replace(options, **changes)
+        self.spec = catalog.resolve(self.options)
+        self.labels = labels.load(self.spec, self.options.labels)
+        self.engine = open_engine(self.spec, self.options) if engine is None or isinstance(engine, str) else engine
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Give back the engine's memory. The classifier cannot be used afterwards."""
+        self.engine.close()
+
+    def predict(
+        self,
+        inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        *,
+        topk: int = DEFAULT_TOPK,
+        threshold: float = 0.0,
+        recursive: bool = True,
+    ) -> Iterator[Record]:
+        """Classify every image named or found, lazily and in order.
+
+        Args:
+            inputs: one or many of files, folders, glob patterns, or "-" for one image on standard input.
+            topk: how many classes an answer has at most; more than there are gives all.
+            threshold: keep only classes with at least this probability, 0..1.
+            recursive: look into the folders of folders.
+
+        Returns:
+            An iterator of one record for each image: a `Result`, or a `Failure` where there is no answer. Probabilities
+            are the float32 softmax over all classes; equal ones come in the order of their class index.
+
+        Raises:
+            UsageError: `topk` below 1 or `threshold` outside 0..1.
+        """
+        if topk < 1 or not 0 <= threshold <= 1:
+            message = f"--topk {topk} --threshold {threshold}: use at least 1, and a probability from 0 to 1."
+            raise UsageError(message)
+        if isinstance(inputs, (str, os.PathLike)):
+            inputs = [inputs]
+        return self._records(sources.find(inputs, recursive=recursive), topk, threshold)
+
+    def columns(self, topk: int) -> int:
+        """Tell how many classes an answer can have: `topk`, or all there are."""
+        return min(topk, self.spec.num_classes)
+
+    def _records(self, found: Iterable[Source | Failure], topk: int, threshold: float) -> Iterator[Record]:
+        decoded = stream.decode(found, self._load, self._workers())
+        for item in stream.infer(decoded, self.engine, self._batch()):
+            if isinstance(item, Failure):
+                yield item
+            else:
+                yield Result(item.path, self._rank(item.values, topk, threshold))
+
+    def _load(self, source: Source) -> NDArray[np.uint8]:
+        return images.load(sources.read(source), self.spec.data, exif=self.options.exif)
+
+    def _rank(self, logits: NDArray[np.float32], topk: int, threshold: float) -> tuple[Prediction, ...]:
+        probabilities = softmax(logits)
+        best = np.argsort(-logits, kind="stable")[:topk]
+        return tuple(
+            Prediction(rank, int(i), self.labels.wnids[i], self.labels.names[i], _exact(probabilities[i]))
+            for rank, i in enumerate(best, 1)
+            if probabilities[i] >= threshold
+        )
+
+    def _batch(self) -> int:
+        batch = self.options.batch
+        return batch if isinstance(batch, int) else self.engine.best_batch
+
+    def _workers(self) -> int:
+        workers = self.options.workers
+        return workers if isinstance(workers, int) else min(machine.usable_cores(), MAX_AUTO_WORKERS)
+
+
+def describe(classifier: Classifier) -> str:
+    """Say what runs where and why, and what names the classes: for a person, before the first answer."""
+    engine, options = classifier.engine, classifier.options
+    weights = options.weights or "its own weights"
+    if options.random_weights:
+        weights = "random weights (the answers mean nothing)"
+    return (
+        f"{classifier.spec.name} on {engine.device} ({engine.reason}), {engine.name} {engine.precision}, {weights}\n"
+        f"class names: {classifier.labels.source}"
+    )
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn logits [C] into probabilities [C], float32; the largest is subtracted first so that nothing overflows."""
+    powers = np.exp(logits - logits.max())
+    probabilities: NDArray[np.float32] = powers / powers.sum()
+    return probabilities
+
+
+def _exact(value: np.float32) -> float:
+    """Give the float whose shortest decimal form is that of the float32: 0.1, not 0.10000000149011612."""
+    return float(str(value))
