@@ -1,0 +1,30 @@
+"""`resnest doctor`: what this machine has, and what works."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from resnest_cli.cli.options import format_option
+
+
+@click.command()
+@format_option(("table", "json"), "table")
+def doctor(*, format: str) -> None:
+    """Tell what this machine has.
+
+    That is versions, instruction sets, devices and engines, the cache, and whether the hub can be reached. Paste it
+    into a bug report.
+    """
+    from resnest_cli.doctor import examine
+
+    sections = examine()
+    if format == "json":
+        click.echo(json.dumps(sections, indent=1))
+        return
+    from resnest_cli.cli.output import console, facts
+
+    rows = [(f"{section} {name}", text) for section, named in sections.items() for name, text in named.items()]
+    console(sys.stdout).print(facts(rows))

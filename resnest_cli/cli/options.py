@@ -1,0 +1,148 @@
+"""The options that commands share. Each default is that of the `Options` field with the same name."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from resnest_cli.cli.text import printable
+from resnest_cli.options import ENGINES, INTERPOLATIONS, PRECISIONS, Options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from click.shell_completion import CompletionItem
+
+VERBOSE = "resnest_cli.verbose"  # where the group's error handler finds -v, in `Context.meta`
+
+
+@dataclass(frozen=True)
+class View:
+    """How much a person wants to see on stderr."""
+
+    quiet: bool
+    progress: bool
+
+    def __post_init__(self) -> None:
+        """Let the library say what takes long."""
+        logger = logging.getLogger("resnest_cli")
+        logger.handlers = [_Said(self)]
+        logger.setLevel(logging.INFO)
+
+    def say(self, text: str) -> None:
+        """Say something on stderr that is not data."""
+        if not self.quiet:
+            click.echo(click.style(printable(text), dim=True), err=True)
+
+
+class _Said(logging.Handler):
+    """Says what the library logs."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__()
+        self.view = view
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say one record."""
+        self.view.say(f"{record.getMessage()}.")
+
+
+class NumberOrAuto(click.ParamType[int | str]):
+    """A whole number, or "auto"."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:  # noqa: ANN401 - as click declares it
+        """Convert to int unless it is "auto"."""
+        if value == "auto":
+            return "auto"
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a whole number nor auto.", param, ctx)
+
+
+class ModelName(click.ParamType[str]):
+    """A model's name, completed in the shell from the catalog."""
+
+    name = "model"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - as click declares it
+        """Offer the variants and the embedded model."""
+        from click.shell_completion import CompletionItem as Item
+
+        from resnest_cli.catalog import DIGITS, list_models
+
+        names = [*(spec.name for spec in list_models()), DIGITS.name]
+        return [Item(name) for name in names if name.startswith(incomplete)]
+
+
+def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - passed on to click
+    """Declare an option of `Options`; its field is named like the long option."""
+    field = next(name for name in names if name.startswith("--")).split("/")[0].lstrip("-").replace("-", "_")
+    default = getattr(Options, field)
+    return click.option(*names, field, default=default, show_default=default is not None, **settings)
+
+
+_MODEL = _option(
+    "-m", "--model", type=ModelName(), metavar="MODEL", help="Variant, digits, folder or hf-hub:OWNER/REPO."
+)
+_RUN = (
+    _option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N, mps or xpu."),
+    _option("--engine", type=click.Choice(ENGINES), help="What runs the network."),
+    _option("--precision", type=click.Choice(PRECISIONS), help="fp32 gives the numbers of plain timm."),
+    _option("-b", "--batch", "--batch-size", type=NumberOrAuto(), metavar="N|auto", help="Images a forward pass."),
+    _option("--img-size", type=click.IntRange(min=1), metavar="N", help="Edge of the network's input, in pixels."),
+)
+_WEIGHTS = (
+    _option("--weights", type=click.Path(), metavar="FILE", help="Local checkpoint for the variant."),
+    _option("--random-weights", is_flag=True, help="Untrained weights: the answers mean nothing."),
+    _option("--labels", type=click.Path(), metavar="FILE", help="One class name a line, instead of the model's."),
+)
+_IMAGES = (
+    _option("-j", "--workers", type=NumberOrAuto(), metavar="N|auto", help="Decoding threads; 0 uses none."),
+    _option("--crop-pct", type=float, metavar="P", help="Share of the resized edge that the centre crop keeps."),
+    _option("--interpolation", type=click.Choice(INTERPOLATIONS), help="How images are resized."),
+    _option("--mean", type=float, nargs=3, metavar="R G B", help="Subtracted from each channel (scale 0..1)."),
+    _option("--std", type=float, nargs=3, metavar="R G B", help="Each channel is divided by it (scale 0..1)."),
+    _option("--exif/--no-exif", help="Turn images upright by their EXIF orientation."),
+)
+_VIEW = (
+    click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors."),
+    click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error."),
+    click.option("--no-progress", is_flag=True, help="Show no progress bar."),
+)
+
+
+def format_option(formats: Iterable[str], default: str) -> Callable[[Any], Any]:
+    """Declare `-f/--format`."""
+    kind = click.Choice([*formats])
+    return click.option("-f", "--format", default=default, show_default=True, type=kind, help="How to print it.")
+
+
+def speed_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what a benchmark needs; the command gets `options` and `view`."""
+    return _collected(command, (_MODEL, *_RUN, *_VIEW))
+
+
+def model_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add every option of `Options`; the command gets `options` and `view`."""
+    return _collected(command, (_MODEL, *_WEIGHTS, *_RUN, *_IMAGES, *_VIEW))
+
+
+def _collected(command: Callable[..., None], declared: tuple[Callable[[Any], Any], ...]) -> Callable[..., None]:
+    @functools.wraps(command)
+    def collect(*, quiet: bool, verbose: bool, no_progress: bool, **values: Any) -> None:  # noqa: ANN401 - as declared
+        click.get_current_context().meta[VERBOSE] = verbose
+        given = {field.name: values.pop(field.name) for field in fields(Options) if field.name in values}
+        view = View(quiet=quiet, progress=not (quiet or no_progress))
+        command(options=Options(**given), view=view, **values)
+
+    decorated: Callable[..., None] = collect
+    for declare in reversed(declared):
+        decorated = declare(decorated)
+    return decorated

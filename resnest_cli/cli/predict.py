@@ -1,0 +1,109 @@
+"""`resnest predict`: classify images and print or write the answers."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from resnest_cli.cli.options import View, format_option, model_options
+from resnest_cli.errors import ExitCode, UsageError
+from resnest_cli.options import DEFAULT_TOPK
+from resnest_cli.writers import WRITERS, Summary, as_text, open_output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from resnest_cli.options import Options
+    from resnest_cli.types import Record
+
+LONG_JOB = 200  # images, from which on a hint at a faster way is worth a line
+FORMATS = ("auto", "table", *WRITERS)
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-k", "--topk", default=DEFAULT_TOPK, show_default=True, type=click.IntRange(1), help="Classes an image.")
+@click.option("--threshold", default=0.0, type=click.FloatRange(0, 1), metavar="P", help="Keep classes from P on.")
+@format_option(FORMATS, "auto")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write there, not to stdout.")
+@click.option("--overwrite", is_flag=True, help="Replace an output file that exists.")
+@click.option("--recursive/--no-recursive", default=True, show_default=True, help="Look into folders of folders.")
+@model_options
+def predict(  # noqa: PLR0913 - one parameter an option
+    *,
+    inputs: tuple[str, ...],
+    topk: int,
+    threshold: float,
+    format: str,
+    output: Path | None,
+    overwrite: bool,
+    recursive: bool,
+    options: Options,
+    view: View,
+) -> None:
+    """Classify images.
+
+    INPUT is a file, a folder, a glob pattern, or - for one image on standard input. Each image named or found gives
+    exactly one record, in order. One that cannot be classified gives a record that says why, and the exit code is 1.
+
+    The format "auto" follows the suffix of the output file; without one it is a table on a terminal and jsonl in a
+    pipe.
+
+    \b
+    Examples:
+      resnest predict dog.jpg --model resnest101e --topk 5
+      resnest predict photos/ -o answers.csv
+      resnest predict - --model digits < three.png
+    """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
+    from resnest_cli.predict import Classifier, describe
+    from resnest_cli.sources import find
+
+    format = _settle(format, output)
+    with open_output(output, overwrite=overwrite, whole=format == "json") as out, Classifier(options) as classifier:
+        view.say(describe(classifier))
+        summary = Summary()
+        records = summary.watch(classifier.predict(inputs, topk=topk, threshold=threshold, recursive=recursive))
+        on_screen = format == "table" and output is None
+        if view.progress and (sys.stdout if on_screen else sys.stderr).isatty():
+            total = sum(1 for _ in find(inputs, recursive=recursive))
+            records = _with_bar(records, total, on_screen=on_screen)
+        _write(records, format, out, classifier.columns(topk))
+    if summary.ok >= LONG_JOB and options.precision == "fp32" and "BF16" in classifier.engine.facts.get("native", ()):
+        view.say("hint: this CPU computes bf16 by itself: --precision bf16 is about twice as fast, and less exact.")
+    if summary.failed:
+        view.say(f"{summary.failed} of {summary.ok + summary.failed} inputs failed.")
+        click.get_current_context().exit(ExitCode.FAILED)
+
+
+def _settle(format: str, output: Path | None) -> str:
+    """Decide what "auto" is: by the output's suffix, else a table for a person and JSON lines for a program."""
+    if format != "auto":
+        return format
+    if output is None:
+        return "table" if sys.stdout.isatty() else "jsonl"
+    suffix = output.suffix.lower().removeprefix(".")
+    if suffix not in WRITERS:
+        message = f"-o {output}: its suffix names no format; add --format, or use one of .{', .'.join(WRITERS)}."
+        raise UsageError(message)
+    return suffix
+
+
+def _with_bar(records: Iterable[Record], total: int, *, on_screen: bool) -> Iterator[Record]:
+    """Follow the records with a bar: below the table where that is what stdout shows, else on stderr."""
+    from resnest_cli.cli.output import bar, console
+
+    return bar(records, total, "classifying", console(sys.stdout if on_screen else sys.stderr))
+
+
+def _write(records: Iterable[Record], format: str, out: IO[bytes], columns: int) -> None:
+    if format != "table":
+        WRITERS[format](records, out, columns)
+        return
+    from resnest_cli.cli.output import console, print_records
+
+    with nullcontext(sys.stdout) if out is sys.stdout.buffer else as_text(out) as text:
+        print_records(records, console(text))

@@ -1,0 +1,70 @@
+"""`resnest show`: everything known of one model."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from resnest_cli.cli.list_models import FORMATS
+from resnest_cli.cli.options import ModelName, format_option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from resnest_cli.types import ModelSpec
+
+
+@click.command()
+@click.argument("model", type=ModelName())
+@format_option(FORMATS, "table")
+def show(*, model: str, format: str) -> None:
+    """Show all that is known of a model.
+
+    That is cost, accuracy, recipe, licence, sources and preprocessing. MODEL is a variant, digits, a model folder or
+    hf-hub:OWNER/REPO.
+    """
+    from resnest_cli import catalog, weights
+
+    spec = catalog.find_model(model)
+    facts = {**_facts(spec), "cached": weights.is_cached(spec)}
+    if format == "json":
+        click.echo(json.dumps(facts, indent=1))
+        return
+    rows = list(_flat(facts))
+    if format == "csv":
+        csv.writer(sys.stdout, lineterminator="\n").writerows([("fact", "value"), *rows])
+        return
+    _print_table(rows, catalog.notes() if spec.facts else ())
+
+
+def _facts(spec: ModelSpec) -> dict[str, Any]:
+    """Give a variant's published facts, or what the folder or repository of another model says."""
+    if spec.facts:
+        return dict(spec.facts)
+    where = {"folder": str(spec.folder)} if spec.folder else {"hf_hub_id": spec.repo}
+    known = {"name": spec.name, "architecture": spec.architecture, "num_classes": spec.num_classes, **where}
+    return {**known, **asdict(spec.data), "label_names": list(spec.label_names), "model_args": dict(spec.model_args)}
+
+
+def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _print_table(rows: list[tuple[str, str]], notes: tuple[str, ...]) -> None:
+    from rich.text import Text
+
+    from resnest_cli.cli.output import console, facts
+
+    out = console(sys.stdout)
+    out.print(facts(rows))
+    for note in notes:
+        out.print(Text(f"\nNote: {note}", "dim"))
