@@ -1,0 +1,89 @@
+"""What all tests share: caches of their own, no network, and two ways to run a command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+from click.testing import CliRunner, Result
+
+from resnest_cli.catalog import DIGITS
+from resnest_cli.cli import cli
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# Importing openvino reports home through this package: not from tests that import it themselves.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: "not to be imported"
+SAMPLES = DIGITS / "samples"
+
+
+class Resnest(Protocol):
+    """Runs `resnest` in this process."""
+
+    def __call__(self, *args: str | Path, stdin: bytes = b"") -> Result: ...
+
+
+class Shell(Protocol):
+    """Runs a program in a process of its own, with the test's environment and some changes of it."""
+
+    def __call__(self, *command: str | Path, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]: ...
+
+
+@pytest.fixture(scope="session")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder where all tests share converted graphs, which take seconds each."""
+    return tmp_path_factory.mktemp("graphs")
+
+
+@pytest.fixture(autouse=True)
+def _own_world(graphs: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test caches of its own but for graphs, a terminal of 80 columns, and none of the user's settings."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "resnest").mkdir()
+    (home / "resnest" / "graphs").symlink_to(graphs)
+    for name in os.environ:
+        if name.startswith(("RESNEST_", "HF_", "HUGGINGFACE_")) or name.lower().endswith(("_proxy", "_color")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HOME", str(home / "hf"))
+    monkeypatch.setenv("RESNEST_CACHE", str(home / "resnest"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Let torch use one: small images gain little from two, which wait for each other where a machine is shared."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def resnest() -> Resnest:
+    """Run a command in this process; the result has exit_code, stdout and stderr."""
+
+    def run(*args: str | Path, stdin: bytes = b"") -> Result:
+        return CliRunner().invoke(cli, [str(arg) for arg in args], input=stdin, prog_name="resnest")
+
+    return run
+
+
+@pytest.fixture
+def shell() -> Shell:
+    """Run a real process; the first word "resnest" stands for the command under test."""
+
+    def run(*command: str | Path, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
+        words = [str(word) for word in command]
+        if words[0] == "resnest":
+            words[:1] = [sys.executable, "-m", "resnest_cli"]
+        return subprocess.run(words, input=stdin, capture_output=True, env=os.environ | env, timeout=120, check=False)
+
+    return run

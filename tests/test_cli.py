@@ -1,0 +1,337 @@
+"""What a person and a program see: whole outputs at 80 columns, formats, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import SAMPLES
+
+from resnest_cli import FakeEngine, machine
+from resnest_cli.catalog import DIGITS, list_models
+from resnest_cli.cli.output import console, print_records
+from resnest_cli.cli.text import one_line, printable
+from resnest_cli.errors import ExitCode
+from resnest_cli.types import Failure, Prediction, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy as np
+    from conftest import Resnest, Shell
+    from numpy.typing import NDArray
+
+SEVEN = SAMPLES / "seven_0081.png"
+SAMOYED = Result(
+    "photos/dog.jpg",
+    (
+        Prediction(1, 258, "n02111889", "Samoyed", 0.8846),
+        Prediction(2, 261, "n02112350", "keeshond", 0.0458),
+        Prediction(3, 831, "n04258138", "a class with a name far too long for one row of eighty", 0.0004),
+    ),
+)
+HOSTILE = Failure("photos/\x1b[31m\u202egpj.exe\n.jpg", "NotAnImage", "this is an HTML page, [bold]not an image[/].")
+
+
+def lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def test_exit_codes_are_the_contract() -> None:
+    codes = {code.name: code.value for code in ExitCode}
+    assert codes == {"OK": 0, "FAILED": 1, "USAGE": 2, "HANGUP": 129, "INTERRUPTED": 130, "TERMINATED": 143}
+
+
+def test_table_of_answers() -> None:
+    out = io.StringIO()
+    print_records([SAMOYED, HOSTILE, Result("none.jpg", ())], console(out))
+    assert lines(out.getvalue()) == GOLDEN_ANSWERS.splitlines()
+
+
+GOLDEN_ANSWERS = """\
+photos/dog.jpg
+  1  Samoyed                            n02111889   88.46%  █████████████████▋
+  2  keeshond                           n02112350    4.58%  ▉
+  3  a class with a name far too long…  n04258138    0.04%
+photos/\\x1b[31m\\u202egpj.exe\\n.jpg
+    NotAnImage: this is an HTML page, [bold]not an image[/].
+none.jpg
+    no class reaches the threshold
+"""
+
+
+def test_table_of_models(resnest: Resnest) -> None:
+    assert lines(resnest("list-models").stdout) == GOLDEN_MODELS.splitlines()
+
+
+GOLDEN_MODELS = """\
+model               params M  GMACs  size   crop  top-1 %  top-5 %  cached
+resnest14d              10.6   2.75   224  0.875    75.52    92.51  no
+resnest26d              17.1   3.62   224  0.875    78.48    94.30  no
+resnest50d              27.5   5.37   224  0.875    80.96    95.37  no
+resnest50d_1s4x24d      25.7   4.40   224  0.875    81.02    95.34  no
+resnest50d_4s2x40d      30.4   4.37   224  0.875    81.15    95.57  no
+resnest101e             48.3  13.32   256  0.875    82.92    96.31  no
+resnest200e             70.2  35.52   320  0.909    83.88    96.88  no
+resnest269e            110.9  77.35   416  0.928    84.54    96.99  no
+"""
+
+
+def test_show_has_every_fact(resnest: Resnest) -> None:
+    assert lines(resnest("show", "resnest200e").stdout) == GOLDEN_SHOW.splitlines()
+
+
+GOLDEN_SHOW = """\
+name                      resnest200e
+tag                       in1k
+hf_hub_id                 timm/resnest200e.in1k
+license                   apache-2.0
+params                    70201544
+gmacs                     35.52
+macts                     82.78
+input_size                320
+crop_pct                  0.909
+interpolation             bicubic
+mean                      0.485, 0.456, 0.406
+std                       0.229, 0.224, 0.225
+num_classes               1000
+top1_model_card           83.85
+top5_model_card           96.89
+top1_timm                 83.88
+top5_timm                 96.88
+top1_imagenet_real        88.434
+top1_imagenet_v2          74.25
+flops_model_card          45954387872
+checkpoint_bytes          None
+checkpoint_url            https://github.com/rwightman/pytorch-image-models/rele
+                          ases/download/v0.1-resnest/resnest200-75117900.pth
+checkpoint_sha256_prefix  75117900
+recipe.epochs             270
+recipe.optimizer          sgd
+recipe.momentum           0.9
+recipe.lr                 0.1
+recipe.weight_decay       0.0001
+recipe.batch_size         2048
+recipe.dropout            0.2
+recipe.layers             200
+recipe.techniques         AutoAugment, DropBlock, Label Smoothing, Mixup, SGD
+                          with Momentum, Weight Decay
+recipe.hardware           64x NVIDIA V100
+cached                    False
+
+Note: The model card gives resnest200e the checkpoint URL and file size of
+resnest101; the right file is the one here, its size is not known.
+
+Note: flops_model_card is about 1.3x the multiply-accumulates counted at
+input_size for every variant: show gmacs, and never mix the two.
+
+Note: checkpoint file names end in the first 8 hex digits of the sha256.
+"""
+
+
+def test_predict_prints_the_digits(resnest: Resnest) -> None:
+    ended = resnest("predict", SEVEN.name, "-m", "digits", "-k", "3", "-f", "table")
+    assert ended.exit_code == ExitCode.FAILED  # there is no such file here
+    ended = resnest("predict", SEVEN, "-m", "digits", "-k", "3", "-f", "table")
+    assert ended.exit_code == ExitCode.OK
+    # The path is as long as the checkout's; the rest is pinned.
+    assert lines(ended.stdout)[-3:] == GOLDEN_DIGITS.splitlines()
+    said = ["digits on cpu (no GPU found), openvino fp32, its own weights", "class names: the model's own"]
+    assert ended.stderr.splitlines()[-2:] == said
+
+
+GOLDEN_DIGITS = """\
+  1  seven                                          91.17%  ██████████████████▏
+  2  four                                            1.32%  ▎
+  3  eight                                           1.09%  ▏
+"""
+
+
+def test_sorting_and_patterns(resnest: Resnest) -> None:
+    rows = json.loads(resnest("list-models", "50d", "--sort", "gmacs", "-f", "json").stdout)
+    assert [row["name"] for row in rows] == ["resnest50d", "resnest50d_1s4x24d", "resnest50d_4s2x40d"]
+    table = list(csv.DictReader(io.StringIO(resnest("list-models", "--sort", "top1_timm", "-f", "csv").stdout)))
+    assert table[0]["name"] == "resnest269e"
+    assert float(table[0]["top1_timm"]) == next(s.facts for s in list_models("269"))["top1_timm"]
+
+
+def test_show_in_json_and_csv(resnest: Resnest) -> None:
+    facts = json.loads(resnest("show", "resnest101e", "-f", "json").stdout)
+    assert facts == {**next(iter(list_models("101"))).facts, "cached": False}
+    rows = dict(csv.reader(io.StringIO(resnest("show", DIGITS, "-f", "csv").stdout)))
+    assert (rows["fact"], rows["architecture"], rows["cached"]) == ("value", "resnest14d", "True")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("show", "resnet50"), "there is no model 'resnet50'. Did you mean resnest50d?"),
+        (("list-models", "vit"), "there is no model 'vit'."),
+        (("predict", "x.png", "-m", "digit"), "there is no model 'digit'. Did you mean digits?"),
+        (("predict", "x.png", "--device", "gpu"), "--device gpu: use one of"),
+        (("predict", "x.png", "-b", "many"), "'many' is neither a whole number nor auto."),
+        (("predict", "x.png", "-o", "out.txt"), "-o out.txt: its suffix names no format;"),
+        (("predict",), "Missing argument 'INPUT...'"),
+        (("bench", "--weights", "x"), "No such option '--weights'"),
+        (("predikt",), "No such command 'predikt'."),
+    ],
+)
+def test_what_cannot_be_meant_ends_with_two_and_a_hint(words: tuple[str, ...], message: str, resnest: Resnest) -> None:
+    ended = resnest(*words)
+    assert (ended.exit_code, ended.stdout) == (ExitCode.USAGE, "")
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_nothing_cached_and_no_network_names_three_ways_out(resnest: Resnest) -> None:
+    ended = resnest("predict", SEVEN, "-m", "resnest101e")
+    assert (ended.exit_code, ended.stdout) == (ExitCode.FAILED, "")
+    for way in ("hf download timm/resnest101e.in1k model.safetensors", "--weights FILE", "--model digits"):
+        assert way in ended.stderr
+
+
+def test_pipes_get_json_lines_and_files_the_format_of_their_suffix(resnest: Resnest, tmp_path: Path) -> None:
+    piped = resnest("predict", SEVEN, SEVEN, "-m", "digits", "-q")
+    rows = [json.loads(line) for line in piped.stdout.splitlines()]
+    assert [(row["path"], row["predictions"][0]["label"]) for row in rows] == [(str(SEVEN), "seven")] * 2
+    assert piped.stderr == ""
+    for suffix in ("jsonl", "json", "csv"):
+        out = tmp_path / f"answers.{suffix}"
+        ended = resnest("predict", SEVEN, SEVEN, "-m", "digits", "-o", out)
+        assert (ended.exit_code, ended.stdout) == (ExitCode.OK, "")
+    assert (tmp_path / "answers.jsonl").read_text() == piped.stdout
+    assert json.loads((tmp_path / "answers.json").read_text()) == rows
+    table = list(csv.DictReader(io.StringIO((tmp_path / "answers.csv").read_text())))
+    assert [row["label_1"] for row in table] == ["seven", "seven"]
+    again = resnest("predict", SEVEN, "-m", "digits", "-o", tmp_path / "answers.csv")
+    assert (again.exit_code, "add --overwrite" in again.stderr) == (ExitCode.FAILED, True)
+
+
+def test_a_table_can_go_to_a_file(resnest: Resnest, tmp_path: Path) -> None:
+    out = tmp_path / "answers.txt"
+    assert resnest("predict", SEVEN, "-m", "digits", "-f", "table", "-o", out).exit_code == ExitCode.OK
+    assert "1  seven" in out.read_text(encoding="utf-8")
+    assert "\x1b" not in out.read_text(encoding="utf-8")
+
+
+def test_one_bad_file_is_one_row_and_exit_code_one(resnest: Resnest, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_text("<html>404</html>")
+    ended = resnest("predict", bad, SEVEN, "-m", "digits")
+    failed, ok = map(json.loads, ended.stdout.splitlines())
+    assert ended.exit_code == ExitCode.FAILED
+    assert "1 of 2 inputs failed." in ended.stderr
+    assert failed == {
+        "path": str(bad),
+        "status": "error",
+        "predictions": [],
+        "error": {"type": "NotAnImage", "message": "this is an HTML page, not an image (a failed download?)."},
+    }
+    assert ok["predictions"][0]["label"] == "seven"
+
+
+def test_a_long_job_in_fp32_hints_at_native_bf16_once(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resnest_cli.engines.openvino.native_precisions", lambda: ["BF16", "FP32"])
+    long = resnest("predict", *[SEVEN] * 200, "-m", "digits")
+    assert long.stderr.count("hint: this CPU computes bf16 by itself") == 1
+    assert "hint" not in resnest("predict", *[SEVEN] * 199, "-m", "digits").stderr
+
+
+def test_standard_input_is_one_image(resnest: Resnest) -> None:
+    row = json.loads(resnest("predict", "-", "-m", "digits", stdin=SEVEN.read_bytes()).stdout)
+    assert (row["path"], row["predictions"][0]["label"]) == ("-", "seven")
+
+
+def test_random_weights_are_said(resnest: Resnest) -> None:
+    ended = resnest("predict", SEVEN, "-m", "resnest14d", "--random-weights", "--img-size", "64")
+    assert ended.exit_code == ExitCode.OK
+    assert "random weights (the answers mean nothing)" in ended.stderr
+
+
+def test_bench_in_json_has_the_contracts_keys(resnest: Resnest) -> None:
+    ended = resnest("bench", "-m", "resnest14d", "--img-size", "64", "-b", "2", "--seconds", "0", "-f", "json")
+    row = json.loads(ended.stdout)
+    assert (row["model"], row["batch"], row["img_size"], row["steps"], row["warmup_steps"]) == (
+        "resnest14d",
+        2,
+        64,
+        1,
+        1,
+    )
+    assert (row["engine"], row["device"], row["precision"], row["weights"]) == ("openvino", "cpu", "fp32", "random")
+    assert row["param_count"] == next(iter(list_models("14d"))).facts["params"]
+    assert row["gmacs"] is None  # counted at 224 only
+    times = row["step_time_ms"]
+    assert times["min"] <= times["p50"] <= times["p90"] <= times["p99"] <= times["max"]
+    assert row["samples_per_sec"] == pytest.approx(2 * 1000 / times["mean"])
+    assert {"openvino", "python", "resnest-cli"} == set(row["versions"])
+    assert "random weights" in ended.stderr
+
+
+def test_bench_gives_the_engine_one_batch_at_a_time(monkeypatch: pytest.MonkeyPatch, resnest: Resnest) -> None:
+    # With several in flight, results come in bunches, and the time between two of them would be no step's.
+    streams = []
+
+    class Watched(FakeEngine):
+        def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+            taken = list(batches)
+            streams.append(len(taken))
+            return super().run(taken)
+
+    monkeypatch.setattr("resnest_cli.bench.open_engine", lambda spec, _: Watched(spec))
+    assert resnest("bench", "-m", "digits", "--seconds", "0").exit_code == ExitCode.OK
+    assert streams == [1, 1]
+
+
+def test_bench_for_a_person(resnest: Resnest) -> None:
+    ended = resnest("bench", "-m", "digits", "-b", "1", "--seconds", "0")
+    assert ended.exit_code == ExitCode.OK
+    names = [line.split("  ")[0] for line in ended.stdout.splitlines() if not line.startswith(" ")]
+    assert names == ["model", "runs on", "input", "throughput", "step time", "steps", "start", "versions"]
+    assert "random weights" in ended.stdout
+
+
+def test_the_cache_is_listed_with_sizes_and_cleared(resnest: Resnest, tmp_path: Path, shell: Shell) -> None:
+    own = str(tmp_path / "cache")
+    assert shell("resnest", "predict", SEVEN, "-m", "digits", "-q", RESNEST_CACHE=own).returncode == 0
+    (graph,) = json.loads(shell("resnest", "cache", "list", "-f", "json", RESNEST_CACHE=own).stdout)
+    on_disk = sum(path.stat().st_size for path in Path(graph["path"]).rglob("*") if path.is_file())
+    assert (graph["model"], graph["want"], graph["bytes"]) == ("digits", "logits", on_disk)
+    shown = shell("resnest", "cache", "list", RESNEST_CACHE=own).stdout.decode().splitlines()
+    assert shown[1].split() == [graph["name"], "digits", "logits", f"{on_disk / 1e6:.1f}"]
+    cleared = shell("resnest", "cache", "clear", RESNEST_CACHE=own).stdout.decode()
+    assert cleared == f"removed 1 items, {on_disk / 1e6:.1f} MB, from {own}\n"
+    assert json.loads(shell("resnest", "cache", "list", "-f", "json", RESNEST_CACHE=own).stdout) == []
+    assert resnest("cache", "path").stdout.strip() == os.environ["RESNEST_CACHE"]
+
+
+def test_doctor_tells_what_is_there_and_what_is_not(resnest: Resnest) -> None:
+    found = json.loads(resnest("doctor", "-f", "json").stdout)
+    assert list(found) == ["versions", "cpu", "engines", "cache", "hub"]
+    assert found["versions"]["torch"] == version("torch")
+    assert found["cpu"]["usable cores"].startswith(f"{machine.usable_cores()} of ")
+    assert found["engines"]["torch"].endswith("cpu")
+    assert "FP32" in found["engines"]["openvino"]
+    assert found["cache"]["folder"] == os.environ["RESNEST_CACHE"]
+    assert "HF_HUB_OFFLINE forbids to download it" in found["hub"]["reached"]
+    table = resnest("doctor").stdout
+    assert f"versions torch            {version('torch')}" in table
+
+
+def test_text_from_outside_cannot_move_the_cursor() -> None:
+    assert one_line("a\x1b[2Jb\n\u202e\ud8ff犬 é") == "a\\x1b[2Jb\\n\\u202e\\ud8ff犬 é"
+    assert printable("two\nlines\r") == "two\nlines\\r"
+
+
+def test_shell_completion_offers_models(shell: Shell) -> None:
+    line = "resnest predict x.png -m resnest5"
+    program = Path(sys.executable).with_name("resnest")
+    ended = shell(program, _RESNEST_COMPLETE="bash_complete", COMP_WORDS=line, COMP_CWORD="4")
+    assert ended.stdout.decode().split() == ["plain,resnest50d", "plain,resnest50d_1s4x24d", "plain,resnest50d_4s2x40d"]

@@ -1,0 +1,231 @@
+"""The house itself: who imports whom, what starts light, and what others rely on by name."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+import pytest
+
+import resnest_cli
+from resnest_cli.cli import cli
+from resnest_cli.options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import Resnest, Shell
+
+ROOT = Path(resnest_cli.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").removesuffix("."): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
+
+
+class Layer(NamedTuple):
+    """What a layer's modules may import: of ours, of others at the top, and of others inside functions."""
+
+    modules: set[str]
+    ours: set[str]
+    at_top: set[str]
+    inside: set[str]
+
+
+BASE = {"errors", "types", "options", "machine"}
+STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs"}
+PIPELINE = {"images", "sources", "stream"}
+ENGINES = {"engines", "engines.fake", "engines.openvino", "engines.pytorch", "network", "export"}
+TASKS = {"predict", "bench", "doctor", "writers"}
+CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
+DOORS = {"", "__main__"}
+
+LAYERS = [
+    Layer(BASE, BASE, set(), set()),
+    Layer(STORE, {"", *BASE, *STORE}, {"platformdirs"}, {"requests", "urllib3", "huggingface_hub"}),
+    Layer(PIPELINE, BASE | PIPELINE, {"numpy", "PIL"}, set()),
+    Layer({"engines"}, BASE | STORE | ENGINES, set(), set()),
+    Layer({"engines.fake"}, BASE | STORE, {"numpy"}, set()),
+    Layer({"engines.pytorch"}, BASE | STORE | {"network"}, {"numpy", "torch", "timm"}, set()),
+    Layer({"engines.openvino"}, BASE | STORE, {"numpy", "openvino"}, set()),
+    Layer({"export"}, BASE | STORE | {"network", "engines.openvino"}, {"filelock", "timm", "torch"}, set()),
+    Layer({"network"}, BASE | STORE, {"torch", "timm", "safetensors"}, set()),
+    Layer(TASKS - {"doctor"}, BASE | STORE | PIPELINE | {"engines"}, {"numpy"}, set()),
+    Layer({"doctor"}, BASE | STORE | ENGINES, set(), {"timm"}),
+    Layer({"cli.output"}, BASE | CLI, {"rich"}, set()),
+    Layer(CLI - {"cli.output"}, {"", *BASE, *STORE, *PIPELINE, *TASKS, *CLI}, {"click"}, {"rich"}),
+    Layer(DOORS, {"cli", *BASE, *STORE, *ENGINES, *TASKS}, set(), set()),
+]
+# Tasks, the pipeline and rich are imported by commands in their bodies only.
+CLI_AT_TOP = {"", "options", "errors", "writers", *CLI} - {"cli.output"}
+HEAVY = {"torch", "timm", "torchvision", "numpy", "PIL", "huggingface_hub", "requests", "openvino", "filelock"}
+
+
+class Import(NamedTuple):
+    """One imported module, and whether the import stands at the top of its file."""
+
+    name: str
+    at_top: bool
+
+
+def imports(path: Path) -> Iterator[Import]:
+    """Find what a module imports when it runs (not what only the type checker sees)."""
+
+    def visit(node: ast.AST, *, at_top: bool) -> Iterator[Import]:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, at_top) for alias in node.names)
+        if isinstance(node, ast.ImportFrom) and node.module:
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
+            ours = {f"resnest_cli.{name}" for name in MODULES}
+            yield from (Import(name if name in ours else node.module, at_top) for name in submodules)
+        inside = at_top and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, at_top=inside)
+
+    yield from visit(ast.parse(path.read_text()), at_top=True)
+
+
+def test_every_module_has_one_layer() -> None:
+    placed = [name for layer in LAYERS for name in layer.modules]
+    assert sorted(placed) == sorted(MODULES)
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: min(layer.modules, default=""))
+def test_arrows_point_down(layer: Layer) -> None:
+    for module in layer.modules:
+        for name, at_top in imports(MODULES[module]):
+            package, _, inner = name.partition(".")
+            if package == "resnest_cli":
+                allowed = CLI_AT_TOP if at_top and module in CLI and module != "cli.output" else layer.ours
+                assert inner in allowed, f"{module} imports {name}"
+            elif package not in sys.stdlib_module_names:
+                assert package in layer.at_top | (set() if at_top else layer.inside), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_imports_alone_without_a_warning(module: str, shell: Shell) -> None:
+    name = f"resnest_cli.{module}".removesuffix(".")
+    ended = shell(sys.executable, "-W", "error", "-c", f"import {name}")
+    assert (ended.returncode, ended.stderr.decode()) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--help",),
+        ("--version",),
+        *((name, "--help") for name in cli.commands),
+        ("list-models",),
+        ("list-models", "-f", "json"),
+        ("show", "resnest269e"),
+        ("show", "digits", "-f", "csv"),
+        ("show", "resnet50d"),
+        ("cache", "list"),
+        ("cache", "path"),
+    ],
+    ids=" ".join,
+)
+def test_what_needs_no_network_loads_no_framework(words: tuple[str, ...], shell: Shell) -> None:
+    code = (
+        "import atexit, sys; from resnest_cli.cli import main\n"
+        f"atexit.register(lambda: print('LOADED', *(set(sys.modules) & {HEAVY!r}), file=sys.stderr))\n"
+        f"sys.argv[1:] = {list(words)!r}; main()"
+    )
+    ended = shell(sys.executable, "-c", code)
+    assert ended.stderr.decode().splitlines()[-1] == "LOADED"
+    assert ended.stdout or words == ("show", "resnet50d")
+
+
+def test_the_public_names_are_these_and_each_resolves() -> None:
+    assert sorted(resnest_cli.__all__) == [
+        "Classifier",
+        "DataConfig",
+        "Engine",
+        "Failure",
+        "FakeEngine",
+        "ModelSpec",
+        "Options",
+        "Prediction",
+        "Record",
+        "ResnestError",
+        "Result",
+        "__version__",
+        "find_model",
+        "list_models",
+    ]
+    assert all(getattr(resnest_cli, name) is not None for name in resnest_cli.__all__)
+    assert dir(resnest_cli) == sorted(resnest_cli.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'classifier'"):
+        resnest_cli.classifier  # type: ignore[attr-defined]  # noqa: B018 - reading it is the test
+
+
+def test_the_package_is_typed_for_its_users() -> None:
+    assert (ROOT / "py.typed").is_file()
+
+
+VIEW = ["--quiet", "--verbose", "--no-progress"]
+RUN = ["--device", "--engine", "--precision", "--batch", "--img-size"]
+WEIGHTS = ["--weights", "--random-weights", "--labels"]
+IMAGES = ["--workers", "--crop-pct", "--interpolation", "--mean", "--std", "--exif"]
+OPTIONS = {
+    "predict": [
+        *("--topk", "--threshold", "--format", "--output", "--overwrite", "--recursive", "--model"),
+        *(*WEIGHTS, *RUN, *IMAGES, *VIEW),
+    ],
+    "list-models": ["--format", "--sort"],
+    "show": ["--format"],
+    "cache": [],
+    "doctor": ["--format"],
+    "bench": ["--seconds", "--format", "--model", *RUN, *VIEW],
+}
+
+
+def declared(command: click.Command) -> dict[str, click.Option]:
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    return {next(name for name in option.opts if name.startswith("--")): option for option in options}
+
+
+def test_option_names_are_frozen() -> None:
+    assert {name: list(declared(command)) for name, command in cli.commands.items()} == OPTIONS
+    assert declared(cli.commands["predict"])["--batch"].opts == ["-b", "--batch", "--batch-size"]
+    short = {opt for command in cli.commands.values() for o in declared(command).values() for opt in o.opts}
+    assert {opt for opt in short if opt[1] != "-"} == {"-k", "-f", "-o", "-m", "-b", "-j", "-q", "-v"}
+
+
+def test_every_option_can_be_set_by_an_environment_variable_of_its_name() -> None:
+    for command_name, command in cli.commands.items():
+        context = click.Context(
+            command, info_name=command_name, parent=click.Context(cli, auto_envvar_prefix="RESNEST")
+        )
+        for long, option in declared(command).items():
+            expected = f"RESNEST_{command_name}_{long[2:]}".upper().replace("-", "_")
+            assert f"{context.auto_envvar_prefix}_{option.name}".upper().replace("-", "_") == expected
+
+
+def test_an_environment_variable_sets_an_option(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESNEST_LIST_MODELS_FORMAT", "csv")
+    assert resnest("list-models").stdout.startswith("name,")
+
+
+def test_the_defaults_of_options_and_of_the_command_line_are_one() -> None:
+    for field in fields(Options):
+        option = declared(cli.commands["predict"])[f"--{field.name.replace('_', '-')}"]
+        assert option.default == field.default
+
+
+def test_options_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Options().model = "resnest14d"  # type: ignore[misc]
+
+
+def test_python_m_is_the_same_command(shell: Shell) -> None:
+    name = Path(sys.executable).with_name("resnest")
+    assert shell(name, "--version").stdout == shell("resnest", "--version").stdout
+    assert shell("resnest", "--version").stdout.decode() == f"resnest, version {resnest_cli.__version__}{os.linesep}"

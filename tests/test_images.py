@@ -1,0 +1,427 @@
+"""A network is shown what timm would show it, bit for bit; what is no whole image is refused by its right name."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import zlib
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import timm
+from hypothesis import example, given, reject, settings
+from hypothesis import strategies as st
+from PIL import Image
+from timm.data.config import resolve_data_config
+from timm.data.transforms_factory import create_transform
+
+from resnest_cli import images, list_models
+from resnest_cli.errors import BrokenImage, ImageError, ImageTooLarge, NotAnImage, TruncatedImage
+from resnest_cli.options import INTERPOLATIONS
+from resnest_cli.types import DataConfig, ModelSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Shell
+    from numpy.typing import NDArray
+
+SPECS = list_models()
+TINY = DataConfig(input_size=(3, 32, 32), crop_pct=1.0, interpolation="bilinear")
+
+each_variant = pytest.mark.parametrize("spec", SPECS, ids=[spec.name for spec in SPECS])
+
+
+# --- what is expected, by timm itself
+
+
+def timm_pixels(image: Image.Image, data: DataConfig) -> NDArray[np.uint8]:
+    transform = create_transform(
+        data.input_size,
+        interpolation=data.interpolation,
+        mean=data.mean,
+        std=data.std,
+        crop_pct=data.crop_pct,
+        crop_mode=data.crop_mode,
+        normalize=False,
+    )
+    pixels: NDArray[np.uint8] = transform(image.convert("RGB")).permute(1, 2, 0).numpy()
+    return pixels
+
+
+def noise(width: int, height: int, seed: int = 0, channels: int = 3) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+def in_mode(mode: str, width: int, height: int) -> Image.Image:
+    if mode == "I;16":
+        deep = np.random.default_rng(1).integers(0, 65536, (height, width), dtype=np.uint16)
+        return Image.fromarray(deep)
+    rgba = Image.fromarray(noise(width, height, channels=4))
+    return (rgba.convert("RGB") if mode in {"P", "YCbCr"} else rgba).convert(mode)
+
+
+def saved(image: Image.Image, format: str, **how: Any) -> bytes:  # noqa: ANN401 - each is an option of a Pillow writer
+    buffer = io.BytesIO()
+    image.save(buffer, format, **how)
+    return buffer.getvalue()
+
+
+# --- pixels
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> tuple[int, int]:
+    """Width and height from 1 to 700, up to 1:40; more extreme ones need gigabytes once the short edge is enlarged."""
+    short = draw(st.integers(1, 700))
+    long = draw(st.integers(short, min(700, 40 * short)))
+    return draw(st.sampled_from([(short, long), (long, short)]))
+
+
+edges = st.integers(2, 96)  # at 1, a crop_pct above 1 leaves nothing to resize to
+configs = st.builds(
+    DataConfig,
+    input_size=st.one_of(edges.map(lambda edge: (3, edge, edge)), st.tuples(st.just(3), edges, edges)),
+    crop_pct=st.floats(0.2, 1.5),
+    crop_mode=st.sampled_from(["center", "squash", "border"]),
+    interpolation=st.sampled_from(INTERPOLATIONS),
+    mean=st.sampled_from([(0.485, 0.456, 0.406), (0.5, 0.5, 0.5), (0.0, 0.1, 1.0)]),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(shape=shapes(), data=configs, seed=st.integers(0, 99))
+def test_any_image_is_resized_and_cropped_as_timm_does(shape: tuple[int, int], data: DataConfig, seed: int) -> None:
+    image = Image.fromarray(noise(*shape, seed))
+    try:
+        expected = timm_pixels(image, data)
+    except ValueError:  # timm rounds a thin image's short edge to 0 pixels, in this mode only
+        if data.crop_mode != "border":
+            raise
+        reject()
+    pixels = images.preprocess(image, data)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, expected)
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
+def test_an_extreme_shape_is_treated_as_timm_does(crop_mode: str, interpolation: str) -> None:
+    data = DataConfig(input_size=(3, 14, 18), crop_pct=0.9, crop_mode=crop_mode, interpolation=interpolation)
+    image = Image.fromarray(noise(3, 700) if crop_mode == "border" else noise(1, 700))
+    tall = replace(data, input_size=(3, 300, 18)) if crop_mode == "border" else data
+    np.testing.assert_array_equal(images.preprocess(image, tall), timm_pixels(image, tall))
+
+
+def test_a_line_too_thin_for_its_border_keeps_one_pixel() -> None:
+    data = replace(TINY, crop_mode="border", mean=(1.0, 0.5, 0.0))
+    with pytest.raises(ValueError, match=r"> 0|greater than 0"):
+        timm_pixels(Image.new("RGB", (1000, 1)), data)
+    pixels = images.preprocess(Image.new("RGB", (1000, 1), (9, 9, 9)), data)
+    expected = np.full((32, 32, 3), (255, 128, 0), np.uint8)
+    expected[15] = 9  # 31 rows are filled: 15 above, 16 below
+    np.testing.assert_array_equal(pixels, expected)
+
+
+def test_a_shape_that_would_be_resized_to_gigabytes_is_too_large() -> None:
+    image = Image.new("RGB", (1, 3000))
+    with pytest.raises(ImageTooLarge, match=r"resized for the network has 365 x 1095000 = 399,675,000 pixels.*\.$"):
+        images.preprocess(image, DataConfig(input_size=(3, 320, 320)))
+
+
+@each_variant
+def test_a_variant_has_the_data_config_of_timm(spec: ModelSpec) -> None:
+    cfg = timm.get_pretrained_cfg(spec.architecture)
+    assert cfg
+    theirs = resolve_data_config({}, pretrained_cfg=cfg.to_dict())  # type: ignore[no-untyped-call] # timm's gap
+    assert cfg.tag == spec.facts["tag"]
+    assert cfg.num_classes == spec.num_classes
+    assert DataConfig(**{key: value for key, value in theirs.items() if key in vars(spec.data)}) == spec.data
+    assert vars(spec.data).keys() <= theirs.keys()
+
+
+@pytest.mark.parametrize(
+    ("mode", "format"),
+    [
+        ("1", "PNG"),
+        ("L", "PNG"),
+        ("LA", "PNG"),
+        ("P", "PNG"),
+        ("P", "GIF"),
+        ("RGB", "JPEG"),
+        ("RGB", "BMP"),
+        ("RGBA", "PNG"),
+        ("RGBA", "WEBP"),
+        ("I;16", "PNG"),
+        ("I;16", "TIFF"),
+        ("F", "TIFF"),
+        ("L", "JPEG"),
+        ("CMYK", "JPEG"),
+        ("CMYK", "TIFF"),
+        ("YCbCr", "JPEG"),
+    ],
+)
+@each_variant
+def test_every_colour_mode_becomes_the_rgb_of_timm(spec: ModelSpec, mode: str, format: str) -> None:
+    content = saved(in_mode(mode, 83, 61), format)
+    with Image.open(io.BytesIO(content)) as image:
+        expected = timm_pixels(image, spec.data)
+    pixels = images.load(content, spec.data, exif=False)
+    assert pixels.shape == (*spec.data.input_size[1:], 3)
+    np.testing.assert_array_equal(pixels, expected)
+
+
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+def test_a_palette_with_transparency_becomes_the_rgb_of_timm() -> None:
+    content = saved(in_mode("P", 83, 61), "PNG", transparency=bytes(range(256)))
+    with Image.open(io.BytesIO(content)) as image:
+        expected = timm_pixels(image, TINY)
+    np.testing.assert_array_equal(images.load(content, TINY, exif=False), expected)
+
+
+# --- formats
+
+
+@cache
+def two_colours(format: str) -> bytes:
+    """Red on the left, blue on the right."""
+    image = Image.new("RGB", (32, 32), (250, 5, 5))
+    image.paste((5, 5, 250), (16, 0, 32, 32))
+    return saved(image, format)
+
+
+@pytest.mark.parametrize("format", [*images.FORMATS, "MPO"])  # JPEG's reader reads MPO
+def test_every_format_is_read(format: str) -> None:
+    pixels = np.asarray(images.decode(two_colours(format))).astype(int)
+    assert pixels.shape == (32, 32, 3)
+    assert np.abs(pixels[:, :8] - (250, 5, 5)).max() <= 8  # the lossy ones differ a little
+    assert np.abs(pixels[:, 24:] - (5, 5, 250)).max() <= 8
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF", "MPO", "AVIF"])
+def test_of_several_frames_the_first_is_read(format: str) -> None:
+    first, second = Image.new("RGB", (32, 24), (250, 5, 5)), Image.new("RGB", (32, 24), (5, 5, 250))
+    content = saved(first, format, save_all=True, append_images=[second])
+    with Image.open(io.BytesIO(content)) as image:
+        assert getattr(image, "n_frames", 1) == 2
+    assert np.abs(np.asarray(images.decode(content)).astype(int) - (250, 5, 5)).max() <= 8
+
+
+def test_suffixes_are_those_of_the_formats_and_none_twice() -> None:
+    assert sorted(images.SUFFIXES) == sorted(suffix for suffixes in images.FORMATS.values() for suffix in suffixes)
+    assert len(images.SUFFIXES) == len(set(images.SUFFIXES))
+
+
+@pytest.mark.parametrize("suffix", images.SUFFIXES)
+def test_what_pillow_saves_under_a_suffix_is_read(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"image{suffix}"
+    Image.new({".pgm": "L", ".pbm": "1"}.get(suffix, "RGB"), (32, 32)).save(path)
+    assert images.decode(path.read_bytes()).size == (32, 32)
+
+
+# --- EXIF orientation
+
+STORED = [[10, 20, 30], [40, 50, 60]]
+UPRIGHT = {  # worked by hand: where the standard says that the stored row 0 and column 0 are seen
+    1: STORED,
+    2: [[30, 20, 10], [60, 50, 40]],
+    3: [[60, 50, 40], [30, 20, 10]],
+    4: [[40, 50, 60], [10, 20, 30]],
+    5: [[10, 40], [20, 50], [30, 60]],
+    6: [[40, 10], [50, 20], [60, 30]],
+    7: [[60, 30], [50, 20], [40, 10]],
+    8: [[30, 60], [20, 50], [10, 40]],
+}
+
+
+def oriented(orientation: object, format: str, **how: Any) -> bytes:  # noqa: ANN401 - options of a Pillow writer
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    grey = np.array(STORED, np.uint8)
+    return saved(Image.fromarray(np.stack([grey] * 3, axis=2)), format, exif=exif, **how)
+
+
+@pytest.mark.parametrize(("format", "how"), [("PNG", {}), ("WEBP", {"lossless": True})])
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_an_image_is_turned_as_its_exif_says_unless_told_not_to(
+    orientation: int, format: str, how: dict[str, bool]
+) -> None:
+    content = oriented(orientation, format, **how)
+    assert np.asarray(images.decode(content))[:, :, 0].tolist() == UPRIGHT[orientation]
+    assert np.asarray(images.decode(content, exif=False))[:, :, 0].tolist() == STORED
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_a_tiff_is_turned_once_and_always(orientation: int) -> None:
+    """In TIFF the tag is part of the format itself: Pillow, and so timm, turns the image as it reads it."""
+    content = oriented(orientation, "TIFF")
+    assert np.asarray(images.decode(content))[:, :, 0].tolist() == UPRIGHT[orientation]
+    assert np.asarray(images.decode(content, exif=False))[:, :, 0].tolist() == UPRIGHT[orientation]
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 60000])
+def test_an_orientation_that_does_not_exist_turns_nothing(orientation: int) -> None:
+    assert np.asarray(images.decode(oriented(orientation, "PNG")))[:, :, 0].tolist() == STORED
+
+
+def test_a_jpeg_is_turned_before_it_is_cropped() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    wide = Image.new("RGB", (96, 32), (0, 0, 0))
+    wide.paste((255, 255, 255), (0, 0, 32, 32))  # the left third; upright it is the top third
+    content = saved(wide, "JPEG", exif=exif)
+    squashed = replace(TINY, crop_mode="squash")
+    assert images.load(content, squashed)[:8].min() > 200
+    assert images.load(content, squashed, exif=False)[:, :8].min() > 200
+    assert images.load(content, squashed)[16:].max() < 50
+
+
+# --- refusals
+
+
+def refusal(content: bytes) -> ImageError:
+    with pytest.raises(ImageError) as caught:
+        images.decode(content)
+    assert str(caught.value).endswith(".")
+    return caught.value
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(width: int, height: int, data: bytes) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "the file is empty"),
+        (b"hello, world\n", "not an image in a format that is read here"),
+        (b"\n <!DOCTYPE html><html><body>404</body></html>", "HTML page"),
+        (b"<html><body>404</body></html>", "HTML page"),
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "PDF"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "convert it to PNG first"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "run `git lfs pull`"),
+        (b"\0" * 4096, "not an image in a format that is read here"),
+    ],
+    ids=["empty", "text", "html5", "html", "pdf", "svg", "lfs", "zeros"],
+)
+def test_what_is_no_image_is_named(content: bytes, words: str) -> None:
+    error = refusal(content)
+    assert type(error) is NotAnImage
+    assert words in str(error)
+
+
+@pytest.mark.parametrize("format", ["EPS", "PCX", "DDS", "SGI"])
+def test_formats_outside_the_list_are_never_tried(format: str) -> None:
+    content = saved(Image.new("RGB", (20, 20)), format)
+    assert type(refusal(content)) is NotAnImage
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "TIFF", "PPM", "TGA"])
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_file_that_ends_early_is_truncated(format: str, share: float) -> None:
+    content = saved(Image.fromarray(noise(64, 64)), format)
+    assert type(refusal(content[: math.ceil(share * len(content))])) is TruncatedImage
+
+
+def test_a_jpeg2000_that_ends_early_is_broken_since_its_decoder_does_not_tell_why() -> None:
+    content = saved(Image.fromarray(noise(64, 64)), "JPEG2000")
+    assert type(refusal(content[: len(content) // 2])) is BrokenImage
+
+
+def test_a_damaged_image_that_is_all_there_is_not_called_truncated() -> None:
+    content = bytearray(saved(Image.fromarray(noise(64, 64)), "PNG"))
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(64)
+    assert type(refusal(bytes(content))) is BrokenImage
+
+
+def test_a_png_with_impossible_compressed_data_is_broken() -> None:
+    assert isinstance(refusal(png(20, 20, b"this was never compressed")), BrokenImage)
+
+
+def test_a_file_that_decodes_to_more_than_memory_is_refused_by_its_header() -> None:
+    error = refusal(png(30_000, 30_000, zlib.compress(b"")))
+    assert type(error) is ImageTooLarge
+    assert "900000000" in str(error)
+
+
+def test_our_own_limit_holds_where_pillows_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    error = refusal(png(30_000, 30_000, zlib.compress(b"")))
+    assert type(error) is ImageTooLarge
+    assert "30000 x 30000 = 900,000,000 pixels" in str(error)
+
+
+def test_damaged_exif_does_not_hide_a_good_picture() -> None:
+    good = two_colours("PNG")
+    damaged = good[:33] + chunk(b"eXIf", b"no TIFF header") + good[33:]  # 33: signature and IHDR
+    assert images.decode(damaged).tobytes() == images.decode(good).tobytes()
+
+
+def test_pillows_warnings_do_not_reach_the_terminal(shell: Shell, tmp_path: Path) -> None:
+    jpeg = two_colours("JPEG")
+    exif = b"Exif\0\0II*\0\xff\xff\0\0"  # points outside itself
+    contents = {
+        "transparent.png": saved(in_mode("P", 20, 20), "PNG", transparency=bytes(range(256))),
+        "large.png": png(12_000, 10_000, zlib.compress(b"")),
+        "exif.jpg": jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:],
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    assert b"Warning" not in shell("resnest", "predict", tmp_path, "--model", "digits").stderr
+
+
+# --- any damage at all
+
+
+@cache
+def whole(format: str) -> bytes:
+    return saved(Image.fromarray(noise(33, 21)), format)
+
+
+@st.composite
+def damaged_files(draw: st.DrawFn) -> bytes:
+    content = bytearray(whole(draw(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP"]))))
+    places = st.integers(0, len(content) - 1) | st.integers(0, 60)  # headers are short, and hurt most
+    for place, value in draw(st.lists(st.tuples(places, st.integers(0, 255)), max_size=4)):
+        content[place] = value
+    begin, end = sorted(draw(st.tuples(places, st.integers(0, len(content)))))
+    how = draw(st.sampled_from(["whole", "cut", "hole", "doubled", "prefixed"]))
+    return {
+        "whole": bytes(content),
+        "cut": bytes(content[:end]),
+        "hole": bytes(content[:begin] + content[end:]),
+        "doubled": bytes(content[:end] + content[begin:]),
+        "prefixed": draw(st.binary(max_size=8)) + bytes(content),
+    }[how]
+
+
+@settings(max_examples=300, deadline=None)
+@given(content=damaged_files())
+@example(content=b"")
+@example(content=b"\x89PNG\r\n\x1a\n")
+@example(content=b"\xff\xd8\xff")
+@example(content=b"GIF89a")
+@example(content=b"RIFF\0\0\0\0WEBP")
+def test_damage_gives_pixels_or_an_image_error_and_nothing_else(content: bytes) -> None:
+    try:
+        pixels = images.load(content, TINY)
+    except ImageError as error:
+        assert str(error).endswith(".")  # noqa: PT017 - either outcome is right
+    else:
+        assert pixels.shape == (32, 32, 3)
+        assert pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP"])
+def test_the_files_that_are_damaged_above_are_whole_before(format: str) -> None:
+    assert images.load(whole(format), TINY).std() > 10
