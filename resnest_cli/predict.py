@@ -1,4 +1,4 @@
-"""The first task: what is on these pictures? `Classifier` joins sources, decoding, an engine and class names.
+"""The first task: what is on these pictures? `Classifier` joins sources, the trunk and class names.
 
 In: files, folders, patterns. Out: a stream of records in the same order, one for each input, good or bad. Does not know
 where records are written.
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnest_cli import catalog, images, labels, machine, sources, stream
-from resnest_cli.engines import Engine, open_engine
+from resnest_cli import catalog, labels, sources
 from resnest_cli.errors import UsageError
 from resnest_cli.options import DEFAULT_TOPK, Options
+from resnest_cli.trunk import Trunk
 from resnest_cli.types import Failure, Prediction, Result
 
 if TYPE_CHECKING:
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
+    from resnest_cli.engines import Engine
     from resnest_cli.types import Record, Source
-
-MAX_AUTO_WORKERS = 8
 
 
 class Classifier:
@@ -61,7 +60,8 @@ class Classifier:
         self.options = replace(options, **changes)
         self.spec = catalog.resolve(self.options)
         self.labels = labels.load(self.spec, self.options.labels)
-        self.engine = open_engine(self.spec, self.options) if engine is None or isinstance(engine, str) else engine
+        self._trunk = Trunk(self.spec, self.options, engine=None if isinstance(engine, str) else engine)
+        self.engine = self._trunk.engine
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -75,7 +75,7 @@ class Classifier:
 
     def close(self) -> None:
         """Give back the engine's memory. The classifier cannot be used afterwards."""
-        self.engine.close()
+        self._trunk.close()
 
     def predict(
         self,
@@ -112,15 +112,11 @@ class Classifier:
         return min(topk, self.spec.num_classes)
 
     def _records(self, found: Iterable[Source | Failure], topk: int, threshold: float) -> Iterator[Record]:
-        decoded = stream.decode(found, self._load, self._workers())
-        for item in stream.infer(decoded, self.engine, self._batch()):
+        for item in self._trunk.rows(found):
             if isinstance(item, Failure):
                 yield item
             else:
                 yield Result(item.path, self._rank(item.values, topk, threshold))
-
-    def _load(self, source: Source) -> NDArray[np.uint8]:
-        return images.load(sources.read(source), self.spec.data, exif=self.options.exif)
 
     def _rank(self, logits: NDArray[np.float32], topk: int, threshold: float) -> tuple[Prediction, ...]:
         probabilities = softmax(logits)
@@ -130,14 +126,6 @@ class Classifier:
             for rank, i in enumerate(best, 1)
             if probabilities[i] >= threshold
         )
-
-    def _batch(self) -> int:
-        batch = self.options.batch
-        return batch if isinstance(batch, int) else self.engine.best_batch
-
-    def _workers(self) -> int:
-        workers = self.options.workers
-        return workers if isinstance(workers, int) else min(machine.usable_cores(), MAX_AUTO_WORKERS)
 
 
 def describe(classifier: Classifier) -> str:

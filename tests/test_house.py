@@ -41,7 +41,7 @@ BASE = {"errors", "types", "options", "machine"}
 STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs"}
 PIPELINE = {"images", "sources", "stream"}
 ENGINES = {"engines", "engines.fake", "engines.openvino", "engines.pytorch", "network", "export"}
-TASKS = {"predict", "bench", "doctor", "writers"}
+TASKS = {"trunk", "predict", "bench", "doctor", "writers"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
 DOORS = {"", "__main__"}
 
@@ -55,7 +55,7 @@ LAYERS = [
     Layer({"engines.openvino"}, BASE | STORE, {"numpy", "openvino"}, set()),
     Layer({"export"}, BASE | STORE | {"network", "engines.openvino"}, {"filelock", "timm", "torch"}, set()),
     Layer({"network"}, BASE | STORE, {"torch", "timm", "safetensors"}, set()),
-    Layer(TASKS - {"doctor"}, BASE | STORE | PIPELINE | {"engines"}, {"numpy"}, set()),
+    Layer(TASKS - {"doctor"}, BASE | STORE | PIPELINE | {"engines", "trunk"}, {"numpy"}, set()),
     Layer({"doctor"}, BASE | STORE | ENGINES, set(), {"timm"}),
     Layer({"cli.output"}, BASE | CLI, {"rich"}, set()),
     Layer(CLI - {"cli.output"}, {"", *BASE, *STORE, *PIPELINE, *TASKS, *CLI}, {"click"}, {"rich"}),
