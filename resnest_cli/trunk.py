@@ -1,7 +1,7 @@
 """The trunk that the tasks share: an opened model that turns sources into rows of numbers.
 
-In: a `ModelSpec`, `Options` and a stream of sources. Out: for each, in order, the engine's row (logits or pooled features) or its
-failure. Does not know what the numbers mean, where sources come from or where results go.
+In: a `ModelSpec`, `Options` and a stream of sources. Out: for each, in order, the engine's row (logits or pooled
+features) or its failure. Does not know what the numbers mean, where sources come from or where results go.
 """
 
 from __future__ import annotations
