@@ -100,12 +100,18 @@ class Classifier:
         Raises:
             UsageError: `topk` below 1 or `threshold` outside 0..1.
         """
+        if isinstance(inputs, (str, os.PathLike)):
+            inputs = [inputs]
+        return self.classify(sources.find(inputs, recursive=recursive), topk=topk, threshold=threshold)
+
+    def classify(
+        self, found: Iterable[Source | Failure], *, topk: int = DEFAULT_TOPK, threshold: float = 0.0
+    ) -> Iterator[Record]:
+        """Classify what was found already; the rest is as for `predict`."""
         if topk < 1 or not 0 <= threshold <= 1:
             message = f"--topk {topk} --threshold {threshold}: use at least 1, and a probability from 0 to 1."
             raise UsageError(message)
-        if isinstance(inputs, (str, os.PathLike)):
-            inputs = [inputs]
-        return self._records(sources.find(inputs, recursive=recursive), topk, threshold)
+        return self._records(found, topk, threshold)
 
     def columns(self, topk: int) -> int:
         """Tell how many classes an answer can have: `topk`, or all there are."""

@@ -5,6 +5,8 @@ Standard library only, so that every layer can name them. Nothing here reads a f
 
 from __future__ import annotations
 
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from resnest_cli import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
@@ -112,3 +114,20 @@ class Failure:
 
 
 Record: TypeAlias = Result | Failure
+
+
+@dataclass
+class Stages:
+    """Seconds that a job spent in each stage, added up over workers; 0 where nobody measured."""
+
+    read: float = 0.0
+    decode: float = 0.0
+    forward: float = 0.0
+    write: float = 0.0
+
+    @contextmanager
+    def clock(self, stage: str) -> Iterator[None]:
+        """Add what the block takes to a stage."""
+        begun = time.perf_counter()
+        yield
+        setattr(self, stage, getattr(self, stage) + time.perf_counter() - begun)

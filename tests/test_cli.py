@@ -227,7 +227,7 @@ def test_one_bad_file_is_one_row_and_exit_code_one(resnest: Resnest, tmp_path: P
     ended = resnest("predict", bad, SEVEN, "-m", "digits")
     failed, ok = map(json.loads, ended.stdout.splitlines())
     assert ended.exit_code == ExitCode.FAILED
-    assert "1 of 2 inputs failed." in ended.stderr
+    assert "1 of 2 inputs failed: NotAnImage 1." in ended.stderr
     assert failed == {
         "path": str(bad),
         "status": "error",

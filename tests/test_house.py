@@ -39,9 +39,10 @@ class Layer(NamedTuple):
 
 BASE = {"errors", "types", "options", "machine"}
 STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs"}
-PIPELINE = {"images", "sources", "stream"}
+PIPELINE = {"images", "sources", "stream", "thumbnails"}
 ENGINES = {"engines", "engines.fake", "engines.openvino", "engines.pytorch", "network", "export"}
-TASKS = {"trunk", "predict", "bench", "doctor", "writers"}
+WRITERS = {"writers", "writers.html", "writers.parquet"}
+TASKS = {"trunk", "predict", "bench", "doctor", "jobs", *WRITERS}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
 DOORS = {"", "__main__"}
 
@@ -55,15 +56,28 @@ LAYERS = [
     Layer({"engines.openvino"}, BASE | STORE, {"numpy", "openvino"}, set()),
     Layer({"export"}, BASE | STORE | {"network", "engines.openvino"}, {"filelock", "timm", "torch"}, set()),
     Layer({"network"}, BASE | STORE, {"torch", "timm", "safetensors"}, set()),
-    Layer(TASKS - {"doctor"}, BASE | STORE | PIPELINE | {"engines", "trunk"}, {"numpy"}, set()),
+    Layer(WRITERS, BASE | WRITERS, {"pyarrow"}, set()),
+    Layer({"jobs"}, BASE | STORE | PIPELINE | WRITERS | {"engines"}, {"filelock"}, set()),
+    Layer(TASKS - {"doctor", "jobs", *WRITERS}, BASE | STORE | PIPELINE | {"engines", "trunk"}, {"numpy"}, set()),
     Layer({"doctor"}, BASE | STORE | ENGINES, set(), {"timm"}),
     Layer({"cli.output"}, BASE | CLI, {"rich"}, set()),
     Layer(CLI - {"cli.output"}, {"", *BASE, *STORE, *PIPELINE, *TASKS, *CLI}, {"click"}, {"rich"}),
     Layer(DOORS, {"cli", *BASE, *STORE, *ENGINES, *TASKS}, set(), set()),
 ]
 # Tasks, the pipeline and rich are imported by commands in their bodies only.
-CLI_AT_TOP = {"", "options", "errors", "writers", *CLI} - {"cli.output"}
-HEAVY = {"torch", "timm", "torchvision", "numpy", "PIL", "huggingface_hub", "requests", "openvino", "filelock"}
+CLI_AT_TOP = {"", "errors", "options", "types", "writers", *CLI} - {"cli.output"}
+HEAVY = {
+    "torch",
+    "timm",
+    "torchvision",
+    "numpy",
+    "PIL",
+    "huggingface_hub",
+    "requests",
+    "openvino",
+    "filelock",
+    "pyarrow",
+}
 
 
 class Import(NamedTuple):
@@ -176,7 +190,7 @@ WEIGHTS = ["--weights", "--random-weights", "--labels"]
 IMAGES = ["--workers", "--crop-pct", "--interpolation", "--mean", "--std", "--exif"]
 OPTIONS = {
     "predict": [
-        *("--topk", "--threshold", "--format", "--output", "--overwrite", "--recursive", "--model"),
+        *("--topk", "--threshold", "--format", "--output", "--overwrite", "--resume", "--recursive", "--model"),
         *(*WEIGHTS, *RUN, *IMAGES, *VIEW),
     ],
     "list-models": ["--format", "--sort"],

@@ -14,7 +14,7 @@ import pytest
 from resnest_cli.errors import OutputError
 from resnest_cli.predict import _exact
 from resnest_cli.types import Failure, Prediction, Record, Result
-from resnest_cli.writers import WRITERS, Summary, open_output
+from resnest_cli.writers import WRITERS, About, Summary, open_output, to_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ none.jpg,ok,,,,,,,,,,
 
 def written(records: list[Record], format: str, topk: int = 2) -> bytes:
     out = io.BytesIO()
-    WRITERS[format](iter(records), out, topk)
+    WRITERS[format](map(to_row, records), out, About(topk, {}))
     return out.getvalue()
 
 
@@ -64,7 +64,7 @@ def test_csv_has_a_column_for_every_rank() -> None:
     )
 
 
-@pytest.mark.parametrize("format", WRITERS)
+@pytest.mark.parametrize("format", ["jsonl", "json", "csv"])
 def test_rows_are_out_before_the_next_record_is_asked_for(format: str) -> None:
     out = io.BytesIO()
 
@@ -73,7 +73,7 @@ def test_rows_are_out_before_the_next_record_is_asked_for(format: str) -> None:
         assert b"Samoyed" in out.getvalue()
         yield RECORDS[1]
 
-    WRITERS[format](watch(), out, 2)
+    WRITERS[format](map(to_row, watch()), out, About(2, {}))
     assert b"a/bad.jpg" in out.getvalue()
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -27,6 +29,9 @@ from resnest_cli.errors import ExitCode, OutputError, ResnestError
 
 if TYPE_CHECKING:
     from types import FrameType
+
+
+GRACE_S = 4.0  # for finished rows to reach the disk after a signal
 
 
 class ResnestGroup(click.Group):
@@ -87,8 +92,31 @@ def main() -> None:
         number = getattr(signal, name)
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _exit_on_signal)
+    _watch_signals()
     cli()
 
 
 def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
+
+
+def _watch_signals() -> None:
+    """End the process for good at a second signal, or when the first has not ended it in `GRACE_S` seconds.
+
+    The handlers above run only between two steps of Python, and a forward pass can be one step of many seconds.
+    """
+    if not hasattr(os, "register_at_fork"):  # Windows has neither these signals nor pipes to wait on
+        return
+    watched, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # a worker's signals are its own
+    threading.Thread(target=_end_for_good, args=(watched,), daemon=True).start()
+
+
+def _end_for_good(watched: int) -> NoReturn:
+    ending = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP")}
+    while (number := os.read(watched, 1)[0]) not in ending:
+        pass
+    select.select([watched], [], [], GRACE_S)
+    os._exit(128 + number)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from resnest_cli.cli.options import View, format_option, model_options
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_TOPK
-from resnest_cli.writers import WRITERS, Summary, as_text, open_output
+from resnest_cli.types import Failure
+from resnest_cli.writers import JSONL, LINES, WRITERS, About, Summary, as_text, open_output, require, to_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
 
+    from resnest_cli.jobs import Output, Stream
     from resnest_cli.options import Options
+    from resnest_cli.predict import Classifier
     from resnest_cli.types import Record
+    from resnest_cli.writers import Row
 
 LONG_JOB = 200  # images, from which on a hint at a faster way is worth a line
 FORMATS = ("auto", "table", *WRITERS)
@@ -31,6 +37,7 @@ FORMATS = ("auto", "table", *WRITERS)
 @format_option(FORMATS, "auto")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write there, not to stdout.")
 @click.option("--overwrite", is_flag=True, help="Replace an output file that exists.")
+@click.option("--resume", is_flag=True, help="Continue the job that was stopped while it wrote that file.")
 @click.option("--recursive/--no-recursive", default=True, show_default=True, help="Look into folders of folders.")
 @model_options
 def predict(  # noqa: PLR0913 - one parameter an option
@@ -41,6 +48,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
     format: str,
     output: Path | None,
     overwrite: bool,
+    resume: bool,
     recursive: bool,
     options: Options,
     view: View,
@@ -51,32 +59,53 @@ def predict(  # noqa: PLR0913 - one parameter an option
     exactly one record, in order. One that cannot be classified gives a record that says why, and the exit code is 1.
 
     The format "auto" follows the suffix of the output file; without one it is a table on a terminal and jsonl in a
-    pipe.
+    pipe. A job with an output file that was stopped, however, continues where it was with --resume.
 
     \b
     Examples:
       resnest predict dog.jpg --model resnest101e --topk 5
-      resnest predict photos/ -o answers.csv
+      resnest predict photos/ -o answers.csv --resume
+      resnest predict photos/ -o report.html
       resnest predict - --model digits < three.png
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
     from resnest_cli.predict import Classifier, describe
     from resnest_cli.sources import find
 
     format = _settle(format, output)
-    with open_output(output, overwrite=overwrite, whole=format == "json") as out, Classifier(options) as classifier:
+    require(format)
+    summary = Summary()
+    with _open(output, format, overwrite=overwrite, resume=resume) as out, Classifier(options) as classifier:
         view.say(describe(classifier))
-        summary = Summary()
-        records = summary.watch(classifier.predict(inputs, topk=topk, threshold=threshold, recursive=recursive))
+        out.begin(*_terms(classifier, format, topk, threshold, to_file=output is not None))
+        found = out.rest(find(inputs, recursive=recursive), summary.count)
+        records = summary.watch(classifier.classify(found, topk=topk, threshold=threshold))
         on_screen = format == "table" and output is None
         if view.progress and (sys.stdout if on_screen else sys.stderr).isatty():
-            total = sum(1 for _ in find(inputs, recursive=recursive))
+            total = sum(1 for _ in find(inputs, recursive=recursive)) - out.done
             records = _with_bar(records, total, on_screen=on_screen)
-        _write(records, format, out, classifier.columns(topk))
+        out.write(_rows(records, format, options))
+        with summary.stages.clock("write"):
+            out.finish()
     if summary.ok >= LONG_JOB and options.precision == "fp32" and "BF16" in classifier.engine.facts.get("native", ()):
         view.say("hint: this CPU computes bf16 by itself: --precision bf16 is about twice as fast, and less exact.")
+    if summary.failed or summary.ok > 1:
+        view.say(summarise(summary, out.done))
     if summary.failed:
-        view.say(f"{summary.failed} of {summary.ok + summary.failed} inputs failed.")
         click.get_current_context().exit(ExitCode.FAILED)
+
+
+def summarise(summary: Summary, earlier: int) -> str:
+    """Say how many rows there are, what failed and why, how fast it was and where the time went."""
+    total = summary.ok + summary.failed
+    now = total - earlier
+    rate = f", {now / summary.seconds:.1f}/s" if summary.seconds and now else ""
+    before = f" after {earlier:,} done before" if earlier else ""
+    lines = [f"{now:,} inputs in {summary.seconds:.1f} s{rate}{before}."]
+    if summary.failed:
+        types = ", ".join(f"{kind} {count:,}" for kind, count in summary.failures.most_common())
+        lines.append(f"{summary.failed:,} of {total:,} inputs failed: {types}.")
+    stages = [f"{name} {seconds:.2f} s" for name, seconds in asdict(summary.stages).items() if seconds]
+    return "\n".join([*lines, f"time by stage: {', '.join(stages)}."])
 
 
 def _settle(format: str, output: Path | None) -> str:
@@ -99,10 +128,64 @@ def _with_bar(records: Iterable[Record], total: int, *, on_screen: bool) -> Iter
     return bar(records, total, "classifying", console(sys.stdout if on_screen else sys.stderr))
 
 
-def _write(records: Iterable[Record], format: str, out: IO[bytes], columns: int) -> None:
-    if format != "table":
-        WRITERS[format](records, out, columns)
-        return
+def _open(
+    output: Path | None, format: str, *, overwrite: bool, resume: bool
+) -> AbstractContextManager[Output | Stream]:
+    """Open what rows go to: a file that can be resumed, or a stream."""
+    from resnest_cli.jobs import Output
+
+    if resume and (overwrite or output is None or format == "table"):
+        what = "a table" if format == "table" else "what is there" if overwrite else "standard output"
+        message = f"--resume: {what} cannot be continued; it goes with -o FILE, without --overwrite."
+        raise UsageError(message)
+    to_file = output is not None and (output.is_file() or not output.exists())
+    if format == "parquet" and not to_file:
+        message = "-f parquet: it is complete only with its end; add -o FILE."
+        raise UsageError(message)
+    if output is None or format == "table" or not to_file:
+        return _open_stream(output, format, overwrite=overwrite)
+    lines, compose = LINES.get(format, JSONL), None if format in LINES else WRITERS[format]
+    return Output(output, lines, compose, overwrite=overwrite, resume=resume)
+
+
+@contextmanager
+def _open_stream(output: Path | None, format: str, *, overwrite: bool) -> Iterator[Stream]:
+    from resnest_cli.jobs import Stream
+
+    with open_output(output, overwrite=overwrite) as out:
+        yield Stream(out, _write_table if format == "table" else WRITERS[format])
+
+
+def _terms(
+    classifier: Classifier, format: str, topk: int, threshold: float, *, to_file: bool
+) -> tuple[About, dict[str, Any], int]:
+    """Tell an output what its rows are from: for its own metadata, for --resume, and how many a batch has."""
+    from resnest_cli import jobs
+
+    options, engine = classifier.options, classifier.engine
+    # Hashing a weights file can take a moment, which is worth it only where the hash is written down.
+    facts = jobs.identity(classifier.spec, options, engine) if to_file or format == "html" else {}
+    settings = {"labels": jobs.digest(classifier.labels), "topk": topk, "threshold": threshold, "format": format}
+    about = About(classifier.columns(topk), {**facts, "versions": jobs.versions(engine)})
+    return about, {**facts, **settings}, options.batch if isinstance(options.batch, int) else engine.best_batch
+
+
+def _rows(records: Iterable[Record], format: str, options: Options) -> Iterable[Any]:
+    """Give records in the form that the format's writer takes."""
+    if format == "table":
+        return records
+    if format != "html":
+        return map(to_row, records)
+    from resnest_cli import thumbnails
+
+    def with_picture(record: Record) -> Row:
+        failed = isinstance(record, Failure)
+        return to_row(record) | {"thumbnail": "" if failed else thumbnails.of(record.path, exif=options.exif)}
+
+    return map(with_picture, records)
+
+
+def _write_table(records: Iterable[Any], out: IO[bytes], about: About) -> None:  # noqa: ARG001 - as a writer is called
     from resnest_cli.cli.output import console, print_records
 
     with nullcontext(sys.stdout) if out is sys.stdout.buffer else as_text(out) as text:

@@ -1,0 +1,387 @@
+"""Outputs of long jobs: rows are on disk as they are made, and a job that was stopped in any way can be continued.
+
+In: rows in the order of the inputs. Out: a file under its final name; for formats that need their end only when it is
+complete. Until then three files may lie beside FILE: FILE.part (rows so far, as JSON lines, where FILE itself cannot
+hold half a job), FILE.resume.json (what made them) and FILE.lock (free again when the process is gone). Does not know
+what a row means, but for its path, and whether it has an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import sys
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import IO, TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from resnest_cli import cache, weights
+from resnest_cli.engines import RANDOM
+from resnest_cli.errors import OutputError
+from resnest_cli.stream import MAX_FAILURES_A_BATCH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from resnest_cli.engines import Engine
+    from resnest_cli.labels import Labels
+    from resnest_cli.options import Options
+    from resnest_cli.types import Failure, ModelSpec, Source
+    from resnest_cli.writers import About, Lines, Row, Writer
+
+log = logging.getLogger(__name__)
+
+
+def identity(spec: ModelSpec, options: Options, engine: Engine) -> dict[str, Any]:
+    """Say what decides a row's numbers: model, weights (their sha256), preprocessing, engine and precision."""
+    random = options.random_weights
+    return {
+        "model": spec.name,
+        "weights": RANDOM if random else weights.sha256(weights.locate(spec, options.weights)),
+        "preprocessing": {**asdict(spec.data), "exif": options.exif},
+        "engine": engine.name,
+        "precision": engine.precision,
+    }
+
+
+def versions(engine: Engine) -> dict[str, str]:
+    """Say what made the rows: the versions of this program, of Python and of the engine."""
+    return {"resnest-cli": version("resnest-cli"), "python": sys.version.split()[0], **engine.facts["versions"]}
+
+
+def digest(labels: Labels) -> str:
+    """Give one hash of all class names and WordNet ids."""
+    return hashlib.sha256(json.dumps([labels.names, labels.wnids]).encode()).hexdigest()
+
+
+class Journal:
+    """A file of lines that grows by whole rows, whatever ends the process.
+
+    Args:
+        path: the file; made if it is not there, and left as it is until the first call.
+        lines: the format of a row.
+
+    Raises:
+        OSError: it cannot be opened for writing.
+    """
+
+    def __init__(self, path: Path, lines: Lines) -> None:
+        self.path = path
+        self.lines = lines
+        # Unbuffered: a row is in the system's hands when `append` returns, and nothing is written later unasked.
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
+        self.size = 0
+        self.topk = 0
+
+    def start(self, topk: int) -> None:
+        """Begin anew."""
+        self.topk = topk
+        self.cut(0)
+        self._put(self.lines.header(topk))
+
+    def recover(self, topk: int, batch: int) -> int:
+        """Keep the rows up to the last whole batch, cut the rest, and give their number.
+
+        Whole batches, because some engines give other last digits to an image in a batch of another size.
+        """
+        self.topk = topk
+        kept, count, end, images, failures = 0, 0, len(self.lines.header(topk)), 0, 0
+        size = end
+        for text, row in self._scan():
+            count, end = count + 1, end + len(text)
+            images, failures = images + ("error" not in row), failures + ("error" in row)
+            if images == batch or failures >= MAX_FAILURES_A_BATCH:
+                kept, size, images, failures = count, end, 0, 0
+        if not kept:
+            self.start(topk)
+        else:
+            self.cut(size)
+        return kept
+
+    def append(self, row: Row) -> None:
+        """Add a row; if that fails, the rows before it stay whole.
+
+        Raises:
+            OSError: the disk is full, or worse.
+        """
+        self._put(self.lines.encode(row, self.topk))
+
+    def rows(self) -> Iterator[Row]:
+        """Read the rows again, one by one."""
+        return (row for _, row in self._scan())
+
+    def cut(self, size: int) -> None:
+        """Drop what comes after `size` bytes."""
+        self._file.truncate(size)
+        self._file.seek(size)
+        self.size = size
+
+    def sync(self) -> None:
+        """Wait until all is on the disk itself."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Let go, with all on the disk."""
+        with self._file:
+            self.sync()
+
+    def _put(self, text: bytes) -> None:
+        rest = memoryview(text)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except BaseException:  # a signal too: it can come after half a row
+            with contextlib.suppress(OSError):
+                self.cut(self.size)
+            raise
+        self.size += len(text)
+
+    def _scan(self) -> Iterator[tuple[bytes, Row]]:
+        """Read rows and their text up to the end, or to what is torn."""
+        with self.path.open("rb") as file:
+            header = self.lines.header(self.topk)
+            if file.read(len(header)) != header:
+                return
+            text = b""
+            for line in file:
+                text += line
+                if not (line.endswith(b"\n") and self.lines.is_whole(text)):
+                    continue
+                try:
+                    yield text, self.lines.decode(text)
+                except ValueError:
+                    return
+                text = b""
+
+
+class Output:
+    """A file of rows in the making; a context manager. First `begin`, then `rest` and `append`, at last `finish`.
+
+    Args:
+        path: the file that is to be.
+        lines: the format in which rows are kept while they come.
+        compose: makes the final file of them in the end; None where the lines are that file.
+        overwrite: replace what is there.
+        resume: continue the job that left what is there; begin where there is nothing.
+
+    Raises:
+        OutputError: it exists, is being written by another process, or cannot be written.
+
+    Attributes:
+        done: rows of earlier runs that are kept.
+    """
+
+    def __init__(
+        self, path: Path, lines: Lines, compose: Writer | None, *, overwrite: bool = False, resume: bool = False
+    ) -> None:
+        self.path = path
+        self.done = 0
+        self._lines = lines
+        self._compose = compose
+        self._overwrite = overwrite
+        self._resume = resume
+        self._sidecar = beside(path, ".resume.json")
+        self._unfinished = False  # FILE and its sidecar are there for --resume
+        self._fresh = False
+        self._ends = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        """Take the lock and open the file, so that what cannot work fails before anything else is done."""
+        with contextlib.ExitStack() as ends, told(self.path):
+            ends.enter_context(_locked(self.path))
+            self._unfinished = self._sidecar.exists()
+            self._check()
+            where = beside(self.path, ".part") if self._compose else self.path
+            self._fresh = not where.exists()
+            self._journal = Journal(where, self._lines)
+            ends.callback(self._journal.close)
+            self._ends = ends.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Let go. A job that is not finished keeps its rows; one that did not begin leaves no trace."""
+        with told(self.path), self._ends:
+            if self._fresh and not self._unfinished:
+                self._journal.path.unlink(missing_ok=True)
+            elif self._unfinished and self._journal.size:
+                log.info("%s holds the rows so far: the same command with --resume continues", self._journal.path)
+
+    def begin(self, about: About, fingerprint: Mapping[str, Any], batch: int) -> None:
+        """Start, or find what is done.
+
+        Args:
+            about: what the writer needs to know.
+            fingerprint: what rows depend on, by the name a person has for it; JSON values.
+            batch: images a forward pass.
+
+        Raises:
+            OutputError: the rows that are there were made in another way; the message says in what.
+        """
+        self._about = about
+        with told(self.path):
+            if self._resume and self._unfinished:
+                self._compare(json.loads(json.dumps(fingerprint)))
+                self.done = self._journal.recover(about.topk, batch)
+                return
+            self._journal.cut(0)  # first, so that no sidecar ever stands beside rows of another job
+            cache.write_atomically(self._sidecar, json.dumps(fingerprint, indent=1).encode())
+            self._unfinished = True
+            self._journal.start(about.topk)
+
+    def rest(self, found: Iterable[Source | Failure], seen: Callable[[str | None], None]) -> Iterator[Source | Failure]:
+        """Skip the inputs whose rows are there; `seen` gets the error type of each (None: it has an answer).
+
+        Raises:
+            OutputError: the rows are of other inputs than these.
+        """
+        found = iter(found)
+        for number, row in enumerate(self._journal.rows(), 1):
+            item = next(found, None)
+            if item is None or item.path != row["path"]:
+                now = f"now {item.path!r}" if item else "nothing now"
+                message = (
+                    f"{self.path} was begun with another input set: row {number} is of {row['path']!r}, where there is "
+                    f"{now}. Give the same inputs, or add --overwrite in place of --resume to start anew."
+                )
+                raise OutputError(message)
+            seen(row["error"]["type"] if "error" in row else None)
+        return found
+
+    def write(self, rows: Iterable[Row]) -> None:
+        """Append every row."""
+        for row in rows:
+            with told(self.path):
+                self._journal.append(row)
+
+    def finish(self) -> None:
+        """Give the complete file its name, and remove what lies beside it.
+
+        Raises:
+            OutputError: it cannot be written; what was done stays, and can be resumed.
+        """
+        with told(self.path):
+            self._journal.sync()
+            if self._compose:
+                self._make_whole(self._compose)
+                self._journal.path.unlink()
+            self._sidecar.unlink()
+            self._unfinished = self._fresh = False
+
+    def _check(self) -> None:
+        """Refuse to harm what is there."""
+        if self.path.is_dir():
+            message = f"{self.path} is a folder: give the name of a file in it."
+            raise OutputError(message)
+        if self._overwrite:
+            return
+        if self._unfinished and not self._resume:
+            message = f"{self.path} was begun and not finished: add --resume to continue, or --overwrite to start anew."
+            raise OutputError(message)
+        if self.path.exists() and not self._unfinished:
+            hint = " It is not a job to resume: it is finished, or not of this program." if self._resume else ""
+            message = f"{self.path} exists; add --overwrite to replace it.{hint}"
+            raise OutputError(message)
+
+    def _compare(self, now: dict[str, Any]) -> None:
+        try:
+            then, now = _flat(json.loads(self._sidecar.read_bytes())), _flat(now)
+            changes = [f"{name} {then[name]}, now {now[name]}" for name in now if then[name] != now[name]]
+        except (ValueError, KeyError, AttributeError) as error:
+            message = f"{self._sidecar} is damaged: add --overwrite in place of --resume to start anew."
+            raise OutputError(message) from error
+        if changes:
+            message = (
+                f"{self.path} was begun with other settings: {'; '.join(changes)}. "
+                "Use the same again, or --overwrite in place of --resume to start anew."
+            )
+            raise OutputError(message)
+
+    def _make_whole(self, compose: Writer) -> None:
+        made = beside(self.path, ".tmp")
+        try:
+            with made.open("wb") as out:
+                compose(self._journal.rows(), out, self._about)
+                out.flush()
+                os.fsync(out.fileno())
+            made.replace(self.path)
+        except BaseException:
+            made.unlink(missing_ok=True)
+            raise
+
+
+class Stream:
+    """The same for what is no file to come back to: standard output, a device, a pipe. Nothing can be resumed."""
+
+    done = 0
+
+    def __init__(self, out: IO[bytes], write: Writer) -> None:
+        self._out = out
+        self._write = write
+
+    def begin(self, about: About, fingerprint: Mapping[str, Any], batch: int) -> None:  # noqa: ARG002 - as `Output` has it
+        """Take note of what the writer needs to know."""
+        self._about = about
+
+    def rest(
+        self,
+        found: Iterable[Source | Failure],
+        seen: Callable[[str | None], None],  # noqa: ARG002 - as `Output` has it
+    ) -> Iterable[Source | Failure]:
+        """Skip nothing."""
+        return found
+
+    def write(self, rows: Iterable[Row]) -> None:
+        """Write every row as it comes."""
+        self._write(rows, self._out, self._about)
+
+    def finish(self) -> None:
+        """Leave it as it is."""
+
+
+def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Lift the entries of nested mappings, so that a difference is named by the one thing that differs."""
+    groups = [value if isinstance(value, dict) else {name: value} for name, value in facts.items()]
+    return {name: value for group in groups for name, value in group.items()}
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Name a file beside another."""
+    return path.with_name(path.name + suffix)
+
+
+@contextlib.contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn what the system refuses into an `OutputError` that names the file."""
+    try:
+        yield
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror or error}."
+        raise OutputError(message) from error
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of `path`, which the system frees when the process is gone."""
+    where = beside(path, ".lock")
+    lock = FileLock(where)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        message = f"{path} is being written by another process: wait for it, or give another -o."
+        raise OutputError(message) from error
+    try:
+        yield
+    finally:
+        where.unlink(missing_ok=True)  # while it is held: who waits for it looks again
+        lock.release()

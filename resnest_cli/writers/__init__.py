@@ -1,0 +1,265 @@
+r"""Records as bytes: one function a format, each a consumer of a stream that writes rows as they come.
+
+In: rows (records as `to_row` gives them), a binary stream, and what there is to say `About` them. Out: UTF-8. Two
+formats are `Lines`: a file of them grows row by row, can be read back, and so can be continued.
+
+A path that is not valid UTF-8 keeps its bytes: in JSON as the escape \udcXX (what Python's `json` reads back), in CSV
+as the very bytes; for Parquet see `writers.parquet`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
+
+from resnest_cli.errors import OutputError, UsageError
+from resnest_cli.types import Failure, Stages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from resnest_cli.types import Record
+
+Row: TypeAlias = "dict[str, Any]"
+Writer: TypeAlias = "Callable[[Iterable[Row], IO[bytes], About], None]"
+
+# What a spreadsheet may take for a formula when a cell begins with it, the full-width forms too; and our own mark.
+_FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20'")
+_COLUMNS = ("index", "wnid", "label", "probability")
+
+
+@dataclass(frozen=True)
+class About:
+    """What holds for all rows: the number of classes that a row has room for, and which model they are from."""
+
+    topk: int
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A format of which each row stands by itself.
+
+    Attributes:
+        header: what a file begins with, for a number of classes.
+        encode: a row as text with its line end, for that number.
+        decode: the row's path, status and error again; ValueError if the text is no row.
+        is_whole: whether a text that ends in a line end is a row, or goes on in the next line.
+    """
+
+    header: Callable[[int], bytes]
+    encode: Callable[[Row, int], bytes]
+    decode: Callable[[bytes], Row]
+    is_whole: Callable[[bytes], bool]
+
+    def write(self, rows: Iterable[Row], out: IO[bytes], about: About) -> None:
+        """Write header and rows, each as it comes."""
+        out.write(self.header(about.topk))
+        for row in rows:
+            out.write(self.encode(row, about.topk))
+            out.flush()
+
+
+def to_row(record: Record) -> Row:
+    """Give the record as the object that JSON has for it."""
+    row: Row = {"path": record.path, "status": record.status}
+    row["predictions"] = [asdict(prediction) for prediction in record.predictions]
+    if isinstance(record, Failure):
+        row["error"] = {"type": record.type, "message": record.message}
+    return row
+
+
+def to_json(row: Row) -> bytes:
+    """Give the row as one JSON object; probabilities read back exactly as the float32 they were."""
+    # A lone surrogate cannot be encoded; "backslashreplace" writes it as the JSON escape of the same code point.
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+def write_json(rows: Iterable[Row], out: IO[bytes], about: About) -> None:  # noqa: ARG001 - JSON needs no columns
+    """Write one JSON array of the objects that are lines in jsonl."""
+    separator = b"[\n"
+    for row in rows:
+        out.write(separator + to_json(row))
+        out.flush()
+        separator = b",\n"
+    out.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
+
+
+def write_parquet(rows: Iterable[Row], out: IO[bytes], about: About) -> None:
+    """Write a Parquet file; see `writers.parquet`."""
+    from resnest_cli.writers import parquet  # noqa: PLC0415 - pyarrow is heavy, and an extra
+
+    parquet.write(rows, out, about)
+
+
+def write_html(rows: Iterable[Row], out: IO[bytes], about: About) -> None:
+    """Write one page to look through; see `writers.html`."""
+    from resnest_cli.writers import html  # noqa: PLC0415 - reads its template
+
+    html.write(rows, out, about)
+
+
+def _csv_header(topk: int) -> bytes:
+    groups = [f"{column}_{rank}" for rank in range(1, topk + 1) for column in _COLUMNS]
+    return _csv_line(["path", "status", *groups, "error_type", "error_message"])
+
+
+def _csv_row(row: Row, topk: int) -> bytes:
+    values = [_cell(prediction[column]) for prediction in row["predictions"] for column in _COLUMNS]
+    padding = [""] * (topk * len(_COLUMNS) - len(values))
+    error = row.get("error", {"type": "", "message": ""})
+    ends = [_cell(error["type"]), _cell(error["message"])]
+    return _csv_line([_cell(row["path"], "surrogateescape"), row["status"], *values, *padding, *ends])
+
+
+def _cell(value: object, odd: str = "backslashreplace") -> object:
+    """Make text harmless: `'` goes before what a spreadsheet would compute, and before a `'` that stands first.
+
+    `odd` says how lone surrogates are encoded; only in paths do they stand for bytes.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        value = value.encode("utf-8", odd).decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        value = value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
+
+
+def _csv_line(cells: list[object]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\r\n").writerow(cells)  # with \r in the line end, it quotes a \r in a cell
+    return text.getvalue().removesuffix("\r\n").encode("utf-8", "surrogateescape") + b"\n"
+
+
+def _read_csv_row(text: bytes) -> Row:
+    (cells,) = csv.reader(io.StringIO(text.decode("utf-8", "surrogateescape"), newline=""))
+    path, status, *_, error, message = (cell.removeprefix("'") for cell in cells)
+    return {"path": path, "status": status} | ({"error": {"type": error, "message": message}} if error else {})
+
+
+def _read_json_row(text: bytes) -> Row:
+    row = json.loads(text)
+    if not (isinstance(row, dict) and "path" in row):
+        message = "not a row"
+        raise ValueError(message)
+    return row
+
+
+JSONL = Lines(
+    header=lambda _: b"",
+    encode=lambda row, _: to_json(row) + b"\n",
+    decode=_read_json_row,
+    is_whole=lambda _: True,
+)
+CSV = Lines(
+    header=_csv_header,
+    encode=_csv_row,
+    decode=_read_csv_row,
+    is_whole=lambda text: text.count(b'"') % 2 == 0,  # else the line end stands inside a quoted cell
+)
+LINES = {"jsonl": JSONL, "csv": CSV}
+WRITERS: dict[str, Writer] = {
+    "jsonl": JSONL.write,
+    "json": write_json,
+    "csv": CSV.write,
+    "parquet": write_parquet,
+    "html": write_html,
+}
+
+
+def require(format: str) -> None:
+    """Load what a format needs.
+
+    Raises:
+        UsageError: it is not installed; the message says how to.
+    """
+    if format != "parquet":
+        return
+    try:
+        from resnest_cli.writers import parquet  # noqa: F401, PLC0415 - pyarrow is heavy, and an extra
+    except ImportError as error:
+        message = "Parquet needs pyarrow, which is not here: pip install 'resnest-cli[parquet]'."
+        raise UsageError(message) from error
+
+
+@contextmanager
+def as_text(out: IO[bytes]) -> Iterator[IO[str]]:
+    """Write text to a binary stream: UTF-8, with the bytes of names that are not; the stream stays open."""
+    text = io.TextIOWrapper(out, encoding="utf-8", errors="surrogateescape", newline="", write_through=True)
+    try:
+        yield text
+    finally:
+        text.detach()  # or the wrapper would close the stream when it is collected
+
+
+@contextmanager
+def open_output(path: Path | None, *, overwrite: bool, whole: bool = False) -> Iterator[IO[bytes]]:
+    """Open `path`, or stdout if None, for what cannot be resumed. With `whole` the file gets its name when complete.
+
+    Raises:
+        OutputError: it exists and is not to be replaced, or cannot be written.
+    """
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    if path.is_file() and not overwrite:
+        message = f"{path} exists; add --overwrite to replace it."
+        raise OutputError(message)
+    target = path.with_name(f"{path.name}.part") if whole else path
+    try:
+        out = target.open("wb")
+    except OSError as error:
+        message = f"{target} cannot be written: {error.strerror}."
+        raise OutputError(message) from error
+    with out:
+        yield out
+    if whole:
+        target.replace(path)
+
+
+class Summary:
+    """Counts the records that pass through `watch`, and so knows what to say at the end, and the exit code.
+
+    Attributes:
+        ok: records with an answer.
+        failures: failed records by the type of their error.
+        stages: seconds by stage; `watch` adds to `write` what its consumer takes.
+        seconds: from the first record asked for to the last one written.
+    """
+
+    def __init__(self, stages: Stages | None = None) -> None:
+        self.ok = 0
+        self.failures: Counter[str] = Counter()
+        self.stages = stages or Stages()
+        self.seconds = 0.0
+
+    @property
+    def failed(self) -> int:
+        """Records without an answer."""
+        return self.failures.total()
+
+    def watch(self, records: Iterable[Record]) -> Iterator[Record]:
+        """Pass records on, counting them."""
+        begun = time.perf_counter()
+        for record in records:
+            self.count(record.type if isinstance(record, Failure) else None)
+            given = time.perf_counter()
+            yield record
+            self.seconds = time.perf_counter() - begun
+            self.stages.write += time.perf_counter() - given
+
+    def count(self, error: str | None) -> None:
+        """Count one record: the type of its error, or None for an answer."""
+        if error is None:
+            self.ok += 1
+        else:
+            self.failures[error] += 1
