@@ -38,17 +38,19 @@ class Layer(NamedTuple):
 
 
 BASE = {"errors", "types", "options", "machine"}
-STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs"}
+WEB = {"web"}  # what a request needs; imported in functions only
+STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "transfer"}
 PIPELINE = {"images", "sources", "stream"}
 ENGINES = {"engines", "engines.fake", "engines.openvino", "engines.pytorch", "network", "export"}
-TASKS = {"trunk", "predict", "bench", "doctor", "writers"}
+TASKS = {"trunk", "predict", "bench", "doctor", "download", "writers"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
 DOORS = {"", "__main__"}
 
 LAYERS = [
     Layer(BASE, BASE, set(), set()),
-    Layer(STORE, {"", *BASE, *STORE}, {"platformdirs"}, {"requests", "urllib3", "huggingface_hub"}),
-    Layer(PIPELINE, BASE | PIPELINE, {"numpy", "PIL"}, set()),
+    Layer(WEB, {""}, {"requests", "urllib3"}, set()),
+    Layer(STORE, {"", *BASE, *WEB, *STORE}, {"platformdirs"}, {"filelock"}),
+    Layer(PIPELINE, BASE | WEB | PIPELINE, {"numpy", "PIL"}, set()),
     Layer({"engines"}, BASE | STORE | ENGINES, set(), set()),
     Layer({"engines.fake"}, BASE | STORE, {"numpy"}, set()),
     Layer({"engines.pytorch"}, BASE | STORE | {"network"}, {"numpy", "torch", "timm"}, set()),
@@ -183,6 +185,7 @@ OPTIONS = {
     "show": ["--format"],
     "cache": [],
     "doctor": ["--format"],
+    "download": ["--all", "--verify", "--format", *VIEW],
     "bench": ["--seconds", "--format", "--model", *RUN, *VIEW],
 }
 
