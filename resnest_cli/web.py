@@ -46,9 +46,12 @@ _AGAIN_CODES = {408, 425, 429, 500, 502, 503, 504}
 
 
 class Trouble(Exception):
-    """Why an exchange failed, in words; `again` tells whether another try may help, `wait_s` how long to wait first.
+    """Why an exchange failed, in words.
 
-    `status` is the answer's, if there was one.
+    Attributes:
+        again: another try may help, ...
+        wait_s: ... after that many seconds.
+        status: the answer's, if there was one.
     """
 
     def __init__(self, why: str, *, again: bool = False, status: int = 0, wait_s: float = 0.0) -> None:
@@ -56,6 +59,10 @@ class Trouble(Exception):
         self.again = again
         self.status = status
         self.wait_s = wait_s
+
+
+class Refused(Trouble):
+    """It was not asked for: a redirect that is not followed, or what is no URL at all."""
 
 
 class Patience:
@@ -91,11 +98,13 @@ class Answer:
             Trouble: it ends early, takes too long, cannot be unpacked, or is longer than `limit`.
         """
         total = 0
+        promised = self.headers.get("Content-Length", "")
+        if limit is not None and promised.isdecimal() and int(promised) > limit:
+            raise _too_large(limit)
         for piece in _unpacked(self._raw(), self.headers.get("Content-Encoding", "").lower()):
             total += len(piece)
             if limit is not None and total > limit:
-                message = f"it is larger than {limit / 1e6:.4g} MB"
-                raise Trouble(message)
+                raise _too_large(limit)
             yield piece
 
     def refusal(self) -> Trouble | None:
@@ -220,7 +229,7 @@ class _Line:
             response.close()
             url = _next(url, place)
         message = f"more than {REDIRECTS} redirects"
-        raise Trouble(message)
+        raise Refused(message)
 
     @contextlib.contextmanager
     def translated(self) -> Iterator[None]:
@@ -361,20 +370,20 @@ def _next(url: str, place: str) -> str:
     """Resolve a redirect.
 
     Raises:
-        Trouble: it leads away from http and https, or from https to http.
+        Refused: it leads away from http and https, or from https to http.
     """
     try:
         target = urljoin(url, place)
         scheme, host = urlsplit(target).scheme, urlsplit(target).hostname
     except ValueError as error:
         message = f"it redirects to what is no URL: {shown(place)}"
-        raise Trouble(message) from error
+        raise Refused(message) from error
     if scheme not in {"http", "https"} or not host:
         message = f"it redirects to {shown(target)}: only http and https are followed"
-        raise Trouble(message)
+        raise Refused(message)
     if scheme == "http" and urlsplit(url).scheme == "https":
         message = f"it redirects from https to {shown(target)}, which anyone on the way could change"
-        raise Trouble(message)
+        raise Refused(message)
     parts = urlsplit(target)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
@@ -408,6 +417,10 @@ def _unpacked(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
         raise Trouble(message, again=True)
 
 
+def _too_large(limit: int) -> Trouble:
+    return Trouble(f"it is larger than {limit / 1e6:.4g} MB")
+
+
 def _seconds(retry_after: str) -> float:
     """Read a `Retry-After`: seconds, or a date."""
     if retry_after.isdecimal():
@@ -428,7 +441,7 @@ def _told(error: Exception) -> Trouble:
     if any(isinstance(item, urllib3.exceptions.ProxyError) for item in chain):
         return Trouble(f"the proxy refuses: {chain[-1]}")
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.MissingSchema | UnicodeError):
-        return Trouble("it is not a URL that can be asked for")
+        return Refused("it is not a URL that can be asked for")
     if any(isinstance(item, urllib3.exceptions.SSLError | requests.exceptions.SSLError) for item in chain):
         return Trouble(f"the secure connection failed: {chain[-1]}")
     if any(isinstance(item, TimeoutError | urllib3.exceptions.ReadTimeoutError) for item in chain):

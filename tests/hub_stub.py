@@ -113,7 +113,8 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - a clas
             stub.log.append(f"{self.command} {self.path}")
             stub.headers.append({name.lower(): value for name, value in self.headers.items()})
             fault = stub.faults.get(self.command, "")
-            page = stub.pages.get(self.path, Page(b"not here", status=404))
+            bare = self.path.partition("?")[0]
+            page = stub.pages.get(self.path) or stub.pages.get(bare) or Page(b"not here", status=404)
             if fault == "busy once":
                 del stub.faults[self.command]
                 page = Page(status=503)

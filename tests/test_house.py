@@ -40,7 +40,7 @@ class Layer(NamedTuple):
 BASE = {"errors", "types", "options", "machine"}
 WEB = {"web"}  # what a request needs; imported in functions only
 STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "transfer"}
-PIPELINE = {"images", "sources", "stream"}
+PIPELINE = {"images", "sources", "stream", "urls"}
 ENGINES = {"engines", "engines.fake", "engines.openvino", "engines.pytorch", "network", "export"}
 TASKS = {"trunk", "predict", "bench", "doctor", "download", "writers"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
@@ -175,7 +175,7 @@ def test_the_package_is_typed_for_its_users() -> None:
 VIEW = ["--quiet", "--verbose", "--no-progress"]
 RUN = ["--device", "--engine", "--precision", "--batch", "--img-size"]
 WEIGHTS = ["--weights", "--random-weights", "--labels"]
-IMAGES = ["--workers", "--crop-pct", "--interpolation", "--mean", "--std", "--exif"]
+IMAGES = ["--workers", "--crop-pct", "--interpolation", "--mean", "--std", "--exif", "--allow-private-urls"]
 OPTIONS = {
     "predict": [
         *("--topk", "--threshold", "--format", "--output", "--overwrite", "--recursive", "--model"),
