@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli import hub
-from resnest_cli.errors import ModelError, UnknownModel
+from resnest_cli.errors import ModelError, UnknownModel, WeightsUnavailable
 from resnest_cli.options import INTERPOLATIONS
 from resnest_cli.types import DataConfig, ModelSpec
 
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from resnest_cli.options import Options
 
 HUB_PREFIX = "hf-hub:"
+# Arguments of timm's create_model that are not the network's: with them a config could name files to be loaded.
+NOT_OF_A_NETWORK = {
+    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict", "checkpoint_path", "cache_dir"),
+    *("model_name", "scriptable", "exportable", "no_jit"),
+}
 CROP_MODES = ("center", "squash", "border")
 DATA = Path(str(files("resnest_cli") / "data"))
 DIGITS = DATA / "digits"
@@ -62,7 +67,7 @@ def find_model(name: str) -> ModelSpec:
             return spec
     if name.startswith(HUB_PREFIX):
         repo = name.removeprefix(HUB_PREFIX)
-        return _from_config(name, hub.fetch(repo, "config.json"), repo=repo)
+        return _from_config(name, _fetch_config(repo), repo=repo)
     folder = DIGITS if name == "digits" else Path(name)
     if folder.is_dir():
         return _from_config(name, folder / "config.json", folder=folder)
@@ -100,6 +105,21 @@ def _variant(row: dict[str, Any]) -> ModelSpec:
         repo=row["hf_hub_id"],
         facts=MappingProxyType(row),
     )
+
+
+def _fetch_config(repo: str) -> Path:
+    try:
+        return hub.fetch(repo, "config.json")
+    except WeightsUnavailable as error:
+        message = (
+            f"no model {HUB_PREFIX}{repo}: {error}\n"
+            "Three ways out:\n"
+            f"  download elsewhere   hf download {repo.replace('@', ' --revision ')}\n"
+            "                       and copy that machine's Hugging Face cache here (or point HF_HOME at it)\n"
+            "  use a folder         --model FOLDER, with config.json and model.safetensors in it\n"
+            "  use a variant        resnest list-models shows them; --model digits needs no download"
+        )
+        raise WeightsUnavailable(message) from error
 
 
 def _from_config(name: str, path: Path, *, repo: str = "", folder: Path | None = None) -> ModelSpec:
@@ -145,6 +165,10 @@ def _check(spec: ModelSpec, path: Path) -> None:
         raise ModelError(message)
     if spec.data.input_size[0] != 3:  # noqa: PLR2004 - RGB
         message = f"{path}: input_size {spec.data.input_size}: only three-channel (RGB) models are supported."
+        raise ModelError(message)
+    surprising = [name for name in spec.model_args if name in NOT_OF_A_NETWORK]
+    if surprising:
+        message = f"{path}: model_args must not hold {', '.join(surprising)}, which say what else to load; remove them."
         raise ModelError(message)
     if len(spec.label_names) not in {0, spec.num_classes}:
         message = f"{path}: {len(spec.label_names)} label_names for {spec.num_classes} classes; correct the file."

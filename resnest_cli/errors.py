@@ -11,6 +11,8 @@
     |- OutputError                        the result could not be written
     `- ImageError                         one input failed; becomes a Failure record, never ends a job
        |- UnreadableInput                 missing, no permission, not a regular file
+       |- UrlRefused                      a scheme, an address or a redirect that is not followed
+       |- DownloadFailed                  a URL that gives nothing: no answer, no success, too slow, too large
        |- NoImages                        a folder or pattern that names nothing
        |- NotAnImage                      no known image format, with what it looks like instead
        |- BrokenImage                     a known format that does not decode
@@ -80,6 +82,14 @@ class ImageError(ResnestError):
 
 class UnreadableInput(ImageError):
     """The file is missing, not permitted or not a regular file."""
+
+
+class UrlRefused(ImageError):
+    """A URL that is not asked for: its scheme, its address, or where it leads."""
+
+
+class DownloadFailed(ImageError):
+    """A URL that gives nothing: no answer, an answer that is no success, too slow or too large."""
 
 
 class NoImages(ImageError):

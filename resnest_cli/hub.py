@@ -2,16 +2,51 @@
 
 In: repository (OWNER/NAME, or OWNER/NAME@REVISION) and file name. Out: a path inside the Hugging Face cache, shared
 with timm and every other tool, so that nothing is downloaded twice. Does not know what is in the files.
+
+The transfer is our own (`transfer`), into the cache's documented layout and under its own lock: huggingface_hub
+compares a file's size with what the hub announces but not its hash, so that a flipped byte is kept for ever under the
+hash of the right file; it waits 13 minutes for a silent server; and each try that is killed leaves a part that nobody
+takes up.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from resnest_cli.errors import WeightsUnavailable
+from resnest_cli import cache, transfer
+from resnest_cli.errors import OutputError, WeightsUnavailable
 
-CONNECT_TIMEOUT_S = 5.0
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from resnest_cli.transfer import Watch
+    from resnest_cli.web import Trouble
+
+ENDPOINT = "https://huggingface.co"
+PROBE_PATIENCE_S = 6.0
+NOT_FOUND = 404
+_DENIED = {401, 403}
+_REPO = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_COMMIT = re.compile("[0-9a-f]{40}")
+_HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+class NoSuchFile(WeightsUnavailable):
+    """The hub has the repository, or may have, but not this file."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What a hub says of one file: the repository's commit, and what is to be fetched."""
+
+    commit: str
+    wanted: transfer.Wanted
 
 
 def cached(repo: str, filename: str) -> Path | None:
@@ -20,7 +55,7 @@ def cached(repo: str, filename: str) -> Path | None:
     Follows the cache's documented layout: refs/REVISION holds the commit that names the snapshot folder.
     """
     name, revision = _split(repo)
-    folder = cache_folder() / f"models--{name.replace('/', '--')}"
+    folder = _folder(name)
     try:
         commit = (folder / "refs" / revision).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
@@ -29,66 +64,49 @@ def cached(repo: str, filename: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def fetch(repo: str, filename: str) -> Path:
+def fetch(repo: str, filename: str, watch: Watch = transfer.unwatched) -> Path:
     """Give the cached copy of a file, downloading it first if there is none.
 
-    `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE` and `HF_TOKEN` are honoured.
+    `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_TOKEN` and the proxies of the environment are
+    honoured.
 
     Raises:
         WeightsUnavailable: not cached and not to be had; the message names the URL and the cause.
+        OutputError: the cache cannot be written.
     """
-    return cached(repo, filename) or _download(repo, filename)
+    return cached(repo, filename) or _download(repo, filename, watch)
+
+
+def whole(path: Path) -> bool | None:
+    """Tell whether a cached file still has the hash it is kept under; None where the cache names none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    blob = path.resolve()
+    named = blob.parent.name == "blobs" and _HASH.fullmatch(blob.name)
+    return transfer.fits(blob, blob.name) if named else None
+
+
+def discard(path: Path) -> None:
+    """Remove a cached file, the content with the name."""
+    path.resolve().unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 def offline() -> bool:
     """Tell whether `HF_HUB_OFFLINE` forbids requests (or its older name, as for huggingface_hub)."""
     value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE", "")
-    return value.upper() in {"1", "ON", "YES", "TRUE"}
+    return _is_true(value)
 
 
 def probe(repo: str, filename: str) -> str:
-    """Ask whether a file can be had now, without retries, and give its URL.
+    """Ask whether a file can be had now, once, and give its URL.
 
     Raises:
         WeightsUnavailable: it cannot; the message names the URL and the cause.
     """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url  # noqa: PLC0415 - 0.25 s
-
-    name, revision = _split(repo)
-    try:
-        url = hf_hub_url(name, filename, revision=revision)
-    except ValueError as error:
-        message = f"{name!r} is no repository name, which looks like OWNER/NAME: {_cause(error)}"
-        raise WeightsUnavailable(message) from error
-    if offline():
-        message = f"{url} is not in the cache, and HF_HUB_OFFLINE forbids to download it."
-        raise WeightsUnavailable(message)
-    try:
-        get_hf_file_metadata(url, timeout=CONNECT_TIMEOUT_S)
-    except Exception as error:  # the hub's HTTP library raises its own family, which is not ours to name
-        raise _unavailable(url, error) from error
-    return url
-
-
-def _download(repo: str, filename: str) -> Path:
-    from huggingface_hub import hf_hub_download  # noqa: PLC0415 - 0.25 s
-
-    # Asked first: hf_hub_download alone takes 23 s to tell that a connection is refused, and then hides the cause.
-    url = probe(repo, filename)
-    name, revision = _split(repo)
-    try:
-        return Path(hf_hub_download(name, filename, revision=revision))
-    except Exception as error:
-        raise _unavailable(url, error) from error
-
-
-def _unavailable(url: str, error: Exception) -> WeightsUnavailable:
-    return WeightsUnavailable(f"{url} could not be downloaded: {_cause(error)}")
-
-
-def _split(repo: str) -> tuple[str, str]:
-    name, _, revision = repo.partition("@")
-    return name, revision or "main"
+    return _look(repo, filename, PROBE_PATIENCE_S).wanted.url
 
 
 def cache_folder() -> Path:
@@ -96,15 +114,145 @@ def cache_folder() -> Path:
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if path := os.environ.get(variable):
             return _expanded(path)
+    return _home() / "hub"
+
+
+def _download(repo: str, filename: str, watch: Watch) -> Path:
+    from resnest_cli.web import Trouble  # noqa: PLC0415 - requests takes 0.1 s
+
+    remote = _look(repo, filename, transfer.PATIENCE_S)
+    name, revision = _split(repo)
+    folder = _folder(name)
+    blob = folder / "blobs" / remote.wanted.hash
+    lock = cache_folder() / ".locks" / folder.name / f"{remote.wanted.hash}.lock"
+    try:
+        with transfer.alone(lock):  # huggingface_hub's own; a second process waits, and finds the file
+            if not blob.is_file():
+                transfer.to_file(remote.wanted, blob, watch)
+            transfer.sweep(blob.parent)
+            pointer = folder / "snapshots" / remote.commit / filename
+            _point(pointer, blob)
+            if revision != remote.commit:
+                cache.write_atomically(folder / "refs" / revision, remote.commit.encode())
+    except Trouble as trouble:
+        raise _unavailable(remote.wanted.url, trouble) from trouble
+    except OSError as error:
+        message = (
+            f"{cache_folder()} cannot be written: {error.strerror or error}. "
+            "Make room, or set HF_HOME to a folder that can be written."
+        )
+        raise OutputError(message) from error
+    return pointer
+
+
+def _look(repo: str, filename: str, patience_s: float) -> Remote:
+    """Ask the hub where a file is and what its hash is.
+
+    Raises:
+        WeightsUnavailable: it cannot be asked, or what answers is no hub.
+    """
+    from resnest_cli.web import Patience, Trouble, ask  # noqa: PLC0415
+
+    url = _url(repo, filename)
+    if offline():
+        message = f"{url} is not in the cache, and HF_HUB_OFFLINE forbids to download it."
+        raise WeightsUnavailable(message)
+    patience = Patience(patience_s)
+    for tries in count(1):
+        try:
+            with ask("HEAD", url, patience, secret=_authorization(), last=_names_content) as answer:
+                if (refusal := answer.refusal()) and not _names_content(answer.headers):
+                    raise refusal
+                return _remote(url, answer.headers)
+        except Trouble as trouble:  # noqa: PERF203 - tries are what this loop is about
+            if not transfer.pause(trouble, tries, patience):
+                raise _unavailable(url, trouble) from trouble
+    raise AssertionError  # the loop has no end
+
+
+def _remote(url: str, headers: Mapping[str, str]) -> Remote:
+    commit, content = headers.get("X-Repo-Commit", ""), _content_hash(headers)
+    size = headers.get("X-Linked-Size") or headers.get("Content-Length", "")
+    if not _COMMIT.fullmatch(commit):
+        message = f"{url} is not answered by a hub (no X-Repo-Commit): a login page of the network, or a wrong address?"
+        raise WeightsUnavailable(message)
+    if not _HASH.fullmatch(content):
+        message = f"{url}: the hub names no hash (ETag) of this file, so what arrives could not be checked."
+        raise WeightsUnavailable(message)
+    return Remote(commit, transfer.Wanted(url, content, int(size) if size.isdecimal() else 0, _authorization()))
+
+
+def _names_content(headers: Mapping[str, str]) -> bool:
+    """Tell whether an answer, maybe a redirect to where large files are, says all that is to be known."""
+    return bool(headers.get("X-Repo-Commit")) and bool(headers.get("X-Linked-Etag"))
+
+
+def _content_hash(headers: Mapping[str, str]) -> str:
+    etag = headers.get("X-Linked-Etag") or headers.get("ETag", "")
+    return etag.removeprefix("W/").strip('"').lower()
+
+
+def _url(repo: str, filename: str) -> str:
+    name, revision = _split(repo)
+    if not _REPO.fullmatch(name) or ".." in repo or "--" in name:
+        message = f"{name!r} is no repository name: it looks like OWNER/NAME. `resnest list-models` shows the variants."
+        raise WeightsUnavailable(message)
+    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or ENDPOINT
+    return f"{endpoint}/{name}/resolve/{quote(revision, safe='')}/{quote(filename)}"
+
+
+def _point(pointer: Path, blob: Path) -> None:
+    """Name the content in its snapshot: by a relative link, or where there are none by moving it there."""
+    if pointer.exists():
+        return
+    pointer.unlink(missing_ok=True)  # a link to what is gone
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        pointer.symlink_to(os.path.relpath(blob, pointer.parent))
+    except OSError:
+        blob.replace(pointer)
+
+
+def _authorization() -> str:
+    """Give the user's token as a header's value: from `HF_TOKEN`, or where `hf auth login` put it."""
+    if _is_true(os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "")):
+        return ""
+    token = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN") or ""
+    if not token:
+        place = _expanded(os.environ.get("HF_TOKEN_PATH") or str(_home() / "token"))
+        try:
+            token = place.read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError):
+            return ""
+    token = "".join(token.split())
+    return f"Bearer {token}" if token else ""
+
+
+def _unavailable(url: str, trouble: Trouble) -> WeightsUnavailable:
+    from resnest_cli.web import shown  # noqa: PLC0415
+
+    kind = NoSuchFile if trouble.status == NOT_FOUND else WeightsUnavailable
+    hint = " Is the name right? For a private or gated repository, set HF_TOKEN." if trouble.status in _DENIED else ""
+    return kind(f"{shown(url)} could not be downloaded: {trouble}.{hint}")
+
+
+def _split(repo: str) -> tuple[str, str]:
+    name, _, revision = repo.partition("@")
+    return name, revision or "main"
+
+
+def _folder(name: str) -> Path:
+    return cache_folder() / f"models--{name.replace('/', '--')}"
+
+
+def _home() -> Path:
     base = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return _expanded(os.environ.get("HF_HOME", f"{base}/huggingface")) / "hub"
+    return _expanded(os.environ.get("HF_HOME", f"{base}/huggingface"))
 
 
 def _expanded(path: str) -> Path:
     return Path(os.path.expandvars(path)).expanduser()
 
 
-def _cause(error: Exception) -> str:
-    """Give the first two lines: the hub's client says the status in one, and what it means in the other."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2]) or type(error).__name__
+def _is_true(value: str) -> bool:
+    return value.upper() in {"1", "ON", "YES", "TRUE"}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 IMAGENET_CLASSES = 1000
 IMAGENET_URL = "https://raw.githubusercontent.com/pytorch/hub/master/imagenet_classes.txt"
 IMAGENET_SHA256 = "1f386e0d1cb6e28b9c2dac651c3dea6801e98ad1b41a14ce6bb1a093d72069f5"
-TIMEOUT_S = (3.0, 5.0)  # connect, between two reads: a list of 10 KB, with a fallback at hand, is not worth more
+PATIENCE_S = 6.0  # a list of 10 KB, with a fallback at hand, is not worth more
 LIMIT_BYTES = 1 << 16
 
 
@@ -44,18 +44,22 @@ def load(spec: ModelSpec, chosen: str | PathLike[str] | None = None) -> Labels:
     Raises:
         LabelsError: the chosen file cannot be read or does not have one name a class, or timm's data is missing.
     """
-    is_imagenet = spec.num_classes == IMAGENET_CLASSES and not spec.label_names
-    wnids: tuple[str | None, ...] = _timm_wnids() if is_imagenet else (None,) * spec.num_classes
+    wnids: tuple[str | None, ...] = _timm_wnids() if is_imagenet(spec) else (None,) * spec.num_classes
     if chosen is not None:
         return Labels(_read(Path(chosen), spec), wnids, str(chosen))
     if spec.label_names:
         return Labels(spec.label_names, wnids, "the model's own")
-    if not is_imagenet:
+    if not is_imagenet(spec):
         return Labels(tuple(f"class {i}" for i in range(spec.num_classes)), wnids, "numbered, as the model names none")
     try:
         return Labels(imagenet_names(), wnids, IMAGENET_URL)
     except LabelsError as error:
         return Labels(_timm_names(), wnids, f"the ones packaged with timm, because {error}")
+
+
+def is_imagenet(spec: ModelSpec) -> bool:
+    """Tell whether the classes are those of ImageNet: a thousand, and no names of the model's own."""
+    return spec.num_classes == IMAGENET_CLASSES and not spec.label_names
 
 
 def imagenet_names(url: str = IMAGENET_URL, sha256: str = IMAGENET_SHA256) -> tuple[str, ...]:
@@ -64,7 +68,7 @@ def imagenet_names(url: str = IMAGENET_URL, sha256: str = IMAGENET_SHA256) -> tu
     Raises:
         LabelsError: not cached, and `url` cannot be had or is not the file with this hash.
     """
-    path = cache.folder() / "imagenet_classes.txt"
+    path = imagenet_path()
     try:
         content = path.read_bytes()
     except OSError:
@@ -76,20 +80,25 @@ def imagenet_names(url: str = IMAGENET_URL, sha256: str = IMAGENET_SHA256) -> tu
     return tuple(content.decode().splitlines())
 
 
+def imagenet_path() -> Path:
+    """Give the place in the cache where the list is kept."""
+    return cache.folder() / "imagenet_classes.txt"
+
+
 def _download(url: str, sha256: str) -> bytes:
     if hub.offline():
         message = "HF_HUB_OFFLINE forbids requests"
         raise LabelsError(message)
-    import requests  # noqa: PLC0415 - 0.1 s
-    import urllib3  # noqa: PLC0415 - requests' own; reading the raw body raises its errors
+    from resnest_cli.web import Patience, Trouble, ask  # noqa: PLC0415 - requests takes 0.1 s
 
     try:
-        with requests.get(url, timeout=TIMEOUT_S, stream=True) as response:
-            response.raise_for_status()
-            content: bytes = response.raw.read(LIMIT_BYTES, decode_content=True)
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        message = f"{url} could not be downloaded ({type(error).__name__})"
-        raise LabelsError(message) from error
+        with ask("GET", url, Patience(PATIENCE_S)) as answer:
+            if refusal := answer.refusal():
+                raise refusal
+            content = b"".join(answer.chunks(LIMIT_BYTES))
+    except Trouble as trouble:
+        message = f"{url} could not be downloaded ({trouble})"
+        raise LabelsError(message) from trouble
     if hashlib.sha256(content).hexdigest() != sha256:
         message = f"{url} is not the expected list (its sha256 differs)"
         raise LabelsError(message)

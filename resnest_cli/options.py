@@ -44,6 +44,7 @@ class Options:
         std: each RGB channel is divided by it (scale 0..1).
         exif: turn the image as its EXIF orientation says.
         labels: a file with one class name a line.
+        allow_private_urls: fetch from this machine's and from private addresses too.
 
     Raises:
         UsageError: a value that cannot be meant.
@@ -64,6 +65,7 @@ class Options:
     std: tuple[float, float, float] | None = None
     exif: bool = True
     labels: str | PathLike[str] | None = None
+    allow_private_urls: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""

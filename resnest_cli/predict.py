@@ -1,7 +1,7 @@
 """The first task: what is on these pictures? `Classifier` joins sources, the trunk and class names.
 
-In: files, folders, patterns. Out: a stream of records in the same order, one for each input, good or bad. Does not know
-where records are written.
+In: files, folders, patterns, URLs. Out: a stream of records in the same order, one for each input, good or bad. Does
+not know where records are written.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Classifier:
         """Classify every image named or found, lazily and in order.
 
         Args:
-            inputs: one or many of files, folders, glob patterns, or "-" for one image on standard input.
+            inputs: one or many of files, folders, glob patterns, http(s) URLs, or "-" for one image on stdin.
             topk: how many classes an answer has at most; more than there are gives all.
             threshold: keep only classes with at least this probability, 0..1.
             recursive: look into the folders of folders.

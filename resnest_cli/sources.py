@@ -1,4 +1,4 @@
-"""From what the user names to a stream of things to read: files, folders, glob patterns, "-" for standard input.
+"""From what the user names to a stream of things to read: files, folders, glob patterns, URLs, "-" for standard input.
 
 In: arguments. Out: `Source` values in the order given, folders sorted by name, one for each mention (nothing is dropped
 as a duplicate); a folder or pattern that names no image becomes a `Failure`. Reads no file here: `read` does, one at a
@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resnest_cli import urls
 from resnest_cli.errors import NoImages, UnreadableInput
 from resnest_cli.images import SUFFIXES
 from resnest_cli.types import Failure, Source
@@ -35,28 +36,28 @@ def find(inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = True) ->
         path = os.fspath(named)
         if Path(path).is_dir():
             yield from _or_failure(path, "this folder", _walk(path, (), recursive=recursive))
+        elif urls.is_url(path):
+            yield urls.source(path)
         elif glob.has_magic(path) and not os.path.lexists(path):
             yield from _or_failure(path, "this pattern", _expand(path))
         else:
             yield Source(path)
 
 
-def read(source: Source) -> bytes:
-    """Read the bytes of `source`.
+def read(source: Source, *, allow_private: bool = False) -> bytes:
+    """Read the bytes of `source`; `allow_private` is for URLs (see `urls.read`).
 
     Raises:
-        UnreadableInput: missing, not permitted, a URL, or not a regular file.
+        UnreadableInput: missing, not permitted, or not a regular file.
+        UrlRefused, DownloadFailed: see `urls.read`.
     """
     if source.path == STDIN:
         if sys.stdin is None:
             message = "standard input is closed."
             raise UnreadableInput(message)
         return sys.stdin.buffer.read()
-    if source.path.startswith(("http://", "https://")):
-        message = (
-            "URLs are not read yet: download the image first, or pipe it in with `curl -s URL | resnest predict -`."
-        )
-        raise UnreadableInput(message)
+    if source.url or urls.is_url(source.path):
+        return urls.read(source.url or source.path, allow_private=allow_private)
     try:
         # O_NONBLOCK: opening a FIFO that nobody writes to would wait for ever. Regular files are not affected.
         descriptor = os.open(source.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))

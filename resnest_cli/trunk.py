@@ -54,7 +54,8 @@ class Trunk:
         self.engine.close()
 
     def _load(self, source: Source) -> NDArray[np.uint8]:
-        return images.load(sources.read(source), self.spec.data, exif=self.options.exif)
+        content = sources.read(source, allow_private=self.options.allow_private_urls)
+        return images.load(content, self.spec.data, exif=self.options.exif)
 
     def _batch(self) -> int:
         batch = self.options.batch

@@ -54,12 +54,14 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One input to read: a file's path as given or found, or "-" for bytes on standard input.
+    """One input to read: a file's path as given or found, "-" for bytes on standard input, or a URL.
 
-    A path that is not valid UTF-8 keeps its bytes as surrogate escapes (`os.fsencode` gives them back).
+    A path that is not valid UTF-8 keeps its bytes as surrogate escapes (`os.fsencode` gives them back). The path of a
+    URL is what may be shown of it; `url`, empty for anything else, is what is asked for, passwords included.
     """
 
     path: str
+    url: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,30 +1,46 @@
 """Which file holds a model's weights. In: a spec and the user's choice. Out: a path, or the ways to get one.
 
-Does not open the file; `network` does, so that an engine with a converted graph needs no torch to get here.
+The published weights of a variant are the hub's; where it cannot be reached, the checkpoint that the model card names
+is fetched instead, into the folder that torch.hub and timm use for such files. Does not open the file; `network` does,
+so that an engine with a converted graph needs no torch to get here.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnest_cli import hub
-from resnest_cli.errors import BadCheckpoint, WeightsUnavailable
+from resnest_cli import hub, transfer
+from resnest_cli.errors import BadCheckpoint, OutputError, WeightsUnavailable
 
 if TYPE_CHECKING:
     from os import PathLike
 
+    from resnest_cli.transfer import Watch
     from resnest_cli.types import ModelSpec
 
+_LOG = logging.getLogger(__name__)
 _SHA256 = re.compile("[0-9a-f]{64}")
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")  # as torch.hub names checkpoints
 FILENAMES = ("model.safetensors", "pytorch_model.bin")
 
 
 def is_cached(spec: ModelSpec) -> bool:
     """Tell whether the weights can be had without a request."""
-    return spec.folder is not None or hub.cached(spec.repo, FILENAMES[0]) is not None
+    return spec.folder is not None or cached(spec) is not None
+
+
+def cached(spec: ModelSpec) -> Path | None:
+    """Give the weights of a variant or repository that were downloaded before, or None."""
+    for name in FILENAMES:
+        if path := hub.cached(spec.repo, name):
+            return path
+    path = _mirrored(spec)
+    return path if path and path.is_file() else None
 
 
 def locate(spec: ModelSpec, chosen: str | PathLike[str] | None = None) -> Path:
@@ -33,19 +49,84 @@ def locate(spec: ModelSpec, chosen: str | PathLike[str] | None = None) -> Path:
     Raises:
         BadCheckpoint: the chosen file, or the one that should be in the model folder, is not there.
         WeightsUnavailable: not cached and not to be downloaded; the message names the ways out.
+        OutputError: the cache cannot be written.
     """
     if chosen is not None:
         path = Path(chosen)
         if not path.is_file():
-            message = f"--weights {path}: no such file."
+            message = f"--weights {path}: {_why_no_file(path)}"
             raise BadCheckpoint(message)
         return path
     if spec.folder is not None:
         return _in_folder(spec.folder)
+    return cached(spec) or download(spec)
+
+
+def download(spec: ModelSpec, watch: Watch = transfer.unwatched) -> Path:
+    """Fetch the weights of a variant or repository: from the hub, else from the mirror that the model card names.
+
+    Raises:
+        WeightsUnavailable: neither has them; the message names the ways out.
+        OutputError: the cache cannot be written.
+    """
     try:
-        return hub.fetch(spec.repo, FILENAMES[0])
+        return _from_hub(spec, watch)
     except WeightsUnavailable as error:
-        raise WeightsUnavailable(_ways_out(spec, error)) from error
+        if hub.offline() or not spec.facts.get("checkpoint_url"):
+            raise WeightsUnavailable(_ways_out(spec, str(error))) from error
+        _LOG.info("%s\ntrying the checkpoint that the model card names", error)
+        try:
+            return _from_mirror(spec, watch)
+        except WeightsUnavailable as second:
+            raise WeightsUnavailable(_ways_out(spec, f"{error}\n{second}")) from error
+
+
+def whole(path: Path) -> bool | None:
+    """Tell whether a downloaded file still is what was published; None where no hash of it is known.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    prefix = _HASH_IN_NAME.search(path.name)
+    return transfer.fits(path, prefix[1]) if prefix else hub.whole(path)
+
+
+def _from_hub(spec: ModelSpec, watch: Watch) -> Path:
+    """Fetch the file that the repository has: older ones of one's own may have a pickle only."""
+    try:
+        return hub.fetch(spec.repo, FILENAMES[0], watch)
+    except hub.NoSuchFile as error:
+        try:
+            return hub.fetch(spec.repo, FILENAMES[1], watch)
+        except WeightsUnavailable:
+            raise error from None
+
+
+def _mirrored(spec: ModelSpec) -> Path | None:
+    """Give the place of the mirror's checkpoint in torch.hub's cache, where timm would put it too."""
+    url = str(spec.facts.get("checkpoint_url", ""))
+    base = os.environ.get("TORCH_HOME") or f"{os.environ.get('XDG_CACHE_HOME', '~/.cache')}/torch"
+    home = Path(os.path.expandvars(base)).expanduser()
+    return home / "hub" / "checkpoints" / url.rpartition("/")[2] if url else None
+
+
+def _from_mirror(spec: ModelSpec, watch: Watch) -> Path:
+    from resnest_cli.web import Trouble  # noqa: PLC0415 - requests takes 0.1 s
+
+    url, target = spec.facts["checkpoint_url"], _mirrored(spec)
+    if target is None:
+        raise AssertionError(url)
+    try:
+        with transfer.alone(target.with_name(f"{target.name}.lock")):
+            if not target.is_file():
+                transfer.to_file(transfer.Wanted(url, spec.facts["checkpoint_sha256_prefix"]), target, watch)
+    except Trouble as trouble:
+        message = f"{url} could not be downloaded: {trouble}."
+        raise WeightsUnavailable(message) from trouble
+    except OSError as error:
+        message = f"{target.parent} cannot be written: {error.strerror or error}. Set TORCH_HOME to a folder that can."
+        raise OutputError(message) from error
+    return target
 
 
 def sha256(path: Path) -> str:
@@ -76,11 +157,17 @@ def _in_folder(folder: Path) -> Path:
     raise BadCheckpoint(message)
 
 
-def _ways_out(spec: ModelSpec, error: WeightsUnavailable) -> str:
+def _why_no_file(path: Path) -> str:
+    if path.is_dir():
+        return f"a folder. A model folder goes to --model: --model {path}"
+    return "not a regular file." if path.exists() else "no such file."
+
+
+def _ways_out(spec: ModelSpec, why: str) -> str:
     return (
-        f"no weights for {spec.name}: {error}\n"
+        f"no weights for {spec.name}: {why}\n"
         "Three ways out:\n"
-        f"  download elsewhere   hf download {spec.repo} {FILENAMES[0]}\n"
+        f"  download elsewhere   resnest download {spec.name}   (or: hf download {spec.repo} {FILENAMES[0]})\n"
         "                       and copy that machine's Hugging Face cache here (or point HF_HOME at it)\n"
         f"  use a file you have  --model {spec.architecture} --weights FILE.safetensors\n"
         "  try things offline   --model digits"

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import re
 import socket
+import ssl  # noqa: TC003 - a name of it stands in a signature that is looked at
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
+
+
+DRIBBLE_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -30,16 +34,26 @@ class Page:
 class Stub:
     """Serves `pages` (path -> Page, 404 elsewhere) while used as a context manager, and logs "METHOD /path" lines.
 
-    The next `cuts` bodies are promised whole, sent by half and hung up on.
+    The next `cuts` bodies are promised whole, sent by half and hung up on. `faults` (method -> name) play until they
+    are taken away: "silence" never answers, "slow headers" and "slow body" send a byte now and then, "stall" stops in
+    mid-body, "flip" changes the last byte, "no ranges" sends the whole again, "busy once" answers 503 the first time.
+    Bodies stop after `stop_at` bytes, and `stopped` tells when.
     """
 
-    def __init__(self, pages: Mapping[str, Page] | None = None) -> None:
+    def __init__(self, pages: Mapping[str, Page] | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.pages = dict(pages or {})
         self.cuts = 0
+        self.faults: dict[str, str] = {}
+        self.stop_at: int | None = None
+        self.stopped = threading.Event()
+        self.closing = threading.Event()
         self.log: list[str] = []
         self.headers: list[dict[str, str]] = []  # of each logged request, names in lower case
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.port = self._server.server_port
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     def __enter__(self) -> Self:
@@ -50,7 +64,8 @@ class Stub:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop, and free the port."""
+        """Stop, free the port, and let those go that were kept waiting."""
+        self.closing.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -81,7 +96,7 @@ def _hub_headers(content: bytes, commit: str) -> dict[str, str]:
     }
 
 
-def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
+def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - a class of short methods
     """Make the handler class of one stub; HTTP/1.0, so that a connection ends with its answer."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -97,23 +112,59 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
         def _answer(self, *, with_body: bool) -> None:
             stub.log.append(f"{self.command} {self.path}")
             stub.headers.append({name.lower(): value for name, value in self.headers.items()})
-            page = stub.pages.get(self.path, Page(b"not here", status=404))
+            fault = stub.faults.get(self.command, "")
+            bare = self.path.partition("?")[0]
+            page = stub.pages.get(self.path) or stub.pages.get(bare) or Page(b"not here", status=404)
+            if fault == "busy once":
+                del stub.faults[self.command]
+                page = Page(status=503)
+            with contextlib.suppress(OSError):  # the client may have seen enough
+                if fault == "silence":
+                    stub.closing.wait()
+                elif fault == "slow headers":
+                    self._dribble(b"HTTP/1.0 200 OK\r\nX-Long: " + b"a" * 10_000)
+                else:
+                    self._send(page, fault, with_body=with_body)
+
+        def _send(self, page: Page, fault: str, *, with_body: bool) -> None:
             status, body, more = page.status, page.content, {}
             first = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-            if first and status == 200:
+            if first and status == 200 and fault != "no ranges":
                 start = int(first[1])
                 status, body = 206, page.content[start:]
                 more = {"Content-Range": f"bytes {start}-{len(page.content) - 1}/{len(page.content)}"}
+                if not body:
+                    status, more = 416, {}
+            length = {"Content-Length": str(len(body))}
             self.send_response(status)
-            for name, value in {**page.headers, **more, "Content-Length": str(len(body))}.items():
+            for name, value in {**length, **page.headers, **more, **(length if more else {})}.items():
                 self.send_header(name, value)
             self.end_headers()
             if with_body:
-                if stub.cuts:
-                    stub.cuts -= 1
-                    body = body[: len(body) // 2]
-                with contextlib.suppress(OSError):  # the client may have seen enough
-                    self.wfile.write(body)
+                self._send_body(body, fault)
+
+        def _send_body(self, body: bytes, fault: str) -> None:
+            if fault == "flip":
+                body = body[:-1] + bytes([body[-1] ^ 1])
+            if fault == "slow body":
+                self._dribble(body)
+            if stub.cuts:
+                stub.cuts -= 1
+                body = body[: len(body) // 2]
+            if fault == "stall":
+                stub.stop_at = len(body) // 2
+            self.wfile.write(body[: stub.stop_at])
+            if stub.stop_at is not None and len(body) > stub.stop_at:
+                self.wfile.flush()
+                stub.stopped.set()
+                stub.closing.wait()
+
+        def _dribble(self, content: bytes) -> None:
+            for i in range(len(content)):
+                self.wfile.write(content[i : i + 1])
+                self.wfile.flush()
+                if stub.closing.wait(DRIBBLE_S):
+                    return
 
         def log_message(self, format: str, *args: object) -> None:
             """Write nothing to stderr, which belongs to the program under test."""

@@ -38,18 +38,20 @@ class Layer(NamedTuple):
 
 
 BASE = {"errors", "types", "options", "machine"}
-STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs"}
-PIPELINE = {"images", "sources", "stream", "thumbnails"}
+WEB = {"web"}  # what a request needs; imported in functions only
+STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "transfer"}
+PIPELINE = {"images", "sources", "stream", "thumbnails", "urls"}
 ENGINES = {"engines", "engines.fake", "engines.openvino", "engines.pytorch", "network", "export"}
 WRITERS = {"writers", "writers.html", "writers.parquet"}
-TASKS = {"trunk", "predict", "bench", "doctor", "jobs", *WRITERS}
+TASKS = {"trunk", "predict", "bench", "doctor", "download", "jobs", *WRITERS}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
 DOORS = {"", "__main__"}
 
 LAYERS = [
     Layer(BASE, BASE, set(), set()),
-    Layer(STORE, {"", *BASE, *STORE}, {"platformdirs"}, {"requests", "urllib3", "huggingface_hub"}),
-    Layer(PIPELINE, BASE | PIPELINE, {"numpy", "PIL"}, set()),
+    Layer(WEB, {""}, {"requests", "urllib3"}, set()),
+    Layer(STORE, {"", *BASE, *WEB, *STORE}, {"platformdirs"}, {"filelock"}),
+    Layer(PIPELINE, BASE | WEB | PIPELINE, {"numpy", "PIL"}, set()),
     Layer({"engines"}, BASE | STORE | ENGINES, set(), set()),
     Layer({"engines.fake"}, BASE | STORE, {"numpy"}, set()),
     Layer({"engines.pytorch"}, BASE | STORE | {"network"}, {"numpy", "torch", "timm"}, set()),
@@ -187,7 +189,7 @@ def test_the_package_is_typed_for_its_users() -> None:
 VIEW = ["--quiet", "--verbose", "--no-progress"]
 RUN = ["--device", "--engine", "--precision", "--batch", "--img-size"]
 WEIGHTS = ["--weights", "--random-weights", "--labels"]
-IMAGES = ["--workers", "--crop-pct", "--interpolation", "--mean", "--std", "--exif"]
+IMAGES = ["--workers", "--crop-pct", "--interpolation", "--mean", "--std", "--exif", "--allow-private-urls"]
 OPTIONS = {
     "predict": [
         *("--topk", "--threshold", "--format", "--output", "--overwrite", "--resume", "--recursive", "--model"),
@@ -197,6 +199,7 @@ OPTIONS = {
     "show": ["--format"],
     "cache": [],
     "doctor": ["--format"],
+    "download": ["--all", "--verify", "--format", *VIEW],
     "bench": ["--seconds", "--format", "--model", *RUN, *VIEW],
 }
 

@@ -124,4 +124,3 @@ def test_what_cannot_be_read_says_why(folder: Path) -> None:
     assert reason(folder / "missing.jpg") == "no such file."
     assert reason("a\0b.jpg") == "embedded null byte."
     assert reason("a.PNG/b.jpg") == "Not a directory."
-    assert reason("https://192.0.2.1/dog.jpg").startswith("URLs are not read yet: ")

@@ -21,6 +21,7 @@ from resnest_cli import __version__
 from resnest_cli.cli.bench import bench
 from resnest_cli.cli.cache import cache
 from resnest_cli.cli.doctor import doctor
+from resnest_cli.cli.download import download
 from resnest_cli.cli.list_models import list_models
 from resnest_cli.cli.options import VERBOSE
 from resnest_cli.cli.predict import predict
@@ -79,7 +80,7 @@ def cli() -> None:
     """Classify images with the ResNeSt family."""
 
 
-for command in (predict, list_models, show, bench, cache, doctor):
+for command in (predict, list_models, show, bench, download, cache, doctor):
     cli.add_command(command)
 
 

@@ -110,6 +110,7 @@ _IMAGES = (
     _option("--mean", type=float, nargs=3, metavar="R G B", help="Subtracted from each channel (scale 0..1)."),
     _option("--std", type=float, nargs=3, metavar="R G B", help="Each channel is divided by it (scale 0..1)."),
     _option("--exif/--no-exif", help="Turn images upright by their EXIF orientation."),
+    _option("--allow-private-urls", is_flag=True, help="Fetch from this machine and private networks."),
 )
 _VIEW = (
     click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors."),

@@ -11,7 +11,16 @@ from typing import IO, TYPE_CHECKING, TypeVar
 from rich.bar import Bar
 from rich.console import Console, Group
 from rich.padding import Padding
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -19,7 +28,7 @@ from resnest_cli.cli.text import one_line
 from resnest_cli.types import Failure, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rich.console import RenderableType
 
@@ -81,6 +90,43 @@ def bar(items: Iterable[_Item], total: int | None, what: str, out: Console) -> I
             display.advance(task)
             if speed := display.tasks[0].speed:
                 display.update(task, rate=f"{speed:.1f}/s")
+
+
+class DownloadBar:
+    """Follows one download at a time with a bar that vanishes at its end: how much, how fast, how long still."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._display: Progress | None = None
+
+    def follow(self, name: str) -> Callable[[int, int], None]:
+        """Give what is to be called with the bytes so far, and in all (0 if that is not known)."""
+
+        def watch(done: int, total: int) -> None:
+            display = self._display or self._start(name)
+            display.update(display.task_ids[0], completed=done, total=total or None)
+
+        return watch
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self._display:
+            self._display.stop()
+            self._display = None
+
+    def _start(self, name: str) -> Progress:
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(BAR_WIDTH),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        self._display = Progress(*columns, console=self._out, transient=True)
+        self._display.add_task(name, total=None)
+        self._display.start()
+        return self._display
 
 
 def _answer(result: Result, out: Console) -> RenderableType:

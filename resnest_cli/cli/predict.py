@@ -55,8 +55,9 @@ def predict(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Classify images.
 
-    INPUT is a file, a folder, a glob pattern, or - for one image on standard input. Each image named or found gives
-    exactly one record, in order. One that cannot be classified gives a record that says why, and the exit code is 1.
+    INPUT is a file, a folder, a glob pattern, an http(s) URL, or - for one image on standard input. Each image named
+    or found gives exactly one record, in order. One that cannot be classified gives a record that says why, and the
+    exit code is 1.
 
     The format "auto" follows the suffix of the output file; without one it is a table on a terminal and jsonl in a
     pipe. A job with an output file that was stopped, however, continues where it was with --resume.
