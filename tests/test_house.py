@@ -41,7 +41,8 @@ BASE = {"errors", "types", "options", "machine"}
 STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs"}
 PIPELINE = {"images", "sources", "stream"}
 ENGINES = {"engines", "engines.fake", "engines.openvino", "engines.pytorch", "network", "export"}
-TASKS = {"trunk", "predict", "bench", "doctor", "writers"}
+TASKS = {"trunk", "predict", "bench", "doctor", "writers", "saving"}
+MEASURES = {"metrics", "dataset", "validate", "report"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
 DOORS = {"", "__main__"}
 
@@ -56,9 +57,11 @@ LAYERS = [
     Layer({"export"}, BASE | STORE | {"network", "engines.openvino"}, {"filelock", "timm", "torch"}, set()),
     Layer({"network"}, BASE | STORE, {"torch", "timm", "safetensors"}, set()),
     Layer(TASKS - {"doctor"}, BASE | STORE | PIPELINE | {"engines", "trunk"}, {"numpy"}, set()),
+    Layer(MEASURES, BASE | STORE | PIPELINE | {"engines", "trunk", *MEASURES}, {"numpy"}, set()),
+    Layer({"plots"}, BASE | MEASURES, {"numpy"}, {"matplotlib"}),
     Layer({"doctor"}, BASE | STORE | ENGINES, set(), {"timm"}),
     Layer({"cli.output"}, BASE | CLI, {"rich"}, set()),
-    Layer(CLI - {"cli.output"}, {"", *BASE, *STORE, *PIPELINE, *TASKS, *CLI}, {"click"}, {"rich"}),
+    Layer(CLI - {"cli.output"}, {"", *BASE, *STORE, *PIPELINE, *TASKS, *MEASURES, "plots", *CLI}, {"click"}, {"rich"}),
     Layer(DOORS, {"cli", *BASE, *STORE, *ENGINES, *TASKS}, set(), set()),
 ]
 # Tasks, the pipeline and rich are imported by commands in their bodies only.
@@ -183,6 +186,10 @@ OPTIONS = {
     "show": ["--format"],
     "cache": [],
     "doctor": ["--format"],
+    "validate": [
+        *("--subset", "--real-labels", "--format", "--output", "--per-class", "--confusion", "--mistakes"),
+        *("--overwrite", "--model", *WEIGHTS, *RUN, *IMAGES, *VIEW),
+    ],
     "bench": ["--seconds", "--format", "--model", *RUN, *VIEW],
 }
 
