@@ -43,7 +43,8 @@ STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "transfer"}
 PIPELINE = {"images", "sources", "stream", "thumbnails", "urls"}
 ENGINES = {"engines", "engines.fake", "engines.openvino", "engines.pytorch", "network", "export"}
 WRITERS = {"writers", "writers.html", "writers.parquet"}
-TASKS = {"trunk", "predict", "bench", "doctor", "download", "jobs", *WRITERS}
+TASKS = {"trunk", "predict", "bench", "doctor", "download", "jobs", "saving", *WRITERS}
+MEASURES = {"metrics", "dataset", "validate", "report"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
 DOORS = {"", "__main__"}
 
@@ -61,9 +62,11 @@ LAYERS = [
     Layer(WRITERS, BASE | WRITERS, {"pyarrow"}, set()),
     Layer({"jobs"}, BASE | STORE | PIPELINE | WRITERS | {"engines"}, {"filelock"}, set()),
     Layer(TASKS - {"doctor", "jobs", *WRITERS}, BASE | STORE | PIPELINE | {"engines", "trunk"}, {"numpy"}, set()),
+    Layer(MEASURES, BASE | STORE | PIPELINE | {"engines", "trunk", *MEASURES}, {"numpy"}, set()),
+    Layer({"plots"}, BASE | MEASURES, {"numpy"}, {"matplotlib"}),
     Layer({"doctor"}, BASE | STORE | ENGINES, set(), {"timm"}),
     Layer({"cli.output"}, BASE | CLI, {"rich"}, set()),
-    Layer(CLI - {"cli.output"}, {"", *BASE, *STORE, *PIPELINE, *TASKS, *CLI}, {"click"}, {"rich"}),
+    Layer(CLI - {"cli.output"}, {"", *BASE, *STORE, *PIPELINE, *TASKS, *MEASURES, "plots", *CLI}, {"click"}, {"rich"}),
     Layer(DOORS, {"cli", *BASE, *STORE, *ENGINES, *TASKS}, set(), set()),
 ]
 # Tasks, the pipeline and rich are imported by commands in their bodies only.
@@ -200,6 +203,10 @@ OPTIONS = {
     "cache": [],
     "doctor": ["--format"],
     "download": ["--all", "--verify", "--format", *VIEW],
+    "validate": [
+        *("--subset", "--real-labels", "--format", "--output", "--per-class", "--confusion", "--mistakes"),
+        *("--overwrite", "--model", *WEIGHTS, *RUN, *IMAGES, *VIEW),
+    ],
     "bench": ["--seconds", "--format", "--model", *RUN, *VIEW],
 }
 

@@ -26,6 +26,7 @@ from resnest_cli.cli.list_models import list_models
 from resnest_cli.cli.options import VERBOSE
 from resnest_cli.cli.predict import predict
 from resnest_cli.cli.show import show
+from resnest_cli.cli.validate import validate
 from resnest_cli.errors import ExitCode, OutputError, ResnestError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def cli() -> None:
     """Classify images with the ResNeSt family."""
 
 
-for command in (predict, list_models, show, bench, download, cache, doctor):
+for command in (predict, list_models, show, bench, validate, download, cache, doctor):
     cli.add_command(command)
 
 

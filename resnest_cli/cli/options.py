@@ -84,7 +84,7 @@ class ModelName(click.ParamType[str]):
 def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - passed on to click
     """Declare an option of `Options`; its field is named like the long option."""
     field = next(name for name in names if name.startswith("--")).split("/")[0].lstrip("-").replace("-", "_")
-    default = getattr(Options, field)
+    default = settings.pop("default", getattr(Options, field))
     return click.option(*names, field, default=default, show_default=default is not None, **settings)
 
 
@@ -103,13 +103,15 @@ _WEIGHTS = (
     _option("--random-weights", is_flag=True, help="Untrained weights: the answers mean nothing."),
     _option("--labels", type=click.Path(), metavar="FILE", help="One class name a line, instead of the model's."),
 )
+_TURN: dict[str, Any] = {"help": "Turn images upright by their EXIF orientation."}
+_EXIF = _option("--exif/--no-exif", **_TURN)
 _IMAGES = (
     _option("-j", "--workers", type=NumberOrAuto(), metavar="N|auto", help="Decoding threads; 0 uses none."),
     _option("--crop-pct", type=float, metavar="P", help="Share of the resized edge that the centre crop keeps."),
     _option("--interpolation", type=click.Choice(INTERPOLATIONS), help="How images are resized."),
     _option("--mean", type=float, nargs=3, metavar="R G B", help="Subtracted from each channel (scale 0..1)."),
     _option("--std", type=float, nargs=3, metavar="R G B", help="Each channel is divided by it (scale 0..1)."),
-    _option("--exif/--no-exif", help="Turn images upright by their EXIF orientation."),
+    _EXIF,
     _option("--allow-private-urls", is_flag=True, help="Fetch from this machine and private networks."),
 )
 _VIEW = (
@@ -133,6 +135,12 @@ def speed_options(command: Callable[..., None]) -> Callable[..., None]:
 def model_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add every option of `Options`; the command gets `options` and `view`."""
     return _collected(command, (_MODEL, *_WEIGHTS, *_RUN, *_IMAGES, *_VIEW))
+
+
+def validate_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the same, but images are not turned unless asked for: so published numbers were made."""
+    images = [_option("--exif/--no-exif", default=False, **_TURN) if option is _EXIF else option for option in _IMAGES]
+    return _collected(command, (_MODEL, *_WEIGHTS, *_RUN, *images, *_VIEW))
 
 
 def _collected(command: Callable[..., None], declared: tuple[Callable[[Any], Any], ...]) -> Callable[..., None]:

@@ -1,0 +1,90 @@
+"""Pictures of results: the confusion matrix, and speed against accuracy. The one room of matplotlib, an extra.
+
+In: a `Validation`, or rows of a benchmark. Out: the bytes of a PNG. Nothing is shown on a screen.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from resnest_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from resnest_cli.validate import Validation
+
+MOST_CLASSES = 30  # that a confusion matrix shows with names that can be read
+DPI = 150
+_INK = 0.55  # of the full colour: from here on, numbers are written in white
+
+
+def require() -> None:
+    """Find out early whether pictures can be drawn.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    _figure(1, 1)
+
+
+def confusion_png(found: Validation) -> bytes:
+    """Draw the confusion matrix: rows are true classes, colours shares of a row, numbers counts of images.
+
+    Of more than `MOST_CLASSES` classes it shows those with the most mistakes, and all others as one.
+    """
+    counts, names, title = shown(found)
+    size = 2.5 + 0.34 * len(names)
+    figure = _figure(size + 1.2, size)
+    axes = figure.subplots()
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        colour = "white" if shares[row, column] > _INK else "black"
+        axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=colour, fontsize=7)
+    figure.colorbar(image, label="share of the true class", fraction=0.046, pad=0.03)
+    return _png(figure)
+
+
+def shown(found: Validation) -> tuple[NDArray[np.int64], list[str], str]:
+    """Choose what is drawn: counts [K, K], their names, the title."""
+    among = found.among
+    counts = found.tally.confusion[np.ix_(among, among)]
+    title = f"{found.spec.name}, {found.tally.images} images"
+    if len(among) <= MOST_CLASSES:
+        return counts, [found.labels.names[i] for i in among], title
+    wrong = counts.sum(axis=1) + counts.sum(axis=0) - 2 * counts.diagonal()
+    chosen = np.sort(np.argsort(-wrong, kind="stable")[:MOST_CLASSES])
+    others = np.setdiff1d(np.arange(len(among)), chosen)
+    folded = np.zeros((MOST_CLASSES + 1, MOST_CLASSES + 1), np.int64)
+    folded[:-1, :-1] = counts[np.ix_(chosen, chosen)]
+    folded[:-1, -1] = counts[np.ix_(chosen, others)].sum(axis=1)
+    folded[-1, :-1] = counts[np.ix_(others, chosen)].sum(axis=0)
+    folded[-1, -1] = counts[np.ix_(others, others)].sum()
+    names = [f"{found.labels.names[i]} ({i})" for i in among[chosen]]
+    title += f"\nthe {MOST_CLASSES} of {len(among)} classes with most mistakes"
+    return folded, [*names, "all others"], title
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Make a figure of so many inches that belongs to no window."""
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow
+    except ImportError as error:
+        message = "pictures need matplotlib, which is not installed: pip install 'resnest-cli[plot]'"
+        raise UsageError(message) from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _png(figure: Figure) -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=DPI)
+    return out.getvalue()

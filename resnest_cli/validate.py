@@ -1,0 +1,284 @@
+"""How right is a model on labelled images? The trunk with the truth beside it.
+
+In: a labelled folder, archive or CSV file (`dataset`), and options. Out: a `Validation`: the numbers with timm's names,
+the counts they come from, and the worst mistakes. A file that cannot be read is counted and handed to the caller, and
+never replaced by another. Streams: nothing of an image is kept but counts, and small pictures of the worst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import io
+import json
+import re
+import tempfile
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from resnest_cli import catalog, images, labels, sources
+from resnest_cli.dataset import Dataset, Labelled
+from resnest_cli.errors import ModelError, UsageError
+from resnest_cli.metrics import Answer, Hits, Tally, judge, wilson
+from resnest_cli.stream import Row
+from resnest_cli.trunk import Trunk
+from resnest_cli.types import Failure
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from resnest_cli.dataset import Item
+    from resnest_cli.engines import Engine
+    from resnest_cli.labels import Labels
+    from resnest_cli.options import Options
+    from resnest_cli.types import ModelSpec, Source
+
+WORST = 50  # mistakes that are kept
+THUMBNAIL = 160  # pixels of its longer edge
+REAL_IMAGES = 50_000  # in ImageNet's validation set
+_NUMBERED = re.compile(r"ILSVRC2012_val_(\d{8})\.\w+$")
+
+Scored: TypeAlias = tuple[Labelled | Failure, Row | Failure]
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One wrong answer: the image's path as listed, and a JPEG of at most `THUMBNAIL` pixels a side."""
+
+    path: str
+    answer: Answer
+    thumbnail: bytes
+
+
+@dataclass
+class Validation:
+    """What was found; it grows while images come.
+
+    Attributes:
+        among: the class indices that were scored, all of the model's or a subset, int64 in order.
+        exif: whether images were turned by their EXIF orientation.
+        errors: images that could not be read; they count nowhere else.
+        real: the accuracy by ReaL labels, if these were given.
+        worst: wrong answers, the highest loss first, at most `WORST`.
+    """
+
+    spec: ModelSpec
+    labels: Labels
+    among: NDArray[np.int64]
+    param_count: int
+    exif: bool
+    tally: Tally
+    real: Hits | None = None
+    errors: int = 0
+    worst: list[Mistake] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """Give the numbers with timm's names, rounding and units: accuracy in percent, parameters in millions.
+
+        `loss` is the mean cross-entropy in nats, `ece` the expected calibration error, 0..1. What cannot be known is
+        None: everything without images, and `published_top1` of one's own models.
+        """
+        tally, data, facts = self.tally, self.spec.data, self.spec.facts
+        row: dict[str, Any] = {
+            "model": self.spec.name,
+            **_accuracy(tally),
+            "param_count": round(self.param_count / 1e6, 2),
+            "img_size": data.input_size[1],
+            "crop_pct": data.crop_pct,
+            "interpolation": data.interpolation,
+            "n": tally.images,
+            "errors": self.errors,
+            "top1_ci95": _interval(tally.right, tally.images),
+            "top5_ci95": _interval(tally.right_in_5, tally.images),
+            "loss": tally.loss if tally.images else None,
+            "ece": tally.calibration_error if tally.images else None,
+            "published_top1": facts.get("top1_timm"),
+        }
+        if self.real:
+            row |= {f"real_{name}": value for name, value in _accuracy(self.real).items()}
+            row |= {"real_n": self.real.images, "published_real_top1": facts.get("top1_imagenet_real")}
+        return row
+
+    def is_as_published(self) -> bool:
+        """Tell whether images were prepared as for the published numbers."""
+        facts, data = self.spec.facts, self.spec.data
+        published = [facts.get(key) for key in ("input_size", "crop_pct", "interpolation", "mean", "std")]
+        here = [data.input_size[1], data.crop_pct, data.interpolation, list(data.mean), list(data.std)]
+        return not self.exif and here == published
+
+
+def validate(  # noqa: PLR0913 - what may be asked of it
+    place: str | os.PathLike[str],
+    options: Options,
+    *,
+    real_labels: str | os.PathLike[str] | None = None,
+    subset: bool = False,
+    keep_worst: bool = False,
+    on_failure: Callable[[Failure], None] = lambda _: None,
+    progress: Callable[[Iterable[Scored], int], Iterator[Scored]] = lambda items, _: iter(items),
+    engine: Engine | None = None,
+) -> Validation:
+    """Score the model that `options` name on the labelled images at `place` (see `Dataset`).
+
+    Published numbers were made without turning images by their EXIF orientation: for these, `options.exif` is False.
+
+    Args:
+        place: a folder of class folders, a tar archive of one, or a CSV file.
+        options: which model, and how it runs.
+        real_labels: a file of ReaL labels, see `RealLabels`.
+        subset: score among the classes that the images have only, as ImageNet-A and ImageNet-R are scored.
+        keep_worst: keep the worst mistakes, with thumbnails.
+        on_failure: gets each image that could not be read, in order.
+        progress: sees each image as it is done, and is told how many there will be.
+        engine: one of your own instead of what `options` ask for.
+
+    Raises:
+        UsageError: labels that cannot be understood, or nothing to score.
+        UnreadableInput: a damaged archive or list.
+        ModelError: the model cannot be opened, or what it gives is no number.
+    """
+    spec = catalog.resolve(options)
+    named = labels.load(spec, options.labels)
+    dataset = Dataset(place, named)
+    real = RealLabels(real_labels, spec.num_classes) if real_labels else None
+    trunk = Trunk(spec, options, engine=engine)
+    result = Validation(
+        spec,
+        named,
+        among=np.array(dataset.present if subset else range(spec.num_classes), np.int64),
+        param_count=trunk.engine.facts["param_count"],
+        exif=options.exif,
+        tally=Tally(spec.num_classes),
+        real=Hits() if real else None,
+    )
+    worst = _Worst(exif=options.exif) if keep_worst else None
+    with tempfile.TemporaryDirectory(prefix="resnest-") as scratch, contextlib.closing(trunk):
+        for found, row in progress(_rows(trunk, dataset, Path(scratch)), dataset.total):
+            if isinstance(row, Failure):
+                result.errors += 1
+                on_failure(row)
+            elif isinstance(found, Labelled):
+                _count(result, found, row, real, worst)
+    result.worst = worst.ranked() if worst else []
+    return result
+
+
+class RealLabels:
+    """The right classes of each image of ImageNet's validation set, as people saw them anew: several, one or none.
+
+    Args:
+        path: the `real.json` of Beyer et al., "Are we done with ImageNet?" (2020, arXiv:2006.07159): a list of class
+            indices for each image, in the order of their numbers.
+        classes: how many the model has.
+
+    Raises:
+        UsageError: another file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], classes: int) -> None:
+        try:
+            rows = json.loads(Path(path).read_text(encoding="utf-8"))
+            self._rows = [frozenset(map(int, row)) for row in rows]
+        except (OSError, ValueError, TypeError) as error:
+            message = f"--real-labels {path} cannot be read as a list of lists of class indices ({error})."
+            raise UsageError(message) from error
+        if len(self._rows) != REAL_IMAGES or not frozenset().union(*self._rows) <= set(range(classes)):
+            message = (
+                f"--real-labels {path}: expected {REAL_IMAGES} rows of class indices below {classes}; "
+                f"it has {len(self._rows)} rows."
+            )
+            raise UsageError(message)
+
+    def right(self, path: str) -> frozenset[int]:
+        """Give the right classes of an image by the number in its name.
+
+        Raises:
+            UsageError: it is none of the validation set.
+        """
+        number = _NUMBERED.search(path)
+        if not number or not 1 <= int(number[1]) <= REAL_IMAGES:
+            message = f"--real-labels: {path} is not named like ILSVRC2012_val_00000001.JPEG, so it has no ReaL label."
+            raise UsageError(message)
+        return self._rows[int(number[1]) - 1]
+
+
+class _Worst:
+    """The wrong answers with the highest loss, and their thumbnails, made while the image is at hand."""
+
+    def __init__(self, *, exif: bool) -> None:
+        self._exif = exif
+        self._heap: list[tuple[float, int, Mistake]] = []  # the least bad first
+        self._order = count(0, -1)  # of equal losses, the first image stays
+
+    def see(self, item: Item, answer: Answer) -> None:
+        """Keep it if it is among the worst."""
+        if answer.right or (len(self._heap) == WORST and answer.loss <= self._heap[0][0]):
+            return
+        mistake = Mistake(item.path, answer, self._thumbnail(item.source))
+        push = heapq.heappushpop if len(self._heap) == WORST else heapq.heappush
+        push(self._heap, (answer.loss, next(self._order), mistake))
+
+    def ranked(self) -> list[Mistake]:
+        """List them, the worst first."""
+        return [mistake for *_, mistake in sorted(self._heap, reverse=True)]
+
+    def _thumbnail(self, source: Source) -> bytes:
+        image = images.decode(sources.read(source), exif=self._exif)
+        image.thumbnail((THUMBNAIL, THUMBNAIL))
+        jpeg = io.BytesIO()
+        image.save(jpeg, "JPEG", quality=80)
+        return jpeg.getvalue()
+
+
+def _rows(trunk: Trunk, dataset: Dataset, scratch: Path) -> Iterator[Scored]:
+    """Run every image; give it with its row, or its failure under the path that it is listed by."""
+    waiting: deque[Labelled | Failure] = deque()
+
+    def found() -> Iterator[Source | Failure]:
+        for image in dataset.images(scratch):
+            waiting.append(image)
+            yield image if isinstance(image, Failure) else image.item.source
+
+    for row in trunk.rows(found()):
+        image = waiting.popleft()
+        if isinstance(row, Failure) and isinstance(image, Labelled):
+            row = Failure(image.item.path, row.type, row.message)  # noqa: PLW2901 - the same, by another name
+        yield image, row
+        if isinstance(image, Labelled) and image.item.is_copy:
+            Path(image.item.source.path).unlink()
+
+
+def _count(result: Validation, found: Labelled, row: Row, real: RealLabels | None, worst: _Worst | None) -> None:
+    if not np.isfinite(row.values).all():
+        message = f"{result.spec.name} gives no numbers (NaN or infinite) for {found.item.path}: try --precision fp32."
+        raise ModelError(message)
+    answer = judge(row.values, found.truth, result.among)
+    result.tally.add(answer)
+    if real and result.real:
+        result.real.add(answer, real.right(found.item.path))
+    if worst:
+        worst.see(found.item, answer)
+
+
+def _accuracy(counted: Tally | Hits) -> dict[str, float | None]:
+    """Give timm's four keys, in percent."""
+    right = {"top1": counted.right, "top5": counted.right_in_5}
+    top = {name: _percent(hits / counted.images) if counted.images else None for name, hits in right.items()}
+    errors = {f"{name}_err": None if value is None else round(100 - value, 4) for name, value in top.items()}
+    return {name: (top | errors)[name] for name in ("top1", "top1_err", "top5", "top5_err")}
+
+
+def _interval(right: int, images: int) -> list[float] | None:
+    return [_percent(bound) for bound in wilson(right, images)] if images else None
+
+
+def _percent(share: float) -> float:
+    return round(100 * share, 4)

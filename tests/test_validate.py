@@ -1,0 +1,527 @@
+"""`resnest validate` on the digits' held-out images: its numbers are scikit-learn's, whatever the folders look like."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import os
+import re
+import shutil
+import sys
+import tarfile
+from base64 import b64decode
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.stats import binomtest
+from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from resnest_cli import Options, plots
+from resnest_cli.catalog import find_model
+from resnest_cli.dataset import Dataset
+from resnest_cli.engines.fake import FakeEngine
+from resnest_cli.errors import ExitCode, OutputError, UsageError
+from resnest_cli.labels import load
+from resnest_cli.saving import save
+from resnest_cli.stream import Row
+from resnest_cli.trunk import Trunk
+from resnest_cli.types import Source
+from resnest_cli.validate import WORST, validate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from conftest import Resnest, Shell
+    from numpy.typing import NDArray
+
+CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+KEYS = [
+    *("model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct", "interpolation"),
+    *("n", "errors", "top1_ci95", "top5_ci95", "loss", "ece", "published_top1"),
+]
+
+
+class HeldOut(NamedTuple):
+    """The held-out images in class folders, and each file's class in the order of the folders' names."""
+
+    folder: Path
+    truth: dict[Path, int]
+
+
+@pytest.fixture(scope="module")
+def held_out(tmp_path_factory: pytest.TempPathFactory) -> HeldOut:
+    """Write them as the training script splits them."""
+    path = Path(__file__).parents[1] / "scripts" / "train_digits.py"
+    spec = importlib.util.spec_from_file_location("train_digits", path)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    split = script.load_split()
+    folder = tmp_path_factory.mktemp("held_out")
+    truth = {}
+    for i, (image, label) in enumerate(zip(split.test_images, split.test_labels.tolist(), strict=True)):
+        place = folder / CLASSES[label] / f"{i:03d}.png"
+        place.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(place)
+        truth[place] = label
+    return HeldOut(folder, truth)
+
+
+def logits_of(paths: Sequence[Path]) -> NDArray[np.float32]:
+    trunk = Trunk(find_model("digits"), Options("digits", exif=False))
+    rows = list(trunk.rows([Source(str(path)) for path in paths]))
+    trunk.close()
+    return np.stack([row.values for row in rows if isinstance(row, Row)])
+
+
+def reference(truth: dict[Path, int], among: Sequence[int] = range(10)) -> dict[str, Any]:
+    """Compute the numbers with scikit-learn, scipy and torchmetrics, from the trunk's own logits."""
+    own = np.searchsorted(np.array(among), np.array([*truth.values()]))
+    logits = torch.tensor(logits_of([*truth])[:, list(among)])
+    probabilities = logits.double().softmax(dim=1)
+    best = logits.argsort(dim=1, descending=True, stable=True).numpy()
+    right = {1: int(accuracy_score(own, best[:, 0], normalize=False)), 5: int((best[:, :5] == own[:, None]).sum())}
+    n = len(own)
+    numbers: dict[str, Any] = {"n": n}
+    for k, hits in right.items():
+        interval = binomtest(hits, n).proportion_ci(method="wilson")
+        numbers[f"top{k}"] = round(100 * hits / n, 4)
+        numbers[f"top{k}_err"] = round(100 - 100 * hits / n, 4)
+        numbers[f"top{k}_ci95"] = pytest.approx([100 * interval.low, 100 * interval.high], abs=6e-5)
+    numbers["loss"] = pytest.approx(log_loss(own, probabilities.numpy(), labels=range(len(among))), abs=1e-6)
+    if len(among) > 1:
+        error = multiclass_calibration_error(probabilities, torch.tensor(own), len(among), n_bins=15)
+        numbers["ece"] = pytest.approx(float(error), abs=1e-6)
+    return numbers
+
+
+def measured(resnest: Resnest, *args: str | Path, code: int = ExitCode.OK) -> dict[str, Any]:
+    ended = resnest("validate", *args, "-m", "digits", "-f", "json", "-q")
+    assert ended.exit_code == code, ended.output
+    row: dict[str, Any] = json.loads(ended.stdout)
+    return row
+
+
+def test_the_held_out_images_through_the_command(resnest: Resnest, held_out: HeldOut) -> None:
+    row = measured(resnest, held_out.folder)
+    assert list(row) == KEYS
+    assert row["top1"] >= 99
+    assert row == row | reference(held_out.truth)
+    assert (row["model"], row["param_count"], row["errors"], row["published_top1"]) == ("digits", 0.31, 0, None)
+    assert (row["img_size"], row["crop_pct"], row["interpolation"]) == (32, 1.0, "bilinear")
+
+
+def mislabelled(held_out: HeldOut, folder: Path) -> dict[Path, int]:
+    """Copy the images; every seventh goes to the folder of the next class. Every class has mistakes then."""
+    truth = {}
+    for i, (path, label) in enumerate(held_out.truth.items()):
+        said = (label + (i % 7 == 0)) % 10
+        target = folder / CLASSES[said] / path.name
+        target.parent.mkdir(exist_ok=True, parents=True)
+        shutil.copy(path, target)
+        truth[target] = said
+    return truth
+
+
+def test_mistakes_are_counted_as_scikit_learn_counts_them(resnest: Resnest, held_out: HeldOut, tmp_path: Path) -> None:
+    truth = mislabelled(held_out, tmp_path / "data")
+    table, matrix, picture = (tmp_path / name for name in ("classes.csv", "matrix.csv", "matrix.png"))
+    files = ("--per-class", table, "--confusion", matrix, "--confusion", picture, "-o", tmp_path / "all.json")
+    row = measured(resnest, tmp_path / "data", *files)
+    assert row == row | reference(truth)
+    assert row == json.loads((tmp_path / "all.json").read_text())
+    assert 80 < row["top1"] < 90
+    own, best = [*truth.values()], logits_of([*truth]).argmax(axis=1)
+    counts = confusion_matrix(own, best)
+    rows = list(csv.reader(matrix.read_text().splitlines()))
+    assert rows[0] == ["index", "wnid", "label", *map(str, range(10))]
+    assert [line[:3] for line in rows[1:]] == [[str(i), "", name] for i, name in enumerate(CLASSES)]
+    assert np.array_equal(np.array([line[3:] for line in rows[1:]], int), counts)
+    precision, recall, _, support = precision_recall_fscore_support(own, best)
+    for i, line in enumerate(csv.DictReader(table.read_text().splitlines())):
+        assert (int(line["index"]), line["label"], int(line["n"])) == (i, CLASSES[i], support[i])
+        assert float(line["top1"]) == round(100 * recall[i], 4)
+        assert float(line["precision"]) == round(100 * precision[i], 4)
+        assert int(line["predicted"]) == counts[:, i].sum()
+        wrong = counts[i] * (np.arange(10) != i)
+        assert (int(line["mistaken_for_index"]), int(line["mistaken_for_n"])) == (wrong.argmax(), wrong.max())
+    with Image.open(picture) as image:
+        assert image.format == "PNG"
+        assert min(image.size) > 500
+
+
+def in_folders(folder: Path, truth: dict[Path, int], name: Callable[[int], str]) -> None:
+    for path, label in truth.items():
+        target = folder / name(label) / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+
+
+def first(held_out: HeldOut, each: int = 3) -> dict[Path, int]:
+    """Take the first few images of each class, to be quick."""
+    return {path: label for path, label in held_out.truth.items() if path in sorted(path.parent.iterdir())[:each]}
+
+
+LAYOUTS: dict[str, Callable[[int], str]] = {
+    "index": str,
+    "index with zeros": "{:04d}".format,
+    "name in capitals": lambda i: CLASSES[i].upper(),
+    "a name or an index": lambda i: CLASSES[i] if i % 2 else str(i),
+    "below another folder": lambda i: f"val/{CLASSES[i]}",
+    "with folders below": lambda i: f"{CLASSES[i]}/camera {i % 2}",
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_names_decide_however_they_are_written(
+    layout: str, resnest: Resnest, held_out: HeldOut, tmp_path: Path
+) -> None:
+    truth = first(held_out)
+    in_folders(tmp_path, truth, LAYOUTS[layout])
+    row = measured(resnest, tmp_path)
+    assert row == row | reference(truth)
+    assert row["n"] == 30
+
+
+def test_missing_classes_shift_nothing(resnest: Resnest, held_out: HeldOut, tmp_path: Path) -> None:
+    truth = {path: label for path, label in first(held_out).items() if label in {1, 4, 7, 8}}
+    in_folders(tmp_path, truth, CLASSES.__getitem__)
+    row = measured(resnest, tmp_path)
+    assert row == row | reference(truth)
+    alone = measured(resnest, tmp_path, "--subset")
+    assert alone == alone | reference(truth, (1, 4, 7, 8))
+    assert alone["loss"] < row["loss"]
+    assert (row["top5"], alone["top5"]) == (100, 100)
+
+
+def test_a_single_image(resnest: Resnest, held_out: HeldOut, tmp_path: Path) -> None:
+    truth = dict([next(iter(held_out.truth.items()))])
+    in_folders(tmp_path, truth, CLASSES.__getitem__)
+    row = measured(resnest, tmp_path)
+    assert row == row | reference(truth)
+    assert (row["n"], row["top1"]) == (1, 100)
+    assert row["top1_ci95"] == [20.6549, 100]
+    only = measured(resnest, tmp_path, "--subset")
+    assert (only["loss"], only["ece"], only["top1"]) == (0, 0, 100)
+
+
+def test_empty_extra_and_hidden_folders_change_nothing(resnest: Resnest, held_out: HeldOut, tmp_path: Path) -> None:
+    truth = {path: label for path, label in first(held_out).items() if label != 3}
+    data = tmp_path / "data"
+    in_folders(data, truth, CLASSES.__getitem__)
+    for name in ("three", "no class at all", ".cache", "__MACOSX", "four/.thumbs"):
+        (data / name).mkdir()
+    (data / "no class at all" / "notes.txt").write_text("not an image")
+    for name in (".cache", "__MACOSX", "four/.thumbs"):
+        shutil.copy(next(iter(truth)), data / name / "x.png")
+    row = measured(resnest, data, "--per-class", tmp_path / "classes.csv")
+    assert row == row | reference(truth)
+    empty = [*csv.DictReader((tmp_path / "classes.csv").read_text().splitlines())][3]
+    assert (empty["label"], empty["n"], empty["top1"], empty["mistaken_for_label"]) == ("three", "0", "", "")
+
+
+@pytest.mark.parametrize("kind", ["w", "w:gz", "w:xz"])
+def test_an_archive_is_as_its_folder(
+    kind: Any,  # noqa: ANN401 - of a literal type
+    resnest: Resnest,
+    held_out: HeldOut,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    truth = first(held_out)
+    archive = tmp_path / "images.tar"
+    with tarfile.open(archive, kind) as tar:
+        for path in (p for i in (7, 2, 9, 0, 1, 3, 8, 4, 5, 6) for p in truth if truth[p] == i):
+            tar.add(path, f"./data/{path.parent.name}/{path.name}")
+        tar.add(next(iter(truth)), "data/README.txt")
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    row = measured(resnest, archive)
+    assert row == row | reference(truth)
+    assert not [*(tmp_path / "scratch").iterdir()]
+
+
+def test_a_list_with_labels_of_every_kind(resnest: Resnest, held_out: HeldOut, tmp_path: Path) -> None:
+    truth = first(held_out)
+    for path in truth:
+        shutil.copy(path, tmp_path / path.name)
+    lines = [f"{i},{path.name},{label if i % 2 else CLASSES[label]}" for i, (path, label) in enumerate(truth.items())]
+    (tmp_path / "list.csv").write_text("\ufeffid,path,label\n" + "\n".join(lines), encoding="utf-8")
+    row = measured(resnest, tmp_path / "list.csv")
+    assert row == row | reference(truth)
+
+
+def test_unreadable_files_are_counted_and_named_and_never_replaced(
+    resnest: Resnest, held_out: HeldOut, tmp_path: Path
+) -> None:
+    truth = first(held_out)
+    clean = tmp_path / "clean"
+    in_folders(clean, truth, CLASSES.__getitem__)
+    good = measured(resnest, clean)
+    (clean / "five" / "000.png").write_bytes(b"")
+    (clean / "six" / "\x1b[2J.png").write_text("<html>")
+    os.mkfifo(clean / "two" / "pipe.png")
+    ended = resnest("validate", clean, "-m", "digits", "-f", "json", "-b", "4")
+    assert ended.exit_code == ExitCode.FAILED
+    assert json.loads(ended.stdout) == good | {"errors": 3}
+    named = [line for line in ended.stderr.splitlines() if line.startswith(str(tmp_path))]
+    assert [line.removeprefix(f"{clean}/").split(": ")[:2] for line in named] == [
+        ["five/000.png", "NotAnImage"],
+        ["six/\\x1b[2J.png", "NotAnImage"],
+        ["two/pipe.png", "UnreadableInput"],
+    ]
+    assert "3 of 33 images could not be read." in ended.stderr
+
+
+def test_an_unreadable_member_is_named_as_it_is_in_the_archive(resnest: Resnest, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"%PDF")
+    with tarfile.open(tmp_path / "images.tar", "w") as tar:
+        tar.add(tmp_path / "bad.png", "nine/bad.png")
+    ended = resnest("validate", tmp_path / "images.tar", "-m", "digits", "-f", "json")
+    assert ended.exit_code == ExitCode.FAILED
+    row = json.loads(ended.stdout)
+    assert (row["n"], row["errors"], row["top1"], row["top1_ci95"], row["loss"]) == (0, 1, None, None, None)
+    assert f"{tmp_path}/images.tar/nine/bad.png: NotAnImage: this is a PDF document" in ended.stderr
+    assert "no images" in resnest("validate", tmp_path / "images.tar", "-m", "digits").stdout
+
+
+def listed(folder: Path, model: str, *names: str) -> Dataset:
+    """List a folder with one image (which nobody opens) in each of the folders `names`."""
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "x.jpg").touch()
+    return Dataset(folder, load(find_model(model)))
+
+
+def test_imagenet_by_wnid_name_and_index(tmp_path: Path) -> None:
+    names = ("n02012849", "n03126707", "great_grey_owl", "Cardigan", "cardigan", "7", "tench")
+    assert listed(tmp_path, "resnest50d", *names).present == (0, 7, 24, 134, 264, 474, 517)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("crane", "'crane' may be 134 n02012849 crane or 517 n03126707 crane\n"),
+        ("Maillot", "'Maillot' may be 638 n03710637 maillot or 639 n03710721 maillot\n"),
+        ("CARDIGAN", "'CARDIGAN' may be 264 n02113186 Cardigan or 474 n02963159 cardigan\n"),
+        ("goldfsh", "'goldfsh' is no class of the model (is it 'goldfish'?)\n"),
+        ("1000", "'1000' is no class of the model\n"),
+        ("tench/goldfish", "'tench/goldfish' may be 0 n01440764 tench or 1 n01443537 goldfish\n"),
+        ("", "x.jpg is in no class folder\n"),
+    ],
+)
+def test_what_is_not_clear_is_refused_with_the_way_out(name: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "n01440764").mkdir()
+    (tmp_path / "n01440764" / "x.jpg").touch()
+    (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    (tmp_path / name / "x.jpg").touch()
+    with pytest.raises(UsageError, match=re.escape(reason)) as refused:
+        listed(tmp_path, "resnest50d")
+    assert "1 label cannot be understood" in str(refused.value)
+    assert "a WordNet id (n02012849), a class name or a class index" in str(refused.value)
+
+
+def test_where_classes_are_called_by_numbers_an_index_is_refused(tmp_path: Path, resnest: Resnest) -> None:
+    (tmp_path / "names.txt").write_text("".join(f"{i + 1}\n" for i in range(10)))
+    (tmp_path / "data" / "10").mkdir(parents=True)
+    (tmp_path / "data" / "0").mkdir()
+    (tmp_path / "data" / "10" / "x.png").touch()
+    assert Dataset(tmp_path / "data", load(find_model("digits"), tmp_path / "names.txt")).present == (9,)
+    (tmp_path / "data" / "0" / "x.png").touch()
+    ended = resnest("validate", tmp_path / "data", "-m", "digits", "--labels", tmp_path / "names.txt")
+    assert ended.exit_code == ExitCode.USAGE
+    assert "'0' is no class of the model\n" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("make", "words", "code"),
+    [
+        (lambda _: None, "no such folder or file", ExitCode.USAGE),
+        (lambda path: path.mkdir(), "no labelled images", ExitCode.USAGE),
+        (os.mkfifo, "no such folder or file", ExitCode.USAGE),
+        (lambda path: path.write_text("hello"), "neither a tar archive nor a CSV file", ExitCode.USAGE),
+    ],
+    ids=["missing", "empty", "fifo", "text"],
+)
+def test_what_is_no_dataset_is_refused(
+    make: Callable[[Path], None], words: str, code: int, tmp_path: Path, resnest: Resnest
+) -> None:
+    make(tmp_path / "data")
+    ended = resnest("validate", tmp_path / "data", "-m", "digits")
+    assert (ended.exit_code, words in ended.stderr) == (code, True)
+
+
+def test_lists_that_are_none(tmp_path: Path, resnest: Resnest) -> None:
+    for content, words in (
+        ("a.png,one\n", "the first line must name the columns path and label"),
+        ("path,label\na.png\n", "list.csv"),
+        ("path,label\na.png,eleven\n", "'eleven' is no class"),
+    ):
+        (tmp_path / "list.csv").write_text(content)
+        ended = resnest("validate", tmp_path / "list.csv", "-m", "digits")
+        assert (ended.exit_code, words in ended.stderr) == (ExitCode.USAGE, True), content
+
+
+@pytest.mark.parametrize("kind", ["w", "w:gz"])
+def test_an_archive_cut_short_is_said_before_anything_is_run(
+    kind: Any,  # noqa: ANN401 - of a literal type
+    tmp_path: Path,
+    resnest: Resnest,
+) -> None:
+    (tmp_path / "x.png").write_bytes(np.random.default_rng(0).bytes(100_000))
+    with tarfile.open(tmp_path / "images.tar", kind) as tar:
+        tar.add(tmp_path / "x.png", "nine/x.png")
+    whole = (tmp_path / "images.tar").read_bytes()
+    (tmp_path / "images.tar").write_bytes(whole[: len(whole) // 2])
+    ended = resnest("validate", tmp_path / "images.tar", "-m", "digits")
+    assert ended.exit_code == ExitCode.FAILED
+    assert ended.stderr.splitlines()[-1].startswith(f"error: {tmp_path}/images.tar cannot be read: ")
+
+
+def test_the_worst_mistakes_as_a_page(resnest: Resnest, held_out: HeldOut, tmp_path: Path) -> None:
+    data, page = tmp_path / "data", tmp_path / "worst.html"
+    mislabelled(held_out, data)
+    odd = data / "one" / "<b>&\udcff.png"
+    shutil.copy(next(path for path in held_out.truth if path.parent.name == "nine"), odd)
+    found = validate(data, Options("digits", exif=False), keep_worst=True)
+    losses = [mistake.answer.loss for mistake in found.worst]
+    assert len(losses) == WORST < found.tally.images - found.tally.right
+    assert losses == sorted(losses, reverse=True)
+    assert resnest("validate", data, "-m", "digits", "--mistakes", page, "-q").exit_code == ExitCode.OK
+    text = page.read_text()
+    assert re.findall(r"<tr><td>loss</td><td><bdi>([\d.]+)", text) == [f"{loss:.2f}" for loss in losses]
+    assert "&lt;b&gt;&amp;\\udcff.png" in text
+    assert "<b>" not in text
+    assert not re.search(r"https?:|src=\"(?!data:)", text)
+    (first_picture, *_), sizes = re.findall(r"base64,([\w+/=]+)", text), []
+    with Image.open(BytesIO(b64decode(first_picture))) as image:
+        sizes.append((image.format, image.size))
+    assert sizes == [("JPEG", (32, 32))]
+    assert len(text) < 200_000
+
+
+def test_thumbnails_are_small(tmp_path: Path) -> None:
+    (tmp_path / "nine").mkdir()
+    Image.effect_noise((1200, 600), 90).save(tmp_path / "nine" / "x.jpg")
+    (mistake,) = validate(tmp_path, Options("digits"), keep_worst=True, engine=FakeEngine()).worst
+    with Image.open(BytesIO(mistake.thumbnail)) as image:
+        assert image.size == (160, 80)
+
+
+def test_real_labels(tmp_path: Path) -> None:
+    # FakeEngine answers by brightness; image 1 is right by ReaL only, 2 has no ReaL label, 3 is right by both.
+    rows = [[] for _ in range(50_000)]  # type: list[list[int]]
+    rows[0], rows[2], rows[49_999] = [5, 0], [9], [4]
+    (tmp_path / "real.json").write_text(json.dumps(rows))
+    data = tmp_path / "data"
+    for number, folder, shade in ((1, "3", 0), (2, "3", 90), (3, "9", 250), (50_000, "1", 0)):
+        (data / folder).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (shade,) * 3).save(data / folder / f"ILSVRC2012_val_{number:08d}.png")
+    found = validate(data, Options("digits"), real_labels=tmp_path / "real.json", engine=FakeEngine())
+    row = found.summary()
+    assert (row["n"], row["top1"], row["real_n"], row["real_top1"], row["real_top5"]) == (4, 50, 3, 66.6667, 100)
+    Image.new("RGB", (32, 32)).save(data / "3" / "mine.png")
+    with pytest.raises(UsageError, match=r"mine\.png is not named like ILSVRC2012_val_00000001\.JPEG"):
+        validate(data, Options("digits"), real_labels=tmp_path / "real.json", engine=FakeEngine())
+    for content in ("{", "[[1]]", "[1, 2]", json.dumps([[11]] * 50_000)):
+        (tmp_path / "real.json").write_text(content)
+        with pytest.raises(UsageError, match="--real-labels"):
+            validate(data, Options("digits"), real_labels=tmp_path / "real.json", engine=FakeEngine())
+
+
+def test_a_model_that_gives_no_numbers_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resnest: Resnest
+) -> None:
+    class Broken(FakeEngine):
+        def run(self, batches: Any) -> Any:  # noqa: ANN401 - as the protocol has them
+            for rows in super().run(batches):
+                yield rows * np.float32("nan")
+
+    (tmp_path / "3").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "3" / "x.png")
+    monkeypatch.setattr("resnest_cli.trunk.open_engine", lambda spec, *_, **__: Broken(spec))
+    ended = resnest("validate", tmp_path, "-m", "digits")
+    assert ended.exit_code == ExitCode.FAILED
+    assert "digits gives no numbers (NaN or infinite)" in ended.stderr
+
+
+def test_for_a_person(resnest: Resnest, held_out: HeldOut, tmp_path: Path) -> None:
+    mislabelled(held_out, tmp_path)
+    shown = resnest("validate", tmp_path, "-m", "digits", "--exif").stdout
+    assert re.search(r"images +360, of 10 classes +\n", shown)
+    assert re.search(r"top-1 +\d\d\.\d\d % \(95%: \d\d\.\d\d to \d\d\.\d\d\)", shown)
+    assert re.search(r"images are +32 px, crop 1.0, bilinear, turned by EXIF *\n", shown)
+    assert re.search(r"one \(1\) +\d+ +\d\d\.\d\d +zero \(0\) +\d", shown)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [((), "the same preparation, on ImageNet"), (("--crop-pct", "1"), "another preparation than here")],
+)
+def test_published_numbers_stand_beside(
+    changes: tuple[str, ...], words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, resnest: Resnest
+) -> None:
+    monkeypatch.setattr("resnest_cli.trunk.open_engine", lambda spec, *_, **__: FakeEngine(spec))
+    (tmp_path / "n01440764").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "n01440764" / "x.png")
+    shown = " ".join(resnest("validate", tmp_path, *changes).stdout.split())
+    assert "published 80.96" in shown
+    assert "published 95.37" in shown
+    assert words in shown
+    row = json.loads(resnest("validate", tmp_path, *changes, "-f", "json").stdout)
+    assert (row["published_top1"], row["top1"]) == (80.958, 100)
+
+
+def test_the_orientation_tag_is_left_alone_unless_asked_for(tmp_path: Path, resnest: Resnest) -> None:
+    (tmp_path / "data" / "seven").mkdir(parents=True)
+    upright = Image.open(next((find_model("digits").folder or Path()).rglob("seven*.png"))).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    upright.rotate(180).save(tmp_path / "data" / "seven" / "x.png", exif=exif)
+    assert measured(resnest, tmp_path / "data", "--exif")["top1"] == 100
+    assert measured(resnest, tmp_path / "data")["top1"] == 0
+
+
+def test_files_that_cannot_be_written_are_told_before_the_work(tmp_path: Path, resnest: Resnest) -> None:
+    (tmp_path / "there.html").write_text("old")
+    for option, path, words in (
+        ("--mistakes", tmp_path / "there.html", "add --overwrite"),
+        ("--mistakes", tmp_path / "none" / "x.html", "its folder is missing"),
+        ("-o", tmp_path, "exists; add --overwrite"),
+        ("--confusion", tmp_path / "matrix.pdf", "ends in .csv or .png"),
+    ):
+        ended = resnest("validate", tmp_path / "no data", "-m", "digits", option, path)
+        assert words in ended.stderr
+        assert ended.exit_code != ExitCode.OK
+    assert (tmp_path / "there.html").read_text() == "old"
+    with pytest.raises(OutputError, match="cannot be written: Is a directory"):
+        save(tmp_path, "x")
+
+
+def test_without_matplotlib_a_picture_names_the_extra(tmp_path: Path, shell: Shell) -> None:
+    (tmp_path / "matplotlib.py").write_text("raise ImportError('not here')")
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    ended = shell("resnest", "validate", tmp_path, "--confusion", tmp_path / "x.png", PYTHONPATH=paths)
+    assert ended.returncode == ExitCode.USAGE
+    assert b"pip install 'resnest-cli[plot]'" in ended.stderr
+
+
+def test_a_large_confusion_matrix_shows_the_classes_with_most_mistakes(tmp_path: Path) -> None:
+    for name in ("n02012849", "n01440764"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (32, 32), (255,) * 3).save(tmp_path / name / "x.png")
+    found = validate(tmp_path, Options("resnest50d"), engine=FakeEngine(find_model("resnest50d")))
+    counts, names, title = plots.shown(found)
+    assert counts.shape == (31, 31)
+    assert counts.sum() == 2
+    assert {"tench (0)", "crane (134)", "hen-of-the-woods (996)", "all others"} <= set(names)
+    assert "the 30 of 1000 classes with most mistakes" in title
+    assert plots.confusion_png(found).startswith(b"\x89PNG")
