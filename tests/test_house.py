@@ -41,7 +41,8 @@ BASE = {"errors", "types", "options", "machine"}
 STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs"}
 PIPELINE = {"images", "sources", "stream"}
 ENGINES = {"engines", "engines.fake", "engines.openvino", "engines.pytorch", "network", "export"}
-TASKS = {"trunk", "predict", "bench", "doctor", "writers"}
+TASKS = {"trunk", "predict", "embed", "features", "similar", "bench", "doctor", "writers"}
+FEATURES = {"features", "similar"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
 DOORS = {"", "__main__"}
 
@@ -55,7 +56,8 @@ LAYERS = [
     Layer({"engines.openvino"}, BASE | STORE, {"numpy", "openvino"}, set()),
     Layer({"export"}, BASE | STORE | {"network", "engines.openvino"}, {"filelock", "timm", "torch"}, set()),
     Layer({"network"}, BASE | STORE, {"torch", "timm", "safetensors"}, set()),
-    Layer(TASKS - {"doctor"}, BASE | STORE | PIPELINE | {"engines", "trunk"}, {"numpy"}, set()),
+    Layer(TASKS - {"doctor", *FEATURES}, BASE | STORE | PIPELINE | {"engines", "trunk"}, {"numpy"}, set()),
+    Layer(FEATURES, BASE | STORE | PIPELINE | {"engines", "trunk", "embed"}, {"numpy"}, {"pyarrow"}),
     Layer({"doctor"}, BASE | STORE | ENGINES, set(), {"timm"}),
     Layer({"cli.output"}, BASE | CLI, {"rich"}, set()),
     Layer(CLI - {"cli.output"}, {"", *BASE, *STORE, *PIPELINE, *TASKS, *CLI}, {"click"}, {"rich"}),
@@ -63,7 +65,18 @@ LAYERS = [
 ]
 # Tasks, the pipeline and rich are imported by commands in their bodies only.
 CLI_AT_TOP = {"", "options", "errors", "writers", *CLI} - {"cli.output"}
-HEAVY = {"torch", "timm", "torchvision", "numpy", "PIL", "huggingface_hub", "requests", "openvino", "filelock"}
+HEAVY = {
+    "pyarrow",
+    "torch",
+    "timm",
+    "torchvision",
+    "numpy",
+    "PIL",
+    "huggingface_hub",
+    "requests",
+    "openvino",
+    "filelock",
+}
 
 
 class Import(NamedTuple):
@@ -172,12 +185,20 @@ def test_the_package_is_typed_for_its_users() -> None:
 
 VIEW = ["--quiet", "--verbose", "--no-progress"]
 RUN = ["--device", "--engine", "--precision", "--batch", "--img-size"]
-WEIGHTS = ["--weights", "--random-weights", "--labels"]
+WEIGHTS = ["--weights", "--random-weights"]
 IMAGES = ["--workers", "--crop-pct", "--interpolation", "--mean", "--std", "--exif"]
 OPTIONS = {
     "predict": [
         *("--topk", "--threshold", "--format", "--output", "--overwrite", "--recursive", "--model"),
+        *(*WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
+    ],
+    "embed": [
+        *("--output", "--normalize", "--resume", "--overwrite", "--recursive", "--model"),
         *(*WEIGHTS, *RUN, *IMAGES, *VIEW),
+    ],
+    "similar": [
+        *("--index", "--topk", "--duplicates", "--format", "--model", "--weights"),
+        *("--device", "--engine", "--batch", "--workers", *VIEW),
     ],
     "list-models": ["--format", "--sort"],
     "show": ["--format"],
