@@ -48,8 +48,8 @@ def embed(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Give the pooled features of images.
 
-    That is what the network knows before it decides on a class. INPUT is as for predict. Row i belongs to input i: one that fails has a row of NaN (null in Parquet and JSON), its
-    error beside it, and the exit code is 1.
+    That is what the network knows before it decides on a class. INPUT is as for predict. Row i belongs to input i: one
+    that fails has a row of NaN (null in Parquet and JSON), its error beside it, and the exit code is 1.
 
     FILE.npy is float32 [N, F], the paths in FILE.paths.jsonl; FILE.parquet and FILE.jsonl hold paths and features.
     An interrupted run goes on with --resume, and ends with the file that it would have been. `resnest similar`
