@@ -20,6 +20,7 @@ def show(command: str) -> None:
         RuntimeError: the command did not work, so there is nothing to show.
     """
     world = {"COLUMNS": "80", "HF_HUB_OFFLINE": "1", "HF_HOME": HOME.name, "RESNEST_CACHE": HOME.name}
+    world["TMPDIR"] = HOME.name  # for the files that a command writes
     ended = subprocess.run(  # noqa: S602 - the README's own commands, pipes and patterns included
         command, shell=True, capture_output=True, text=True, check=False, env=os.environ | world
     )

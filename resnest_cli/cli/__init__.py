@@ -22,10 +22,12 @@ from resnest_cli.cli.bench import bench
 from resnest_cli.cli.cache import cache
 from resnest_cli.cli.doctor import doctor
 from resnest_cli.cli.download import download
+from resnest_cli.cli.embed import embed
 from resnest_cli.cli.list_models import list_models
 from resnest_cli.cli.options import VERBOSE
 from resnest_cli.cli.predict import predict
 from resnest_cli.cli.show import show
+from resnest_cli.cli.similar import similar
 from resnest_cli.cli.validate import validate
 from resnest_cli.errors import ExitCode, OutputError, ResnestError
 
@@ -81,7 +83,7 @@ def cli() -> None:
     """Classify images with the ResNeSt family."""
 
 
-for command in (predict, list_models, show, bench, validate, download, cache, doctor):
+for command in (predict, embed, similar, list_models, show, bench, validate, download, cache, doctor):
     cli.add_command(command)
 
 

@@ -101,6 +101,8 @@ _RUN = (
 _WEIGHTS = (
     _option("--weights", type=click.Path(), metavar="FILE", help="Local checkpoint for the variant."),
     _option("--random-weights", is_flag=True, help="Untrained weights: the answers mean nothing."),
+)
+_LABELS = (
     _option("--labels", type=click.Path(), metavar="FILE", help="One class name a line, instead of the model's."),
 )
 _TURN: dict[str, Any] = {"help": "Turn images upright by their EXIF orientation."}
@@ -114,6 +116,7 @@ _IMAGES = (
     _EXIF,
     _option("--allow-private-urls", is_flag=True, help="Fetch from this machine and private networks."),
 )
+_MOVED = "Where the index's model is now, if it moved."
 _VIEW = (
     click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors."),
     click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error."),
@@ -134,13 +137,25 @@ def speed_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def model_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add every option of `Options`; the command gets `options` and `view`."""
+    return _collected(command, (_MODEL, *_WEIGHTS, *_LABELS, *_RUN, *_IMAGES, *_VIEW))
+
+
+def feature_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what a task needs that knows no classes; the command gets `options` and `view`."""
     return _collected(command, (_MODEL, *_WEIGHTS, *_RUN, *_IMAGES, *_VIEW))
 
 
 def validate_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the same, but images are not turned unless asked for: so published numbers were made."""
+    """Add every option of `Options`, but images are not turned unless asked for: so published numbers were made."""
     images = [_option("--exif/--no-exif", default=False, **_TURN) if option is _EXIF else option for option in _IMAGES]
-    return _collected(command, (_MODEL, *_WEIGHTS, *_RUN, *images, *_VIEW))
+    return _collected(command, (_MODEL, *_WEIGHTS, *_LABELS, *_RUN, *images, *_VIEW))
+
+
+def query_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add where a model is that something else names, and how it runs; the command gets `options` and `view`."""
+    moved = click.option("-m", "--model", default="", type=ModelName(), metavar="MODEL", help=_MOVED)
+    place, run = (moved, _WEIGHTS[0]), (*_RUN[:2], _RUN[3], _IMAGES[0])  # precision and size are the index's
+    return _collected(command, (*place, *run, *_VIEW))
 
 
 def _collected(command: Callable[..., None], declared: tuple[Callable[[Any], Any], ...]) -> Callable[..., None]:

@@ -40,6 +40,10 @@ class Engine(Protocol):
         """Height, width and channels of the pixels that `run` takes."""
 
     @property
+    def width(self) -> int:
+        """F, the numbers in a row that `run` gives."""
+
+    @property
     def best_batch(self) -> int:
         """Images a forward pass that suit the device, for `--batch auto`."""
 

@@ -40,6 +40,11 @@ class FakeEngine:
         channels, height, width = self.spec.data.input_size
         return height, width, channels
 
+    @property
+    def width(self) -> int:
+        """The number of classes."""
+        return self.spec.num_classes
+
     def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """Give class int(mean / 256 * num_classes) a logit of 20 and the others 0."""
         for batch in batches:

@@ -92,7 +92,7 @@ class OpenVinoEngine:
         self._graph = graph
         self._core = openvino.Core()
         self._compiled: dict[int, openvino.CompiledModel] = {}
-        self._width: int = graph.facts["width"]
+        self.width: int = graph.facts["width"]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -137,7 +137,7 @@ class OpenVinoEngine:
     def _finish(self, flight: _Flight, idle: list[openvino.InferRequest]) -> NDArray[np.float32]:
         idle.append(flight.request)
         if not len(flight.batch):
-            return np.empty((0, self._width), np.float32)
+            return np.empty((0, self.width), np.float32)
         flight.request.wait()
         return np.array(flight.request.get_output_tensor().data)
 

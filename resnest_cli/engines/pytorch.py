@@ -62,7 +62,7 @@ class TorchEngine:
         self._layout = torch.contiguous_format if self._device.type == "cpu" else torch.channels_last
         network = build(spec, weights, want)
         self._network = network.to(self._device, memory_format=self._layout)  # type: ignore[call-overload] # torch#66151
-        self._width = self._network.num_features if want == "features" else spec.num_classes
+        self.width = self._network.num_features if want == "features" else spec.num_classes
         self._mean = self._per_channel(spec.data.mean)
         self._std = self._per_channel(spec.data.std)
 
@@ -90,7 +90,7 @@ class TorchEngine:
         """Turn each batch, uint8 [N, H, W, 3], into logits float32 [N, num_classes], in order."""
         for batch in batches:
             # The split attention cannot reshape an empty batch.
-            yield self._logits(batch) if len(batch) else np.empty((0, self._width), np.float32)
+            yield self._logits(batch) if len(batch) else np.empty((0, self.width), np.float32)
 
     def close(self) -> None:
         """Let go of the network."""

@@ -1,0 +1,133 @@
+"""Pooled features of pictures: what the network knows before it decides on a class.
+
+In: a stream of sources. Out: for each, in order, its features float32 [F] (timm's `num_classes=0`) or its failure.
+Does not know where they are written or what they are compared with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from resnest_cli import catalog, weights
+from resnest_cli.engines import RANDOM
+from resnest_cli.errors import UsageError
+from resnest_cli.stream import Row
+from resnest_cli.trunk import Trunk
+from resnest_cli.types import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+    from resnest_cli.engines import Engine
+    from resnest_cli.options import Options
+    from resnest_cli.types import ModelSpec, Source
+
+
+class Embedder:
+    """An opened model that gives features; use it as a context manager, or `close` it.
+
+    Args:
+        options: which model, and how it runs.
+        normalize: scale each row to length 1 (L2).
+        engine: one of your own, opened for features.
+
+    Attributes:
+        facts: how the features are made: model, weights, preprocessing, engine, versions (JSON values).
+
+    Raises:
+        UsageError, UnknownModel: an option or a name that cannot be meant.
+        WeightsUnavailable, BadCheckpoint, DeviceError: the model cannot be opened.
+    """
+
+    def __init__(self, options: Options, *, normalize: bool = False, engine: Engine | None = None) -> None:
+        self.options = options
+        self.normalize = normalize
+        self.spec = catalog.resolve(options)
+        self._trunk = Trunk(self.spec, options, want="features", engine=engine)
+        self.engine = self._trunk.engine
+        self.facts = self._facts()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self._trunk.close()
+
+    @property
+    def width(self) -> int:
+        """F, the numbers in a row."""
+        return int(self.facts["width"])
+
+    def embed(self, found: Iterable[Source | Failure]) -> Iterator[Row | Failure]:
+        """Give the features of every source, lazily and in order."""
+        rows = self._trunk.rows(found)
+        return map(_normalized, rows) if self.normalize else rows
+
+    def _facts(self) -> dict[str, Any]:
+        engine, options = self.engine, self.options
+        return {
+            "model": _lasting_name(self.spec),
+            "architecture": self.spec.architecture,
+            "weights": None if options.weights is None else str(Path(options.weights).resolve()),
+            "weights_sha256": _sha256(self.spec, options),
+            "width": engine.width,
+            "normalized": self.normalize,
+            "preprocessing": {**asdict(self.spec.data), "exif": options.exif},
+            "engine": engine.name,
+            "precision": engine.precision,
+            "versions": {"resnest-cli": version("resnest-cli"), **engine.facts["versions"]},
+        }
+
+
+def options_of(facts: dict[str, Any], now: Options) -> Options:
+    """Give the options that open the model of these facts; `now` says how it runs, and where it is if it moved.
+
+    Raises:
+        UsageError: the facts are not those of an `Embedder`.
+    """
+    try:
+        data = facts["preprocessing"]
+        weights_now = now.weights or facts["weights"]
+        is_random = facts["weights_sha256"] == RANDOM and not now.weights
+        return replace(
+            now,
+            model=now.model or facts["model"],
+            weights=None if is_random else weights_now,
+            random_weights=is_random,
+            img_size=data["input_size"][1],
+            precision=facts["precision"],
+            exif=data["exif"],
+            **{key: data[key] for key in ("crop_pct", "interpolation", "mean", "std")},
+        )
+    except (KeyError, TypeError, IndexError) as error:
+        message = f"the index does not say how it was made ({error}): make it anew with `resnest embed`."
+        raise UsageError(message) from error
+
+
+def _normalized(item: Row | Failure) -> Row | Failure:
+    return item if isinstance(item, Failure) else Row(item.path, normalized(item.values))
+
+
+def normalized(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale rows [..., F] to length 1; a row of zeros stays as it is."""
+    lengths = np.linalg.norm(values, axis=-1, keepdims=True)
+    return np.asarray(values / np.where(lengths > 0, lengths, 1), np.float32)
+
+
+def _sha256(spec: ModelSpec, options: Options) -> str:
+    return RANDOM if options.random_weights else weights.sha256(weights.locate(spec, options.weights))
+
+
+def _lasting_name(spec: ModelSpec) -> str:
+    """Give the model's name as it is understood from any folder."""
+    return str(spec.folder.resolve()) if spec.folder not in {None, catalog.DIGITS} else spec.name
