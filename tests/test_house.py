@@ -42,14 +42,11 @@ WEB = {"web"}  # what a request needs; imported in functions only
 STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "transfer"}
 PIPELINE = {"images", "sources", "stream", "thumbnails", "urls"}
 ENGINES = {"engines", "engines.fake", "engines.openvino", "engines.pytorch", "network", "export"}
-<<<<<<< HEAD
 WRITERS = {"writers", "writers.html", "writers.parquet"}
-TASKS = {"trunk", "predict", "bench", "doctor", "download", "jobs", "saving", *WRITERS}
-MEASURES = {"metrics", "dataset", "validate", "report"}
-=======
-TASKS = {"trunk", "predict", "embed", "features", "similar", "bench", "doctor", "writers"}
+TASKS = {"trunk", "predict", "embed", "bench", "doctor", "download", "jobs", "saving", *WRITERS}
 FEATURES = {"features", "similar"}
->>>>>>> feat
+MEASURES = {"metrics", "dataset", "validate", "report"}
+VERBS = TASKS | FEATURES | MEASURES | {"plots"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
 DOORS = {"", "__main__"}
 
@@ -64,30 +61,20 @@ LAYERS = [
     Layer({"engines.openvino"}, BASE | STORE, {"numpy", "openvino"}, set()),
     Layer({"export"}, BASE | STORE | {"network", "engines.openvino"}, {"filelock", "timm", "torch"}, set()),
     Layer({"network"}, BASE | STORE, {"torch", "timm", "safetensors"}, set()),
-<<<<<<< HEAD
     Layer(WRITERS, BASE | WRITERS, {"pyarrow"}, set()),
     Layer({"jobs"}, BASE | STORE | PIPELINE | WRITERS | {"engines"}, {"filelock"}, set()),
     Layer(TASKS - {"doctor", "jobs", *WRITERS}, BASE | STORE | PIPELINE | {"engines", "trunk"}, {"numpy"}, set()),
+    Layer(FEATURES, BASE | STORE | PIPELINE | {"engines", "trunk", "embed"}, {"numpy"}, {"pyarrow"}),
     Layer(MEASURES, BASE | STORE | PIPELINE | {"engines", "trunk", *MEASURES}, {"numpy"}, set()),
     Layer({"plots"}, BASE | MEASURES, {"numpy"}, {"matplotlib"}),
-=======
-    Layer(TASKS - {"doctor", *FEATURES}, BASE | STORE | PIPELINE | {"engines", "trunk"}, {"numpy"}, set()),
-    Layer(FEATURES, BASE | STORE | PIPELINE | {"engines", "trunk", "embed"}, {"numpy"}, {"pyarrow"}),
->>>>>>> feat
     Layer({"doctor"}, BASE | STORE | ENGINES, set(), {"timm"}),
     Layer({"cli.output"}, BASE | CLI, {"rich"}, set()),
-    Layer(CLI - {"cli.output"}, {"", *BASE, *STORE, *PIPELINE, *TASKS, *MEASURES, "plots", *CLI}, {"click"}, {"rich"}),
+    Layer(CLI - {"cli.output"}, {"", *BASE, *STORE, *PIPELINE, *VERBS, *CLI}, {"click"}, {"rich"}),
     Layer(DOORS, {"cli", *BASE, *STORE, *ENGINES, *TASKS}, set(), set()),
 ]
 # Tasks, the pipeline and rich are imported by commands in their bodies only.
-<<<<<<< HEAD
 CLI_AT_TOP = {"", "errors", "options", "types", "writers", *CLI} - {"cli.output"}
 HEAVY = {
-=======
-CLI_AT_TOP = {"", "options", "errors", "writers", *CLI} - {"cli.output"}
-HEAVY = {
-    "pyarrow",
->>>>>>> feat
     "torch",
     "timm",
     "torchvision",
@@ -97,10 +84,7 @@ HEAVY = {
     "requests",
     "openvino",
     "filelock",
-<<<<<<< HEAD
     "pyarrow",
-=======
->>>>>>> feat
 }
 
 
@@ -210,23 +194,15 @@ def test_the_package_is_typed_for_its_users() -> None:
 
 VIEW = ["--quiet", "--verbose", "--no-progress"]
 RUN = ["--device", "--engine", "--precision", "--batch", "--img-size"]
-<<<<<<< HEAD
-WEIGHTS = ["--weights", "--random-weights", "--labels"]
+WEIGHTS = ["--weights", "--random-weights"]
 IMAGES = ["--workers", "--crop-pct", "--interpolation", "--mean", "--std", "--exif", "--allow-private-urls"]
 OPTIONS = {
     "predict": [
         *("--topk", "--threshold", "--format", "--output", "--overwrite", "--resume", "--recursive", "--model"),
-=======
-WEIGHTS = ["--weights", "--random-weights"]
-IMAGES = ["--workers", "--crop-pct", "--interpolation", "--mean", "--std", "--exif"]
-OPTIONS = {
-    "predict": [
-        *("--topk", "--threshold", "--format", "--output", "--overwrite", "--recursive", "--model"),
         *(*WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
     ],
     "embed": [
         *("--output", "--normalize", "--resume", "--overwrite", "--recursive", "--model"),
->>>>>>> feat
         *(*WEIGHTS, *RUN, *IMAGES, *VIEW),
     ],
     "similar": [
@@ -240,7 +216,7 @@ OPTIONS = {
     "download": ["--all", "--verify", "--format", *VIEW],
     "validate": [
         *("--subset", "--real-labels", "--format", "--output", "--per-class", "--confusion", "--mistakes"),
-        *("--overwrite", "--model", *WEIGHTS, *RUN, *IMAGES, *VIEW),
+        *("--overwrite", "--model", *WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
     ],
     "bench": ["--seconds", "--format", "--model", *RUN, *VIEW],
 }
