@@ -39,7 +39,7 @@ class Layer(NamedTuple):
 
 BASE = {"errors", "types", "options", "machine"}
 STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs"}
-PIPELINE = {"images", "sources", "stream"}
+PIPELINE = {"images", "pool", "sources", "stream"}
 ENGINES = {"engines", "engines.fake", "engines.openvino", "engines.pytorch", "network", "export"}
 TASKS = {"trunk", "predict", "bench", "doctor", "writers"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
@@ -173,9 +173,10 @@ def test_the_package_is_typed_for_its_users() -> None:
 VIEW = ["--quiet", "--verbose", "--no-progress"]
 RUN = ["--device", "--engine", "--precision", "--batch", "--img-size"]
 WEIGHTS = ["--weights", "--random-weights", "--labels"]
-IMAGES = ["--workers", "--crop-pct", "--interpolation", "--mean", "--std", "--exif"]
+IMAGES = ["--workers", "--crop-pct", "--interpolation", "--mean", "--std", "--exif", "--timeout", "--max-pixels"]
 OPTIONS = {
     "predict": [
+        *("--files-from", "--null"),
         *("--topk", "--threshold", "--format", "--output", "--overwrite", "--recursive", "--model"),
         *(*WEIGHTS, *RUN, *IMAGES, *VIEW),
     ],
@@ -196,7 +197,7 @@ def test_option_names_are_frozen() -> None:
     assert {name: list(declared(command)) for name, command in cli.commands.items()} == OPTIONS
     assert declared(cli.commands["predict"])["--batch"].opts == ["-b", "--batch", "--batch-size"]
     short = {opt for command in cli.commands.values() for o in declared(command).values() for opt in o.opts}
-    assert {opt for opt in short if opt[1] != "-"} == {"-k", "-f", "-o", "-m", "-b", "-j", "-q", "-v"}
+    assert {opt for opt in short if opt[1] != "-"} == {"-k", "-f", "-o", "-m", "-b", "-j", "-q", "-v", "-0"}
 
 
 def test_every_option_can_be_set_by_an_environment_variable_of_its_name() -> None:

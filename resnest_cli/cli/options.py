@@ -104,12 +104,14 @@ _WEIGHTS = (
     _option("--labels", type=click.Path(), metavar="FILE", help="One class name a line, instead of the model's."),
 )
 _IMAGES = (
-    _option("-j", "--workers", type=NumberOrAuto(), metavar="N|auto", help="Decoding threads; 0 uses none."),
+    _option("-j", "--workers", type=NumberOrAuto(), metavar="N|auto", help="Decoding processes; 0 uses none."),
     _option("--crop-pct", type=float, metavar="P", help="Share of the resized edge that the centre crop keeps."),
     _option("--interpolation", type=click.Choice(INTERPOLATIONS), help="How images are resized."),
     _option("--mean", type=float, nargs=3, metavar="R G B", help="Subtracted from each channel (scale 0..1)."),
     _option("--std", type=float, nargs=3, metavar="R G B", help="Each channel is divided by it (scale 0..1)."),
     _option("--exif/--no-exif", help="Turn images upright by their EXIF orientation."),
+    _option("--timeout", type=float, metavar="S", help="Seconds that reading and decoding an image may take."),
+    _option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse images with more pixels."),
 )
 _VIEW = (
     click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors."),

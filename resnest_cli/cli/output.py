@@ -19,7 +19,7 @@ from resnest_cli.cli.text import one_line
 from resnest_cli.types import Failure, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rich.console import RenderableType
 
@@ -64,8 +64,11 @@ def facts(rows: Iterable[tuple[str, str]]) -> Table:
     return made
 
 
-def bar(items: Iterable[_Item], total: int | None, what: str, out: Console) -> Iterator[_Item]:
-    """Follow a stream with a bar: `what`, how many, how many a second, how long still. It vanishes at the end."""
+def bar(items: Iterable[_Item], total: Callable[[], int | None], what: str, out: Console) -> Iterator[_Item]:
+    """Follow a stream with a bar: `what`, how many, how many a second, how long still. It vanishes at the end.
+
+    `total` is asked until it knows.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -75,9 +78,11 @@ def bar(items: Iterable[_Item], total: int | None, what: str, out: Console) -> I
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=out, transient=True) as display:
-        task = display.add_task(what, total=total, rate="")
+        task = display.add_task(what, total=total(), rate="")
         for item in items:
             yield item
+            if display.tasks[0].total is None:
+                display.update(task, total=total())
             display.advance(task)
             if speed := display.tasks[0].speed:
                 display.update(task, rate=f"{speed:.1f}/s")

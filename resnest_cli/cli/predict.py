@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from resnest_cli.options import DEFAULT_TOPK
 from resnest_cli.writers import WRITERS, Summary, as_text, open_output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from resnest_cli.options import Options
     from resnest_cli.types import Record
@@ -25,7 +26,9 @@ FORMATS = ("auto", "table", *WRITERS)
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.option("--files-from", type=click.Path(), metavar="FILE|-", help="Read more names of inputs from there.")
+@click.option("-0", "--null", is_flag=True, help="Names in that list end with a NUL byte, not a line.")
 @click.option("-k", "--topk", default=DEFAULT_TOPK, show_default=True, type=click.IntRange(1), help="Classes an image.")
 @click.option("--threshold", default=0.0, type=click.FloatRange(0, 1), metavar="P", help="Keep classes from P on.")
 @format_option(FORMATS, "auto")
@@ -36,6 +39,8 @@ FORMATS = ("auto", "table", *WRITERS)
 def predict(  # noqa: PLR0913 - one parameter an option
     *,
     inputs: tuple[str, ...],
+    files_from: str | None,
+    null: bool,
     topk: int,
     threshold: float,
     format: str,
@@ -58,18 +63,19 @@ def predict(  # noqa: PLR0913 - one parameter an option
       resnest predict dog.jpg --model resnest101e --topk 5
       resnest predict photos/ -o answers.csv
       resnest predict - --model digits < three.png
+      find photos -name '*.jpg' -print0 | resnest predict --files-from - -0
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
     from resnest_cli.predict import Classifier, describe
-    from resnest_cli.sources import find
 
     format = _settle(format, output)
+    named = _named(inputs, files_from, null=null)
     with open_output(output, overwrite=overwrite, whole=format == "json") as out, Classifier(options) as classifier:
         view.say(describe(classifier))
         summary = Summary()
-        records = summary.watch(classifier.predict(inputs, topk=topk, threshold=threshold, recursive=recursive))
+        records = summary.watch(classifier.predict(named, topk=topk, threshold=threshold, recursive=recursive))
         on_screen = format == "table" and output is None
         if view.progress and (sys.stdout if on_screen else sys.stderr).isatty():
-            total = sum(1 for _ in find(inputs, recursive=recursive))
+            total = _total(inputs, files_from, null=null, recursive=recursive)
             records = _with_bar(records, total, on_screen=on_screen)
         _write(records, format, out, classifier.columns(topk))
     if summary.ok >= LONG_JOB and options.precision == "fp32" and "BF16" in classifier.engine.facts.get("native", ()):
@@ -77,6 +83,48 @@ def predict(  # noqa: PLR0913 - one parameter an option
     if summary.failed:
         view.say(f"{summary.failed} of {summary.ok + summary.failed} inputs failed.")
         click.get_current_context().exit(ExitCode.FAILED)
+
+
+def _named(inputs: tuple[str, ...], files_from: str | None, *, null: bool) -> Iterator[str]:
+    """Name all inputs: the arguments first, then what the list holds, as it is read."""
+    from resnest_cli.sources import STDIN, listed
+
+    if files_from is None:
+        if null:
+            raise UsageError("-0 tells how a list is read: name it with --files-from.")
+        if not inputs:
+            raise click.UsageError("Missing argument 'INPUT...': files, folders, patterns, - or a list (--files-from).")
+        return iter(inputs)
+    if files_from == STDIN and STDIN in inputs:
+        raise UsageError("- and --files-from - exclude each other: standard input is an image, or the list.")
+    return chain(inputs, listed(_open_list(files_from), null=null))
+
+
+def _open_list(path: str) -> IO[bytes]:
+    """Open a list of names, "-" or a file that is closed with the command.
+
+    Raises:
+        UsageError: there is no such file, or it cannot be read.
+    """
+    if path == "-":
+        if sys.stdin is None:
+            raise UsageError("--files-from -: standard input is closed.")
+        return sys.stdin.buffer
+    try:
+        file = Path(path).open("rb")  # noqa: SIM115 - closed with the command
+    except OSError as error:
+        raise UsageError(f"--files-from {path}: the list cannot be read: {error.strerror or error}.") from error
+    click.get_current_context().call_on_close(file.close)
+    return file
+
+
+def _total(inputs: tuple[str, ...], files_from: str | None, *, null: bool, recursive: bool) -> Callable[[], int | None]:
+    """Count all inputs in the background, for the bar; what can be read but once is not counted."""
+    from resnest_cli.sources import count, find
+
+    if files_from is not None and not Path(files_from).is_file():
+        return lambda: None
+    return count(find(_named(inputs, files_from, null=null), recursive=recursive))
 
 
 def _settle(format: str, output: Path | None) -> str:
@@ -92,7 +140,7 @@ def _settle(format: str, output: Path | None) -> str:
     return suffix
 
 
-def _with_bar(records: Iterable[Record], total: int, *, on_screen: bool) -> Iterator[Record]:
+def _with_bar(records: Iterable[Record], total: Callable[[], int | None], *, on_screen: bool) -> Iterator[Record]:
     """Follow the records with a bar: below the table where that is what stdout shows, else on stderr."""
     from resnest_cli.cli.output import bar, console
 
