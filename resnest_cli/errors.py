@@ -7,6 +7,7 @@
     |  |- WeightsUnavailable              nothing cached, and nothing could be downloaded
     |  `- BadCheckpoint                   a weights file that does not fit or cannot be read
     |- DeviceError                        the device asked for is not there
+    |  `- OutOfMemory                     not enough memory for a forward pass
     |- LabelsError                        class names that do not fit the model
     |- OutputError                        the result could not be written
     `- ImageError                         one input failed; becomes a Failure record, never ends a job
@@ -17,7 +18,9 @@
        |- NotAnImage                      no known image format, with what it looks like instead
        |- BrokenImage                     a known format that does not decode
        |  `- TruncatedImage               ... because the file ends too early
-       `- ImageTooLarge                   more pixels than the limit
+       |- ImageTooLarge                   more pixels or bytes than the limit
+       |- DecodeTimeout                   not decoded within the limit
+       `- WorkerDied                      the process that decoded it crashed or was killed
 
 Knows nothing of the terminal: the command line turns `exit_code` and the text into what a shell sees.
 """
@@ -68,6 +71,10 @@ class DeviceError(ResnestError):
     """The device asked for is not there, or cannot be used."""
 
 
+class OutOfMemory(DeviceError, MemoryError):
+    """Not enough memory for a forward pass; with a smaller batch there may be."""
+
+
 class LabelsError(ResnestError):
     """Class names that do not fit the model."""
 
@@ -109,4 +116,12 @@ class TruncatedImage(BrokenImage):
 
 
 class ImageTooLarge(ImageError):
-    """More pixels than the limit, before or after resizing."""
+    """More pixels or bytes than the limit, before or after resizing."""
+
+
+class DecodeTimeout(ImageError):
+    """The image was not decoded within the time allowed."""
+
+
+class WorkerDied(ImageError):
+    """The process that decoded the image crashed, or was killed."""

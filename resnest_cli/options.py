@@ -20,6 +20,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 ENGINES = ("auto", "openvino", "torch")
 PRECISIONS = ("fp32", "bf16", "fp16")
 DEFAULT_TOPK = 5
+MAX_PIXELS = 178_956_970  # where Pillow draws the line by itself
 DEFAULT_BENCH_SECONDS = 20.0
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 
@@ -36,13 +37,15 @@ class Options:
         engine: "auto", "openvino" (CPU) or "torch".
         precision: "fp32" (the numbers timm gives), "bf16" or "fp16".
         batch: images a forward pass, or "auto".
-        workers: decoding threads; 0 decodes in the calling thread; or "auto".
+        workers: decoding processes; 0 decodes in this one; or "auto".
         img_size: edge of the square network input in pixels.
         crop_pct: share of the resized edge that the centre crop keeps, above 0.
         interpolation: one of `INTERPOLATIONS`.
         mean: subtracted from each RGB channel (scale 0..1).
         std: each RGB channel is divided by it (scale 0..1).
         exif: turn the image as its EXIF orientation says.
+        timeout: seconds that reading and decoding an image may take.
+        max_pixels: images with more pixels are refused.
         labels: a file with one class name a line.
         allow_private_urls: fetch from this machine's and from private addresses too.
 
@@ -64,6 +67,8 @@ class Options:
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     exif: bool = True
+    timeout: float = 60.0
+    max_pixels: int = MAX_PIXELS
     labels: str | PathLike[str] | None = None
     allow_private_urls: bool = False
 
@@ -83,6 +88,8 @@ class Options:
         _at_least("--workers", self.workers, 0)
         _at_least("--img-size", self.img_size, 1)
         _positive("--crop-pct", self.crop_pct)
+        _positive("--timeout", self.timeout)
+        _at_least("--max-pixels", self.max_pixels, 1)
         for value in self.mean or ():
             _finite("--mean", value)
         for value in self.std or ():

@@ -1,22 +1,30 @@
 """Sources through decoding and an engine, in order, with bounded look-ahead. numpy only.
 
-In: sources (and failures that were found with them), a function that loads one image, an engine. Out: for each item, in
-the order it came, its path and row of numbers, or its failure. A bad image never moves its neighbours: rows are handed
-out to the very list of items that their batch was made from. Knows nothing of classes, files or the terminal.
+In: sources (and failures that were found with them), what loads one image, an engine. Out: for each item, in the order
+it came, its path and row of numbers, or its failure. A bad image never moves its neighbours: rows are handed out to the
+very list of items that their batch was made from. Knows nothing of classes, files or the terminal.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import math
+import threading
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from resnest_cli.errors import ImageError
+from resnest_cli import images, sources
+from resnest_cli.errors import DecodeTimeout, ImageError, ImageTooLarge, OutOfMemory, ResnestError
 from resnest_cli.sources import STDIN
-from resnest_cli.types import Failure, Source
+from resnest_cli.types import DataConfig, Failure, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,12 +32,44 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnest_cli.engines import Engine
+    from resnest_cli.pool import Load, Pool
 
-AHEAD_PER_WORKER = 4  # images decoded or waiting a worker: hides a slow one, and holds little memory
 MAX_FAILURES_A_BATCH = 64  # a folder of nothing but bad files must still give its records as it goes
+BYTES_A_PIXEL = 4  # a file with more than that for each pixel allowed is refused unread
+WORKING_BYTES_A_PIXEL = 16  # the file, Pillow's four bytes, and copies of these
+OTHER_BYTES = 256 << 20  # what a worker may need for all else
+_log = logging.getLogger(__name__)
 
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
+
+@dataclass(frozen=True)
+class Loader:
+    """Makes of a source the pixels that a network takes, uint8 [height, width, 3]; the `Load` of a `Pool`."""
+
+    data: DataConfig
+    exif: bool
+    max_pixels: int
+    allow_private: bool = False
+
+    def prepare(self) -> None:
+        """Limit the memory of this process to what an image of `max_pixels` needs, where the system can."""
+        with contextlib.suppress(ImportError, OSError, ValueError):
+            import resource  # noqa: PLC0415 - not on Windows
+
+            limit = OTHER_BYTES + WORKING_BYTES_A_PIXEL * self.max_pixels
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+    def __call__(self, source: Source) -> NDArray[np.uint8]:
+        """Read, decode, resize and crop.
+
+        Raises:
+            ImageError: see `sources.read` and `images.load`.
+        """
+        try:
+            limit = BYTES_A_PIXEL * self.max_pixels
+            content = sources.read(source, max_bytes=limit, allow_private=self.allow_private)
+        except MemoryError as error:
+            raise ImageTooLarge("not enough memory to read it.") from error
+        return images.load(content, self.data, exif=self.exif, max_pixels=self.max_pixels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,39 +91,107 @@ class Pixels:
 Decoded: TypeAlias = Pixels | Failure
 
 
-def decode(
-    items: Iterable[Source | Failure], load: Callable[[Source], NDArray[np.uint8]], workers: int
-) -> Iterator[Decoded]:
-    """Load every source with `workers` threads (0: in this one); an `ImageError` becomes a `Failure`.
+def decode(items: Iterable[Source | Failure], load: Load, timeout: float = math.inf) -> Iterator[Decoded]:
+    """Load every source in this process; an `ImageError` becomes a `Failure`.
 
-    Threads, because Pillow's decoding and resizing release the interpreter lock.
+    What takes longer than `timeout` seconds is left to a thread of its own, which cannot be stopped.
     """
+    for item in items:
+        yield item if isinstance(item, Failure) else _outcome(item, partial(_in_time, load, item, timeout))
 
-    def one(item: Source | Failure) -> Decoded:
+
+def decode_in(pool: Pool, items: Iterable[Source | Failure], load: Load, ahead: int) -> Iterator[Decoded]:
+    """Load every source in the processes of `pool`, at most `ahead` of what has been asked for.
+
+    Standard input is loaded here with `load`: it may never come, and a signal ends the wait for it only here.
+    """
+    given: deque[Callable[[], Decoded]] = deque()
+    for item in items:
         if isinstance(item, Failure):
-            return item
-        try:
-            return Pixels(item.path, load(item))
-        except ImageError as error:
-            return Failure.of(item.path, error)
+            given.append(partial(_same, item))
+        else:
+            here = item.path == STDIN
+            given.append(partial(_outcome, item, partial(load, item) if here else partial(pool.take, pool.give(item))))
+        if len(given) >= ahead:
+            yield given.popleft()()
+    while given:
+        yield given.popleft()()
 
-    return _map_in_order(one, items, workers, here=_may_wait)
+
+def _same(failure: Failure) -> Failure:
+    return failure
 
 
 def infer(items: Iterable[Decoded], engine: Engine, batch: int) -> Iterator[Row | Failure]:
-    """Run decoded images through `engine`, `batch` at a time, and give each item's row or failure in order."""
-    waiting: deque[list[str | Failure]] = deque()
+    """Run decoded images through `engine`, `batch` at a time, and give each item's row or failure in order.
 
-    def batches() -> Iterator[NDArray[np.uint8]]:
-        for group in _group(items, batch):
-            waiting.append([item if isinstance(item, Failure) else item.path for item in group])
+    When memory is short the batches in flight are run again, half as large, and so are all that follow.
+
+    Raises:
+        OutOfMemory: there is not enough for a single image.
+    """
+    waiting: deque[list[Decoded]] = deque()
+
+    def batches(items: Iterable[Decoded], size: int) -> Iterator[NDArray[np.uint8]]:
+        for group in _group(items, size):
+            waiting.append(group)
             pixels = [item.values for item in group if isinstance(item, Pixels)]
             yield np.stack(pixels) if pixels else np.empty((0, *engine.shape), np.uint8)
 
-    for output in engine.run(batches()):
-        rows = iter(output)
-        for item in waiting.popleft():
-            yield item if isinstance(item, Failure) else Row(item, next(rows))
+    rest: Iterable[Decoded] = _read_whole(items)
+    while True:
+        try:
+            for output in engine.run(batches(rest, batch)):
+                yield from _match(waiting.popleft(), output)
+        except MemoryError as error:
+            if batch == 1:
+                message = (
+                    f"there is not enough memory on {engine.device} for one image ({error}): try a smaller --img-size."
+                )
+                raise OutOfMemory(message) from error
+        else:
+            return
+        batch = max(1, min(batch, max(map(_images, waiting), default=1)) // 2)
+        _log.info("out of memory: going on with batches of %d", batch)
+        rest = chain([item for group in waiting for item in group], rest)
+        waiting.clear()
+
+
+def _in_time(load: Load, source: Source, timeout: float) -> Any:  # noqa: ANN401 - as Load
+    """Load in this process, and wait no longer than `timeout` seconds; but for standard input as long as it takes."""
+    if source.path == STDIN or math.isinf(timeout):
+        return load(source)
+    outcome: Future[Any] = Future()
+    threading.Thread(target=_settle, args=(outcome, partial(load, source)), daemon=True).start()
+    try:
+        return outcome.result(timeout)
+    except FutureTimeoutError:
+        raise DecodeTimeout(f"not decoded within {timeout:g} s; --timeout sets the limit.") from None
+
+
+def _settle(outcome: Future[Any], load: Callable[[], Any]) -> None:
+    try:
+        outcome.set_result(load())
+    except BaseException as error:  # noqa: BLE001 - raised where the outcome is waited for
+        outcome.set_exception(error)
+
+
+def _read_whole(items: Iterable[Decoded]) -> Iterator[Decoded]:
+    """Pass on; a source of images that ends for want of memory must not be taken for an engine that does."""
+    try:
+        yield from items
+    except MemoryError as error:
+        raise ResnestError(f"there is not enough memory to find and decode images ({error}).") from error
+
+
+def _images(group: list[Decoded]) -> int:
+    return sum(isinstance(item, Pixels) for item in group)
+
+
+def _match(group: list[Decoded], output: NDArray[np.float32]) -> Iterator[Row | Failure]:
+    rows = iter(output)
+    for item in group:
+        yield item if isinstance(item, Failure) else Row(item.path, next(rows))
 
 
 def _group(items: Iterable[Decoded], batch: int) -> Iterator[list[Decoded]]:
@@ -100,35 +208,8 @@ def _group(items: Iterable[Decoded], batch: int) -> Iterator[list[Decoded]]:
         yield group
 
 
-def _may_wait(item: Source | Failure) -> bool:
-    """Tell what must be read in the calling thread: standard input may never come, and only there a signal ends it."""
-    return item.path == STDIN
-
-
-def _map_in_order(
-    function: Callable[[_In], _Out], items: Iterable[_In], workers: int, *, here: Callable[[_In], bool]
-) -> Iterator[_Out]:
-    """Map with threads, yielding results in order and never running more than a few items ahead.
-
-    Items for which `here` holds are mapped in the calling thread.
-    """
-    if workers == 0:
-        yield from map(function, items)
-        return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="resnest-decode")
-    pending: deque[Future[_Out]] = deque()
+def _outcome(source: Source, load: Callable[[], NDArray[np.uint8]]) -> Decoded:
     try:
-        for item in items:
-            pending.append(_done(function(item)) if here(item) else pool.submit(function, item))
-            if len(pending) >= workers * AHEAD_PER_WORKER:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:  # also when the consumer stops early: finish what runs, forget what waits
-        pool.shutdown(cancel_futures=True)
-
-
-def _done(result: _Out) -> Future[_Out]:
-    future: Future[_Out] = Future()
-    future.set_result(result)
-    return future
+        return Pixels(source.path, load())
+    except ImageError as error:
+        return Failure.of(source.path, error)

@@ -6,22 +6,29 @@ features) or its failure. Does not know what the numbers mean, where sources com
 
 from __future__ import annotations
 
+import math
+import os
+from dataclasses import replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from resnest_cli import images, machine, sources, stream
+from resnest_cli import machine, stream
 from resnest_cli.engines import open_engine
+from resnest_cli.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from resnest_cli.engines import Engine
     from resnest_cli.options import Options
     from resnest_cli.types import Failure, ModelSpec, Source
 
 MAX_AUTO_WORKERS = 8
+AHEAD = 4  # images a worker is given before the first is taken from it: hides a slow one, and holds little memory
+AHEAD_BYTES = 64 << 20  # ... and what all that may come to, decoded
+# Eight workers with a large image each would need gigabytes: what has more pixels than usual is decoded one at a time.
+USUAL_PIXELS = 128_000_000
+LEAST_USUAL_PIXELS = 32_000_000
 
 
 class Trunk:
@@ -46,16 +53,26 @@ class Trunk:
 
     def rows(self, found: Iterable[Source | Failure]) -> Iterator[stream.Row | Failure]:
         """Read, decode and run every source, lazily and in order; a row is float32 [F]."""
-        decoded = stream.decode(found, self._load, self._workers())
-        return stream.infer(decoded, self.engine, self._batch())
+        return stream.infer(self._decoded(iter(found)), self.engine, self._batch())
 
     def close(self) -> None:
         """Give back the engine's memory."""
         self.engine.close()
 
-    def _load(self, source: Source) -> NDArray[np.uint8]:
-        content = sources.read(source, allow_private=self.options.allow_private_urls)
-        return images.load(content, self.spec.data, exif=self.options.exif)
+    def _decoded(self, found: Iterator[Source | Failure]) -> Iterator[stream.Decoded]:
+        """Decode in worker processes; a single image, or where there are none to be, in this one."""
+        options = self.options
+        load = stream.Loader(self.spec.data, options.exif, options.max_pixels, options.allow_private_urls)
+        first = list(islice(found, 2))
+        workers = self._workers() if len(first) > 1 and os.name == "posix" else 0
+        if workers == 0:
+            yield from stream.decode(chain(first, found), load, options.timeout)
+            return
+        usual = min(options.max_pixels, max(LEAST_USUAL_PIXELS, USUAL_PIXELS // workers))
+        ahead = max(1, min(AHEAD, AHEAD_BYTES // (workers * math.prod(self.engine.shape))))
+        large = load if usual < options.max_pixels else None
+        with Pool(replace(load, max_pixels=usual), workers, timeout=options.timeout, large=large) as pool:
+            yield from stream.decode_in(pool, chain(first, found), load, workers * ahead)
 
     def _batch(self) -> int:
         batch = self.options.batch

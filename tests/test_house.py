@@ -40,7 +40,7 @@ class Layer(NamedTuple):
 BASE = {"errors", "types", "options", "machine"}
 WEB = {"web"}  # what a request needs; imported in functions only
 STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "transfer"}
-PIPELINE = {"images", "sources", "stream", "thumbnails", "urls"}
+PIPELINE = {"images", "pool", "sources", "stream", "thumbnails", "urls"}
 ENGINES = {"engines", "engines.fake", "engines.openvino", "engines.pytorch", "network", "export"}
 WRITERS = {"writers", "writers.html", "writers.parquet"}
 TASKS = {"trunk", "predict", "embed", "bench", "doctor", "download", "jobs", "saving", *WRITERS}
@@ -195,9 +195,13 @@ def test_the_package_is_typed_for_its_users() -> None:
 VIEW = ["--quiet", "--verbose", "--no-progress"]
 RUN = ["--device", "--engine", "--precision", "--batch", "--img-size"]
 WEIGHTS = ["--weights", "--random-weights"]
-IMAGES = ["--workers", "--crop-pct", "--interpolation", "--mean", "--std", "--exif", "--allow-private-urls"]
+IMAGES = [
+    *("--workers", "--crop-pct", "--interpolation", "--mean", "--std", "--exif"),
+    *("--timeout", "--max-pixels", "--allow-private-urls"),
+]
 OPTIONS = {
     "predict": [
+        *("--files-from", "--null"),
         *("--topk", "--threshold", "--format", "--output", "--overwrite", "--resume", "--recursive", "--model"),
         *(*WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
     ],
@@ -231,7 +235,7 @@ def test_option_names_are_frozen() -> None:
     assert {name: list(declared(command)) for name, command in cli.commands.items()} == OPTIONS
     assert declared(cli.commands["predict"])["--batch"].opts == ["-b", "--batch", "--batch-size"]
     short = {opt for command in cli.commands.values() for o in declared(command).values() for opt in o.opts}
-    assert {opt for opt in short if opt[1] != "-"} == {"-k", "-f", "-o", "-m", "-b", "-j", "-q", "-v"}
+    assert {opt for opt in short if opt[1] != "-"} == {"-k", "-f", "-o", "-m", "-b", "-j", "-q", "-v", "-0"}
 
 
 def test_every_option_can_be_set_by_an_environment_variable_of_its_name() -> None:

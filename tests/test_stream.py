@@ -1,92 +1,180 @@
-"""The stream keeps order and place, reads ahead a little and no more, and survives bad images."""
+"""The stream keeps order and place, reads ahead a little and no more, and survives bad images and a lack of memory."""
 
 from __future__ import annotations
 
+import pickle
 import threading
 from itertools import count
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from conftest import SAMPLES
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from loads import ByName
 
-from resnest_cli import FakeEngine
-from resnest_cli.errors import BrokenImage
-from resnest_cli.stream import AHEAD_PER_WORKER, MAX_FAILURES_A_BATCH, Pixels, Row, decode, infer
+from resnest_cli import Classifier, FakeEngine
+from resnest_cli.errors import ExitCode, OutOfMemory, ResnestError
+from resnest_cli.stream import MAX_FAILURES_A_BATCH, Decoded, Loader, Pixels, Row, decode, infer
 from resnest_cli.types import Failure, Source
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
 BAD = Failure("bad", "BrokenImage", "it does not decode.")
-Image = NDArray[np.uint8]
+NAMES = st.lists(st.sampled_from([*"0123456789", "bad"]), max_size=40)
 
 
-def grey(source: Source) -> Image:
-    """Make the picture that FakeEngine gives the class that `source` is named after."""
-    if source.path == "bad":
-        raise BrokenImage("it does not decode.")
-    return np.full((32, 32, 3), 26 * int(source.path), np.uint8)
+def decoded(names: Iterable[str]) -> Iterator[Decoded]:
+    return decode(map(Source, names), ByName())
 
 
-def answers(names: list[str], batch: int, workers: int) -> list[str]:
-    decoded = decode(map(Source, names), grey, workers)
-    rows = list(infer(decoded, FakeEngine(), batch))
-    assert [row.path for row in rows] == names
+def answers(rows: Iterable[Row | Failure]) -> list[str]:
+    """Give the class of each row, which is its name if no row has moved."""
     return ["bad" if isinstance(row, Failure) else str(row.values.argmax()) for row in rows]
 
 
-@given(
-    names=st.lists(st.sampled_from([*"0123456789", "bad"]), max_size=40),
-    batch=st.integers(1, 9),
-    workers=st.integers(0, 3),
-)
-def test_every_row_is_that_of_its_own_input(names: list[str], batch: int, workers: int) -> None:
-    assert answers(names, batch, workers) == names
+@given(names=NAMES, batch=st.integers(1, 9))
+def test_every_row_is_that_of_its_own_input(names: list[str], batch: int) -> None:
+    rows = list(infer(decoded(names), FakeEngine(), batch))
+    assert [row.path for row in rows] == names
+    assert answers(rows) == names
 
 
 def test_batches_are_full_but_for_the_last_and_failures_take_no_room() -> None:
     engine = FakeEngine()
-    names = [*"12", "bad", *"34567", "bad"]
-    list(infer(decode(map(Source, names), grey, 0), engine, 3))
+    list(infer(decoded([*"12", "bad", *"34567", "bad"]), engine, 3))
     assert engine.batch_sizes == [3, 3, 1]
 
 
 def test_failures_found_with_the_sources_keep_their_place() -> None:
     items: list[Source | Failure] = [Source("1"), BAD, Source("2")]
-    assert [item.path for item in infer(decode(items, grey, 2), FakeEngine(), 8)] == ["1", "bad", "2"]
+    assert [item.path for item in infer(decode(items, ByName()), FakeEngine(), 8)] == ["1", "bad", "2"]
 
 
 def test_a_folder_of_nothing_but_bad_files_gives_records_as_it_goes() -> None:
-    endless = decode((Source("bad") for _ in count()), grey, 0)
-    rows = infer(endless, FakeEngine(), 8)
+    rows = infer(decoded("bad" for _ in count()), FakeEngine(), 8)
     assert [next(rows) for _ in range(MAX_FAILURES_A_BATCH + 1)] == [BAD] * (MAX_FAILURES_A_BATCH + 1)
 
 
-@pytest.mark.parametrize("workers", [0, 1, 3])
-def test_look_ahead_is_bounded(workers: int) -> None:
+def test_in_this_process_nothing_is_read_ahead() -> None:
     taken = count()
-    stream = decode((Source("1") for _ in taken), grey, workers)
+    stream = decode((Source("1") for _ in taken), ByName())
     assert isinstance(next(stream), Pixels)
-    assert next(taken) <= max(1, workers * AHEAD_PER_WORKER)
-    stream.close()  # type: ignore[attr-defined]
-
-
-def test_a_consumer_that_stops_early_leaves_no_threads() -> None:
-    stream = decode((Source("1") for _ in count()), grey, 2)
-    next(stream)
-    stream.close()  # type: ignore[attr-defined]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("resnest-decode")]
+    assert next(taken) == 1
 
 
 def test_an_error_that_is_no_image_error_is_not_hidden() -> None:
-    def broken(source: Source) -> Image:
-        raise ZeroDivisionError(source.path)
-
     with pytest.raises(ZeroDivisionError):
-        list(decode([Source("1")], broken, 2))
+        list(decoded(["bug"]))
 
 
 def test_a_row_carries_the_engines_numbers() -> None:
-    (row,) = infer(decode([Source("3")], grey, 0), FakeEngine(), 1)
+    (row,) = infer(decoded(["3"]), FakeEngine(), 1)
     assert isinstance(row, Row)
     assert row.values.dtype == np.float32
     assert row.values.tolist() == [0, 0, 0, 20, 0, 0, 0, 0, 0, 0]
+
+
+# --- time
+
+
+class Waits(ByName):
+    """Loads "slow" when it is let."""
+
+    go_on = threading.Event()
+
+    def __call__(self, source: Source) -> NDArray[np.uint8]:
+        """Load one."""
+        if source.path == "slow":
+            self.go_on.wait()
+        return super().__call__(Source("1"))
+
+
+def test_the_deadline_holds_in_this_process_too() -> None:
+    first, slow, last = decode(map(Source, ["1", "slow", "1"]), Waits(), timeout=0.2)
+    Waits.go_on.set()
+    assert isinstance(first, Pixels)
+    assert slow == Failure("slow", "DecodeTimeout", "not decoded within 0.2 s; --timeout sets the limit.")
+    assert isinstance(last, Pixels)
+
+
+# --- memory
+
+
+class Small(FakeEngine):
+    """Has memory for so many images at once, and tells as its kind of engine would."""
+
+    def __init__(self, room: int, *, in_flight: int, error: type[Exception] = OutOfMemory) -> None:
+        super().__init__()
+        self.room, self.in_flight, self.error = room, in_flight, error
+
+    def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        """Keep batches in flight, as a GPU engine may, and fail when one of them is too large."""
+        flight: list[NDArray[np.uint8]] = []
+        for batch in batches:
+            flight.append(batch)
+            if len(flight) > self.in_flight:
+                yield from self.forward(flight.pop(0))
+        for batch in flight:
+            yield from self.forward(batch)
+
+    def forward(self, batch: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+        """Run one batch."""
+        if len(batch) > self.room:
+            raise self.error("no more")
+        yield from super().run([batch])
+
+
+@given(names=NAMES, batch=st.integers(1, 20), room=st.integers(1, 9), in_flight=st.integers(0, 3))
+def test_out_of_memory_the_batch_shrinks_and_every_row_still_comes(
+    names: list[str], batch: int, room: int, in_flight: int
+) -> None:
+    engine = Small(room, in_flight=in_flight)
+    rows = list(infer(decoded(names), engine, batch))
+    assert [row.path for row in rows] == names
+    assert answers(rows) == names
+    assert max(engine.batch_sizes, default=0) <= room
+
+
+def test_a_batch_that_was_too_large_is_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "resnest_cli")
+    engine = Small(3, in_flight=1, error=MemoryError)
+    assert answers(infer(decoded("123456789012"), engine, 8)) == [*"123456789012"]
+    assert engine.batch_sizes == [2, 2, 2, 2, 2, 2]
+    assert [record.getMessage() for record in caplog.records] == [
+        "out of memory: going on with batches of 4",
+        "out of memory: going on with batches of 2",
+    ]
+
+
+def test_where_not_even_one_image_fits_the_job_ends_in_words() -> None:
+    rows = infer(decoded(["bad", "1"]), Small(0, in_flight=0), 8)
+    with pytest.raises(
+        OutOfMemory, match=r"not enough memory on cpu for one image \(no more\): try a smaller --img-si"
+    ):
+        list(rows)
+    assert OutOfMemory.exit_code == ExitCode.FAILED
+
+
+def test_a_lack_of_memory_elsewhere_loses_no_row_in_silence() -> None:
+    def found() -> Iterator[Source]:
+        yield Source("1")
+        raise MemoryError("names")
+
+    with pytest.raises(ResnestError, match=r"not enough memory to find and decode images \(names\)"):
+        list(infer(decode(found(), ByName()), FakeEngine(), 8))
+
+
+def test_the_batch_shrinks_below_the_command_too() -> None:
+    engine = Small(3, in_flight=2)
+    records = list(Classifier("digits", engine=engine, batch=8, workers=0).predict([SAMPLES]))
+    assert [record.status for record in records] == ["ok"] * len(list(SAMPLES.iterdir()))
+
+
+def test_a_loader_travels_to_a_worker() -> None:
+    load = Loader(FakeEngine().spec.data, exif=True, max_pixels=1000)
+    assert pickle.loads(pickle.dumps(load)) == load  # noqa: S301 - our own

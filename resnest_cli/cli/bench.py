@@ -50,7 +50,7 @@ def bench(*, seconds: float, format: str, options: Options, view: View) -> None:
 def _bar(steps: Iterable[Step]) -> Iterator[Step]:
     from resnest_cli.cli.output import bar, console
 
-    return bar(steps, None, "steps", console(sys.stderr))
+    return bar(steps, lambda: None, "steps", console(sys.stderr))
 
 
 def _print_table(result: BenchResult) -> None:

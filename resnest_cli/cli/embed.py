@@ -12,7 +12,7 @@ from resnest_cli.cli.options import View, feature_options
 from resnest_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from resnest_cli.embed import Embedder
     from resnest_cli.features import FeatureFile, FeatureStream
@@ -61,7 +61,7 @@ def embed(  # noqa: PLR0913 - one parameter an option
       resnest embed dog.jpg | jq .embedding
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
     from resnest_cli.embed import Embedder
-    from resnest_cli.sources import find
+    from resnest_cli.sources import count, find
 
     if resume and (overwrite or output is None):
         message = "--resume goes on with a file: give it with -o FILE, and not with --overwrite."
@@ -74,7 +74,7 @@ def embed(  # noqa: PLR0913 - one parameter an option
         rest = file.remaining(find(inputs, recursive=recursive))
         rows = embedder.embed(rest)
         if view.progress and sys.stderr.isatty():
-            rows = _with_bar(rows, sum(1 for _ in find(inputs, recursive=recursive)) - file.done)
+            rows = _with_bar(rows, count(find(inputs, recursive=recursive), file.done))
         for item in rows:
             file.write(item)
         file.finish()
@@ -101,7 +101,7 @@ def _open(output: Path | None, embedder: Embedder, *, resume: bool, overwrite: b
     return FeatureFile(output, embedder.facts, embedder.width, resume=resume, overwrite=overwrite)
 
 
-def _with_bar(rows: Iterator[Row | Failure], total: int) -> Iterator[Row | Failure]:
+def _with_bar(rows: Iterator[Row | Failure], total: Callable[[], int | None]) -> Iterator[Row | Failure]:
     from resnest_cli.cli.output import bar, console
 
     return bar(rows, total, "embedding", console(sys.stderr))

@@ -108,12 +108,14 @@ _LABELS = (
 _TURN: dict[str, Any] = {"help": "Turn images upright by their EXIF orientation."}
 _EXIF = _option("--exif/--no-exif", **_TURN)
 _IMAGES = (
-    _option("-j", "--workers", type=NumberOrAuto(), metavar="N|auto", help="Decoding threads; 0 uses none."),
+    _option("-j", "--workers", type=NumberOrAuto(), metavar="N|auto", help="Decoding processes; 0 uses none."),
     _option("--crop-pct", type=float, metavar="P", help="Share of the resized edge that the centre crop keeps."),
     _option("--interpolation", type=click.Choice(INTERPOLATIONS), help="How images are resized."),
     _option("--mean", type=float, nargs=3, metavar="R G B", help="Subtracted from each channel (scale 0..1)."),
     _option("--std", type=float, nargs=3, metavar="R G B", help="Each channel is divided by it (scale 0..1)."),
     _EXIF,
+    _option("--timeout", type=float, metavar="S", help="Seconds that reading and decoding an image may take."),
+    _option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse images with more pixels."),
     _option("--allow-private-urls", is_flag=True, help="Fetch from this machine and private networks."),
 )
 _MOVED = "Where the index's model is now, if it moved."

@@ -73,8 +73,11 @@ def facts(rows: Iterable[tuple[str, str]]) -> Table:
     return made
 
 
-def bar(items: Iterable[_Item], total: int | None, what: str, out: Console) -> Iterator[_Item]:
-    """Follow a stream with a bar: `what`, how many, how many a second, how long still. It vanishes at the end."""
+def bar(items: Iterable[_Item], total: Callable[[], int | None], what: str, out: Console) -> Iterator[_Item]:
+    """Follow a stream with a bar: `what`, how many, how many a second, how long still. It vanishes at the end.
+
+    `total` is asked until it knows.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -84,9 +87,11 @@ def bar(items: Iterable[_Item], total: int | None, what: str, out: Console) -> I
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=out, transient=True) as display:
-        task = display.add_task(what, total=total, rate="")
+        task = display.add_task(what, total=total(), rate="")
         for item in items:
             yield item
+            if display.tasks[0].total is None:
+                display.update(task, total=total())
             display.advance(task)
             if speed := display.tasks[0].speed:
                 display.update(task, rate=f"{speed:.1f}/s")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from resnest_cli.types import Failure
 from resnest_cli.writers import JSONL, LINES, WRITERS, About, Summary, as_text, open_output, require, to_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from resnest_cli.jobs import Output, Stream
@@ -31,7 +32,9 @@ FORMATS = ("auto", "table", *WRITERS)
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.option("--files-from", type=click.Path(), metavar="FILE|-", help="Read more names of inputs from there.")
+@click.option("-0", "--null", is_flag=True, help="Names in that list end with a NUL byte, not a line.")
 @click.option("-k", "--topk", default=DEFAULT_TOPK, show_default=True, type=click.IntRange(1), help="Classes an image.")
 @click.option("--threshold", default=0.0, type=click.FloatRange(0, 1), metavar="P", help="Keep classes from P on.")
 @format_option(FORMATS, "auto")
@@ -43,6 +46,8 @@ FORMATS = ("auto", "table", *WRITERS)
 def predict(  # noqa: PLR0913 - one parameter an option
     *,
     inputs: tuple[str, ...],
+    files_from: str | None,
+    null: bool,
     topk: int,
     threshold: float,
     format: str,
@@ -68,21 +73,23 @@ def predict(  # noqa: PLR0913 - one parameter an option
       resnest predict photos/ -o answers.csv --resume
       resnest predict photos/ -o report.html
       resnest predict - --model digits < three.png
+      find photos -name '*.jpg' -print0 | resnest predict --files-from - -0
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
     from resnest_cli.predict import Classifier, describe
     from resnest_cli.sources import find
 
     format = _settle(format, output)
     require(format)
+    named = _named(inputs, files_from, null=null)
     summary = Summary()
     with _open(output, format, overwrite=overwrite, resume=resume) as out, Classifier(options) as classifier:
         view.say(describe(classifier))
         out.begin(*_terms(classifier, format, topk, threshold, to_file=output is not None))
-        found = out.rest(find(inputs, recursive=recursive), summary.count)
+        found = out.rest(find(named, recursive=recursive), summary.count)
         records = summary.watch(classifier.classify(found, topk=topk, threshold=threshold))
         on_screen = format == "table" and output is None
         if view.progress and (sys.stdout if on_screen else sys.stderr).isatty():
-            total = sum(1 for _ in find(inputs, recursive=recursive)) - out.done
+            total = _total(inputs, files_from, null=null, recursive=recursive, done=out.done)
             records = _with_bar(records, total, on_screen=on_screen)
         out.write(_rows(records, format, options))
         with summary.stages.clock("write"):
@@ -109,6 +116,50 @@ def summarise(summary: Summary, earlier: int) -> str:
     return "\n".join([*lines, f"time by stage: {', '.join(stages)}."])
 
 
+def _named(inputs: tuple[str, ...], files_from: str | None, *, null: bool) -> Iterator[str]:
+    """Name all inputs: the arguments first, then what the list holds, as it is read."""
+    from resnest_cli.sources import STDIN, listed
+
+    if files_from is None:
+        if null:
+            raise UsageError("-0 tells how a list is read: name it with --files-from.")
+        if not inputs:
+            raise click.UsageError("Missing argument 'INPUT...': files, folders, patterns, - or a list (--files-from).")
+        return iter(inputs)
+    if files_from == STDIN and STDIN in inputs:
+        raise UsageError("- and --files-from - exclude each other: standard input is an image, or the list.")
+    return chain(inputs, listed(_open_list(files_from), null=null))
+
+
+def _open_list(path: str) -> IO[bytes]:
+    """Open a list of names, "-" or a file that is closed with the command.
+
+    Raises:
+        UsageError: there is no such file, or it cannot be read.
+    """
+    if path == "-":
+        if sys.stdin is None:
+            raise UsageError("--files-from -: standard input is closed.")
+        return sys.stdin.buffer
+    try:
+        file = Path(path).open("rb")  # noqa: SIM115 - closed with the command
+    except OSError as error:
+        raise UsageError(f"--files-from {path}: the list cannot be read: {error.strerror or error}.") from error
+    click.get_current_context().call_on_close(file.close)
+    return file
+
+
+def _total(
+    inputs: tuple[str, ...], files_from: str | None, *, null: bool, recursive: bool, done: int
+) -> Callable[[], int | None]:
+    """Count what is left to do in the background, for the bar; what can be read but once is not counted."""
+    from resnest_cli.sources import count, find
+
+    if files_from is not None and not Path(files_from).is_file():
+        return lambda: None
+    return count(find(_named(inputs, files_from, null=null), recursive=recursive), done)
+
+
 def _settle(format: str, output: Path | None) -> str:
     """Decide what "auto" is: by the output's suffix, else a table for a person and JSON lines for a program."""
     if format != "auto":
@@ -122,7 +173,7 @@ def _settle(format: str, output: Path | None) -> str:
     return suffix
 
 
-def _with_bar(records: Iterable[Record], total: int, *, on_screen: bool) -> Iterator[Record]:
+def _with_bar(records: Iterable[Record], total: Callable[[], int | None], *, on_screen: bool) -> Iterator[Record]:
     """Follow the records with a bar: below the table where that is what stdout shows, else on stderr."""
     from resnest_cli.cli.output import bar, console
 

@@ -130,7 +130,7 @@ def _name(failure: Failure) -> None:
 def _bar(items: Iterable[Scored], total: int) -> Iterator[Scored]:
     from resnest_cli.cli.output import bar, console
 
-    return bar(items, total, "validating", console(sys.stderr))
+    return bar(items, lambda: total, "validating", console(sys.stderr))
 
 
 def _print(found: Validation) -> None:

@@ -1,0 +1,56 @@
+"""What worker processes are given to do in tests; they import it by name."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from resnest_cli.errors import BrokenImage, ImageTooLarge
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from resnest_cli.types import Source
+
+
+@dataclass(frozen=True)
+class ByName:
+    """Makes of a digit the grey picture to which FakeEngine gives this class; of a word, the trouble that it names."""
+
+    lenient: bool = False  # about "large"
+
+    def prepare(self) -> None:
+        """Need nothing."""
+
+    def __call__(self, source: Source) -> NDArray[np.uint8]:
+        """Load one."""
+        word, _, place = source.path.partition(":")
+        if word == "bad":
+            raise BrokenImage("it does not decode.")
+        if word == "bug":
+            raise ZeroDivisionError(source.path)
+        if word == "large" and not self.lenient:
+            raise ImageTooLarge("it is large.")
+        if word == "slow":
+            time.sleep(3600)
+        if word == "killed" or (word == "unlucky" and not Path(place).exists()):
+            Path(place or os.devnull).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if word == "crash":
+            ctypes.string_at(0)
+        if word == "pid":
+            Path(place).write_text(str(os.getpid()))
+        if word == "modules":
+            Path(place).write_text("\n".join(sys.modules))
+        if word == "chatty":
+            os.write(1, b"decoders in C print this\n" * 1000)
+            os.write(2, b"and that\n" * 1000)
+        return np.full((32, 32, 3), 26 * int(word) if word.isdigit() else 255, np.uint8)
