@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 import sys
 from dataclasses import asdict
 from importlib.metadata import version
@@ -353,6 +354,15 @@ def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Lift the entries of nested mappings, so that a difference is named by the one thing that differs."""
     groups = [value if isinstance(value, dict) else {name: value} for name, value in facts.items()]
     return {name: value for group in groups for name, value in group.items()}
+
+
+def is_device(path: Path) -> bool:
+    """Tell whether it is there and can be written to, but holds nothing to come back to: a device, a pipe."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def beside(path: Path, suffix: str) -> Path:

@@ -184,13 +184,13 @@ def _open(
     output: Path | None, format: str, *, overwrite: bool, resume: bool
 ) -> AbstractContextManager[Output | Stream]:
     """Open what rows go to: a file that can be resumed, or a stream."""
-    from resnest_cli.jobs import Output
+    from resnest_cli.jobs import Output, is_device
 
     if resume and (overwrite or output is None or format == "table"):
         what = "a table" if format == "table" else "what is there" if overwrite else "standard output"
         message = f"--resume: {what} cannot be continued; it goes with -o FILE, without --overwrite."
         raise UsageError(message)
-    to_file = output is not None and (output.is_file() or not output.exists())
+    to_file = output is not None and not is_device(output)
     if format == "parquet" and not to_file:
         message = "-f parquet: it is complete only with its end; add -o FILE."
         raise UsageError(message)
