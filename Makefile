@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix docs digits clean
+.PHONY: help demo test check fix docs digits fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,11 @@ docs: $(VENV)/installed-dev ## write the README's outputs and picture anew
 
 digits: $(VENV)/installed-dev ## train the embedded digits model (about a minute)
 	$(BIN)/python scripts/train_digits.py
+
+fuzz: $(VENV)/installed-dev ## feed the readers of checkpoints and images odd bytes, ten minutes each
+	$(BIN)/pip install --quiet --editable '.[fuzz]'
+	$(BIN)/python scripts/fuzz.py checkpoint 600
+	$(BIN)/python scripts/fuzz.py image 600
 
 clean: ## remove .venv and what builds and tests leave
 	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,21 +1,28 @@
 """The one maker of `nn.Module`: a spec and a weights file become a timm network.
 
 In: a `ModelSpec` and the path of a checkpoint (or None for seeded random weights). Out: the network in eval mode, on
-the CPU, in float32. Nothing that a checkpoint contains is ever executed: `weights_only=True` is passed each time.
+the CPU, in float32. Nothing that a checkpoint contains is ever executed: `weights_only=True` is passed each time, which
+no environment variable overrides, and there is no second try without it.
 """
 
 from __future__ import annotations
 
+import argparse
+import pickle
+import re
 import warnings
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
-from timm.models import load_state_dict
+from safetensors.torch import load_file
 
-from resnest_cli.errors import BadCheckpoint
+from resnest_cli import catalog, checkpoint
+from resnest_cli.errors import BadCheckpoint, ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import nn
@@ -24,6 +31,10 @@ if TYPE_CHECKING:
 
 SEED = 0
 _DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64}
+# Where training scripts put the weights in what they save; averaged ones are the better ones.
+_NESTS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model_state_dict", "model")
+_WRAPPERS = ("module.", "_orig_mod.", "model.")  # prefixes that DDP, torch.compile and Lightning put before each name
+_NOT_WEIGHTS = {"n_averaged"}  # torch's AveragedModel counts
 _COUNTER = ".num_batches_tracked"  # used in training only; files older than torch 0.4.1 have none
 
 
@@ -34,16 +45,26 @@ def build(spec: ModelSpec, weights: Path | None, want: str = "logits") -> nn.Mod
 
     Raises:
         BadCheckpoint: the file cannot be read, does not fit, or holds values that are not finite.
+        ModelError: the model's config asks for what timm does not make.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        args = {"num_classes": spec.num_classes, **spec.model_args}
-        network: nn.Module = timm.create_model(spec.architecture, pretrained=False, **args)
+        network = _create(spec)
     if weights is not None:
         _load(network, weights, spec)
     if want == "features":
         network.reset_classifier(0)  # type: ignore[operator] # timm's models have it
     return network.eval()
+
+
+def _create(spec: ModelSpec) -> nn.Module:
+    args = {"num_classes": spec.num_classes, **spec.model_args}
+    try:
+        network: nn.Module = timm.create_model(spec.architecture, pretrained=False, **args)
+    except (TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:
+        message = f"{spec.name}: timm makes no {spec.architecture} of {args} ({error}); correct its config.json."
+        raise ModelError(message) from error
+    return network
 
 
 def _load(network: nn.Module, path: Path, spec: ModelSpec) -> None:
@@ -61,18 +82,52 @@ def _load(network: nn.Module, path: Path, spec: ModelSpec) -> None:
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
-    """Read .safetensors or any torch checkpoint; EMA weights, nesting and `module.` prefixes are timm's to undo."""
+    """Read .safetensors or any torch checkpoint, by what it is and not by its suffix."""
+    layout = checkpoint.examine(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             warnings.simplefilter("ignore")  # torch's guesses at what a pickle is
-            state: Any = load_state_dict(str(path), device="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can make torch raise anything
-        kind = type(error).__name__
+            loaded: Any = load_file(path) if layout == "safetensors" else _unpickled(path)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"more than weights ({found[1]})" if found else "what is no list of weights, or is damaged"
         message = (
-            f"{path} is not a checkpoint that can be read safely ({kind}): expected .safetensors or a torch state dict."
+            f"{path} is a pickle that holds {what}, and nothing of it was run. Save the weights alone: "
+            "torch.save(model.state_dict(), FILE), or better as .safetensors."
         )
+        raise BadCheckpoint(message) from None  # torch's text advises to run it
+    except Exception as error:  # a damaged file can make torch raise anything
+        message = f"{path} is a {layout} checkpoint that is damaged ({type(error).__name__}). Download it again."
         raise BadCheckpoint(message) from error
-    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    return _weights(loaded, path)
+
+
+def _unpickled(path: Path) -> Any:  # noqa: ANN401 - whatever was pickled, of the few types that are let through
+    with path.open("rb") as file:  # given a path, torch goes by its suffix
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _weights(loaded: Any, path: Path) -> dict[str, torch.Tensor]:  # noqa: ANN401 - whatever was pickled
+    """Take the tensors out of what a training script saved: out of its nests, without what wrappers add to names."""
+    while isinstance(loaded, dict):
+        nested = next((loaded[key] for key in _NESTS if isinstance(loaded.get(key), dict)), None)
+        if nested is None:
+            break
+        loaded = nested
+    tensors = loaded if isinstance(loaded, dict) else {}
+    named = [(_bare(str(name)), value) for name, value in tensors.items() if isinstance(value, torch.Tensor)]
+    state = {name: value for name, value in named if name not in _NOT_WEIGHTS}
+    if not state or len(dict(named)) < len(named):
+        what = "the same names twice" if state else f"a {type(loaded).__name__} without any tensors"
+        message = f"{path} holds {what}, not a model's weights: expected is a state dict."
+        raise BadCheckpoint(message)
+    return state
+
+
+def _bare(name: str) -> str:
+    while name.startswith(_WRAPPERS):
+        name = name.partition(".")[2]
+    return name
 
 
 def _is_plain(value: torch.Tensor) -> bool:
@@ -93,6 +148,32 @@ def _check_names(
     if problems:
         message = (
             f"{path} does not fit {spec.name} with {spec.num_classes} classes: tensors {', '.join(problems)}. "
-            "Name the variant it was made for with --model."
+            f"{_advice(state)}"
         )
         raise BadCheckpoint(message)
+
+
+def _advice(state: Mapping[str, torch.Tensor]) -> str:
+    """Say which variant a checkpoint is of, as far as its names and shapes tell."""
+    head = state.get("fc.weight")
+    classes = len(head) if head is not None and head.ndim else 0
+    names = [row.name for row in catalog.list_models()] if classes else []
+    name = next((name for name in names if _shapes(state) == _shapes_of(name, classes)), None)
+    if name is None:
+        return "Name the variant it was made for with --model."
+    if classes == catalog.find_model(name).num_classes:
+        return f"It is a {name}: use --model {name}."
+    return (
+        f"It is a {name} with {classes} classes: make a folder of it, as model.safetensors or pytorch_model.bin, "
+        f'with a config.json {{"architecture": "{name}", "num_classes": {classes}}} beside it, and use --model FOLDER.'
+    )
+
+
+@cache
+def _shapes_of(architecture: str, classes: int) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):  # no memory
+        return _shapes(timm.create_model(architecture, pretrained=False, num_classes=classes).state_dict())
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in state.items() if not name.endswith(_COUNTER)}

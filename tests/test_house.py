@@ -39,7 +39,7 @@ class Layer(NamedTuple):
 
 BASE = {"errors", "types", "options", "machine"}
 WEB = {"web"}  # what a request needs; imported in functions only
-STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "transfer"}
+STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "transfer", "checkpoint"}
 PIPELINE = {"images", "pool", "sources", "stream", "thumbnails", "urls"}
 ENGINES = {"engines", "engines.fake", "engines.openvino", "engines.pytorch", "network", "export"}
 WRITERS = {"writers", "writers.html", "writers.parquet"}

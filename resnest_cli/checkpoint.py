@@ -1,0 +1,139 @@
+"""What a weights file is, told from its first bytes and its table of contents, before anything in it is loaded.
+
+In: a path. Out: how it is to be read, or `BadCheckpoint` that says in words what it is instead. Opens no pickle, and
+allocates nothing that the file itself does not justify. Does not know networks.
+"""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from resnest_cli.errors import BadCheckpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Layout: TypeAlias = Literal["safetensors", "zip", "pickle"]
+HEAD = 512
+MAX_PICKLE = 64 << 20  # bytes of names and shapes; a real one has less than one MB
+_ADVICE = "Expected is .safetensors, or what torch.save writes of a state dict."
+# First bytes -> what that is. Whatever is longer comes first.
+_KINDS: tuple[tuple[bytes, str], ...] = (
+    (b"version https://git-lfs", "a git-lfs pointer, not the file itself: run `git lfs pull` where it is from"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras), not a checkpoint of torch"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x89PNG", "an image (PNG)"),
+    (b"\xff\xd8\xff", "an image (JPEG)"),
+    (b"GIF8", "an image (GIF)"),
+    (b"GGUF", "a GGUF file"),
+    (b"%PDF", "a PDF"),
+    (b"\x7fELF", "a program"),
+    (b"\xfd7zXZ", "packed with xz: unpack it first"),
+    (b"7z\xbc\xaf", "packed with 7z: unpack it first"),
+    (b"Rar!", "packed with rar: unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "packed with zstd: unpack it first"),
+    (b"BZh", "packed with bzip2: unpack it first"),
+    (b"\x1f\x8b", "packed with gzip: unpack it first"),
+    (b"\x12\x01\x00\x00", "an MXNet parameter file: the authors' gluon files must be converted first"),
+    (b"\x08\x01\x12", "a TensorFlow SavedModel, not a checkpoint of torch"),
+    (b"PK\x05\x06", "an empty zip archive"),
+)
+
+
+def examine(path: Path) -> Layout:
+    """Tell how a weights file is to be read, whatever its suffix says.
+
+    Raises:
+        BadCheckpoint: it is something else, or its table of contents does not fit its size.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+        layout = _layout(head)
+        if layout == "zip":
+            _check_zip(path, size)
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror or error}."
+        raise BadCheckpoint(message) from error
+    if layout is None:
+        message = f"{path} is {_kind(head)}. {_ADVICE}"
+        raise BadCheckpoint(message)
+    if layout == "safetensors":
+        _check_header(path, head, size)
+    return layout
+
+
+def _layout(head: bytes) -> Layout | None:
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    if len(head) > 1 and head[0] == 0x80 and 2 <= head[1] <= 5:  # noqa: PLR2004 - pickle's mark and its versions
+        return "pickle"
+    return "safetensors" if head[8:9] == b"{" else None
+
+
+def _kind(head: bytes) -> str:
+    """Say what a file seems to be."""
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    known = (words for start, words in _KINDS if head.startswith(start))
+    guesses = (
+        (not head, "empty: it has 0 bytes"),
+        (text.startswith((b"<!doctype html", b"<html", b"<head")), "an HTML page, downloaded instead of the file"),
+        (text.startswith(b"<?xml"), "XML (an OpenVINO graph?)"),
+        (head[4:8] == b"TFL3", "a TensorFlow Lite model, not a checkpoint of torch"),
+        (head[257:262] == b"ustar", "a tar archive: unpack it, or save it anew with a current torch"),
+        (head[:1] == b"\x08" and head[2:3] in {b"\x12", b":"}, "an ONNX model, not a checkpoint of torch"),
+        (text.startswith((b"{", b"[")), "JSON"),
+        (not head.strip(b"\0"), "all zeros at its beginning: a download that was never finished"),
+        (_is_text(head), "text"),
+    )
+    guessed = (words for holds, words in guesses if holds)
+    return next(known, None) or next(guessed, "of a kind that is not known here")
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        return head[:-3].decode().isprintable() or b"\n" in head
+    except UnicodeDecodeError:
+        return False
+
+
+def _check_header(path: Path, head: bytes, size: int) -> None:
+    """Check that the table of contents fits into the file; what it says is checked by safetensors itself."""
+    (length,) = struct.unpack("<Q", head[:8])
+    if length > size - 8:
+        message = (
+            f"{path} is a .safetensors file that is cut short or damaged: its table of contents says {length} bytes, "
+            f"the file has {size}. Download it again."
+        )
+        raise BadCheckpoint(message)
+
+
+def _check_zip(path: Path, size: int) -> None:
+    """Check the directory of a zip archive: torch's are stored as they are, so nothing in it can outgrow the file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries, is_plain = archive.infolist(), not archive.comment
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
+        message = f"{path} is a zip archive (as torch.save writes) that is cut short or damaged. Download it again."
+        raise BadCheckpoint(message) from error
+    names = [entry.filename for entry in entries]
+    pickles = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
+    if any(name.endswith("/constants.pkl") for name in names):
+        _refuse(path, "a TorchScript archive, which holds code: save the state dict of the model it was made from")
+    if any(name.endswith(".npy") for name in names):
+        _refuse(path, "a NumPy archive (.npz), not a checkpoint of torch")
+    if len(pickles) != 1 or len(set(names)) < len(names) or not is_plain:
+        _refuse(path, f"a zip archive, but not one that torch.save wrote (it begins with {names[:1]})")
+    unpacked = sum(entry.file_size for entry in entries)
+    if any(entry.compress_type or entry.flag_bits & 1 for entry in entries) or unpacked > size:
+        _refuse(path, f"a packed archive of {size} bytes that unpack to {unpacked}; torch.save packs nothing")
+    if pickles[0].file_size > MAX_PICKLE:
+        _refuse(path, f"an archive whose list of names alone has {pickles[0].file_size / 1e6:.0f} MB")
+
+
+def _refuse(path: Path, what: str) -> None:
+    message = f"{path} is {what}. {_ADVICE}"
+    raise BadCheckpoint(message)
