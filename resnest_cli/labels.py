@@ -45,7 +45,7 @@ def load(spec: ModelSpec, chosen: str | PathLike[str] | None = None) -> Labels:
         LabelsError: the chosen file cannot be read or does not have one name a class, or timm's data is missing.
     """
     is_imagenet = spec.num_classes == IMAGENET_CLASSES and not spec.label_names
-    wnids: tuple[str | None, ...] = _timm_wnids() if is_imagenet else (None,) * spec.num_classes
+    wnids: tuple[str | None, ...] = _timm_wnids() if is_imagenet else spec.wnids or (None,) * spec.num_classes
     if chosen is not None:
         return Labels(_read(Path(chosen), spec), wnids, str(chosen))
     if spec.label_names:

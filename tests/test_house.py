@@ -38,10 +38,12 @@ class Layer(NamedTuple):
 
 
 BASE = {"errors", "types", "options", "machine"}
-STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs"}
+STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "exports"}
 PIPELINE = {"images", "sources", "stream"}
-ENGINES = {"engines", "engines.fake", "engines.openvino", "engines.pytorch", "network", "export"}
-TASKS = {"trunk", "predict", "embed", "features", "similar", "bench", "doctor", "writers"}
+ENGINES = {"engines", "engines.fake", "engines.pixels", "engines.openvino", "engines.pytorch", "engines.adopt"}
+ENGINES |= {"network", "export"}
+TASKS = {"trunk", "predict", "embed", "features", "similar", "snippet", "bench", "doctor", "writers"}
+TORCH_TASKS = {"exporting"}
 FEATURES = {"features", "similar"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
 DOORS = {"", "__main__"}
@@ -51,16 +53,23 @@ LAYERS = [
     Layer(STORE, {"", *BASE, *STORE}, {"platformdirs"}, {"requests", "urllib3", "huggingface_hub"}),
     Layer(PIPELINE, BASE | PIPELINE, {"numpy", "PIL"}, set()),
     Layer({"engines"}, BASE | STORE | ENGINES, set(), set()),
-    Layer({"engines.fake"}, BASE | STORE, {"numpy"}, set()),
+    Layer({"engines.adopt"}, BASE | STORE | {"engines.openvino"}, {"filelock"}, set()),
+    Layer({"engines.fake", "engines.pixels"}, BASE | STORE, {"numpy"}, set()),
     Layer({"engines.pytorch"}, BASE | STORE | {"network"}, {"numpy", "torch", "timm"}, set()),
     Layer({"engines.openvino"}, BASE | STORE, {"numpy", "openvino"}, set()),
     Layer({"export"}, BASE | STORE | {"network", "engines.openvino"}, {"filelock", "timm", "torch"}, set()),
     Layer({"network"}, BASE | STORE, {"torch", "timm", "safetensors"}, set()),
     Layer(TASKS - {"doctor", *FEATURES}, BASE | STORE | PIPELINE | {"engines", "trunk"}, {"numpy"}, set()),
     Layer(FEATURES, BASE | STORE | PIPELINE | {"engines", "trunk", "embed"}, {"numpy"}, {"pyarrow"}),
+    Layer(
+        {"exporting"},
+        BASE | STORE | PIPELINE | ENGINES | TASKS,
+        {"numpy", "timm", "torch"},
+        {"onnx", "onnxruntime", "safetensors"},
+    ),
     Layer({"doctor"}, BASE | STORE | ENGINES, set(), {"timm"}),
     Layer({"cli.output"}, BASE | CLI, {"rich"}, set()),
-    Layer(CLI - {"cli.output"}, {"", *BASE, *STORE, *PIPELINE, *TASKS, *CLI}, {"click"}, {"rich"}),
+    Layer(CLI - {"cli.output"}, {"", *BASE, *STORE, *PIPELINE, *TASKS, *TORCH_TASKS, *CLI}, {"click"}, {"rich"}),
     Layer(DOORS, {"cli", *BASE, *STORE, *ENGINES, *TASKS}, set(), set()),
 ]
 # Tasks, the pipeline and rich are imported by commands in their bodies only.
@@ -195,6 +204,10 @@ OPTIONS = {
     "embed": [
         *("--output", "--normalize", "--resume", "--overwrite", "--recursive", "--model"),
         *(*WEIGHTS, *RUN, *IMAGES, *VIEW),
+    ],
+    "export": [
+        *("--to", "--output", "--raw-uint8", "--pictures", "--overwrite", *WEIGHTS, "--labels", "--img-size"),
+        *("--crop-pct", "--interpolation", "--mean", "--std", *VIEW),
     ],
     "similar": [
         *("--index", "--topk", "--duplicates", "--format", "--model", "--weights"),
