@@ -138,6 +138,8 @@ def _from_config(name: str, path: Path, *, repo: str = "", folder: Path | None =
             folder=folder,
             label_names=tuple(map(str, cfg.get("label_names") or ())),
             model_args=MappingProxyType(config.get("model_args", {})),
+            wnids=tuple(config.get("wnids") or ()),
+            exported=MappingProxyType(config.get("export", {})),
         )
     except FileNotFoundError as error:
         message = (
@@ -169,6 +171,12 @@ def _check(spec: ModelSpec, path: Path) -> None:
     surprising = [name for name in spec.model_args if name in NOT_OF_A_NETWORK]
     if surprising:
         message = f"{path}: model_args must not hold {', '.join(surprising)}, which say what else to load; remove them."
+        raise ModelError(message)
+    if strange := [name for name in spec.exported.get("files", ()) if Path(name).name != name]:
+        message = f"{path}: the files of an export lie beside it; {strange[0]!r} would not. Export anew."
+        raise ModelError(message)
+    if len(spec.wnids) not in {0, spec.num_classes}:
+        message = f"{path}: {len(spec.wnids)} wnids for {spec.num_classes} classes; correct the file."
         raise ModelError(message)
     if len(spec.label_names) not in {0, spec.num_classes}:
         message = f"{path}: {len(spec.label_names)} label_names for {spec.num_classes} classes; correct the file."

@@ -15,34 +15,19 @@ from typing import TYPE_CHECKING, Any
 import timm
 import torch
 from filelock import FileLock
-from torch import nn
 
 from resnest_cli import graphs, labels
 from resnest_cli.engines.openvino import VERSION, convert
-from resnest_cli.network import build
+from resnest_cli.network import build, to_program
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import nn
+
     from resnest_cli.types import ModelSpec
 
 _log = logging.getLogger(__name__)
-
-
-class _FromPixels(nn.Module):
-    """A network with ToTensor and Normalize before it: uint8 [N, H, W, 3] in."""
-
-    def __init__(self, network: nn.Module, spec: ModelSpec) -> None:
-        super().__init__()
-        self.network = network
-        self.mean = nn.Buffer(torch.tensor(spec.data.mean).view(1, -1, 1, 1))
-        self.std = nn.Buffer(torch.tensor(spec.data.std).view(1, -1, 1, 1))
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Normalise and run."""
-        images = pixels.permute(0, 3, 1, 2).float().div(255).sub(self.mean).div(self.std)
-        rows: torch.Tensor = self.network(images)
-        return rows
 
 
 def ensure_graph(spec: ModelSpec, weights: Path | None, weights_sha256: str, want: str) -> graphs.Graph:
@@ -74,13 +59,9 @@ def ensure_graph(spec: ModelSpec, weights: Path | None, weights_sha256: str, wan
 
 def _write(network: nn.Module, spec: ModelSpec, path: Path) -> None:
     channels, height, width = spec.data.input_size
-    pixels = torch.zeros((2, height, width, channels), dtype=torch.uint8)  # of a batch of 1 it would be made for 1 only
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries, about each other
-        program = torch.export.export(
-            _FromPixels(network, spec).eval(), (pixels,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
-        )
-        convert(program, pixels.shape[1:], path)
+        convert(to_program(network, spec, raw=True), (height, width, channels), path)
 
 
 def _facts(spec: ModelSpec, network: nn.Module, weights_sha256: str, want: str) -> dict[str, Any]:

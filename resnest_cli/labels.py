@@ -44,7 +44,8 @@ def load(spec: ModelSpec, chosen: str | PathLike[str] | None = None) -> Labels:
     Raises:
         LabelsError: the chosen file cannot be read or does not have one name a class, or timm's data is missing.
     """
-    wnids: tuple[str | None, ...] = _timm_wnids() if is_imagenet(spec) else (None,) * spec.num_classes
+    none = spec.wnids or (None,) * spec.num_classes
+    wnids: tuple[str | None, ...] = _timm_wnids() if is_imagenet(spec) else none
     if chosen is not None:
         return Labels(_read(Path(chosen), spec), wnids, str(chosen))
     if spec.label_names:

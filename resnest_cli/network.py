@@ -1,8 +1,9 @@
 """The one maker of `nn.Module`: a spec and a weights file become a timm network.
 
 In: a `ModelSpec` and the path of a checkpoint (or None for seeded random weights). Out: the network in eval mode, on
-the CPU, in float32. Nothing that a checkpoint contains is ever executed: `weights_only=True` is passed each time, which
-no environment variable overrides, and there is no second try without it.
+the CPU, in float32; and a network becomes a program, for those who convert it. Nothing that a checkpoint contains is
+ever executed: `weights_only=True` is passed each time, which no environment variable overrides, and there is no second
+try without it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import timm
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from resnest_cli import catalog, checkpoint
 from resnest_cli.errors import BadCheckpoint, ModelError
@@ -24,8 +26,6 @@ from resnest_cli.errors import BadCheckpoint, ModelError
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    from torch import nn
 
     from resnest_cli.types import ModelSpec
 
@@ -65,6 +65,31 @@ def _create(spec: ModelSpec) -> nn.Module:
         message = f"{spec.name}: timm makes no {spec.architecture} of {args} ({error}); correct its config.json."
         raise ModelError(message) from error
     return network
+
+
+class _FromPixels(nn.Module):
+    """A network with ToTensor and Normalize before it: uint8 [N, H, W, 3] in."""
+
+    def __init__(self, network: nn.Module, spec: ModelSpec) -> None:
+        super().__init__()
+        self.network = network
+        self.mean = nn.Buffer(torch.tensor(spec.data.mean).view(1, -1, 1, 1))
+        self.std = nn.Buffer(torch.tensor(spec.data.std).view(1, -1, 1, 1))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Normalise and run."""
+        images = pixels.permute(0, 3, 1, 2).float().div(255).sub(self.mean).div(self.std)
+        rows: torch.Tensor = self.network(images)
+        return rows
+
+
+def to_program(network: nn.Module, spec: ModelSpec, *, raw: bool) -> torch.export.ExportedProgram:
+    """Trace the network for any batch: pixels uint8 [N, H, W, 3] in if `raw`, else normalised float32 [N, 3, H, W]."""
+    channels, height, width = spec.data.input_size
+    two = torch.zeros(2, channels, height, width)  # of a batch of 1 it would be made for 1 only
+    if raw:
+        network, two = _FromPixels(network, spec), two.permute(0, 2, 3, 1).contiguous().byte()
+    return torch.export.export(network.eval(), (two,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
 
 
 def _load(network: nn.Module, path: Path, spec: ModelSpec) -> None:

@@ -38,7 +38,9 @@ class ModelSpec:
     """One model: what to build, how to feed it, where its weights are.
 
     `repo` is a Hugging Face repository (OWNER/NAME[@REVISION]) and `folder` a local model folder; at most one is set.
-    An empty `label_names` means the ImageNet-1k classes. `facts` are the published numbers, empty for one's own models.
+    An empty `label_names` means the ImageNet-1k classes; `wnids` are WordNet ids where the model has its own names.
+    `facts` are the published numbers, empty for one's own models. `exported` says what a folder holds that `resnest
+    export` wrote.
     """
 
     name: str
@@ -50,6 +52,8 @@ class ModelSpec:
     label_names: tuple[str, ...] = ()
     model_args: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     facts: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    wnids: tuple[str | None, ...] = ()
+    exported: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 FORBIDDEN = {"os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess.Popen", "socket.connect", "os.mkdir"}
 LIMITS = ["-timeout=60", "-rss_limit_mb=4096", "-max_len=20000", "-print_final_stats=1"]
 FILE = Path(tempfile.mkdtemp()) / "file"
+MAX_PIXELS = 1_000_000  # time is for odd files, not for large ones
 reached: list[str] = []
 
 
@@ -58,7 +59,7 @@ def checkpoint(content: bytes) -> None:
 def image(content: bytes) -> None:
     """Decode an image and make it a network's input."""
     with contextlib.suppress(ImageError):
-        images.load(content, DataConfig(input_size=(3, 32, 32)))
+        images.load(content, DataConfig(input_size=(3, 32, 32)), max_pixels=MAX_PIXELS)
     watch()
 
 
@@ -131,7 +132,6 @@ def main() -> None:
     for i, seed in enumerate(seeds()):
         (corpus / str(i)).write_bytes(seed)
     warnings.simplefilter("ignore")
-    images.MAX_PIXELS = 1_000_000  # time is for odd files, not for large ones
     atheris.Setup([sys.argv[0], str(corpus), f"-max_total_time={seconds}", *LIMITS], target)
     sys.addaudithook(lambda event, _: reached.append(event) if event in FORBIDDEN else None)
     atheris.Fuzz()

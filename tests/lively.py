@@ -25,16 +25,26 @@ IS_FULL = "FULL_DEPTH" in os.environ
 LAYERS = (1, 1, 2, 1)
 
 
-def finetuned(name: str, folder: Path, **model_args: Any) -> nn.Module:  # noqa: ANN401 - as timm takes them
+def finetuned(
+    name: str,
+    folder: Path,
+    label_names: tuple[str, ...] = CLASSES,
+    **model_args: Any,  # noqa: ANN401 - as timm takes them
+) -> nn.Module:
     """Write a folder with a lively network of five classes for pictures of 64 pixels; give the network."""
-    args = {"num_classes": len(CLASSES), **({} if IS_FULL else {"layers": LAYERS}), **model_args}
+    args = {"num_classes": len(label_names), **({} if IS_FULL else {"layers": LAYERS}), **model_args}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = enliven(timm.create_model(name, **args))
     folder.mkdir(parents=True)
     save_file(network.state_dict(), folder / "model.safetensors")
-    cfg = {"input_size": [3, EDGE, EDGE], "crop_pct": 0.875, "interpolation": "bicubic", "num_classes": len(CLASSES)}
-    config = {"architecture": name, "model_args": args, "label_names": CLASSES, "pretrained_cfg": cfg}
+    cfg = {
+        "input_size": [3, EDGE, EDGE],
+        "crop_pct": 0.875,
+        "interpolation": "bicubic",
+        "num_classes": args["num_classes"],
+    }
+    config = {"architecture": name, "model_args": args, "label_names": label_names, "pretrained_cfg": cfg}
     (folder / "config.json").write_text(json.dumps(config))
     return network
 

@@ -39,14 +39,15 @@ class Layer(NamedTuple):
 
 BASE = {"errors", "types", "options", "machine"}
 WEB = {"web"}  # what a request needs; imported in functions only
-STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "transfer", "checkpoint"}
+STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "exports", "transfer", "checkpoint"}
 PIPELINE = {"images", "pool", "sources", "stream", "thumbnails", "urls"}
-ENGINES = {"engines", "engines.fake", "engines.openvino", "engines.pytorch", "network", "export"}
+ENGINES = {"engines", "engines.fake", "engines.pixels", "engines.openvino", "engines.pytorch", "engines.adopt"}
+ENGINES |= {"network", "export"}
 WRITERS = {"writers", "writers.html", "writers.parquet"}
-TASKS = {"trunk", "predict", "embed", "bench", "doctor", "download", "jobs", "saving", *WRITERS}
+TASKS = {"trunk", "predict", "embed", "snippet", "bench", "doctor", "download", "jobs", "saving", *WRITERS}
 FEATURES = {"features", "similar"}
 MEASURES = {"metrics", "dataset", "validate", "report"}
-VERBS = TASKS | FEATURES | MEASURES | {"plots"}
+VERBS = TASKS | FEATURES | MEASURES | {"plots", "exporting"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
 DOORS = {"", "__main__"}
 
@@ -56,7 +57,8 @@ LAYERS = [
     Layer(STORE, {"", *BASE, *WEB, *STORE}, {"platformdirs"}, {"filelock"}),
     Layer(PIPELINE, BASE | WEB | PIPELINE, {"numpy", "PIL"}, set()),
     Layer({"engines"}, BASE | STORE | ENGINES, set(), set()),
-    Layer({"engines.fake"}, BASE | STORE, {"numpy"}, set()),
+    Layer({"engines.adopt"}, BASE | STORE | {"engines.openvino"}, {"filelock"}, set()),
+    Layer({"engines.fake", "engines.pixels"}, BASE | STORE, {"numpy"}, set()),
     Layer({"engines.pytorch"}, BASE | STORE | {"network"}, {"numpy", "torch", "timm"}, set()),
     Layer({"engines.openvino"}, BASE | STORE, {"numpy", "openvino"}, set()),
     Layer({"export"}, BASE | STORE | {"network", "engines.openvino"}, {"filelock", "timm", "torch"}, set()),
@@ -65,6 +67,12 @@ LAYERS = [
     Layer({"jobs"}, BASE | STORE | PIPELINE | WRITERS | {"engines"}, {"filelock"}, set()),
     Layer(TASKS - {"doctor", "jobs", *WRITERS}, BASE | STORE | PIPELINE | {"engines", "trunk"}, {"numpy"}, set()),
     Layer(FEATURES, BASE | STORE | PIPELINE | {"engines", "trunk", "embed"}, {"numpy"}, {"pyarrow"}),
+    Layer(
+        {"exporting"},
+        BASE | STORE | PIPELINE | ENGINES | TASKS,
+        {"numpy", "timm", "torch"},
+        {"onnx", "onnxruntime", "safetensors"},
+    ),
     Layer(MEASURES, BASE | STORE | PIPELINE | {"engines", "trunk", *MEASURES}, {"numpy"}, set()),
     Layer({"plots"}, BASE | MEASURES, {"numpy"}, {"matplotlib"}),
     Layer({"doctor"}, BASE | STORE | ENGINES, set(), {"timm"}),
@@ -208,6 +216,10 @@ OPTIONS = {
     "embed": [
         *("--output", "--normalize", "--resume", "--overwrite", "--recursive", "--model"),
         *(*WEIGHTS, *RUN, *IMAGES, *VIEW),
+    ],
+    "export": [
+        *("--to", "--output", "--raw-uint8", "--pictures", "--overwrite", *WEIGHTS, "--labels", "--img-size"),
+        *("--crop-pct", "--interpolation", "--mean", "--std", *VIEW),
     ],
     "similar": [
         *("--index", "--topk", "--duplicates", "--format", "--model", "--weights"),

@@ -23,6 +23,7 @@ from resnest_cli.cli.cache import cache
 from resnest_cli.cli.doctor import doctor
 from resnest_cli.cli.download import download
 from resnest_cli.cli.embed import embed
+from resnest_cli.cli.export import export
 from resnest_cli.cli.list_models import list_models
 from resnest_cli.cli.options import VERBOSE
 from resnest_cli.cli.predict import predict
@@ -83,7 +84,7 @@ def cli() -> None:
     """Classify images with the ResNeSt family."""
 
 
-for command in (predict, embed, similar, list_models, show, bench, validate, download, cache, doctor):
+for command in (predict, embed, similar, export, list_models, show, bench, validate, download, cache, doctor):
     cli.add_command(command)
 
 

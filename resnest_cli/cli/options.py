@@ -153,6 +153,12 @@ def validate_options(command: Callable[..., None]) -> Callable[..., None]:
     return _collected(command, (_MODEL, *_WEIGHTS, *_LABELS, *_RUN, *images, *_VIEW))
 
 
+def export_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what is fixed in an export; the command, whose argument is the model, gets `options` and `view`."""
+    size, changes = _RUN[-1], _IMAGES[1:-1]
+    return _collected(command, (*_WEIGHTS, *_LABELS, size, *changes, *_VIEW))
+
+
 def query_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add where a model is that something else names, and how it runs; the command gets `options` and `view`."""
     moved = click.option("-m", "--model", default="", type=ModelName(), metavar="MODEL", help=_MOVED)

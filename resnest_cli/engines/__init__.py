@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
-from resnest_cli import graphs, machine, weights
+from resnest_cli import exports, graphs, machine, weights
 from resnest_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def open_engine(spec: ModelSpec, options: Options, *, want: str = "logits") -> E
     if options.engine == "openvino" and why_torch:
         message = f"--engine openvino: {why_torch}. Use --engine auto or torch."
         raise UsageError(message)
+    if exports.is_one(spec):
+        return _open_exported(spec, options, why_torch, want)
     path = None if options.random_weights else weights.locate(spec, options.weights)
     if not why_torch:
         try:
@@ -119,6 +121,26 @@ def _open_openvino(spec: ModelSpec, options: Options, path: Path | None, want: s
         graph = ensure_graph(spec, path, digest, want)
     reason = "asked for" if options.device == "cpu" else "no GPU found"
     return OpenVinoEngine(spec, graph, precision=options.precision, reason=reason)
+
+
+def _open_exported(spec: ModelSpec, options: Options, why_torch: str, want: str) -> Engine:
+    """Open what `resnest export` wrote: ONNX and OpenVINO's own format alike, by OpenVINO.
+
+    Raises:
+        UsageError: it cannot do what is asked of it.
+        ModelError: a file is damaged.
+    """
+    exports.check(spec, options, why_torch, want)
+    from resnest_cli.engines.adopt import ensure_graph  # noqa: PLC0415 - heavy
+    from resnest_cli.engines.openvino import OpenVinoEngine, require_native  # noqa: PLC0415 - heavy
+
+    require_native(options.precision)
+    try:
+        graph = ensure_graph(spec)
+    except OSError as error:
+        message = f"{spec.name}: no converted graph can be kept: {error}. Set RESNEST_CACHE to a folder to write in."
+        raise OutputError(message) from error
+    return OpenVinoEngine(spec, graph, precision=options.precision, reason="an exported model")
 
 
 def _look_up(spec: ModelSpec, path: Path | None, want: str) -> tuple[str, graphs.Graph | None]:

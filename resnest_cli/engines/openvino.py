@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from itertools import chain, islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,12 +22,13 @@ from resnest_cli.machine import usable_cores
 # Importing openvino reports home through this package; where it cannot be imported, openvino has a stub of its own.
 _telemetry = sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: "not to be imported"
 import openvino  # noqa: E402
+from openvino import preprocess  # noqa: E402
 
 if _telemetry is None:
     del sys.modules["openvino_telemetry"]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -40,19 +42,65 @@ VERSION = openvino.__version__.split("-")[0]  # without the build it is from
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 
 
-def convert(program: torch.export.ExportedProgram, shape: Sequence[int], path: Path) -> None:
+def convert(
+    program: torch.export.ExportedProgram,
+    shape: Sequence[int],
+    path: Path,
+    *,
+    names: tuple[str, str] | None = None,
+    metadata: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Convert a torch program that takes any number of `shape`; write the graph to `path`, its weights beside it.
+
+    Args:
+        program: what to convert.
+        shape: that of one image.
+        path: where to write, .xml.
+        names: what to call its input and its output.
+        metadata: what the file is to say, kept under "resnest" in its runtime information.
 
     Raises:
         OSError: it cannot be written.
     """
     graph = openvino.convert_model(program)
     graph.reshape([-1, *shape])
+    if names:
+        graph.inputs[0].node.set_friendly_name(names[0])
+        for port, name in zip((graph.inputs[0], graph.outputs[0]), names, strict=True):
+            port.set_names({name})
+    for key, value in metadata.items():
+        graph.set_rt_info(value, ["resnest", key])
+    _save(graph, path)
+
+
+def runner(path: Path) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
+    """Give a function that runs the graph at `path` on a batch, in fp32."""
+    compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": _PRECISIONS["fp32"]})
+    return lambda batch: np.array(compiled(batch)[0])
+
+
+def adopt(source: Path, spec: ModelSpec, path: Path, *, raw: bool) -> None:
+    """Write the graph of `source` (ONNX or OpenVINO's own) to `path`, with the normalisation before it unless `raw`.
+
+    Raises:
+        ModelError: it cannot be read, or does not take the pictures that the spec says.
+        OSError: it cannot be written.
+    """
     try:
-        openvino.save_model(graph, str(path), compress_to_fp16=False)
+        graph = openvino.Core().read_model(str(source))  # it refuses weights that lie outside the folder
+        if not raw:
+            steps = preprocess.PrePostProcessor(graph)
+            steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+            steps.input().model().set_layout(openvino.Layout("NCHW"))
+            mean, std = ([255 * value for value in values] for values in (spec.data.mean, spec.data.std))
+            steps.input().preprocess().convert_element_type(openvino.Type.f32).mean(mean).scale(std)
+            graph = steps.build()
+        channels, height, width = spec.data.input_size
+        graph.reshape([-1, height, width, channels])
     except RuntimeError as error:
-        message = f"{path} cannot be written"
-        raise OSError(message) from error
+        message = f"{source} is not a graph that takes what its config says. Export it anew."
+        raise ModelError(message) from error
+    _save(graph, path)
 
 
 def native_precisions() -> list[str]:
@@ -69,6 +117,14 @@ def require_native(precision: str) -> None:
     """
     if precision == "bf16" and "BF16" not in native_precisions():
         raise DeviceError("--precision bf16: this CPU computes no bf16 by itself. Use fp32, or --engine torch.")
+
+
+def _save(graph: openvino.Model, path: Path) -> None:
+    try:
+        openvino.save_model(graph, str(path), compress_to_fp16=False)
+    except RuntimeError as error:
+        message = f"{path} cannot be written"
+        raise OSError(message) from error
 
 
 class _Flight(NamedTuple):

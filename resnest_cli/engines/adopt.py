@@ -1,0 +1,52 @@
+"""An exported model as a graph in the cache, where the OpenVINO engine finds it: read once, without torch.
+
+In: the spec of a folder that `resnest export` wrote. Out: a `Graph` that takes uint8 pixels [N, H, W, 3], as all do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from resnest_cli import exports, graphs
+from resnest_cli.engines.openvino import VERSION, adopt
+from resnest_cli.errors import ModelError
+
+if TYPE_CHECKING:
+    from resnest_cli.types import ModelSpec
+
+WANT = "logits"
+
+
+def ensure_graph(spec: ModelSpec) -> graphs.Graph:
+    """Give the graph of an exported model from the cache, putting it there first if it is new.
+
+    Raises:
+        ModelError: the export is damaged.
+        OSError: the cache cannot be written.
+    """
+    key = graphs.key(spec, exports.sha256(spec), WANT)
+    graphs.folder().mkdir(parents=True, exist_ok=True)
+    with FileLock(graphs.folder() / f"{key}.lock"):
+        if found := graphs.find(key):
+            return found
+        source, *_ = exports.files(spec)
+        try:
+            facts, raw = _facts(spec), spec.exported["input"]["dtype"] == "uint8"
+        except (KeyError, TypeError) as error:
+            message = f"{spec.folder}/config.json does not say what the export takes ({error}): export it anew."
+            raise ModelError(message) from error
+        return graphs.store(key, lambda folder: adopt(source, spec, folder / graphs.FILES[0], raw=raw), facts)
+
+
+def _facts(spec: ModelSpec) -> dict[str, Any]:
+    return {
+        "model": spec.name,
+        "architecture": spec.architecture,
+        "want": WANT,
+        "weights_sha256": spec.exported["weights_sha256"],
+        "width": spec.num_classes,
+        "param_count": spec.exported["param_count"],
+        "versions": {"openvino": VERSION},
+    }

@@ -1,0 +1,72 @@
+"""Folders that `resnest export` wrote: what is in them, and what can be asked of them.
+
+In: a spec whose `exported` is the block of that name in the folder's config. Out: paths, hashes, or a refusal in words.
+Reads no graph; `engines/adopt.py` does, and `exporting.py` writes the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resnest_cli import catalog, weights
+from resnest_cli.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from resnest_cli.options import Options
+    from resnest_cli.types import ModelSpec
+
+# The format's name -> its files; the first is the one that a runtime opens.
+FILES = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin"), "torch": ("model.pt2", "model.safetensors")}
+RUN = ("onnx", "openvino")  # a torch program may hold code: its folder has the weights too, and these are run
+
+
+def is_one(spec: ModelSpec) -> bool:
+    """Tell whether the spec is of an export that runs as it is."""
+    return spec.folder is not None and spec.exported.get("format") in RUN
+
+
+def check(spec: ModelSpec, options: Options, why_torch: str, want: str) -> None:
+    """Refuse what an export cannot do.
+
+    Raises:
+        UsageError: other weights, another input, features, or torch.
+    """
+    home = catalog.find_model(spec.name).data
+    fixed = {"--img-size": "input_size", "--mean": "mean", "--std": "std"}
+    changed = [option for option, name in fixed.items() if getattr(spec.data, name) != getattr(home, name)]
+    problem = ""
+    if options.weights is not None or options.random_weights:
+        problem = "it has its weights inside"
+    elif changed:
+        problem = f"{changed[0]} is fixed in it"
+    elif want != "logits":
+        problem = "it gives classes only, no features"
+    elif why_torch:
+        problem = f"it runs on OpenVINO, and {why_torch}"
+    if problem:
+        message = f"{spec.name} is an exported model: {problem}. Use the model that it was made from."
+        raise UsageError(message)
+
+
+def files(spec: ModelSpec) -> list[Path]:
+    """Give the files of an export, the one to open first.
+
+    Raises:
+        ModelError: one is not there, or is not the one that was exported.
+    """
+    folder = Path(spec.folder or "")
+    known = spec.exported.get("files", {})
+    paths = [folder / name for name in FILES[spec.exported["format"]]]
+    for path in paths:
+        if not path.is_file() or weights.sha256(path) != known.get(path.name):
+            message = f"{path} is missing, or is not the file that was exported: export it anew."
+            raise ModelError(message)
+    return paths
+
+
+def sha256(spec: ModelSpec) -> str:
+    """Name the export by the hashes of its files, checked."""
+    digests = [spec.exported["files"][path.name] for path in files(spec)]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
