@@ -107,12 +107,16 @@ _LABELS = (
 )
 _TURN: dict[str, Any] = {"help": "Turn images upright by their EXIF orientation."}
 _EXIF = _option("--exif/--no-exif", **_TURN)
-_IMAGES = (
-    _option("-j", "--workers", type=NumberOrAuto(), metavar="N|auto", help="Decoding processes; 0 uses none."),
+_WORKERS = _option("-j", "--workers", type=NumberOrAuto(), metavar="N|auto", help="Decoding processes; 0 uses none.")
+_PREPROCESSING = (
     _option("--crop-pct", type=float, metavar="P", help="Share of the resized edge that the centre crop keeps."),
     _option("--interpolation", type=click.Choice(INTERPOLATIONS), help="How images are resized."),
     _option("--mean", type=float, nargs=3, metavar="R G B", help="Subtracted from each channel (scale 0..1)."),
     _option("--std", type=float, nargs=3, metavar="R G B", help="Each channel is divided by it (scale 0..1)."),
+)
+_IMAGES = (
+    _WORKERS,
+    *_PREPROCESSING,
     _EXIF,
     _option("--timeout", type=float, metavar="S", help="Seconds that reading and decoding an image may take."),
     _option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse images with more pixels."),
@@ -155,14 +159,13 @@ def validate_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def export_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add what is fixed in an export; the command, whose argument is the model, gets `options` and `view`."""
-    size, changes = _RUN[-1], _IMAGES[1:-1]
-    return _collected(command, (*_WEIGHTS, *_LABELS, size, *changes, *_VIEW))
+    return _collected(command, (*_WEIGHTS, *_LABELS, _RUN[-1], *_PREPROCESSING, *_VIEW))
 
 
 def query_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add where a model is that something else names, and how it runs; the command gets `options` and `view`."""
     moved = click.option("-m", "--model", default="", type=ModelName(), metavar="MODEL", help=_MOVED)
-    place, run = (moved, _WEIGHTS[0]), (*_RUN[:2], _RUN[3], _IMAGES[0])  # precision and size are the index's
+    place, run = (moved, _WEIGHTS[0]), (*_RUN[:2], _RUN[3], _WORKERS)  # precision and size are the index's
     return _collected(command, (*place, *run, *_VIEW))
 
 
