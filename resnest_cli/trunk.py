@@ -63,7 +63,8 @@ class Trunk:
         """Decode in worker processes; a single image, or where there are none to be, in this one."""
         options = self.options
         load = stream.Loader(self.spec.data, options.exif, options.max_pixels, options.allow_private_urls)
-        first = list(islice(found, 2))
+        first = list(islice(found, 1 + self._batch()))
+        self.engine.prepare(single=len(first) <= self._batch())
         workers = self._workers() if len(first) > 1 and os.name == "posix" else 0
         if workers == 0:
             yield from stream.decode(chain(first, found), load, options.timeout)

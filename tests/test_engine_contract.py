@@ -310,7 +310,7 @@ def test_fp32_is_fp32_where_the_cpu_has_something_faster_too(batch: int) -> None
     list(engine.run([pictures(batch)] * 3))
     compiled = list(engine._compiled.values())  # noqa: SLF001 - what it really computes in
     assert len(compiled) >= 1
-    assert {each.get_property("INFERENCE_PRECISION_HINT") for each in compiled} == {openvino.Type.f32}
+    assert {each.result().get_property("INFERENCE_PRECISION_HINT") for each in compiled} == {openvino.Type.f32}
 
 
 @pytest.mark.skipif("BF16" not in native_precisions(), reason="this CPU computes no bf16 by itself")

@@ -51,6 +51,12 @@ class Engine(Protocol):
     def facts(self) -> Mapping[str, Any]:
         """What a benchmark records: threads, param_count, versions {library: version}; native precisions if known."""
 
+    def prepare(self, *, single: bool) -> None:
+        """Begin to get ready for a job of a single batch, or of several, in the background while images are read.
+
+        `run` waits for what it needs, and does without this having been called.
+        """
+
     def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """Turn each batch, uint8 [N, H, W, 3], into rows float32 [N, F], in order.
 

@@ -45,6 +45,9 @@ class FakeEngine:
         """The number of classes."""
         return self.spec.num_classes
 
+    def prepare(self, *, single: bool) -> None:
+        """Be ready as it is."""
+
     def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """Give class int(mean / 256 * num_classes) a logit of 20 and the others 0."""
         for batch in batches:

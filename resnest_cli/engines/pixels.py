@@ -43,6 +43,9 @@ class PixelEngine:
         height, width, channels = self.shape
         return height * width * channels
 
+    def prepare(self, *, single: bool) -> None:
+        """Be ready as it is."""
+
     def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """Give each batch, uint8 [N, H, W, 3], as rows float32 [N, H * W * 3]."""
         for batch in batches:

@@ -86,6 +86,9 @@ class TorchEngine:
             "versions": {"torch": torch.__version__, "timm": timm.__version__},
         }
 
+    def prepare(self, *, single: bool) -> None:
+        """Be ready as it is: nothing is compiled."""
+
     def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """Turn each batch, uint8 [N, H, W, 3], into logits float32 [N, num_classes], in order."""
         for batch in batches:
