@@ -164,8 +164,10 @@ def test_parquet_has_the_columns_of_the_contract_and_says_what_made_it() -> None
     assert [f"{field.name}: {field.type}" for field in table.schema] == [
         "path: string",
         "status: string",
-        "predictions: list<element: "
-        "struct<rank: int32, index: int32, wnid: string, label: string, probability: float>>",
+        (
+            "predictions: list<element: "
+            "struct<rank: int32, index: int32, wnid: string, label: string, probability: float>>"
+        ),
         "error_type: string",
         "error_message: string",
     ]
