@@ -197,6 +197,9 @@ class Output:
 
     def __enter__(self) -> Self:
         """Take the lock and open the file, so that what cannot work fails before anything else is done."""
+        if self.path.name == "" or os.path.isdir(self.path):  # noqa: PTH112 - this one never raises
+            message = f"{self.path} is a folder: give the name of a file in it."
+            raise OutputError(message)
         with contextlib.ExitStack() as ends, told(self.path):
             ends.enter_context(_locked(self.path))
             self._unfinished = self._sidecar.exists()
@@ -281,9 +284,6 @@ class Output:
 
     def _check(self) -> None:
         """Refuse to harm what is there."""
-        if self.path.is_dir():
-            message = f"{self.path} is a folder: give the name of a file in it."
-            raise OutputError(message)
         if self._overwrite:
             return
         if self._unfinished and not self._resume:
@@ -367,7 +367,7 @@ def is_device(path: Path) -> bool:
 
 def beside(path: Path, suffix: str) -> Path:
     """Name a file beside another."""
-    return path.with_name(path.name + suffix)
+    return path.parent / (path.name + suffix)
 
 
 @contextlib.contextmanager
@@ -384,6 +384,7 @@ def told(path: Path) -> Iterator[None]:
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock of `path`, which the system frees when the process is gone."""
     where = beside(path, ".lock")
+    where.open("ab").close()  # FileLock would make missing folders, and take what cannot be written for a held lock
     lock = FileLock(where)
     try:
         lock.acquire(blocking=False)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -358,6 +358,7 @@ def test_few_descriptors_and_a_poor_locale_are_enough(shell: Shell, tmp_path: Pa
 
 # A process that does not listen
 
+LIMIT_S = 60
 STUCK = """
 import ctypes
 from resnest_cli import cli, trunk
@@ -380,15 +381,11 @@ cli.main()
 
 
 @pytest.mark.parametrize(
-    ("numbers", "grace", "code"),
-    [
-        ([signal.SIGTERM], 0.1, 143),
-        ([signal.SIGHUP], 0.1, 129),
-        ([signal.SIGINT, signal.SIGINT], 1000, 130),
-    ],
+    ("number", "grace", "code"),
+    [(signal.SIGTERM, 0.1, 143), (signal.SIGHUP, 0.1, 129), (signal.SIGINT, 1000, 130)],
 )
 def test_a_signal_ends_even_what_is_inside_of_a_forward_pass(
-    tmp_path: Path, numbers: list[signal.Signals], grace: float, code: int
+    tmp_path: Path, number: signal.Signals, grace: float, code: int
 ) -> None:
     path = tmp_path / "x.jsonl"
     words: list[Any] = [sys.executable, "-c", STUCK.replace("{grace}", str(grace))]
@@ -396,7 +393,12 @@ def test_a_signal_ends_even_what_is_inside_of_a_forward_pass(
     with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"stuck\n"
-        for number in numbers:
+        process.send_signal(number)
+        while (
+            grace > LIMIT_S and process.poll() is None
+        ):  # only a second one can end it, which must come after the first
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
             process.send_signal(number)
-        assert process.wait(60) == code
+        assert process.wait(LIMIT_S) == code
     assert [json.loads(line)["status"] for line in path.read_text().splitlines()] == ["ok", "ok"]

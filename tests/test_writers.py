@@ -6,19 +6,24 @@ import csv
 import io
 import json
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from resnest_cli.cli.predict import summarise
 from resnest_cli.errors import OutputError
 from resnest_cli.predict import _exact
-from resnest_cli.types import Failure, Prediction, Record, Result
+from resnest_cli.types import Failure, Prediction, Record, Result, Stages
 from resnest_cli.writers import WRITERS, About, Summary, open_output, to_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from conftest import Shell
 
 RECORDS: list[Record] = [
     Result("a/dog.jpg", (Prediction(1, 258, "n02111889", "Samoyed", 0.64251965), Prediction(2, 9, None, "a, b", 0.1))),
@@ -87,14 +92,6 @@ def test_probabilities_read_back_as_the_very_float32() -> None:
         assert len(row["probability_1"]) <= len("1.2345678e-05")
 
 
-@pytest.mark.parametrize("name", ['quo"te,comma.jpg', "line\nbreak.jpg", "naïve 犬.jpg", "\x1b[31mred.jpg"])
-def test_names_of_every_kind_read_back(name: str) -> None:
-    record = Failure(name, "NotAnImage", "no.")
-    assert json.loads(written([record], "jsonl"))["path"] == name
-    (row,) = csv.DictReader(io.StringIO(written([record], "csv", 1).decode(), newline=""))
-    assert row["path"] == name
-
-
 def test_bytes_that_are_not_utf8_are_kept() -> None:
     name = os.fsdecode(b"\xff\xe9.jpg")
     record = Failure(name, "NotAnImage", "no.")
@@ -104,10 +101,113 @@ def test_bytes_that_are_not_utf8_are_kept() -> None:
     assert b"\n\xff\xe9.jpg,error" in written([record], "csv", 1)
 
 
-def test_summary_counts_what_passes() -> None:
+NAMES = [
+    *(
+        "line\nbreak.jpg",
+        "\rreturn.jpg",
+        "\x1b[31mred.jpg",
+        "\u202egpj.exe",
+        "a[/].jpg",
+        ":smile:.jpg",
+        "-x.jpg",
+        "=cmd|' /C'!A0",
+    ),
+    *(
+        "+1",
+        "@x",
+        "\ttab",
+        "\uff1dx",
+        "'quoted'",
+        "''",
+        'com,ma"',
+        "a\rb",
+        "\\udcff.jpg",
+        "C:\\x.jpg",
+        "\\\\udc",
+        "x" * 255,
+        "-",
+    ),
+    *(os.fsdecode(name) for name in (b"\xff\xe9.jpg", b"=\xff", b"\\\xff\\udcff", b"\xed\xb3\xbf")),
+]
+
+
+def test_names_of_every_kind_read_back_from_every_format() -> None:
+    records: list[Record] = [Failure(name, "NotAnImage", "no.") for name in NAMES]
+    assert [row["path"] for row in map(json.loads, written(records, "jsonl").splitlines())] == NAMES
+    assert [row["path"] for row in json.loads(written(records, "json"))] == NAMES
+    text = io.StringIO(written(records, "csv", 1).decode("utf-8", "surrogateescape"), newline="")
+    cells = [row["path"] for row in csv.DictReader(text)]
+    assert [cell.removeprefix("'") for cell in cells] == NAMES
+    assert [cell for cell in cells if cell[0] in "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"] == []
+    stored = pq.read_table(io.BytesIO(written(records, "parquet")))["path"].to_pylist()
+    assert [json.loads(f'"{path}"') if r"\udc" in path else path for path in stored] == NAMES
+    assert r"C:\x.jpg" in stored
+
+
+def test_class_names_of_every_kind_are_written_by_every_format() -> None:
+    hostile = "=\ud800</script>\n\"'"
+    records: list[Record] = [Result("x", (Prediction(1, 0, None, hostile, 1.0),)), Failure("y", "BrokenImage", hostile)]
+    shown = "=\\ud800</script>\n\"'"
+    (row, _) = csv.DictReader(io.StringIO(written(records, "csv", 1).decode(), newline=""))
+    assert row["label_1"] == f"'{shown}"
+    table = pq.read_table(io.BytesIO(written(records, "parquet"))).to_pylist()
+    assert (table[0]["predictions"][0]["label"], table[1]["error_message"]) == (shown, shown)
+    assert json.loads(written(records, "json"))[0]["predictions"][0]["label"] == hostile
+    assert b"</script>\\n" not in written(records, "html")
+
+
+def test_parquet_has_the_columns_of_the_contract_and_says_what_made_it() -> None:
+    facts = {"model": "m", "weights": "ab", "preprocessing": {"crop_pct": 0.875}, "versions": {"python": "3"}}
+    out = io.BytesIO()
+    WRITERS["parquet"](map(to_row, RECORDS * 3000), out, About(2, facts))
+    table = pq.read_table(out)
+    assert [f"{field.name}: {field.type}" for field in table.schema] == [
+        "path: string",
+        "status: string",
+        (
+            "predictions: list<element: "
+            "struct<rank: int32, index: int32, wnid: string, label: string, probability: float>>"
+        ),
+        "error_type: string",
+        "error_message: string",
+    ]
+    assert json.loads(table.schema.metadata[b"resnest"]) == facts
+    rows = table.to_pylist()
+    assert (len(rows), rows[:3]) == (9000, rows[-3:])
+    for row, record in zip(rows, RECORDS, strict=False):
+        error = {"type": row["error_type"], "message": row["error_message"]} if row["error_type"] else None
+        for prediction in row["predictions"]:
+            prediction["probability"] = _exact(np.float32(prediction["probability"]))
+        assert (row["path"], row["status"], row["predictions"], error) == tuple(
+            to_row(record).get(name) for name in ("path", "status", "predictions", "error")
+        )
+
+
+def test_parquet_without_pyarrow_is_told_before_anything_is_read(shell: Shell) -> None:
+    program = "import sys; sys.modules['pyarrow'] = None; from resnest_cli.cli import main; main()"
+    ended = shell(sys.executable, "-c", program, "predict", "x.png", "-m", "resnest101e", "-o", "x.parquet")
+    assert ended.returncode == 2
+    assert ended.stderr == b"error: Parquet needs pyarrow, which is not here: pip install 'resnest-cli[parquet]'.\n"
+
+
+def test_summary_counts_what_passes_and_what_its_consumer_takes() -> None:
     summary = Summary()
     assert list(summary.watch(iter(RECORDS))) == RECORDS
-    assert (summary.ok, summary.failed) == (2, 1)
+    assert (summary.ok, summary.failed, summary.failures) == (2, 1, {"TruncatedImage": 1})
+    assert 0 < summary.stages.write <= summary.seconds
+
+
+def test_the_summary_says_what_failed_and_where_the_time_went() -> None:
+    summary = Summary(Stages(read=0.5, decode=20, write=1.25))
+    for error in (*["NotAnImage"] * 2, "TimedOut", *[None] * 1197):
+        summary.count(error)
+    summary.seconds = 40.0
+    assert summarise(summary, 0).splitlines() == [
+        "1,200 inputs in 40.0 s, 30.0/s.",
+        "3 of 1,200 inputs failed: NotAnImage 2, TimedOut 1.",
+        "time by stage: read 0.50 s, decode 20.00 s, write 1.25 s.",
+    ]
+    assert summarise(summary, 1000).splitlines()[0] == "200 inputs in 40.0 s, 5.0/s after 1,000 done before."
 
 
 def test_a_file_that_exists_is_left_alone_unless_asked(tmp_path: Path) -> None:
