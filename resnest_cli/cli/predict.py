@@ -69,7 +69,11 @@ def predict(  # noqa: PLR0913 - one parameter an option
 
     format = _settle(format, output)
     named = _named(inputs, files_from, null=null)
-    with open_output(output, overwrite=overwrite, whole=format == "json") as out, Classifier(options) as classifier:
+    many = files_from is not None or len(inputs) > 1 or Path(inputs[0]).is_dir()
+    with (
+        open_output(output, overwrite=overwrite, whole=format == "json") as out,
+        Classifier(options, many=many) as classifier,
+    ):
         view.say(describe(classifier))
         summary = Summary()
         records = summary.watch(classifier.predict(named, topk=topk, threshold=threshold, recursive=recursive))
