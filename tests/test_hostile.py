@@ -303,8 +303,8 @@ def test_memory_does_not_grow_with_the_number_of_files() -> None:
         assert count == number
         return most
 
-    few = peak(20_000)
-    assert peak(80_000) < 1.1 * few
+    few = peak(5_000)
+    assert peak(20_000) < 1.1 * few
 
 
 def test_with_few_open_files_allowed_it_works(shell: Shell) -> None:
