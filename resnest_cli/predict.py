@@ -35,6 +35,7 @@ class Classifier:
     Args:
         model: variant ("resnest101e"), tagged name, "digits", a model folder or "hf-hub:OWNER/REPO"; or `Options`.
         engine: "auto", "openvino" or "torch", or an `Engine` of your own (a `FakeEngine` in tests).
+        many: more than one image is to come: the processes that decode them start while the model is opened.
         **changes: every other field of `Options`, such as `device="cpu"`.
 
     Attributes:
@@ -52,6 +53,7 @@ class Classifier:
         model: str | Options = Options.model,
         *,
         engine: str | Engine | None = None,
+        many: bool = False,
         **changes: Any,  # noqa: ANN401 - each is a field of Options
     ) -> None:
         options = model if isinstance(model, Options) else Options(model=model)
@@ -60,7 +62,8 @@ class Classifier:
         self.options = replace(options, **changes)
         self.spec = catalog.resolve(self.options)
         self.labels = labels.load(self.spec, self.options.labels)
-        self._trunk = Trunk(self.spec, self.options, engine=None if isinstance(engine, str) else engine)
+        own = None if isinstance(engine, str) else engine
+        self._trunk = Trunk(self.spec, self.options, engine=own, many=many)
         self.engine = self._trunk.engine
 
     def __enter__(self) -> Self:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 MAX_BYTES = 4 * MAX_PIXELS
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 16
 
 
 def find(inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = True) -> Iterator[Source | Failure]:

@@ -39,17 +39,30 @@ class Trunk:
         options: how it runs, with which weights.
         want: "logits", or "features" for the pooled ones.
         engine: one of your own instead of what `options` ask for.
+        many: more than one image is to come: the workers that decode start while the model is opened.
 
     Raises:
         UsageError, WeightsUnavailable, BadCheckpoint, DeviceError: as `open_engine` does.
     """
 
     def __init__(
-        self, spec: ModelSpec, options: Options, *, want: str = "logits", engine: Engine | None = None
+        self,
+        spec: ModelSpec,
+        options: Options,
+        *,
+        want: str = "logits",
+        engine: Engine | None = None,
+        many: bool = False,
     ) -> None:
         self.spec = spec
         self.options = options
-        self.engine = engine or open_engine(spec, options, want=want)
+        self._load = stream.Loader(spec.data, options.exif, options.max_pixels, options.allow_private_urls)
+        self._pool = self._start_workers() if many and self._workers() else None
+        try:
+            self.engine = engine or open_engine(spec, options, want=want)
+        except BaseException:
+            self._stop_workers()
+            raise
 
     def rows(self, found: Iterable[Source | Failure]) -> Iterator[stream.Row | Failure]:
         """Read, decode and run every source, lazily and in order; a row is float32 [F]."""
@@ -57,28 +70,38 @@ class Trunk:
 
     def close(self) -> None:
         """Give back the engine's memory."""
+        self._stop_workers()
         self.engine.close()
 
     def _decoded(self, found: Iterator[Source | Failure]) -> Iterator[stream.Decoded]:
-        """Decode in worker processes; a single image, or where there are none to be, in this one."""
-        options = self.options
-        load = stream.Loader(self.spec.data, options.exif, options.max_pixels, options.allow_private_urls)
+        """Decode in worker processes; a single image, or where there are to be none, in this one."""
         first = list(islice(found, 1 + self._batch()))
         self.engine.prepare(single=len(first) <= self._batch())
-        workers = self._workers() if len(first) > 1 and os.name == "posix" else 0
-        if workers == 0:
-            yield from stream.decode(chain(first, found), load, options.timeout)
+        items = chain(first, found)
+        if len(first) <= 1 or not self._workers():
+            yield from stream.decode(items, self._load, self.options.timeout)
             return
-        usual = min(options.max_pixels, max(LEAST_USUAL_PIXELS, USUAL_PIXELS // workers))
-        ahead = max(1, min(AHEAD, AHEAD_BYTES // (workers * math.prod(self.engine.shape))))
-        large = load if usual < options.max_pixels else None
-        with Pool(replace(load, max_pixels=usual), workers, timeout=options.timeout, large=large) as pool:
-            yield from stream.decode_in(pool, chain(first, found), load, workers * ahead)
+        pool, self._pool = self._pool or self._start_workers(), None
+        ahead = max(1, min(AHEAD, AHEAD_BYTES // (self._workers() * math.prod(self.engine.shape))))
+        with pool:
+            yield from stream.decode_in(pool, items, self._load, self._workers() * ahead)
+
+    def _start_workers(self) -> Pool:
+        usual = min(self.options.max_pixels, max(LEAST_USUAL_PIXELS, USUAL_PIXELS // self._workers()))
+        large = self._load if usual < self.options.max_pixels else None
+        load = replace(self._load, max_pixels=usual)
+        return Pool(load, self._workers(), timeout=self.options.timeout, large=large)
+
+    def _stop_workers(self) -> None:
+        if self._pool:
+            self._pool.close()
 
     def _batch(self) -> int:
         batch = self.options.batch
         return batch if isinstance(batch, int) else self.engine.best_batch
 
     def _workers(self) -> int:
+        if os.name != "posix":
+            return 0
         workers = self.options.workers
         return workers if isinstance(workers, int) else min(machine.usable_cores(), MAX_AUTO_WORKERS)

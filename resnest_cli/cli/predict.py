@@ -81,8 +81,12 @@ def predict(  # noqa: PLR0913 - one parameter an option
     format = _settle(format, output)
     require(format)
     named = _named(inputs, files_from, null=null)
+    many = files_from is not None or len(inputs) > 1 or Path(inputs[0]).is_dir()
     summary = Summary()
-    with _open(output, format, overwrite=overwrite, resume=resume) as out, Classifier(options) as classifier:
+    with (
+        _open(output, format, overwrite=overwrite, resume=resume) as out,
+        Classifier(options, many=many) as classifier,
+    ):
         view.say(describe(classifier))
         out.begin(*_terms(classifier, format, topk, threshold, to_file=output is not None))
         found = out.rest(find(named, recursive=recursive), summary.count)
