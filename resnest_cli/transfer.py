@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PARTIAL = ".incomplete"  # as huggingface_hub calls them
 PATIENCE_S = 15.0  # for each `LEAST_BYTES`: whoever is slower than 1 KB/s is not worth the wait
+SILENCE_S = 18.0  # for all the time in which nothing came, of all tries together
 TRIES = 4  # in a row that bring nothing much
 PAUSE_S = 0.5  # before the second try, and twice as long before each one after it
 LEAST_BYTES = 1 << 14
@@ -144,15 +145,19 @@ def _arrive(wanted: Wanted, partial: Path, watch: Watch) -> None:
     if size and _size(partial) > size:
         partial.unlink()
     _check_room(partial, size)
-    patience, most, poor = Patience(PATIENCE_S), _size(partial), 0
+    silence, most, poor = 0.0, _size(partial), 0
     while not (size and _size(partial) == size):
+        patience = Patience(
+            min(PATIENCE_S, SILENCE_S - silence), f"less than {LEAST_BYTES} bytes came within {{:.0f}} s"
+        )
         try:
             _append(wanted, partial, watch, patience)
-        except Trouble as trouble:  # noqa: PERF203 - tries are what this loop is about
+        except Trouble as trouble:
             # A server that ignores ranges begins at 0 each time: only what was never there before is progress.
             poor = 0 if _size(partial) >= most + LEAST_PROGRESS else poor + 1
             most = max(most, _size(partial))
-            if not pause(trouble, poor, patience):
+            silence += patience.seconds - patience.left()
+            if silence >= SILENCE_S or not pause(trouble, poor, patience):
                 message = f"{trouble} ({most} of {size or '?'} bytes had come)" if most else str(trouble)
                 raise Trouble(message, status=trouble.status) from trouble
         else:

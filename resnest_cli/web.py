@@ -66,10 +66,11 @@ class Refused(Trouble):
 
 
 class Patience:
-    """A point in time that moves on with each progress, and can be shared by several tries."""
+    """A point in time that moves on with each progress; `late` is what to say when it has come."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, late: str = "it took longer than {:.3g} s") -> None:
         self.seconds = seconds
+        self.late = late.format(seconds)
         self._until = time.monotonic() + seconds
 
     def left(self) -> float:
@@ -238,10 +239,10 @@ class _Line:
             yield
         except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as error:
             if self.is_cut:
-                raise Trouble(self._late()) from error
+                raise Trouble(self.patience.late) from error
             raise _told(error) from error
         if self.is_cut:  # a body without a length seems to end there
-            raise Trouble(self._late())
+            raise Trouble(self.patience.late)
 
     def connect(self, host: str, port: int, *, checked: bool) -> socket.socket:
         """Connect to a host's first address that answers; if `checked`, only if all of them are permitted."""
@@ -270,7 +271,7 @@ class _Line:
 
     def _send(self, method: str, url: str, headers: dict[str, str]) -> requests.Response:
         if self.patience.left() <= 0:
-            raise Trouble(self._late())
+            raise Trouble(self.patience.late)
         with self.translated():
             # Not `Session.send`: it reads the whole body of a redirect, unpacked, to look where it leads.
             request = self._session.prepare_request(requests.Request(method, url, headers, auth=_leave))
@@ -297,9 +298,6 @@ class _Line:
                     with contextlib.suppress(OSError):  # closed in the meantime
                         twin.shutdown(socket.SHUT_RDWR)
                 self._done.wait(0.05)  # a connection may be made just now
-
-    def _late(self) -> str:
-        return f"it took longer than {self.patience.seconds:.3g} s"
 
 
 class _Adapter(HTTPAdapter):
