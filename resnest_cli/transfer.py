@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
+    from filelock import BaseFileLock
+
     from resnest_cli.web import Patience, Trouble
 
     Watch: TypeAlias = Callable[[int, int], None]  # bytes so far, bytes in all (0 if that is not known)
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 PARTIAL = ".incomplete"  # as huggingface_hub calls them
 PATIENCE_S = 15.0  # for each `LEAST_BYTES`: whoever is slower than 1 KB/s is not worth the wait
 SILENCE_S = 18.0  # for all the time in which nothing came, of all tries together
+LOCK_S = 25.0  # more than we ourselves hold a lock in silence
 TRIES = 4  # in a row that bring nothing much
 PAUSE_S = 0.5  # before the second try, and twice as long before each one after it
 LEAST_BYTES = 1 << 14
@@ -93,10 +96,11 @@ def pause(trouble: Trouble, tries: int, patience: Patience) -> bool:
 
 
 @contextlib.contextmanager
-def alone(lock: Path) -> Iterator[None]:
-    """Keep other processes out, or wait for the one that keeps us out: it is bounded in time as we are.
+def alone(lock: Path, target: Path) -> Iterator[None]:
+    """Keep other processes out, or wait for the one that fetches `target`, as long as it brings anything.
 
     Raises:
+        web.Trouble: it brings nothing any more.
         OSError: the lock cannot be made.
     """
     from filelock import FileLock, Timeout  # noqa: PLC0415 - not needed for what is cached
@@ -107,10 +111,29 @@ def alone(lock: Path) -> Iterator[None]:
         held.acquire(timeout=0)
     except Timeout:
         _LOG.info("waiting for another process that downloads the same")
-        held.acquire()
-    with held:
-        held.release()  # `with` has counted a second time
+        _wait(held, lock, target)
+    try:
         yield
+    finally:
+        held.release()
+
+
+def _wait(held: BaseFileLock, lock: Path, target: Path) -> None:
+    from filelock import Timeout  # noqa: PLC0415
+
+    from resnest_cli.web import Patience, Trouble  # noqa: PLC0415
+
+    patience, before = Patience(LOCK_S), -1
+    while patience.left() > 0:
+        with contextlib.suppress(Timeout):
+            held.acquire(timeout=min(1.0, LOCK_S))
+            return
+        now = sum(map(_size, target.parent.glob(f"{target.name}*{PARTIAL}")))
+        if now != before:
+            patience.progress()
+        before = now
+    message = f"another process holds {lock} and has brought nothing for {LOCK_S:.0f} s"
+    raise Trouble(message)
 
 
 def fits(path: Path, expected: str) -> bool:

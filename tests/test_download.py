@@ -444,7 +444,7 @@ def test_waiting_for_another_process_is_said(tmp_path: Path, caplog: pytest.LogC
     entered = threading.Event()
 
     def enter() -> None:
-        with transfer.alone(tmp_path / "lock"):
+        with transfer.alone(tmp_path / "lock", tmp_path / "file"):
             entered.set()
 
     thread = threading.Thread(target=enter)
@@ -455,6 +455,19 @@ def test_waiting_for_another_process_is_said(tmp_path: Path, caplog: pytest.LogC
     lock.release()
     thread.join(30)
     assert entered.is_set()
+
+
+def test_another_process_that_brings_nothing_is_not_waited_for(site: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    from filelock import FileLock
+
+    monkeypatch.setattr(transfer, "LOCK_S", 0.2)
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    folder = Path(os.environ["HF_HOME"]) / "hub" / ".locks" / f"models--{SPEC.repo.replace('/', '--')}"
+    folder.mkdir(parents=True)
+    with FileLock(folder / f"{digest}.lock"):
+        fails("another process holds")
+    assert site.log == [f"HEAD {PATH}"]
+    succeeds()
 
 
 # The command
