@@ -17,7 +17,7 @@ import pytest
 import trustme
 from hub_stub import Page, Stub, closed_port, commit_of, repository
 
-from resnest_cli import catalog, download, hub, labels, transfer, web, weights
+from resnest_cli import catalog, download, hub, labels, transfer, weights, wire
 from resnest_cli.errors import OutputError, WeightsUnavailable
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     monkeypatch.setattr(transfer, "PATIENCE_S", 1.0)
     monkeypatch.setattr(transfer, "SILENCE_S", 1.2)
     monkeypatch.setattr(transfer, "PAUSE_S", 0.01)
-    monkeypatch.setattr(web, "READ_S", 0.3)
-    monkeypatch.setattr(web, "CONNECT_S", 0.5)
+    monkeypatch.setattr(wire, "READ_S", 0.3)
+    monkeypatch.setattr(wire, "CONNECT_S", 0.5)
     with Stub(repository(SPEC.repo, {"model.safetensors": CONTENT})) as stub, closed_port() as nowhere:
         monkeypatch.setenv("HF_ENDPOINT", stub.url)
         monkeypatch.setenv("HF_HUB_OFFLINE", "0")

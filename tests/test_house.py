@@ -38,7 +38,7 @@ class Layer(NamedTuple):
 
 
 BASE = {"errors", "types", "options", "machine"}
-WEB = {"web"}  # what a request needs; imported in functions only
+WEB = {"web", "wire"}  # what a request needs; imported in functions only
 STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "transfer", "checkpoint"}
 PIPELINE = {"images", "sources", "stream", "urls"}
 ENGINES = {"engines", "engines.fake", "engines.openvino", "engines.pytorch", "network", "export"}
@@ -48,7 +48,7 @@ DOORS = {"", "__main__"}
 
 LAYERS = [
     Layer(BASE, BASE, set(), set()),
-    Layer(WEB, {""}, {"requests", "urllib3"}, set()),
+    Layer(WEB, {"", *WEB}, {"requests", "urllib3"}, set()),
     Layer(STORE, {"", *BASE, *WEB, *STORE}, {"platformdirs"}, {"filelock"}),
     Layer(PIPELINE, BASE | WEB | PIPELINE, {"numpy", "PIL"}, set()),
     Layer({"engines"}, BASE | STORE | ENGINES, set(), set()),
