@@ -126,7 +126,7 @@ def _download(repo: str, filename: str, watch: Watch) -> Path:
     blob = folder / "blobs" / remote.wanted.hash
     lock = cache_folder() / ".locks" / folder.name / f"{remote.wanted.hash}.lock"
     try:
-        with transfer.alone(lock):  # huggingface_hub's own; a second process waits, and finds the file
+        with transfer.alone(lock, blob):  # huggingface_hub's own; a second process waits, and finds the file
             if not blob.is_file():
                 transfer.to_file(remote.wanted, blob, watch)
             transfer.sweep(blob.parent)

@@ -21,12 +21,16 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
+    from filelock import BaseFileLock
+
     from resnest_cli.web import Patience, Trouble
 
     Watch: TypeAlias = Callable[[int, int], None]  # bytes so far, bytes in all (0 if that is not known)
 
 PARTIAL = ".incomplete"  # as huggingface_hub calls them
 PATIENCE_S = 15.0  # for each `LEAST_BYTES`: whoever is slower than 1 KB/s is not worth the wait
+SILENCE_S = 18.0  # for all the time in which nothing came, of all tries together
+LOCK_S = 25.0  # more than we ourselves hold a lock in silence
 TRIES = 4  # in a row that bring nothing much
 PAUSE_S = 0.5  # before the second try, and twice as long before each one after it
 LEAST_BYTES = 1 << 14
@@ -92,10 +96,11 @@ def pause(trouble: Trouble, tries: int, patience: Patience) -> bool:
 
 
 @contextlib.contextmanager
-def alone(lock: Path) -> Iterator[None]:
-    """Keep other processes out, or wait for the one that keeps us out: it is bounded in time as we are.
+def alone(lock: Path, target: Path) -> Iterator[None]:
+    """Keep other processes out, or wait for the one that fetches `target`, as long as it brings anything.
 
     Raises:
+        web.Trouble: it brings nothing any more.
         OSError: the lock cannot be made.
     """
     from filelock import FileLock, Timeout  # noqa: PLC0415 - not needed for what is cached
@@ -106,10 +111,29 @@ def alone(lock: Path) -> Iterator[None]:
         held.acquire(timeout=0)
     except Timeout:
         _LOG.info("waiting for another process that downloads the same")
-        held.acquire()
-    with held:
-        held.release()  # `with` has counted a second time
+        _wait(held, lock, target)
+    try:
         yield
+    finally:
+        held.release()
+
+
+def _wait(held: BaseFileLock, lock: Path, target: Path) -> None:
+    from filelock import Timeout  # noqa: PLC0415
+
+    from resnest_cli.web import Patience, Trouble  # noqa: PLC0415
+
+    patience, before = Patience(LOCK_S), -1
+    while patience.left() > 0:
+        with contextlib.suppress(Timeout):
+            held.acquire(timeout=min(1.0, LOCK_S))
+            return
+        now = sum(map(_size, target.parent.glob(f"{target.name}*{PARTIAL}")))
+        if now != before:
+            patience.progress()
+        before = now
+    message = f"another process holds {lock} and has brought nothing for {LOCK_S:.0f} s"
+    raise Trouble(message)
 
 
 def fits(path: Path, expected: str) -> bool:
@@ -144,15 +168,19 @@ def _arrive(wanted: Wanted, partial: Path, watch: Watch) -> None:
     if size and _size(partial) > size:
         partial.unlink()
     _check_room(partial, size)
-    patience, most, poor = Patience(PATIENCE_S), _size(partial), 0
+    silence, most, poor = 0.0, _size(partial), 0
     while not (size and _size(partial) == size):
+        patience = Patience(
+            min(PATIENCE_S, SILENCE_S - silence), f"less than {LEAST_BYTES} bytes came within {{:.0f}} s"
+        )
         try:
             _append(wanted, partial, watch, patience)
-        except Trouble as trouble:  # noqa: PERF203 - tries are what this loop is about
+        except Trouble as trouble:
             # A server that ignores ranges begins at 0 each time: only what was never there before is progress.
             poor = 0 if _size(partial) >= most + LEAST_PROGRESS else poor + 1
             most = max(most, _size(partial))
-            if not pause(trouble, poor, patience):
+            silence += patience.seconds - patience.left()
+            if silence >= SILENCE_S or not pause(trouble, poor, patience):
                 message = f"{trouble} ({most} of {size or '?'} bytes had come)" if most else str(trouble)
                 raise Trouble(message, status=trouble.status) from trouble
         else:

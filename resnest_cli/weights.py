@@ -117,7 +117,7 @@ def _from_mirror(spec: ModelSpec, watch: Watch) -> Path:
     if target is None:
         raise AssertionError(url)
     try:
-        with transfer.alone(target.with_name(f"{target.name}.lock")):
+        with transfer.alone(target.with_name(f"{target.name}.lock"), target):
             if not target.is_file():
                 transfer.to_file(transfer.Wanted(url, spec.facts["checkpoint_sha256_prefix"]), target, watch)
     except Trouble as trouble:

@@ -106,6 +106,9 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - a clas
         def do_GET(self) -> None:
             self._answer(with_body=True)
 
+        def do_CONNECT(self) -> None:  # what a client asks of a proxy
+            self._answer(with_body=False)
+
         def do_POST(self) -> None:  # what a client that reports home would send
             self._answer(with_body=True)
 

@@ -38,7 +38,7 @@ class Layer(NamedTuple):
 
 
 BASE = {"errors", "types", "options", "machine"}
-WEB = {"web"}  # what a request needs; imported in functions only
+WEB = {"web", "wire"}  # what a request needs; imported in functions only
 STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "exports", "transfer", "checkpoint"}
 PIPELINE = {"images", "pool", "sources", "stream", "thumbnails", "urls"}
 ENGINES = {"engines", "engines.fake", "engines.pixels", "engines.openvino", "engines.pytorch", "engines.adopt"}
@@ -53,7 +53,7 @@ DOORS = {"", "__main__"}
 
 LAYERS = [
     Layer(BASE, BASE, set(), set()),
-    Layer(WEB, {""}, {"requests", "urllib3"}, set()),
+    Layer(WEB, {"", *WEB}, {"requests", "urllib3"}, set()),
     Layer(STORE, {"", *BASE, *WEB, *STORE}, {"platformdirs"}, {"filelock"}),
     Layer(PIPELINE, BASE | WEB | PIPELINE, {"numpy", "PIL"}, set()),
     Layer({"engines"}, BASE | STORE | ENGINES, set(), set()),

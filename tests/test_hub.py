@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import SAMPLES, Resnest, Shell
 from hub_stub import Page, Stub, closed_port, commit_of, repository
+from safetensors.torch import load
 
 from resnest_cli.catalog import DIGITS, find_model
 
@@ -128,6 +129,12 @@ def test_a_variant_is_downloaded_once_and_answers_as_plain_timm(shell: Shell, hu
     hub.log.clear()
     offline = shell(*command, HF_HUB_OFFLINE="1")
     assert (offline.returncode, offline.stdout) == (0, online.stdout)
+    with_timm = (
+        "import sys, timm; network = timm.create_model(sys.argv[1], pretrained=True)\n"
+        "print(network.fc.bias.double().sum().item())"
+    )
+    loaded = shell(sys.executable, "-c", with_timm, "resnest14d.gluon_in1k", HF_HUB_OFFLINE="1")
+    assert float(loaded.stdout) == load(lively.safetensors)["fc.bias"].double().sum().item(), loaded.stderr.decode()
     listed = shell("resnest", "list-models", "-f", "json")
     assert {model["name"] for model in json.loads(listed.stdout) if model["cached"]} == {"resnest14d"}
     assert hub.log == []

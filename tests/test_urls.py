@@ -15,7 +15,7 @@ import pytest
 from conftest import SAMPLES
 from hub_stub import Page, Stub, closed_port
 
-from resnest_cli import sources, urls, web
+from resnest_cli import sources, urls, wire
 from resnest_cli.errors import DownloadFailed, UrlRefused
 from resnest_cli.types import Source
 
@@ -32,7 +32,7 @@ PATH = "/seven.png"
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     """Serve an image on loopback, and be asked with little patience."""
     monkeypatch.setattr(urls, "DEADLINE_S", 1.0)
-    monkeypatch.setattr(web, "READ_S", 0.3)
+    monkeypatch.setattr(wire, "READ_S", 0.3)
     with Stub({PATH: Page(SEVEN.read_bytes())}) as stub:
         yield stub
 
