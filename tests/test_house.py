@@ -40,8 +40,9 @@ class Layer(NamedTuple):
 BASE = {"errors", "types", "options", "machine"}
 STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs"}
 PIPELINE = {"images", "sources", "stream"}
-ENGINES = {"engines", "engines.fake", "engines.openvino", "engines.pytorch", "network", "export"}
-TASKS = {"trunk", "predict", "bench", "doctor", "writers", "saving"}
+ENGINES = {"engines", "engines.fake", "engines.openvino", "engines.pytorch", "engines.plain", "network", "export"}
+TASKS = {"trunk", "predict", "doctor", "writers", "saving"}
+BENCH = {"bench", "bench.measure", "bench.rows", "bench.sweep"}
 MEASURES = {"metrics", "dataset", "validate", "report"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
 DOORS = {"", "__main__"}
@@ -53,15 +54,23 @@ LAYERS = [
     Layer({"engines"}, BASE | STORE | ENGINES, set(), set()),
     Layer({"engines.fake"}, BASE | STORE, {"numpy"}, set()),
     Layer({"engines.pytorch"}, BASE | STORE | {"network"}, {"numpy", "torch", "timm"}, set()),
+    Layer({"engines.plain"}, BASE | STORE | {"engines.pytorch"}, {"torch"}, set()),
     Layer({"engines.openvino"}, BASE | STORE, {"numpy", "openvino"}, set()),
     Layer({"export"}, BASE | STORE | {"network", "engines.openvino"}, {"filelock", "timm", "torch"}, set()),
     Layer({"network"}, BASE | STORE, {"torch", "timm", "safetensors"}, set()),
     Layer(TASKS - {"doctor"}, BASE | STORE | PIPELINE | {"engines", "trunk"}, {"numpy"}, set()),
     Layer(MEASURES, BASE | STORE | PIPELINE | {"engines", "trunk", *MEASURES}, {"numpy"}, set()),
+    Layer(BENCH, BASE | STORE | PIPELINE | {"trunk", *BENCH}, {"numpy"}, set()),
+    Layer({"bench.worker"}, BASE | STORE | BENCH | {"engines", "engines.plain"}, set(), set()),
     Layer({"plots"}, BASE | MEASURES, {"numpy"}, {"matplotlib"}),
     Layer({"doctor"}, BASE | STORE | ENGINES, set(), {"timm"}),
     Layer({"cli.output"}, BASE | CLI, {"rich"}, set()),
-    Layer(CLI - {"cli.output"}, {"", *BASE, *STORE, *PIPELINE, *TASKS, *MEASURES, "plots", *CLI}, {"click"}, {"rich"}),
+    Layer(
+        CLI - {"cli.output"},
+        {"", *BASE, *STORE, *PIPELINE, *TASKS, *MEASURES, *BENCH, "plots", *CLI},
+        {"click"},
+        {"rich"},
+    ),
     Layer(DOORS, {"cli", *BASE, *STORE, *ENGINES, *TASKS}, set(), set()),
 ]
 # Tasks, the pipeline and rich are imported by commands in their bodies only.
@@ -190,7 +199,10 @@ OPTIONS = {
         *("--subset", "--real-labels", "--format", "--output", "--per-class", "--confusion", "--mistakes"),
         *("--overwrite", "--model", *WEIGHTS, *RUN, *IMAGES, *VIEW),
     ],
-    "bench": ["--seconds", "--format", "--model", *RUN, *VIEW],
+    "bench": [
+        *("--seconds", "--images", "--baseline", "--format", "--output", "--plot", "--overwrite"),
+        *("--model", "--engine", "--precision", "--batch", "--device", "--img-size", *VIEW),
+    ],
 }
 
 

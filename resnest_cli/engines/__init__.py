@@ -45,7 +45,11 @@ class Engine(Protocol):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What a benchmark records: threads, param_count, versions {library: version}; native precisions if known."""
+        """What a benchmark records: threads, streams, param_count, versions {library: version}.
+
+        `streams` is how many batches run at once; and if known, native precisions, and the `peak_memory` in bytes that
+        was taken on a device of its own.
+        """
 
     def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """Turn each batch, uint8 [N, H, W, 3], into rows float32 [N, F], in order.
@@ -53,6 +57,9 @@ class Engine(Protocol):
         F is the number of classes, or of pooled features if the engine was opened for these. It takes a stream, so that
         an engine may keep several batches in flight. N may be 0 and may vary.
         """
+
+    def peak_flops(self, seconds: float) -> float:
+        """Measure for a while how many operations a second a large matrix product has, in this engine and precision."""
 
     def close(self) -> None:
         """Give back what the engine holds."""
