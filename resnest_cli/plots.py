@@ -68,10 +68,9 @@ def speed_png(rows: Sequence[dict[str, Any]]) -> bytes:
     good = [row for row in rows if "error" not in row]
     published = [row for row in good if row["published_top1"]]
     has_batches = len({row["batch"] for row in good}) > 1
-    panels = [draw for draw, wanted in ((_accuracy, published), (_batches, has_batches)) if wanted]
-    if not panels:
-        message = "--plot: nothing to draw: no row has a published accuracy, and there is one batch only."
-        raise UsageError(message)
+    panels = [_accuracy] if published else []
+    if has_batches or not published:
+        panels.append(_batches)
     figure = _figure(7.5 * len(panels), 5.5)
     for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         draw(axes, published if draw is _accuracy else good)

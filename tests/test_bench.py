@@ -235,13 +235,13 @@ def test_the_baseline_is_plain_timm() -> None:
 
 
 def test_a_worker_that_the_system_kills_was_out_of_memory() -> None:
-    with sweep.Worker(Options("digits", random_weights=True, engine="torch", batch=1), 0) as worker:
+    with sweep.Worker(Options("digits", random_weights=True, batch=1), 0) as worker:
         os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(sweep.ConfigurationFailed, match="signal 9") as failed:
             worker.ask("measure")
     assert failed.value.kind == "OutOfMemory"
     with (
-        sweep.Worker(Options("digits", random_weights=True, engine="torch", batch=1), 0) as worker,
+        sweep.Worker(Options("digits", random_weights=True, batch=1), 0) as worker,
         pytest.raises(sweep.ConfigurationFailed, match="its process ended with code 1: AttributeError"),
     ):
         worker.ask("no such thing")

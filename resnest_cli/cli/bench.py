@@ -75,6 +75,10 @@ def bench(  # noqa: PLR0913 - one parameter an option
     engines = EVERY_ENGINE if ALL in engine else engine
     every = configurations(options, _models(model), engines, precision, batch)
     _check(images, output, plot, overwrite=overwrite)
+    if plot and len(batch) == 1 and not _any_published(every):
+        raise UsageError(
+            "--plot: nothing to draw: these models have no published accuracy, and there is one batch only."
+        )
     format = _settle(format, output)
     view.say(f"{len(every)} configuration{'s' * (len(every) > 1)} with random weights, about {seconds:g} s each")
     rows: list[dict[str, Any]] = []
@@ -83,9 +87,10 @@ def bench(  # noqa: PLR0913 - one parameter an option
         rows.append(row)
         view.say(_in_short(row))
         _write(rows, format, output, is_last=len(rows) == len(every))
-    if plot:
+    failed = sum("error" in row for row in rows)
+    if plot and failed < len(rows):
         _draw(rows, plot)
-    if any("error" in row for row in rows):
+    if failed:
         click.get_current_context().exit(ExitCode.FAILED)
 
 
@@ -93,6 +98,12 @@ def _models(names: tuple[str, ...]) -> list[str]:
     from resnest_cli import catalog
 
     return [spec.name for spec in catalog.list_models()] if ALL in names else list(names)
+
+
+def _any_published(every: list[Options]) -> bool:
+    from resnest_cli import catalog
+
+    return any(catalog.resolve(options).facts for options in every)
 
 
 def _check(images: Path | None, output: Path | None, plot: Path | None, *, overwrite: bool) -> None:
