@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from resnest_cli.cli.options import ALL, View, format_option, sweep_options
+from resnest_cli.cli.text import note
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_BENCH_SECONDS
 
@@ -85,7 +86,8 @@ def bench(  # noqa: PLR0913 - one parameter an option
     found = sweep(every, seconds, images=None if images is None else str(images), baseline=baseline)
     for row in _bar(found, len(every)) if view.progress and sys.stderr.isatty() else found:
         rows.append(row)
-        view.say(_in_short(row))
+        if not view.quiet:
+            note(_in_short(row))
         _write(rows, format, output, is_last=len(rows) == len(every))
     failed = sum("error" in row for row in rows)
     if plot and failed < len(rows):
