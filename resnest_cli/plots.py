@@ -6,13 +6,18 @@ In: a `Validation`, or rows of a benchmark. Out: the bytes of a PNG. Nothing is 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from resnest_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
@@ -52,6 +57,69 @@ def confusion_png(found: Validation) -> bytes:
         axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=colour, fontsize=7)
     figure.colorbar(image, label="share of the true class", fraction=0.046, pad=0.03)
     return _png(figure)
+
+
+def speed_png(rows: Sequence[dict[str, Any]]) -> bytes:
+    """Draw speed against published accuracy and, where batches differ, against the batch; both on a log scale.
+
+    `rows` are those of `resnest bench`. What failed is left out; models without a published accuracy are in the second
+    picture only.
+    """
+    good = [row for row in rows if "error" not in row]
+    published = [row for row in good if row["published_top1"]]
+    has_batches = len({row["batch"] for row in good}) > 1
+    panels = [_accuracy] if published else []
+    if has_batches or not published:
+        panels.append(_batches)
+    figure = _figure(7.5 * len(panels), 5.5)
+    for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        draw(axes, published if draw is _accuracy else good)
+        axes.set_ylabel("images a second" if draw is _batches else "published top-1, %")
+        axes.grid(alpha=0.3, which="both", linewidth=0.5)
+        axes.legend(fontsize=8)
+    return _png(figure)
+
+
+def _accuracy(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    series = _series(rows, lambda row: f"{row['engine']} {row['precision']}, batch {row['batch']}")
+    for name, members in series.items():
+        points = sorted((row["samples_per_sec"], row["published_top1"]) for row in members)
+        axes.plot(*zip(*points, strict=True), "o", label=name)
+    for model, members in _series(rows, itemgetter("model")).items():
+        right = max(row["samples_per_sec"] for row in members)
+        at = (right, members[0]["published_top1"])
+        axes.annotate(model, at, xytext=(6, -3), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log")
+    axes.margins(x=0.3, y=0.08)
+    axes.set(xlabel="images a second", title="speed and accuracy")
+    _plain_ticks(axes.xaxis)
+
+
+def _batches(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    for name, members in _series(rows, lambda row: f"{row['model']}, {row['engine']} {row['precision']}").items():
+        points = sorted((row["batch"], row["samples_per_sec"]) for row in members)
+        axes.plot(*zip(*points, strict=True), "o-", label=name)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(sorted({row["batch"] for row in rows}))
+    axes.set(xlabel="images a batch", title="batch size")
+    _plain_ticks(axes.xaxis)
+    _plain_ticks(axes.yaxis)
+
+
+def _series(rows: Sequence[dict[str, Any]], name: Callable[[dict[str, Any]], str]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(name(row), []).append(row)
+    return found
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Write 20, not 2 x 10^1."""
+    from matplotlib.ticker import FuncFormatter  # noqa: PLC0415 - as above
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
 
 
 def shown(found: Validation) -> tuple[NDArray[np.int64], list[str], str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import SAMPLES
 
-from resnest_cli import FakeEngine, machine
+from resnest_cli import machine
 from resnest_cli.catalog import DIGITS, list_models
 from resnest_cli.cli.output import console, print_records
 from resnest_cli.cli.text import one_line, printable
@@ -22,11 +22,7 @@ from resnest_cli.errors import ExitCode
 from resnest_cli.types import Failure, Prediction, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    import numpy as np
     from conftest import Resnest, Shell
-    from numpy.typing import NDArray
 
 SEVEN = SAMPLES / "seven_0081.png"
 SAMOYED = Result(
@@ -253,49 +249,6 @@ def test_random_weights_are_said(resnest: Resnest) -> None:
     ended = resnest("predict", SEVEN, "-m", "resnest14d", "--random-weights", "--img-size", "64")
     assert ended.exit_code == ExitCode.OK
     assert "random weights (the answers mean nothing)" in ended.stderr
-
-
-def test_bench_in_json_has_the_contracts_keys(resnest: Resnest) -> None:
-    ended = resnest("bench", "-m", "resnest14d", "--img-size", "64", "-b", "2", "--seconds", "0", "-f", "json")
-    row = json.loads(ended.stdout)
-    assert (row["model"], row["batch"], row["img_size"], row["steps"], row["warmup_steps"]) == (
-        "resnest14d",
-        2,
-        64,
-        1,
-        1,
-    )
-    assert (row["engine"], row["device"], row["precision"], row["weights"]) == ("openvino", "cpu", "fp32", "random")
-    assert row["param_count"] == next(iter(list_models("14d"))).facts["params"]
-    assert row["gmacs"] is None  # counted at 224 only
-    times = row["step_time_ms"]
-    assert times["min"] <= times["p50"] <= times["p90"] <= times["p99"] <= times["max"]
-    assert row["samples_per_sec"] == pytest.approx(2 * 1000 / times["mean"])
-    assert {"openvino", "python", "resnest-cli"} == set(row["versions"])
-    assert "random weights" in ended.stderr
-
-
-def test_bench_gives_the_engine_one_batch_at_a_time(monkeypatch: pytest.MonkeyPatch, resnest: Resnest) -> None:
-    # With several in flight, results come in bunches, and the time between two of them would be no step's.
-    streams = []
-
-    class Watched(FakeEngine):
-        def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-            taken = list(batches)
-            streams.append(len(taken))
-            return super().run(taken)
-
-    monkeypatch.setattr("resnest_cli.bench.open_engine", lambda spec, _: Watched(spec))
-    assert resnest("bench", "-m", "digits", "--seconds", "0").exit_code == ExitCode.OK
-    assert streams == [1, 1]
-
-
-def test_bench_for_a_person(resnest: Resnest) -> None:
-    ended = resnest("bench", "-m", "digits", "-b", "1", "--seconds", "0")
-    assert ended.exit_code == ExitCode.OK
-    names = [line.split("  ")[0] for line in ended.stdout.splitlines() if not line.startswith(" ")]
-    assert names == ["model", "runs on", "input", "throughput", "step time", "steps", "start", "versions"]
-    assert "random weights" in ended.stdout
 
 
 def test_the_cache_is_listed_with_sizes_and_cleared(resnest: Resnest, tmp_path: Path, shell: Shell) -> None:

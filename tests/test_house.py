@@ -41,13 +41,22 @@ BASE = {"errors", "types", "options", "machine"}
 WEB = {"web", "wire"}  # what a request needs; imported in functions only
 STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "exports", "transfer", "checkpoint"}
 PIPELINE = {"images", "pool", "sources", "stream", "thumbnails", "urls"}
-ENGINES = {"engines", "engines.fake", "engines.pixels", "engines.openvino", "engines.pytorch", "engines.adopt"}
+ENGINES = {
+    "engines",
+    "engines.fake",
+    "engines.pixels",
+    "engines.openvino",
+    "engines.pytorch",
+    "engines.adopt",
+    "engines.plain",
+}
 ENGINES |= {"network", "export"}
 WRITERS = {"writers", "writers.html", "writers.parquet"}
-TASKS = {"trunk", "predict", "embed", "snippet", "bench", "doctor", "download", "jobs", "saving", *WRITERS}
+TASKS = {"trunk", "predict", "embed", "snippet", "doctor", "download", "jobs", "saving", *WRITERS}
 FEATURES = {"features", "similar"}
+BENCH = {"bench", "bench.measure", "bench.rows", "bench.sweep"}
 MEASURES = {"metrics", "dataset", "validate", "report"}
-VERBS = TASKS | FEATURES | MEASURES | {"plots", "exporting"}
+VERBS = TASKS | FEATURES | MEASURES | BENCH | {"plots", "exporting"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
 DOORS = {"", "__main__"}
 
@@ -60,6 +69,7 @@ LAYERS = [
     Layer({"engines.adopt"}, BASE | STORE | {"engines.openvino"}, {"filelock"}, set()),
     Layer({"engines.fake", "engines.pixels"}, BASE | STORE, {"numpy"}, set()),
     Layer({"engines.pytorch"}, BASE | STORE | {"network"}, {"numpy", "torch", "timm"}, set()),
+    Layer({"engines.plain"}, BASE | STORE | {"engines.pytorch"}, {"torch"}, set()),
     Layer({"engines.openvino"}, BASE | STORE, {"numpy", "openvino"}, set()),
     Layer({"export"}, BASE | STORE | {"network", "engines.openvino"}, {"filelock", "timm", "torch"}, set()),
     Layer({"network"}, BASE | STORE, {"torch", "timm", "safetensors"}, set()),
@@ -74,6 +84,8 @@ LAYERS = [
         {"onnx", "onnxruntime", "safetensors"},
     ),
     Layer(MEASURES, BASE | STORE | PIPELINE | {"engines", "trunk", *MEASURES}, {"numpy"}, set()),
+    Layer(BENCH, BASE | STORE | PIPELINE | {"trunk", *BENCH}, {"numpy"}, set()),
+    Layer({"bench.worker"}, BASE | STORE | BENCH | {"engines", "engines.plain"}, set(), set()),
     Layer({"plots"}, BASE | MEASURES, {"numpy"}, {"matplotlib"}),
     Layer({"doctor"}, BASE | STORE | ENGINES, set(), {"timm"}),
     Layer({"cli.output"}, BASE | CLI, {"rich"}, set()),
@@ -234,7 +246,10 @@ OPTIONS = {
         *("--subset", "--real-labels", "--format", "--output", "--per-class", "--confusion", "--mistakes"),
         *("--overwrite", "--model", *WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
     ],
-    "bench": ["--seconds", "--format", "--model", *RUN, *VIEW],
+    "bench": [
+        *("--seconds", "--images", "--baseline", "--format", "--output", "--plot", "--overwrite"),
+        *("--model", "--engine", "--precision", "--batch", "--device", "--img-size", *VIEW),
+    ],
 }
 
 

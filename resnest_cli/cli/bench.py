@@ -1,22 +1,27 @@
-"""`resnest bench`: how fast a model is on this machine."""
+"""`resnest bench`: how fast models are on this machine."""
 
 from __future__ import annotations
 
-import json
+import io
 import sys
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from resnest_cli.cli.options import View, format_option, speed_options
+from resnest_cli.cli.options import ALL, View, format_option, sweep_options
+from resnest_cli.cli.text import note
+from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_BENCH_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from resnest_cli.bench import BenchResult, Step
     from resnest_cli.options import Options
+
+FORMATS = ("auto", "table", "json", "jsonl", "csv")
+EVERY_ENGINE = ("openvino", "torch")
+_FILE = click.Path(path_type=Path)
 
 
 @click.command()
@@ -26,50 +31,229 @@ if TYPE_CHECKING:
     show_default=True,
     type=click.FloatRange(0),
     metavar="S",
-    help="Time budget.",
+    help="Time budget of a configuration.",
 )
-@format_option(("table", "json"), "table")
-@speed_options
-def bench(*, seconds: float, format: str, options: Options, view: View) -> None:
-    """Measure throughput and latency of a model on ready pixels.
+@click.option("--images", type=_FILE, metavar="DIR", help="Time the way from files to answers too, stage by stage.")
+@click.option("--baseline", is_flag=True, help="Run plain eager timm beside, in turns.")
+@format_option(FORMATS, "auto")
+@click.option("-o", "--output", type=_FILE, metavar="FILE", help="Write there, not to stdout.")
+@click.option("--plot", type=_FILE, metavar="FILE.png", help="Draw speed against accuracy, and against batch size.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@sweep_options
+def bench(  # noqa: PLR0913 - one parameter an option
+    *,
+    seconds: float,
+    images: Path | None,
+    baseline: bool,
+    format: str,
+    output: Path | None,
+    plot: Path | None,
+    overwrite: bool,
+    model: tuple[str, ...],
+    engine: tuple[str, ...],
+    precision: tuple[str, ...],
+    batch: tuple[int | str, ...],
+    options: Options,
+    view: View,
+) -> None:
+    """Measure the speed of models, and how far it is from the hardware's limit.
 
-    Runs steps to warm up, then timed steps until the time budget is spent: at least one of each, however long it takes.
-    Nothing is downloaded: the weights are random, which does not change the speed.
-    """
-    from resnest_cli.bench import bench as measure
+    Batches are timed one at a time (step time), and as a stream that is kept full (images a second). The limit is that
+    of a large matrix product, measured in the same run, engine and precision. Every combination of the values given is
+    a configuration, with a process of its own; one that fails has a row that says why, and the exit code is 1.
 
-    bar = _bar if view.progress and sys.stderr.isatty() else iter
-    view.say(f"{options.model} with random weights, for about {seconds:g} s")
-    result = measure(options, seconds=seconds, progress=bar)
-    if format == "json":
-        click.echo(json.dumps(asdict(result)))
-    else:
-        _print_table(result)
+    The time budget of a configuration is exceeded where five steps, and two batches for each stream, take longer; after
+    a minute fewer steps will do. Nothing is downloaded: the weights are random, which does not change the speed.
+
+    \b
+    Examples:
+      resnest bench --model all -o speed.csv --plot speed.png
+      resnest bench --batch 1,8,32 --precision fp32,bf16 --baseline
+      resnest bench --engine all --images photos/ --format json
+    """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
+    from resnest_cli.bench.sweep import configurations, sweep
+
+    engines = EVERY_ENGINE if ALL in engine else engine
+    every = configurations(options, _models(model), engines, precision, batch)
+    _check(images, output, plot, overwrite=overwrite)
+    if plot and len(batch) == 1 and not _any_published(every):
+        raise UsageError(
+            "--plot: nothing to draw: these models have no published accuracy, and there is one batch only."
+        )
+    format = _settle(format, output)
+    view.say(f"{len(every)} configuration{'s' * (len(every) > 1)} with random weights, about {seconds:g} s each")
+    rows: list[dict[str, Any]] = []
+    found = sweep(every, seconds, images=None if images is None else str(images), baseline=baseline)
+    for row in _bar(found, len(every)) if view.progress and sys.stderr.isatty() else found:
+        rows.append(row)
+        if not view.quiet:
+            note(_in_short(row))
+        _write(rows, format, output, is_last=len(rows) == len(every))
+    failed = sum("error" in row for row in rows)
+    if plot and failed < len(rows):
+        _draw(rows, plot)
+    if failed:
+        click.get_current_context().exit(ExitCode.FAILED)
 
 
-def _bar(steps: Iterable[Step]) -> Iterator[Step]:
+def _models(names: tuple[str, ...]) -> list[str]:
+    from resnest_cli import catalog
+
+    return [spec.name for spec in catalog.list_models()] if ALL in names else list(names)
+
+
+def _any_published(every: list[Options]) -> bool:
+    from resnest_cli import catalog
+
+    return any(catalog.resolve(options).facts for options in every)
+
+
+def _check(images: Path | None, output: Path | None, plot: Path | None, *, overwrite: bool) -> None:
+    """Refuse before the work what cannot be read or written."""
+    from resnest_cli import saving
+
+    if images and not images.is_dir():
+        message = f"--images {images}: no such folder."
+        raise UsageError(message)
+    for path in filter(None, (output, plot)):
+        saving.claim(path, overwrite=overwrite)
+    if plot:
+        from resnest_cli import plots
+
+        plots.require()
+
+
+def _settle(format: str, output: Path | None) -> str:
+    """Decide what "auto" is: by the output's suffix, else a table."""
+    if format != "auto":
+        return format
+    suffix = output.suffix.lower().removeprefix(".") if output else "table"
+    if suffix not in FORMATS[1:]:
+        message = f"-o {output}: its suffix names no format; add --format, or use .json, .jsonl or .csv."
+        raise UsageError(message)
+    return suffix
+
+
+def _bar(rows: Iterable[dict[str, Any]], total: int) -> Iterator[dict[str, Any]]:
     from resnest_cli.cli.output import bar, console
 
-    return bar(steps, lambda: None, "steps", console(sys.stderr))
+    return bar(rows, lambda: total, "measuring", console(sys.stderr))
 
 
-def _print_table(result: BenchResult) -> None:
-    from resnest_cli.cli.output import console, facts
+def _write(rows: list[dict[str, Any]], format: str, output: Path | None, *, is_last: bool) -> None:
+    """Write what there is: a file anew with each row, so that an interrupted sweep leaves its rows; stdout once."""
+    from resnest_cli import saving
+    from resnest_cli.bench.rows import WRITERS
 
-    console(sys.stdout).print(facts(list(_rows(result))))
+    if output is None and format == "jsonl":
+        click.echo(WRITERS[format](rows[-1:]), nl=False)
+    elif output is None and is_last:
+        _print(rows, sys.stdout) if format == "table" else click.echo(WRITERS[format](rows), nl=False)
+    elif output:
+        text = io.StringIO()
+        _print(rows, text) if format == "table" else text.write(WRITERS[format](rows))
+        saving.save(output, text.getvalue())
 
 
-def _rows(result: BenchResult) -> Iterator[tuple[str, str]]:
-    times = result.step_time_ms
-    yield "model", f"{result.model}, {result.param_count / 1e6:.1f} M parameters, {result.weights} weights"
-    yield "runs on", f"{result.device}, {result.engine} {result.precision}, {result.threads} threads"
-    yield "input", f"batch {result.batch}, {result.img_size} x {result.img_size}"
-    yield "throughput", f"{result.samples_per_sec:.2f} images/s{_arithmetic(result.achieved_tflops)}"
+def _draw(rows: list[dict[str, Any]], path: Path) -> None:
+    from resnest_cli import plots, saving
+
+    saving.save(path, plots.speed_png(rows))
+
+
+def _print(rows: list[dict[str, Any]], stream: IO[str]) -> None:
+    """Print one configuration as facts, several as a table; what all of them share stands once, below."""
+    from resnest_cli.cli.output import console, facts, table
+
+    out = console(stream)
+    if len(rows) == 1:
+        out.print(facts(list(_facts(rows[0]))))
+        return
+    columns = {heading: [cell(row) for row in rows] for heading, cell in COLUMNS.items()}
+    shared = {heading: cells[0] for heading, cells in columns.items() if heading in SHARED and len(set(cells)) == 1}
+    shown = {heading: cells for heading, cells in columns.items() if heading not in shared and any(cells)}
+    numeric = [i for i, heading in enumerate(shown) if heading not in SHARED]
+    out.print(table(list(shown), zip(*shown.values(), strict=True), numeric=numeric))
+    out.print(facts([(heading, cell) for heading, cell in shared.items() if cell]))
+    for row in rows:
+        if "error" in row:
+            out.print(facts([("failed", _in_short(row))]))
+
+
+def _facts(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "model", f"{row['model']}{_published(row)}"
+    if "error" in row:
+        yield "failed", f"{row['error']['type']}: {row['error']['message']}"
+        return
+    times = row["step_time_ms"]
+    yield "runs on", f"{row['device']}, {row['engine']} {row['precision']}, {row['threads']} threads"
+    yield "input", f"batch {row['batch']}, {row['img_size']} x {row['img_size']}"
+    yield "throughput", f"{row['samples_per_sec']:.2f} images/s, a stream of {row['stream_batches']} batches kept full"
     yield "step time", " ".join(f"{name} {times[name]:.1f}" for name in ("min", "p50", "p90", "p99", "max")) + " ms"
-    yield "steps", f"{result.steps} timed after {result.warmup_steps} to warm up"
-    yield "start", f"loaded in {result.load_time_s:.2f} s, first result after {result.first_result_s:.2f} s"
-    yield "versions", ", ".join(f"{name} {number}" for name, number in result.versions.items())
+    yield "steps", f"{row['steps']} timed one at a time, after {row['warmup_steps']} to warm up"
+    yield "arithmetic", _arithmetic(row)
+    yield "memory", f"{row['peak_memory_mb']:.0f} MB at the most, {row['param_count']} M parameters, random weights"
+    yield "start", f"loaded in {row['load_time_s']:.2f} s, first result after {row['first_result_s']:.2f} s"
+    if "files" in row:
+        yield "from files", _from_files(row["files"])
+    if "baseline" in row:
+        yield "beside", _beside(row["baseline"])
+    yield "versions", ", ".join(f"{name} {number}" for name, number in row["versions"].items())
 
 
-def _arithmetic(tflops: float | None) -> str:
-    return f", {tflops:.3f} TFLOP/s" if tflops else ""
+def _published(row: dict[str, Any]) -> str:
+    return f", published top-1 {row['published_top1']:.2f} %" if row["published_top1"] else ""
+
+
+def _arithmetic(row: dict[str, Any]) -> str:
+    limit = f"{row['peak_tflops']:.3f} TFLOP/s in a large matrix product"
+    if row["utilisation"] is None:
+        return f"{limit}; the GMACs of this network at this size are not known"
+    return f"{row['achieved_tflops']:.3f} TFLOP/s, {row['utilisation']:.0%} of the {limit}"
+
+
+def _from_files(files: dict[str, Any]) -> str:
+    stages = ", ".join(f"{name} {value:.1f}" for name, value in files["stage_ms"].items())
+    failed = f", {files['errors']} could not be read" if files["errors"] else ""
+    return f"{files['samples_per_sec']:.2f} images/s, {files['images']} images{failed}; ms an image alone: {stages}"
+
+
+def _beside(baseline: dict[str, Any]) -> str:
+    rate = f"{baseline['samples_per_sec']:.2f} images/s"
+    return f"{baseline['name']} {rate}: x {baseline['ratio']:.2f}, median of {baseline['rounds']} rounds in turn"
+
+
+def _in_short(row: dict[str, Any]) -> str:
+    """Say one row in a line, while the others still run."""
+    name = f"{row['model']}, {row['engine']} {row['precision']}, batch {row['batch']}"
+    if "error" in row:
+        return f"{name}: {row['error']['type']}: {row['error']['message']}"
+    return f"{name}: {row['samples_per_sec']:.2f} images/s, step {row['step_time_ms']['p50']:.1f} ms"
+
+
+def _cell(name: str, form: str, *, of: str = "") -> Callable[[dict[str, Any]], str]:
+    """Give what formats one value of a row, or of the part `of` it; a row that failed has none."""
+
+    def cell(row: dict[str, Any]) -> str:
+        value = row.get(of, {}).get(name) if of else row.get(name)
+        return "" if value is None else f"{value:{form}}"
+
+    return cell
+
+
+SHARED = ("engine", "precision", "batch")
+# Heading -> what stands below it.
+COLUMNS = {
+    "model": _cell("model", ""),
+    "engine": _cell("engine", ""),
+    "precision": _cell("precision", ""),
+    "batch": _cell("batch", ""),
+    "images/s": _cell("samples_per_sec", ".2f"),
+    "p50 ms": _cell("p50", ".1f", of="step_time_ms"),
+    "TFLOP/s": _cell("achieved_tflops", ".3f"),
+    "of limit": _cell("utilisation", ".0%"),
+    "MB": _cell("peak_memory_mb", ".0f"),
+    "from files": _cell("samples_per_sec", ".2f", of="files"),
+    "x timm": _cell("ratio", ".2f", of="baseline"),
+    "top-1 %": _cell("published_top1", ".2f"),
+}

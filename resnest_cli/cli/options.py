@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
+ALL = "all"
 VERBOSE = "resnest_cli.verbose"  # where the group's error handler finds -v, in `Context.meta`
 
 
@@ -81,6 +82,24 @@ class ModelName(click.ParamType[str]):
         return [Item(name) for name in names if name.startswith(incomplete)]
 
 
+class Several(click.ParamType[tuple[Any, ...]]):
+    """Values with commas between them, each once, in the order given."""
+
+    name = "list"
+
+    def __init__(self, one: click.ParamType[Any]) -> None:
+        self.one = one
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:  # noqa: ANN401 - as click declares it
+        """Convert each."""
+        words = value if isinstance(value, tuple) else [word.strip() for word in str(value).split(",")]
+        return tuple(dict.fromkeys(self.one.convert(word, param, ctx) for word in words))
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Offer what each may be."""
+        return self.one.shell_complete(ctx, param, incomplete)
+
+
 def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - passed on to click
     """Declare an option of `Options`; its field is named like the long option."""
     field = next(name for name in names if name.startswith("--")).split("/")[0].lstrip("-").replace("-", "_")
@@ -91,12 +110,43 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:  # noqa: ANN4
 _MODEL = _option(
     "-m", "--model", type=ModelName(), metavar="MODEL", help="Variant, digits, folder or hf-hub:OWNER/REPO."
 )
+_DEVICE = _option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N, mps or xpu.")
+_IMG_SIZE = _option(
+    "--img-size", type=click.IntRange(min=1), metavar="N", help="Edge of the network's input, in pixels."
+)
 _RUN = (
-    _option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N, mps or xpu."),
+    _DEVICE,
     _option("--engine", type=click.Choice(ENGINES), help="What runs the network."),
     _option("--precision", type=click.Choice(PRECISIONS), help="fp32 gives the numbers of plain timm."),
     _option("-b", "--batch", "--batch-size", type=NumberOrAuto(), metavar="N|auto", help="Images a forward pass."),
-    _option("--img-size", type=click.IntRange(min=1), metavar="N", help="Edge of the network's input, in pixels."),
+    _IMG_SIZE,
+)
+# What a benchmark takes several of.
+_SWEPT = (
+    _option(
+        *("-m", "--model"),
+        type=Several(ModelName()),
+        metavar="MODEL,...",
+        help="Variants, or all of them; digits, folder, hf-hub:OWNER/REPO.",
+    ),
+    _option(
+        *("--engine",),
+        type=Several(click.Choice([*ENGINES, ALL])),
+        metavar="ENGINE,...",
+        help=f"{', '.join(ENGINES)}; all is openvino,torch.",
+    ),
+    _option(
+        *("--precision",),
+        type=Several(click.Choice(PRECISIONS)),
+        metavar="PRECISION,...",
+        help=f"{', '.join(PRECISIONS)}.",
+    ),
+    _option(
+        *("-b", "--batch", "--batch-size"),
+        type=Several(NumberOrAuto()),
+        metavar="N,...|auto",
+        help="Images a forward pass, as 1,8,32.",
+    ),
 )
 _WEIGHTS = (
     _option("--weights", type=click.Path(), metavar="FILE", help="Local checkpoint for the variant."),
@@ -136,9 +186,9 @@ def format_option(formats: Iterable[str], default: str) -> Callable[[Any], Any]:
     return click.option("-f", "--format", default=default, show_default=True, type=kind, help="How to print it.")
 
 
-def speed_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add what a benchmark needs; the command gets `options` and `view`."""
-    return _collected(command, (_MODEL, *_RUN, *_VIEW))
+def sweep_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what a benchmark needs; the command gets `options`, `view`, and a tuple for each option of `_SWEPT`."""
+    return _collected(command, (*_SWEPT, _DEVICE, _IMG_SIZE, *_VIEW), apart=("model", "engine", "precision", "batch"))
 
 
 def model_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -169,11 +219,14 @@ def query_options(command: Callable[..., None]) -> Callable[..., None]:
     return _collected(command, (*place, *run, *_VIEW))
 
 
-def _collected(command: Callable[..., None], declared: tuple[Callable[[Any], Any], ...]) -> Callable[..., None]:
+def _collected(
+    command: Callable[..., None], declared: tuple[Callable[[Any], Any], ...], *, apart: tuple[str, ...] = ()
+) -> Callable[..., None]:
     @functools.wraps(command)
     def collect(*, quiet: bool, verbose: bool, no_progress: bool, **values: Any) -> None:  # noqa: ANN401 - as declared
         click.get_current_context().meta[VERBOSE] = verbose
-        given = {field.name: values.pop(field.name) for field in fields(Options) if field.name in values}
+        names = [field.name for field in fields(Options) if field.name in values and field.name not in apart]
+        given = {name: values.pop(name) for name in names}
         view = View(quiet=quiet, progress=not (quiet or no_progress))
         command(options=Options(**given), view=view, **values)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from resnest_cli.cli.options import View, format_option, validate_options
-from resnest_cli.cli.text import one_line
+from resnest_cli.cli.text import note, one_line
 from resnest_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _save(path: Path, content: bytes | str) -> None:
 
 
 def _name(failure: Failure) -> None:
-    click.echo(one_line(f"{failure.path}: {failure.type}: {failure.message}"), err=True)
+    note(one_line(f"{failure.path}: {failure.type}: {failure.message}"))
 
 
 def _bar(items: Iterable[Scored], total: int) -> Iterator[Scored]:

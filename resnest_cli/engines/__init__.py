@@ -49,7 +49,11 @@ class Engine(Protocol):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What a benchmark records: threads, param_count, versions {library: version}; native precisions if known."""
+        """What a benchmark records: threads, streams, param_count, versions {library: version}.
+
+        `streams` is how many batches run at once; and if known, native precisions, and the `peak_memory` in bytes that
+        was taken on a device of its own.
+        """
 
     def prepare(self, *, single: bool) -> None:
         """Begin to get ready for a job of a single batch, or of several, in the background while images are read.
@@ -63,6 +67,9 @@ class Engine(Protocol):
         F is the number of classes, or of pooled features if the engine was opened for these. It takes a stream, so that
         an engine may keep several batches in flight. N may be 0 and may vary.
         """
+
+    def peak_flops(self, seconds: float) -> float:
+        """Measure for a while how many operations a second a large matrix product has, in this engine and precision."""
 
     def close(self) -> None:
         """Give back what the engine holds."""

@@ -28,7 +28,7 @@ class FakeEngine:
     precision = "fp32"
     reason = "asked for"
     best_batch = 8
-    facts: ClassVar[dict[str, Any]] = {"threads": 1, "param_count": 0, "versions": {}}
+    facts: ClassVar[dict[str, Any]] = {"threads": 1, "streams": 1, "param_count": 0, "versions": {}}
 
     def __init__(self, spec: ModelSpec | None = None) -> None:
         self.spec = spec or find_model(DIGITS.name)
@@ -56,6 +56,10 @@ class FakeEngine:
             for row, pixels in zip(logits, batch, strict=True):
                 row[int(pixels.mean() / 256 * self.spec.num_classes)] = 20
             yield logits
+
+    def peak_flops(self, seconds: float) -> float:  # noqa: ARG002 - as the protocol has it
+        """Compute nothing."""
+        return 0.0
 
     def close(self) -> None:
         """Hold nothing, give nothing back."""

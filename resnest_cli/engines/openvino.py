@@ -8,6 +8,7 @@ each core (throughput). What OpenVINO compiles is cached beside the graph.
 from __future__ import annotations
 
 import sys
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
@@ -23,6 +24,7 @@ from resnest_cli.machine import usable_cores
 # Importing openvino reports home through this package; where it cannot be imported, openvino has a stub of its own.
 _telemetry = sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: "not to be imported"
 import openvino  # noqa: E402
+from openvino import opset13 as ops  # noqa: E402
 from openvino import preprocess  # noqa: E402
 
 if _telemetry is None:
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
 # fp32 is set explicitly: where bf16 is native, OpenVINO takes it by itself.
 VERSION = openvino.__version__.split("-")[0]  # without the build it is from
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+# Rows and width of the matrix products that measure the hardware: those of 1x1 convolutions, and a square one.
+_MATMULS = ((3136, 256), (3136, 512), (1024, 1024))
+_PRODUCTS, _LEAST_RUNS = 16, 3
 
 
 def convert(
@@ -129,6 +134,36 @@ def _save(graph: openvino.Model, path: Path) -> None:
         raise OSError(message) from error
 
 
+def _matmul_flops(rows: int, width: int, precision: str, seconds: float) -> float:
+    """Give the operations a second of [rows, width] x [width, width], many times over on every core; the best run.
+
+    The product of several at once is what the hardware can do: a single one that is cut over the cores comes to a third
+    of it in fp32.
+    """
+    entry = ops.parameter([rows, width], np.float32)
+    node, matrix = entry, ops.constant(np.eye(width, dtype=np.float32))
+    for _ in range(_PRODUCTS):
+        node = ops.matmul(node, matrix, transpose_a=False, transpose_b=False)
+    cores = usable_cores()
+    settings = {
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
+        "NUM_STREAMS": str(cores),
+        "INFERENCE_NUM_THREADS": cores,
+    }
+    compiled = openvino.Core().compile_model(openvino.Model([node], [entry]), "CPU", settings)
+    queue = openvino.AsyncInferQueue(compiled, cores)
+    values = np.ones((rows, width), np.float32)
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < _LEAST_RUNS or time.perf_counter() < end:
+        begin = time.perf_counter()
+        for _ in range(cores):
+            queue.start_async([values])
+        queue.wait_all()
+        times.append(time.perf_counter() - begin)
+    return 2 * rows * width**2 * _PRODUCTS * cores / min(times)
+
+
 class _Flight(NamedTuple):
     """A request that runs, and its input, which it shares and which must live until then."""
 
@@ -161,9 +196,10 @@ class OpenVinoEngine:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a benchmark records: threads, param_count, versions {library: version}."""
+        """What a benchmark records: threads, streams, param_count, native precisions, versions."""
         return {
             "threads": usable_cores(),
+            "streams": usable_cores(),
             "param_count": self._graph.facts["param_count"],
             "native": native_precisions(),
             "versions": {"openvino": VERSION},
@@ -186,6 +222,10 @@ class OpenVinoEngine:
                 yield self._finish(flight.popleft(), idle)
         while flight:
             yield self._finish(flight.popleft(), idle)
+
+    def peak_flops(self, seconds: float) -> float:
+        """Measure matrix products in OpenVINO, one stream on each core as in a long job; the best of several shapes."""
+        return max(_matmul_flops(*shape, self.precision, seconds / len(_MATMULS)) for shape in _MATMULS)
 
     def close(self) -> None:
         """Let go of what was compiled."""

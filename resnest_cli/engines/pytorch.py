@@ -11,6 +11,7 @@ seeded weights: probabilities move by 0.1 with the batch size alone, in plain ti
 
 from __future__ import annotations
 
+import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_PRODUCTS, _LEAST_RUNS = 4, 3  # matrix products in a row, and how often, to measure the hardware
 _BEST_BATCH = {"cpu": 1, "mps": 16}  # others take 64
 
 
@@ -79,9 +81,12 @@ class TorchEngine:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a benchmark records: threads, param_count, versions {library: version}."""
+        """What a benchmark records: threads, streams, param_count, versions, and the peak memory of a GPU."""
+        on_cuda = self._device.type == "cuda"
         return {
             "threads": torch.get_num_threads(),
+            "streams": 1,
+            "peak_memory": torch.cuda.max_memory_allocated(self._device) if on_cuda else None,
             "param_count": sum(parameter.numel() for parameter in self._network.parameters()),
             "versions": {"torch": torch.__version__, "timm": timm.__version__},
         }
@@ -95,6 +100,11 @@ class TorchEngine:
             # The split attention cannot reshape an empty batch.
             yield self._logits(batch) if len(batch) else np.empty((0, self.width), np.float32)
 
+    def peak_flops(self, seconds: float) -> float:
+        """Measure square matrix products in torch; the best of several sizes."""
+        sizes = (512, 1024, 2048) if self._device.type == "cpu" else (2048, 4096, 8192)
+        return max(self._matmul_flops(size, seconds / len(sizes)) for size in sizes)
+
     def close(self) -> None:
         """Let go of the network."""
         vars(self).pop("_network", None)
@@ -106,6 +116,20 @@ class TorchEngine:
             images = pixels.contiguous(memory_format=self._layout).float().div(255).sub(self._mean).div(self._std)
             logits: NDArray[np.float32] = self._network(images).float().cpu().numpy()
         return logits
+
+    def _matmul_flops(self, size: int, seconds: float) -> float:
+        """Give the operations a second of a product of square matrices; the best run."""
+        matrix = torch.ones(size, size, device=self._device, dtype=_DTYPES.get(self.precision, torch.float32))
+        times: list[float] = []
+        end = time.perf_counter() + seconds
+        while len(times) < _LEAST_RUNS or time.perf_counter() < end:
+            begin = time.perf_counter()
+            product = matrix
+            for _ in range(_PRODUCTS):
+                product = matrix @ matrix
+            product[0, 0].item()  # waits for the device
+            times.append(time.perf_counter() - begin)
+        return 2 * size**3 * _PRODUCTS / min(times)
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.precision == "fp32":

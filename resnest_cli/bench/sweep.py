@@ -1,0 +1,191 @@
+"""Run configurations one after another, each in a process of its own; one that fails ends itself and no other.
+
+In: `Options`, one for each configuration. Out: a row (`rows`) as each ends. Imports no framework: where the system
+cannot tell a program's own peak of memory, that of a worker begins with ours.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, replace
+from itertools import product
+from signal import SIGKILL
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from resnest_cli import catalog
+from resnest_cli.bench.rows import row
+from resnest_cli.errors import ResnestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from resnest_cli.options import Options
+
+ROUNDS = 5  # of turns with plain timm
+LIMIT_S = 60.0  # past it no further round is begun
+
+
+class ConfigurationFailed(ResnestError):
+    """A worker could not do what it was asked; `kind` is the name of its error."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def configurations(
+    options: Options,
+    models: Iterable[str],
+    engines: Iterable[str],
+    precisions: Iterable[str],
+    batches: Iterable[int | str],
+) -> list[Options]:
+    """Give `options` with every combination; the last varies fastest.
+
+    Raises:
+        UsageError, UnknownModel: a value or a name that cannot be meant.
+    """
+    made = [
+        replace(
+            options, model=model, engine=engine, precision=precision, batch=batch, random_weights=True, weights=None
+        )
+        for model, engine, precision, batch in product(models, engines, precisions, batches)
+    ]
+    for one in made:
+        catalog.resolve(one)
+    return made
+
+
+def sweep(
+    every: Iterable[Options], seconds: float, *, images: str | None = None, baseline: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Measure each configuration for about `seconds` and give its row.
+
+    Args:
+        every: the configurations; their weights are random.
+        seconds: the time budget of each.
+        images: a folder, to measure the way from files to answers too.
+        baseline: run plain eager timm beside each, in turns, for as long again.
+    """
+    prepared: set[Options] = set()
+    for options in every:
+        try:
+            _prepare(options, prepared)
+            found = _measure(options, seconds, images, baseline=baseline)
+        except ConfigurationFailed as error:
+            found = {"error": {"type": error.kind, "message": str(error)}}
+        yield row(options, found)
+
+
+class Worker:
+    """A process that has one configuration open, see `resnest_cli.bench.worker`."""
+
+    def __init__(self, options: Options, seconds: float, images: str | None = None, engine: str = "") -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "resnest_cli.bench.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            encoding="utf-8",
+        )
+        job = {"options": asdict(options), "seconds": seconds, "images": images, "engine": engine}
+        try:
+            self.ask(json.dumps(job))
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the process."""
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
+    def ask(self, line: str) -> dict[str, Any]:
+        """Have it do something and wait for the answer.
+
+        Raises:
+            ConfigurationFailed: it said so, or it is no more.
+        """
+        assert self._process.stdin is not None  # noqa: S101 - they are pipes
+        assert self._process.stdout is not None  # noqa: S101
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+            answer = json.loads(self._process.stdout.readline() or "null")
+        except BrokenPipeError:
+            answer = None
+        if answer is None:
+            raise self._why_gone()
+        if "error" in answer:
+            raise ConfigurationFailed(answer["error"]["type"], answer["error"]["message"])
+        found: dict[str, Any] = answer["ok"]
+        return found
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        self._process.kill()
+        self._process.communicate()
+        self._log.close()
+
+    def _why_gone(self) -> ConfigurationFailed:
+        code = self._process.wait()
+        if code == -SIGKILL:
+            return ConfigurationFailed(
+                "OutOfMemory", "the system killed it (signal 9), most likely for want of memory."
+            )
+        self._log.seek(0)
+        said = self._log.read().decode(errors="replace").strip().splitlines()
+        return ConfigurationFailed("Crashed", f"its process ended with code {code}: {said[-1] if said else 'no words'}")
+
+
+def _prepare(options: Options, prepared: set[Options]) -> None:
+    """Convert and compile once what every run of a model uses, so that no configuration is measured doing that."""
+    alike = replace(options, batch=1)
+    if options.engine != "torch" and alike not in prepared:
+        with Worker(alike, 0) as worker:
+            worker.ask("prepare")
+        prepared.add(alike)
+
+
+def _measure(options: Options, seconds: float, images: str | None, *, baseline: bool) -> dict[str, Any]:
+    with Worker(options, seconds, images) as ours:
+        found = ours.ask("measure")
+        if baseline:
+            beside = replace(options, batch=found["batch"], device=found["device"])
+            with Worker(beside, seconds, engine="timm") as theirs:
+                found["baseline"] = _in_turns(ours, theirs, seconds)
+    return found
+
+
+def _in_turns(ours: Worker, theirs: Worker, seconds: float) -> dict[str, Any]:
+    """Let both run in turn, so that what else the machine does meets both alike."""
+    rates: list[tuple[float, float]] = []
+    begin = time.perf_counter()
+    while len(rates) < ROUNDS and (not rates or time.perf_counter() - begin < max(LIMIT_S, seconds)):
+        turn = f"turn {seconds / ROUNDS / 2}"
+        rates.append((ours.ask(turn)["samples_per_sec"], theirs.ask(turn)["samples_per_sec"]))
+    return {
+        "name": "plain eager timm",
+        "samples_per_sec": median(their for _, their in rates),
+        "ratio": median(our / their for our, their in rates),
+        "rounds": len(rates),
+    }
