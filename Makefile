@@ -25,9 +25,10 @@ fix: $(VENV)/installed-dev ## mend what can be mended of lint and formatting
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(VENV)/installed-dev ## write the README's outputs and picture anew
+docs: $(VENV)/installed-dev ## write the README's outputs and pictures anew
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cog -P -r README.md
 	$(BIN)/python scripts/screenshot.py
+	$(BIN)/python scripts/explain_picture.py
 
 digits: $(VENV)/installed-dev ## train the embedded digits model (about a minute)
 	$(BIN)/python scripts/train_digits.py

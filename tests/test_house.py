@@ -42,8 +42,8 @@ STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "exports"}
 PIPELINE = {"images", "sources", "stream"}
 ENGINES = {"engines", "engines.fake", "engines.pixels", "engines.openvino", "engines.pytorch", "engines.adopt"}
 ENGINES |= {"network", "export"}
-TASKS = {"trunk", "predict", "embed", "features", "similar", "snippet", "bench", "doctor", "writers"}
-TORCH_TASKS = {"exporting"}
+TASKS = {"trunk", "predict", "embed", "features", "similar", "snippet", "pictures", "bench", "doctor", "writers"}
+TORCH_TASKS = {"exporting", "explain"}
 FEATURES = {"features", "similar"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
 DOORS = {"", "__main__"}
@@ -59,13 +59,14 @@ LAYERS = [
     Layer({"engines.openvino"}, BASE | STORE, {"numpy", "openvino"}, set()),
     Layer({"export"}, BASE | STORE | {"network", "engines.openvino"}, {"filelock", "timm", "torch"}, set()),
     Layer({"network"}, BASE | STORE, {"torch", "timm", "safetensors"}, set()),
-    Layer(TASKS - {"doctor", *FEATURES}, BASE | STORE | PIPELINE | {"engines", "trunk"}, {"numpy"}, set()),
+    Layer({"pictures"}, BASE | {"explain"}, {"numpy", "PIL"}, {"matplotlib"}),
+    Layer(TASKS - {"doctor", "pictures", *FEATURES}, BASE | STORE | PIPELINE | {"engines", "trunk"}, {"numpy"}, set()),
     Layer(FEATURES, BASE | STORE | PIPELINE | {"engines", "trunk", "embed"}, {"numpy"}, {"pyarrow"}),
     Layer(
-        {"exporting"},
+        TORCH_TASKS,
         BASE | STORE | PIPELINE | ENGINES | TASKS,
         {"numpy", "timm", "torch"},
-        {"onnx", "onnxruntime", "safetensors"},
+        {"captum", "onnx", "onnxruntime", "safetensors"},
     ),
     Layer({"doctor"}, BASE | STORE | ENGINES, set(), {"timm"}),
     Layer({"cli.output"}, BASE | CLI, {"rich"}, set()),
@@ -204,6 +205,10 @@ OPTIONS = {
     "embed": [
         *("--output", "--normalize", "--resume", "--overwrite", "--recursive", "--model"),
         *(*WEIGHTS, *RUN, *IMAGES, *VIEW),
+    ],
+    "explain": [
+        *("--output", "--class", "--raw", "--overwrite", "--recursive", "--model", *WEIGHTS, "--labels"),
+        *("--device", "--img-size", *IMAGES, *VIEW),
     ],
     "export": [
         *("--to", "--output", "--raw-uint8", "--pictures", "--overwrite", *WEIGHTS, "--labels", "--img-size"),

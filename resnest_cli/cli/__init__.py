@@ -20,6 +20,7 @@ from resnest_cli.cli.bench import bench
 from resnest_cli.cli.cache import cache
 from resnest_cli.cli.doctor import doctor
 from resnest_cli.cli.embed import embed
+from resnest_cli.cli.explain import explain
 from resnest_cli.cli.export import export
 from resnest_cli.cli.list_models import list_models
 from resnest_cli.cli.options import VERBOSE
@@ -77,7 +78,7 @@ def cli() -> None:
     """Classify images with the ResNeSt family."""
 
 
-for command in (predict, embed, similar, export, list_models, show, bench, cache, doctor):
+for command in (predict, embed, similar, explain, export, list_models, show, bench, cache, doctor):
     cli.add_command(command)
 
 
