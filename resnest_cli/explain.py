@@ -25,6 +25,7 @@ from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -75,6 +76,10 @@ class Explanation:
     heat: NDArray[np.float32]
     cells: tuple[int, int]
     shares: tuple[Shares, ...]
+
+    def save_heat(self, path: Path) -> None:
+        """Write the heat map as a `.npy` file."""
+        np.save(path, self.heat)
 
 
 class Explainer:

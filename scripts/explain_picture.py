@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -27,7 +28,7 @@ def explain(name: str, folder: str) -> Image.Image:
     (said,) = Explainer(Options("digits", img_size=EDGE, device="cpu"), name).explain(find([path]))
     if not isinstance(said, Explanation):
         raise TypeError(said)
-    return pictures.side_by_side(Explanation("digits.png", *(getattr(said, key) for key in Explanation.__slots__[1:])))
+    return pictures.side_by_side(replace(said, path="digits.png"))
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def main() -> None:
     sheet = Image.new("RGB", (nine.width, nine.height + three.height), "white")
     sheet.paste(nine, (0, 0))
     sheet.paste(three, (0, nine.height))
-    sheet.quantize(64).save(OUTPUT, optimize=True)
+    sheet.quantize(256).save(OUTPUT, optimize=True)
 
 
 if __name__ == "__main__":

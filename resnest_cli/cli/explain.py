@@ -98,8 +98,6 @@ def _prepare(output: Path, *, overwrite: bool) -> None:
 
 def _write(said: Explanation, output: Path, number: int, *, raw: bool) -> dict[str, Any]:
     """Write an explanation's files, and give its record."""
-    import numpy as np
-
     from resnest_cli.pictures import side_by_side, split_attention
 
     name = re.sub(r"[^\w.-]", "_", Path(said.path).stem, flags=re.ASCII)
@@ -108,7 +106,7 @@ def _write(said: Explanation, output: Path, number: int, *, raw: bool) -> dict[s
     split_attention(said).save(output / f"{stem}.attention.png")
     (output / f"{stem}.attention.json").write_text(json.dumps(_attention(said)) + "\n", encoding="utf-8")
     if raw:
-        np.save(output / f"{stem}.npy", said.heat)
+        said.save_heat(output / f"{stem}.npy")
     return {
         "path": said.path,
         "status": "ok",
