@@ -29,6 +29,7 @@ docs: $(VENV)/installed-dev ## write the README's outputs and pictures anew
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cog -P -r README.md
 	$(BIN)/python scripts/screenshot.py
 	-$(BIN)/python scripts/report_picture.py
+	$(BIN)/python scripts/explain_picture.py
 
 digits: $(VENV)/installed-dev ## train the embedded digits model (about a minute)
 	$(BIN)/python scripts/train_digits.py

@@ -52,11 +52,12 @@ ENGINES = {
 }
 ENGINES |= {"network", "export"}
 WRITERS = {"writers", "writers.html", "writers.parquet"}
-TASKS = {"trunk", "predict", "embed", "snippet", "doctor", "download", "jobs", "saving", *WRITERS}
+TASKS = {"trunk", "predict", "embed", "snippet", "pictures", "doctor", "download", "jobs", "saving", *WRITERS}
+TORCH_TASKS = {"exporting", "explain"}
 FEATURES = {"features", "similar"}
 BENCH = {"bench", "bench.measure", "bench.rows", "bench.sweep"}
 MEASURES = {"metrics", "dataset", "validate", "report"}
-VERBS = TASKS | FEATURES | MEASURES | BENCH | {"plots", "exporting"}
+VERBS = TASKS | FEATURES | MEASURES | BENCH | TORCH_TASKS | {"plots"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
 DOORS = {"", "__main__"}
 
@@ -75,13 +76,19 @@ LAYERS = [
     Layer({"network"}, BASE | STORE, {"torch", "timm", "safetensors"}, set()),
     Layer(WRITERS, BASE | WRITERS, {"pyarrow"}, set()),
     Layer({"jobs"}, BASE | STORE | PIPELINE | WRITERS | {"engines"}, {"filelock"}, set()),
-    Layer(TASKS - {"doctor", "jobs", *WRITERS}, BASE | STORE | PIPELINE | {"engines", "trunk"}, {"numpy"}, set()),
+    Layer({"pictures"}, BASE | {"explain"}, {"numpy", "PIL"}, {"matplotlib"}),
+    Layer(
+        TASKS - {"doctor", "jobs", "pictures", *WRITERS},
+        BASE | STORE | PIPELINE | {"engines", "trunk"},
+        {"numpy"},
+        set(),
+    ),
     Layer(FEATURES, BASE | STORE | PIPELINE | {"engines", "trunk", "embed"}, {"numpy"}, {"pyarrow"}),
     Layer(
-        {"exporting"},
+        TORCH_TASKS,
         BASE | STORE | PIPELINE | ENGINES | TASKS,
         {"numpy", "timm", "torch"},
-        {"onnx", "onnxruntime", "safetensors"},
+        {"captum", "onnx", "onnxruntime", "safetensors"},
     ),
     Layer(MEASURES, BASE | STORE | PIPELINE | {"engines", "trunk", *MEASURES}, {"numpy"}, set()),
     Layer(BENCH, BASE | STORE | PIPELINE | {"trunk", *BENCH}, {"numpy"}, set()),
@@ -228,6 +235,10 @@ OPTIONS = {
     "embed": [
         *("--output", "--normalize", "--resume", "--overwrite", "--recursive", "--model"),
         *(*WEIGHTS, *RUN, *IMAGES, *VIEW),
+    ],
+    "explain": [
+        *("--output", "--class", "--raw", "--overwrite", "--recursive", "--model", *WEIGHTS, "--labels"),
+        *("--device", "--img-size", *IMAGES, *VIEW),
     ],
     "export": [
         *("--to", "--output", "--raw-uint8", "--pictures", "--overwrite", *WEIGHTS, "--labels", "--img-size"),

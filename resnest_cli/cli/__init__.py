@@ -23,6 +23,7 @@ from resnest_cli.cli.cache import cache
 from resnest_cli.cli.doctor import doctor
 from resnest_cli.cli.download import download
 from resnest_cli.cli.embed import embed
+from resnest_cli.cli.explain import explain
 from resnest_cli.cli.export import export
 from resnest_cli.cli.list_models import list_models
 from resnest_cli.cli.options import VERBOSE
@@ -84,7 +85,11 @@ def cli() -> None:
     """Classify images with the ResNeSt family."""
 
 
-for command in (predict, embed, similar, export, list_models, show, bench, validate, download, cache, doctor):
+COMMANDS = (
+    *(predict, embed, similar, explain, validate, bench, export),
+    *(list_models, show, download, cache, doctor),
+)
+for command in COMMANDS:
     cli.add_command(command)
 
 

@@ -212,6 +212,12 @@ def export_options(command: Callable[..., None]) -> Callable[..., None]:
     return _collected(command, (*_WEIGHTS, *_LABELS, _RUN[-1], *_PREPROCESSING, *_VIEW))
 
 
+def explain_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what a task needs that runs on torch, one image at a time; the command gets `options` and `view`."""
+    device, size = _RUN[0], _RUN[-1]
+    return _collected(command, (_MODEL, *_WEIGHTS, *_LABELS, device, size, *_IMAGES, *_VIEW))
+
+
 def query_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add where a model is that something else names, and how it runs; the command gets `options` and `view`."""
     moved = click.option("-m", "--model", default="", type=ModelName(), metavar="MODEL", help=_MOVED)

@@ -1,0 +1,136 @@
+"""`resnest explain`: pictures of where a network looked, and of its split attention."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from resnest_cli.cli.options import View, explain_options
+from resnest_cli.cli.text import one_line
+from resnest_cli.errors import ExitCode, OutputError
+
+if TYPE_CHECKING:
+    from resnest_cli.explain import Explanation
+    from resnest_cli.options import Options
+    from resnest_cli.types import Failure
+
+RECORDS = "explain.jsonl"
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The folder for pictures."
+)
+@click.option("--class", "class", metavar="CLASS", help="Name, index or WordNet id; else each image's first class.")
+@click.option("--raw", is_flag=True, help="Write the heat map too, as float32 [H, W] in a .npy file.")
+@click.option("--overwrite", is_flag=True, help="Replace what an earlier run wrote into DIR.")
+@click.option("--recursive/--no-recursive", default=True, show_default=True, help="Look into folders of folders.")
+@explain_options
+def explain(  # noqa: PLR0913 - one parameter an option
+    *,
+    inputs: tuple[str, ...],
+    output: Path,
+    raw: bool,
+    overwrite: bool,
+    recursive: bool,
+    options: Options,
+    view: View,
+    **named: str | None,  # --class, which is no name for a parameter
+) -> None:
+    """Show where a network looked.
+
+    INPUT is as for predict. For each, DIR gets NUMBER-NAME.png: what the network saw, and beside it a heat map of the
+    evidence for the class (Grad-CAM on the last stage). NUMBER-NAME.attention.png and .json have the split attention:
+    in every block, the share of each radix split of each channel. explain.jsonl has a record for every input.
+
+    The last stage has one cell for 32 x 32 pixels: for a picture of 224, a map of 7 x 7. Needs the extra explain.
+
+    \b
+    Examples:
+      resnest explain dog.jpg -o looked/
+      resnest explain dog.jpg -o looked/ --class "tennis ball" --raw
+    """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
+    from resnest_cli.explain import Explainer
+    from resnest_cli.sources import find
+    from resnest_cli.types import Failure
+
+    explainer = Explainer(options, named["class"])
+    view.say(f"{explainer.spec.name} on {explainer.device} ({explainer.reason}), torch fp32")
+    _prepare(output, overwrite=overwrite)
+    failed = 0
+    with (output / RECORDS).open("wb") as records:
+        for number, said in enumerate(explainer.explain(find(inputs, recursive=recursive)), 1):
+            if isinstance(said, Failure):
+                failed += 1
+                record = _failure(said)
+                click.echo(f"{one_line(said.path)}: {said.type}: {one_line(said.message)}")
+            else:
+                record = _write(said, output, number, raw=raw)
+                shown = f"{one_line(said.label)} {said.probability:.2%}"
+                click.echo(f"{one_line(said.path)}: {shown} -> {output / record['picture']}")
+            records.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+            records.flush()
+    if failed:
+        view.say(f"{failed} of {number} inputs failed.")
+        click.get_current_context().exit(ExitCode.FAILED)
+
+
+def _prepare(output: Path, *, overwrite: bool) -> None:
+    """Make the folder.
+
+    Raises:
+        OutputError: it cannot be made, or holds an earlier run's records.
+    """
+    if (output / RECORDS).exists() and not overwrite:
+        message = f"{output / RECORDS} exists; add --overwrite to replace it."
+        raise OutputError(message)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"{output} cannot be made: {error.strerror}."
+        raise OutputError(message) from error
+
+
+def _write(said: Explanation, output: Path, number: int, *, raw: bool) -> dict[str, Any]:
+    """Write an explanation's files, and give its record."""
+    from resnest_cli.pictures import side_by_side, split_attention
+
+    name = re.sub(r"[^\w.-]", "_", Path(said.path).stem, flags=re.ASCII)
+    stem = f"{number:05d}-{name[:80]}"
+    side_by_side(said).save(output / f"{stem}.png")
+    split_attention(said).save(output / f"{stem}.attention.png")
+    (output / f"{stem}.attention.json").write_text(json.dumps(_attention(said)) + "\n", encoding="utf-8")
+    if raw:
+        said.save_heat(output / f"{stem}.npy")
+    return {
+        "path": said.path,
+        "status": "ok",
+        "class": {"index": said.index, "wnid": said.wnid, "label": said.label, "probability": said.probability},
+        "picture": f"{stem}.png",
+        "attention": f"{stem}.attention.json",
+        "attention_picture": f"{stem}.attention.png",
+        "map": f"{stem}.npy" if raw else None,
+    }
+
+
+def _attention(said: Explanation) -> list[dict[str, Any]]:
+    """Give the split attention of each block: its mean by split, and every share [radix][channels]."""
+    return [
+        {
+            "block": shares.block,
+            "radix": shares.radix,
+            "function": "softmax over the splits" if shares.radix > 1 else "sigmoid",
+            "mean": [float(value) for value in shares.values.mean(axis=1)],
+            "shares": [[float(str(value)) for value in split] for split in shares.values],
+        }
+        for shares in said.shares
+    ]
+
+
+def _failure(said: Failure) -> dict[str, Any]:
+    return {"path": said.path, "status": said.status, "error": {"type": said.type, "message": said.message}}
