@@ -10,8 +10,13 @@ import math
 import os
 import platform
 import sys
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # As the Linux kernel writes them in /proc/cpuinfo; those that matter to a convolution.
 INSTRUCTION_SETS = (
@@ -39,6 +44,18 @@ def may_have_accelerator() -> bool:
     amd = Path("/dev/kfd").exists() and _torch_is_for("rocm")
     intel = Path("/dev/dri").exists() and _torch_is_for("xpu")
     return (nvidia and not hidden) or amd or intel
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn what torch and OpenVINO raise when memory is short into `MemoryError`: they say it in words only."""
+    try:
+        yield
+    except RuntimeError as error:
+        words = str(error)
+        if any(sign in words.lower() for sign in ("out of memory", "not enough memory", "bad_alloc", "can't allocate")):
+            raise MemoryError(words.splitlines()[0]) from error
+        raise
 
 
 def cpu_name() -> str:

@@ -42,6 +42,7 @@ class Classifier:
         spec: the `ModelSpec` that runs, with its data config (size, crop, interpolation, mean, std).
         labels: class names and WordNet ids by class index.
         engine: the opened engine, with its device and the reason for it.
+        stages: the seconds that reading, decoding and the network have taken so far.
 
     Raises:
         UsageError, UnknownModel: an option or a name that cannot be meant.
@@ -65,6 +66,7 @@ class Classifier:
         own = None if isinstance(engine, str) else engine
         self._trunk = Trunk(self.spec, self.options, engine=own, many=many)
         self.engine = self._trunk.engine
+        self.stages = self._trunk.stages
 
     def __enter__(self) -> Self:
         """Return itself."""

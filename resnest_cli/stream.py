@@ -11,20 +11,21 @@ import contextlib
 import logging
 import math
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
 from resnest_cli import images, sources
 from resnest_cli.errors import DecodeTimeout, ImageError, ImageTooLarge, OutOfMemory, ResnestError
 from resnest_cli.sources import STDIN
-from resnest_cli.types import DataConfig, Failure, Source
+from resnest_cli.types import DataConfig, Failure, Source, Stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,7 +39,16 @@ MAX_FAILURES_A_BATCH = 64  # a folder of nothing but bad files must still give i
 BYTES_A_PIXEL = 4  # a file with more than that for each pixel allowed is refused unread
 WORKING_BYTES_A_PIXEL = 16  # the file, Pillow's four bytes, and copies of these
 OTHER_BYTES = 256 << 20  # what a worker may need for all else
+_Item = TypeVar("_Item")
 _log = logging.getLogger(__name__)
+
+
+class Loaded(NamedTuple):
+    """The pixels of one image, uint8 [height, width, 3], and the seconds that reading and decoding it took."""
+
+    values: NDArray[np.uint8]
+    read: float
+    decode: float
 
 
 @dataclass(frozen=True)
@@ -58,18 +68,21 @@ class Loader:
             limit = OTHER_BYTES + WORKING_BYTES_A_PIXEL * self.max_pixels
             resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
-    def __call__(self, source: Source) -> NDArray[np.uint8]:
+    def __call__(self, source: Source) -> Loaded:
         """Read, decode, resize and crop.
 
         Raises:
             ImageError: see `sources.read` and `images.load`.
         """
+        begun = time.perf_counter()
         try:
             limit = BYTES_A_PIXEL * self.max_pixels
             content = sources.read(source, max_bytes=limit, allow_private=self.allow_private)
         except MemoryError as error:
             raise ImageTooLarge("not enough memory to read it.") from error
-        return images.load(content, self.data, exif=self.exif, max_pixels=self.max_pixels)
+        read = time.perf_counter()
+        pixels = images.load(content, self.data, exif=self.exif, max_pixels=self.max_pixels)
+        return Loaded(pixels, read - begun, time.perf_counter() - read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,27 +104,34 @@ class Pixels:
 Decoded: TypeAlias = Pixels | Failure
 
 
-def decode(items: Iterable[Source | Failure], load: Load, timeout: float = math.inf) -> Iterator[Decoded]:
-    """Load every source in this process; an `ImageError` becomes a `Failure`.
+def decode(
+    items: Iterable[Source | Failure], load: Load, timeout: float = math.inf, stages: Stages | None = None
+) -> Iterator[Decoded]:
+    """Load every source in this process; an `ImageError` becomes a `Failure`. Times are added to `stages`.
 
     What takes longer than `timeout` seconds is left to a thread of its own, which cannot be stopped.
     """
+    stages = stages or Stages()
     for item in items:
-        yield item if isinstance(item, Failure) else _outcome(item, partial(_in_time, load, item, timeout))
+        yield item if isinstance(item, Failure) else _outcome(item, partial(_in_time, load, item, timeout), stages)
 
 
-def decode_in(pool: Pool, items: Iterable[Source | Failure], load: Load, ahead: int) -> Iterator[Decoded]:
+def decode_in(
+    pool: Pool, items: Iterable[Source | Failure], load: Load, ahead: int, stages: Stages | None = None
+) -> Iterator[Decoded]:
     """Load every source in the processes of `pool`, at most `ahead` of what has been asked for.
 
     Standard input is loaded here with `load`: it may never come, and a signal ends the wait for it only here.
     """
+    stages = stages or Stages()
     given: deque[Callable[[], Decoded]] = deque()
     for item in items:
         if isinstance(item, Failure):
             given.append(partial(_same, item))
         else:
             here = item.path == STDIN
-            given.append(partial(_outcome, item, partial(load, item) if here else partial(pool.take, pool.give(item))))
+            loaded = partial(load, item) if here else partial(pool.take, pool.give(item))
+            given.append(partial(_outcome, item, loaded, stages))
         if len(given) >= ahead:
             yield given.popleft()()
     while given:
@@ -122,8 +142,12 @@ def _same(failure: Failure) -> Failure:
     return failure
 
 
-def infer(items: Iterable[Decoded], engine: Engine, batch: int) -> Iterator[Row | Failure]:
+def infer(
+    items: Iterable[Decoded], engine: Engine, batch: int, stages: Stages | None = None
+) -> Iterator[Row | Failure]:
     """Run decoded images through `engine`, `batch` at a time, and give each item's row or failure in order.
+
+    The time for which the engine is waited for, and not images, is added to `stages`.
 
     When memory is short the batches in flight are run again, half as large, and so are all that follow.
 
@@ -131,9 +155,10 @@ def infer(items: Iterable[Decoded], engine: Engine, batch: int) -> Iterator[Row 
         OutOfMemory: there is not enough for a single image.
     """
     waiting: deque[list[Decoded]] = deque()
+    forward = _Forward(stages or Stages())
 
     def batches(items: Iterable[Decoded], size: int) -> Iterator[NDArray[np.uint8]]:
-        for group in _group(items, size):
+        for group in forward.without(_group(items, size)):
             waiting.append(group)
             pixels = [item.values for item in group if isinstance(item, Pixels)]
             yield np.stack(pixels) if pixels else np.empty((0, *engine.shape), np.uint8)
@@ -141,7 +166,7 @@ def infer(items: Iterable[Decoded], engine: Engine, batch: int) -> Iterator[Row 
     rest: Iterable[Decoded] = _read_whole(items)
     while True:
         try:
-            for output in engine.run(batches(rest, batch)):
+            for output in forward.of(engine.run(batches(rest, batch))):
                 yield from _match(waiting.popleft(), output)
         except MemoryError as error:
             if batch == 1:
@@ -208,8 +233,37 @@ def _group(items: Iterable[Decoded], batch: int) -> Iterator[list[Decoded]]:
         yield group
 
 
-def _outcome(source: Source, load: Callable[[], NDArray[np.uint8]]) -> Decoded:
+def _outcome(source: Source, load: Callable[[], Loaded], stages: Stages) -> Decoded:
     try:
-        return Pixels(source.path, load())
+        loaded = load()
     except ImageError as error:
         return Failure.of(source.path, error)
+    stages.read += loaded.read
+    stages.decode += loaded.decode
+    return Pixels(source.path, loaded.values)
+
+
+class _Forward:
+    """A clock that runs while the engine is asked for rows, and stands while the engine asks for images."""
+
+    def __init__(self, stages: Stages) -> None:
+        self._stages = stages
+
+    def of(self, rows: Iterator[_Item]) -> Iterator[_Item]:
+        """Pass rows on, counting the time they take."""
+        return self._clocked(rows, 1)
+
+    def without(self, items: Iterator[_Item]) -> Iterator[_Item]:
+        """Pass items on, not counting the time they take."""
+        return self._clocked(items, -1)
+
+    def _clocked(self, items: Iterator[_Item], sign: int) -> Iterator[_Item]:
+        while True:
+            begun = time.perf_counter()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            finally:
+                self._stages.forward += sign * (time.perf_counter() - begun)
+            yield item

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from resnest_cli import machine, stream
 from resnest_cli.engines import open_engine
 from resnest_cli.pool import Pool
+from resnest_cli.types import Stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,6 +42,9 @@ class Trunk:
         engine: one of your own instead of what `options` ask for.
         many: more than one image is to come: the workers that decode start while the model is opened.
 
+    Attributes:
+        stages: the seconds that all rows have taken so far, by stage.
+
     Raises:
         UsageError, WeightsUnavailable, BadCheckpoint, DeviceError: as `open_engine` does.
     """
@@ -56,6 +60,7 @@ class Trunk:
     ) -> None:
         self.spec = spec
         self.options = options
+        self.stages = Stages()
         self._load = stream.Loader(spec.data, options.exif, options.max_pixels, options.allow_private_urls)
         self._pool = self._start_workers() if many and self._workers() else None
         try:
@@ -66,7 +71,7 @@ class Trunk:
 
     def rows(self, found: Iterable[Source | Failure]) -> Iterator[stream.Row | Failure]:
         """Read, decode and run every source, lazily and in order; a row is float32 [F]."""
-        return stream.infer(self._decoded(iter(found)), self.engine, self._batch())
+        return stream.infer(self._decoded(iter(found)), self.engine, self._batch(), self.stages)
 
     def close(self) -> None:
         """Give back the engine's memory."""
@@ -79,12 +84,12 @@ class Trunk:
         self.engine.prepare(single=len(first) <= self._batch())
         items = chain(first, found)
         if len(first) <= 1 or not self._workers():
-            yield from stream.decode(items, self._load, self.options.timeout)
+            yield from stream.decode(items, self._load, self.options.timeout, self.stages)
             return
         pool, self._pool = self._pool or self._start_workers(), None
         ahead = max(1, min(AHEAD, AHEAD_BYTES // (self._workers() * math.prod(self.engine.shape))))
         with pool:
-            yield from stream.decode_in(pool, items, self._load, self._workers() * ahead)
+            yield from stream.decode_in(pool, items, self._load, self._workers() * ahead, self.stages)
 
     def _start_workers(self) -> Pool:
         usual = min(self.options.max_pixels, max(LEAST_USUAL_PIXELS, USUAL_PIXELS // self._workers()))

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from resnest_cli.cache import write_atomically
 from resnest_cli.errors import BrokenImage, ImageTooLarge
+from resnest_cli.stream import Loaded
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from resnest_cli.types import Source
+
+
+READ_S, DECODE_S = 0.25, 0.5  # what it says to have taken
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class ByName:
     def prepare(self) -> None:
         """Need nothing."""
 
-    def __call__(self, source: Source) -> NDArray[np.uint8]:
+    def __call__(self, source: Source) -> Loaded:
         """Load one."""
         word, _, place = source.path.partition(":")
         if word == "bad":
@@ -47,10 +50,10 @@ class ByName:
         if word == "crash":
             ctypes.string_at(0)
         if word == "pid":
-            Path(place).write_text(str(os.getpid()))
+            write_atomically(Path(place), str(os.getpid()).encode())  # who reads it must not find half a number
         if word == "modules":
             Path(place).write_text("\n".join(sys.modules))
         if word == "chatty":
             os.write(1, b"decoders in C print this\n" * 1000)
             os.write(2, b"and that\n" * 1000)
-        return np.full((32, 32, 3), 26 * int(word) if word.isdigit() else 255, np.uint8)
+        return Loaded(np.full((32, 32, 3), 26 * int(word) if word.isdigit() else 255, np.uint8), READ_S, DECODE_S)

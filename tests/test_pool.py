@@ -180,4 +180,4 @@ def test_a_script_without_a_main_guard_is_run_once(shell: Shell, tmp_path: Path)
 def test_pixels_are_the_same_from_worker_and_from_here() -> None:
     (far,) = run(["7"], 1)
     assert isinstance(far, Pixels)
-    np.testing.assert_array_equal(far.values, ByName()(Source("7")))
+    np.testing.assert_array_equal(far.values, ByName()(Source("7")).values)

@@ -12,12 +12,12 @@ import pytest
 from conftest import SAMPLES
 from hypothesis import given
 from hypothesis import strategies as st
-from loads import ByName
+from loads import DECODE_S, READ_S, ByName
 
 from resnest_cli import Classifier, FakeEngine
 from resnest_cli.errors import ExitCode, OutOfMemory, ResnestError
-from resnest_cli.stream import MAX_FAILURES_A_BATCH, Decoded, Loader, Pixels, Row, decode, infer
-from resnest_cli.types import Failure, Source
+from resnest_cli.stream import MAX_FAILURES_A_BATCH, Decoded, Loaded, Loader, Pixels, Row, decode, infer
+from resnest_cli.types import Failure, Source, Stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -82,12 +82,33 @@ def test_a_row_carries_the_engines_numbers() -> None:
 # --- time
 
 
+def test_the_time_of_each_stage_is_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("resnest_cli.stream.time.perf_counter", lambda: now[0])
+
+    class Takes(FakeEngine):
+        def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+            for rows in super().run(batches):
+                now[0] += 10
+                yield rows
+
+    def found() -> Iterator[Source]:
+        for name in [*"12345", "bad"]:
+            now[0] += 1  # not the engine's
+            yield Source(name)
+
+    stages = Stages()
+    for _ in infer(decode(found(), ByName(), stages=stages), Takes(), 2, stages):
+        now[0] += 100  # nor is what becomes of a row
+    assert stages == Stages(read=5 * READ_S, decode=5 * DECODE_S, forward=3 * 10)
+
+
 class Waits(ByName):
     """Loads "slow" when it is let."""
 
     go_on = threading.Event()
 
-    def __call__(self, source: Source) -> NDArray[np.uint8]:
+    def __call__(self, source: Source) -> Loaded:
         """Load one."""
         if source.path == "slow":
             self.go_on.wait()

@@ -88,6 +88,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
         Classifier(options, many=many) as classifier,
     ):
         view.say(describe(classifier))
+        summary.stages = classifier.stages
         out.begin(*_terms(classifier, format, topk, threshold, to_file=output is not None))
         found = out.rest(find(named, recursive=recursive), summary.count)
         records = summary.watch(classifier.classify(found, topk=topk, threshold=threshold))

@@ -19,7 +19,7 @@ import numpy as np
 
 from resnest_cli import graphs
 from resnest_cli.errors import DeviceError, ModelError
-from resnest_cli.machine import usable_cores
+from resnest_cli.machine import memory_errors, usable_cores
 
 # Importing openvino reports home through this package; where it cannot be imported, openvino has a stub of its own.
 _telemetry = sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: "not to be imported"
@@ -235,14 +235,16 @@ class OpenVinoEngine:
     def _start(self, batch: NDArray[np.uint8], streams: int, idle: list[openvino.InferRequest]) -> _Flight:
         request = idle.pop() if idle else self._compile(streams).result().create_infer_request()
         if len(batch):  # OpenVINO refuses an empty one
-            request.start_async([batch], share_inputs=True)
+            with memory_errors():
+                request.start_async([batch], share_inputs=True)
         return _Flight(request, batch)
 
     def _finish(self, flight: _Flight, idle: list[openvino.InferRequest]) -> NDArray[np.float32]:
         idle.append(flight.request)
         if not len(flight.batch):
             return np.empty((0, self.width), np.float32)
-        flight.request.wait()
+        with memory_errors():
+            flight.request.wait()
         return np.array(flight.request.get_output_tensor().data)
 
     def _compile(self, streams: int) -> Future[openvino.CompiledModel]:

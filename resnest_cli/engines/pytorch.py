@@ -20,6 +20,7 @@ import timm
 import torch
 
 from resnest_cli.errors import DeviceError
+from resnest_cli.machine import memory_errors
 from resnest_cli.network import build
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class TorchEngine:
         vars(self).pop("_network", None)
 
     def _logits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with torch.inference_mode(), self._autocast():
+        with memory_errors(), torch.inference_mode(), self._autocast():
             # NHWC seen as NCHW is channels_last already: there, nothing is copied. Then as ToTensor and Normalize do.
             pixels = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2)
             images = pixels.contiguous(memory_format=self._layout).float().div(255).sub(self._mean).div(self._std)
