@@ -119,7 +119,7 @@ def _plain_ticks(axis: Axis) -> None:
     from matplotlib.ticker import FuncFormatter  # noqa: PLC0415 - as above
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
+    axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "2345" else ""))
 
 
 def shown(found: Validation) -> tuple[NDArray[np.int64], list[str], str]:

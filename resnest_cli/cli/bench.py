@@ -86,9 +86,9 @@ def bench(  # noqa: PLR0913 - one parameter an option
     found = sweep(every, seconds, images=None if images is None else str(images), baseline=baseline)
     for row in _bar(found, len(every)) if view.progress and sys.stderr.isatty() else found:
         rows.append(row)
+        _write(rows, format, output, is_last=len(rows) == len(every))
         if not view.quiet:
             note(_in_short(row))
-        _write(rows, format, output, is_last=len(rows) == len(every))
     failed = sum("error" in row for row in rows)
     if plot and failed < len(rows):
         _draw(rows, plot)
