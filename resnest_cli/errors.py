@@ -9,6 +9,8 @@
     |- DeviceError                        the device asked for is not there
     |- LabelsError                        class names that do not fit the model
     |- OutputError                        the result could not be written
+    |- BadDataSet                         labelled images that nothing can be trained on
+    |- TrainingStopped                    a run that ended early; its last good checkpoint stands
     `- ImageError                         one input failed; becomes a Failure record, never ends a job
        |- UnreadableInput                 missing, no permission, not a regular file
        |- NoImages                        a folder or pattern that names nothing
@@ -72,6 +74,18 @@ class LabelsError(ResnestError):
 
 class OutputError(ResnestError):
     """The result could not be written."""
+
+
+class BadDataSet(ResnestError):
+    """Labelled images that nothing can be trained on."""
+
+
+class TrainingStopped(ResnestError):
+    """A run that ended early: by a signal (then `exit_code` is 128 + its number), or because it cannot go on."""
+
+    def __init__(self, message: str, exit_code: ExitCode = ExitCode.FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class ImageError(ResnestError):

@@ -41,8 +41,18 @@ BASE = {"errors", "types", "options", "machine"}
 STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs"}
 PIPELINE = {"images", "sources", "stream"}
 ENGINES = {"engines", "engines.fake", "engines.openvino", "engines.pytorch", "network", "export"}
+LIGHT_TRAINING = {
+    "training",
+    "training.table",
+    "training.recipe",
+    "training.dataset",
+    "training.job",
+    "training.report",
+}
+TRAINING = {name for name in MODULES if name.split(".")[0] == "training"}
 TASKS = {"trunk", "predict", "bench", "doctor", "writers"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
+SCREENS = {"cli.output", "cli.training_screen"}  # imported by commands in their bodies: rich is heavy
 DOORS = {"", "__main__"}
 
 LAYERS = [
@@ -57,12 +67,25 @@ LAYERS = [
     Layer({"network"}, BASE | STORE, {"torch", "timm", "safetensors"}, set()),
     Layer(TASKS - {"doctor"}, BASE | STORE | PIPELINE | {"engines", "trunk"}, {"numpy"}, set()),
     Layer({"doctor"}, BASE | STORE | ENGINES, set(), {"timm"}),
+    Layer(
+        LIGHT_TRAINING,
+        BASE | STORE | PIPELINE | LIGHT_TRAINING,
+        {"numpy", "yaml"},
+        {"pyarrow", "matplotlib"},
+    ),
+    Layer(
+        TRAINING - LIGHT_TRAINING,
+        {"", *BASE, *STORE, *PIPELINE, *TRAINING, "network", "engines.pytorch", "trunk"},
+        {"numpy", "timm", "torch"},
+        set(),
+    ),
     Layer({"cli.output"}, BASE | CLI, {"rich"}, set()),
-    Layer(CLI - {"cli.output"}, {"", *BASE, *STORE, *PIPELINE, *TASKS, *CLI}, {"click"}, {"rich"}),
+    Layer({"cli.training_screen"}, BASE | CLI | TRAINING, {"click", "rich"}, set()),
+    Layer(CLI - SCREENS, {"", *BASE, *STORE, *PIPELINE, *TASKS, *TRAINING, *CLI}, {"click"}, {"rich"}),
     Layer(DOORS, {"cli", *BASE, *STORE, *ENGINES, *TASKS}, set(), set()),
 ]
 # Tasks, the pipeline and rich are imported by commands in their bodies only.
-CLI_AT_TOP = {"", "options", "errors", "writers", *CLI} - {"cli.output"}
+CLI_AT_TOP = {"", "options", "errors", "writers", "training.recipe", *CLI} - SCREENS
 HEAVY = {"torch", "timm", "torchvision", "numpy", "PIL", "huggingface_hub", "requests", "openvino", "filelock"}
 
 
@@ -103,7 +126,7 @@ def test_arrows_point_down(layer: Layer) -> None:
         for name, at_top in imports(MODULES[module]):
             package, _, inner = name.partition(".")
             if package == "resnest_cli":
-                allowed = CLI_AT_TOP if at_top and module in CLI and module != "cli.output" else layer.ours
+                allowed = CLI_AT_TOP if at_top and module in CLI - SCREENS else layer.ours
                 assert inner in allowed, f"{module} imports {name}"
             elif package not in sys.stdlib_module_names:
                 assert package in layer.at_top | (set() if at_top else layer.inside), f"{module} imports {name}"
@@ -174,6 +197,13 @@ VIEW = ["--quiet", "--verbose", "--no-progress"]
 RUN = ["--device", "--engine", "--precision", "--batch", "--img-size"]
 WEIGHTS = ["--weights", "--random-weights", "--labels"]
 IMAGES = ["--workers", "--crop-pct", "--interpolation", "--mean", "--std", "--exif"]
+RECIPE = [
+    *("--epochs", "--batch", "--accumulate", "--optimizer", "--lr", "--momentum", "--weight-decay", "--layer-decay"),
+    *("--warmup-epochs", "--clip", "--smoothing", "--mixup", "--augment", "--crop-scale", "--hflip", "--dropout"),
+    *("--drop-block", "--ema", "--patience", "--balance", "--sync-bn", "--precision", "--seed"),
+]
+FIXED_SIZE = ["--img-size", "--crop-pct", "--interpolation", "--mean", "--std"]
+WHERE = ["--device", "--gpus", "--workers"]
 OPTIONS = {
     "predict": [
         *("--topk", "--threshold", "--format", "--output", "--overwrite", "--recursive", "--model"),
@@ -181,6 +211,14 @@ OPTIONS = {
     ],
     "list-models": ["--format", "--sort"],
     "show": ["--format"],
+    "finetune": [
+        *("--output", "--resume", "--val", "--model", "--weights", "--random-weights", "--full"),
+        *(*RECIPE, *FIXED_SIZE, *WHERE, *VIEW),
+    ],
+    "train": [
+        *("--output", "--resume", "--val", "--model", "--recipe", "--arch"),
+        *(*RECIPE, *FIXED_SIZE, *WHERE, *VIEW),
+    ],
     "cache": [],
     "doctor": ["--format"],
     "bench": ["--seconds", "--format", "--model", *RUN, *VIEW],

@@ -19,10 +19,12 @@ from resnest_cli import __version__
 from resnest_cli.cli.bench import bench
 from resnest_cli.cli.cache import cache
 from resnest_cli.cli.doctor import doctor
+from resnest_cli.cli.finetune import finetune
 from resnest_cli.cli.list_models import list_models
 from resnest_cli.cli.options import VERBOSE
 from resnest_cli.cli.predict import predict
 from resnest_cli.cli.show import show
+from resnest_cli.cli.train import train
 from resnest_cli.errors import ExitCode, OutputError, ResnestError
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ def cli() -> None:
     """Classify images with the ResNeSt family."""
 
 
-for command in (predict, list_models, show, bench, cache, doctor):
+for command in (predict, list_models, show, finetune, train, bench, cache, doctor):
     cli.add_command(command)
 
 
