@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +23,14 @@ from timm.scheduler import create_scheduler_v2
 
 from resnest_cli import Classifier
 from resnest_cli.catalog import DIGITS
-from resnest_cli.training import checkpoints, loop
+from resnest_cli.errors import UsageError
+from resnest_cli.training import checkpoints, loop, recipe
 from resnest_cli.training.data import EvalTransform, order, seed_everything
 from resnest_cli.training.distributed import Place
 from resnest_cli.training.job import Job
 from resnest_cli.training.loop import Loop, Step
 from resnest_cli.training.recipe import FINETUNE, RESNEST, Recipe
+from resnest_cli.training.report import figures
 from resnest_cli.training.run import Done, Run
 from resnest_cli.training.signals import Signals
 from resnest_cli.types import DataConfig
@@ -311,3 +314,88 @@ def test_one_step_of_the_published_recipe_is_timms(tmp_path: Path, accumulate: i
     assert first.loss == pytest.approx(expected[0], abs=0)
     for name, value in theirs.state_dict().items():
         assert torch.equal(value, network.state_dict()[name]), name
+
+
+def test_the_recipe_is_settled_and_printed(coloured: Path, tmp_path: Path, resnest: Resnest) -> None:
+    ended = resnest("train", coloured, "-o", tmp_path / "out", *NETWORK, *FLAGS, "--device", "cpu", "--lr", "auto")
+    assert ended.exit_code == 0, ended.stderr
+    said = " ".join(ended.stderr.split())
+    assert f"batch 8, accumulate 1, optimizer sgd, lr {0.1 * 8 / 256:g}, momentum 0.9, weight_decay 0.0001" in said
+    assert "mixup 0.2, augment original, crop_scale 0.08, hflip 0.5, dropout 0, drop_block 0.1" in said
+    assert "3 classes 33 15 0" in said
+    assert re.search(r"accuracy +[0-9.]+% of 15 validation images \(weights of the last epoch\)", ended.stdout)
+    assert "baseline  33.33% by always saying '1'" in ended.stdout
+    assert f"resnest predict IMAGE -m {tmp_path / 'out'}" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-o", "."], ". exists: go on with the run in it with --resume, or name another folder with -o."),
+        (["-o", "none", "--resume"], "none holds no run that could go on: it has no run.yaml."),
+        (["-o", "new", "--optimizer", "sdg"], "--optimizer sdg: timm does not take it"),
+        (["-o", "new", "--augment", "rund"], "--augment rund: timm does not take it"),
+        (["-o", "new", "--arch", "colour=1"], "--arch {'colour': 1}: timm does not take it (TypeError"),
+        (["-o", "new", "--arch", "colour"], "--arch colour: use KEY=VALUE"),
+        (
+            ["-o", "new", "--batch", "7"],
+            "--batch 7: 7 images a step, of 33, cannot be shared by 1 processes and 1 passes",
+        ),
+        (["-o", "new", "--smoothing", "1"], "--smoothing 1.0: use a number from 0 and below 1."),
+        (["-o", "new", "-m", "resnest5"], "there is no model 'resnest5'. Did you mean resnest50d?"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_made(  # noqa: PLR0913, PLR0917 - fixtures and a table
+    coloured: Path, tmp_path: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    (tmp_path / "there").touch()
+    monkeypatch.chdir(tmp_path)
+    ended = resnest("train", coloured, "-m", "resnest14d", "--img-size", "32", "--device", "cpu", *words)
+    assert ended.exit_code == 2
+    assert f"error: {said}" in ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_a_run_goes_on_only_as_it_was_begun(coloured: Path, whole: Path, resnest: Resnest) -> None:
+    ended = resnest("train", coloured, "-o", whole, "--resume", "--epochs", "4", "--seed", "0")
+    assert ended.exit_code == 2
+    assert "--resume goes on as the run was begun: epochs 3 (now 4)." in ended.stderr
+
+
+def test_balance_draws_rare_classes_as_often() -> None:
+    targets = torch.tensor([0] * 900 + [1] * 100)
+    rows = order(targets, 0, replace(SHORT, balance=True))
+    assert 440 < sum(targets[rows].tolist()) < 560
+    assert sorted(order(targets, 0, SHORT)) == list(range(1000))
+    assert order(targets, 0, SHORT) != order(targets, 1, SHORT)
+
+
+@pytest.mark.parametrize(("name", "dropout"), [("resnest101e", 0.0), ("resnest200e", 0.2), ("resnest269e", 0.2)])
+def test_dropout_is_where_the_authors_use_it(name: str, dropout: float) -> None:
+    settled = recipe.settled(RESNEST, name, images=1000, processes=1, default_batch=32)
+    assert settled.dropout == dropout
+
+
+def test_the_batch_is_shared_or_refused() -> None:
+    def batch(given: int | str, **changes: int) -> int | str:
+        how: dict[str, int] = {"images": 100, "processes": 2, "default_batch": 32} | changes
+        return recipe.settled(replace(RESNEST, batch=given), "resnest14d", **how).batch
+
+    assert batch("auto") == 64
+    assert batch("auto", images=31) == 28
+    assert batch(8192) == 100
+    with pytest.raises(UsageError, match="Use a multiple of 4"):
+        batch(10)
+
+
+def test_figures_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    true, taken = rng.integers(0, 4, 200), rng.integers(0, 4, 200)
+    found = figures(list("abcd"), np.array([2, 2, 1, 0, 3]), true, taken)
+    assert found["top1"] == accuracy_score(true, taken)
+    assert [row["recall"] for row in found["per_class"]] == pytest.approx(recall_score(true, taken, average=None))
+    assert (found["majority_class"], found["majority_top1"]) == ("c", float((true == 2).mean()))
+    first = found["worst_confusions"][0]
+    pair = (true == "abcd".index(first["class"])) & (taken == "abcd".index(first["taken_for"]))
+    assert first["images"] == pair.sum() == max(row["images"] for row in found["worst_confusions"])

@@ -24,19 +24,19 @@ from torch import nn
 
 import resnest_cli
 from resnest_cli import cache, machine, network, weights
-from resnest_cli.errors import BadDataSet, DeviceError, ExitCode, OutputError
+from resnest_cli.errors import BadDataSet, DeviceError, ExitCode, OutputError, UsageError
 from resnest_cli.training import checkpoints, dataset, folder, job, recipe, report
 from resnest_cli.training.data import EvalTransform, Features, Images, seed_everything, train_transform
 from resnest_cli.training.dataset import DataSet
 from resnest_cli.training.distributed import Place, join, leave, shared, summed
-from resnest_cli.training.loop import Epoch, Judgement, Loop, Step
+from resnest_cli.training.loop import Epoch, Judgement, Loop, Step, make_optimizer
 from resnest_cli.training.rate import find_rate
 from resnest_cli.training.signals import Signals
 from resnest_cli.trunk import Trunk
 from resnest_cli.types import Failure, ModelSpec, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from numpy.typing import NDArray
 
@@ -129,6 +129,7 @@ class Run:
         self.start = self.job.start()
         if self.job.command == job.FINETUNE:
             self._weights()
+        _try_words(self.job, self.start)
         found = shared(self.place, self._data(resume=resume) if self.place.first else None)
         if not isinstance(found, DataSet):
             raise found if self.place.first and found else SystemExit(ExitCode.FAILED)
@@ -344,6 +345,26 @@ class Run:
     @property
     def _seed(self) -> int:
         return self.job.recipe.seed
+
+
+def _try_words(asked: Job, spec: ModelSpec) -> None:
+    """Use what timm takes as words once, on nothing, so that it is refused before a large data set is read.
+
+    Raises:
+        UsageError: timm does not know it.
+    """
+    _try("--optimizer", lambda: make_optimizer(nn.Linear(2, 2), replace(asked.recipe, lr=1.0)), asked.recipe.optimizer)
+    _try("--augment", lambda: train_transform(spec.data, asked.recipe), asked.recipe.augment)
+    if asked.arch:
+        _try("--arch", lambda: network.build(spec, None), asked.arch)
+
+
+def _try(option: str, attempt: Callable[[], object], given: object) -> None:
+    try:
+        attempt()
+    except Exception as error:  # whatever timm raises of what it does not know
+        message = f"{option} {given}: timm does not take it ({type(error).__name__}: {error})."
+        raise UsageError(message) from error
 
 
 def _precision(wanted: str, device: torch.device) -> str:
