@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix docs digits fuzz clean
+.PHONY: help demo test check fix docs digits trial fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,14 @@ fuzz: $(VENV)/installed-dev ## feed the readers of checkpoints and images odd by
 	$(BIN)/pip install --quiet --editable '.[fuzz]'
 	$(BIN)/python scripts/fuzz.py checkpoint 600
 	$(BIN)/python scripts/fuzz.py image 600
+
+trial: $(VENV)/installed-dev ## train such a network with resnest train, from image folders (about a minute)
+	$(BIN)/python scripts/digits_folders.py build/trial/images
+	OMP_NUM_THREADS=1 $(BIN)/resnest train build/trial/images -o build/trial/model -m resnest14d \
+		--arch channels=16,32,64,128 --arch stem_width=8 --arch base_width=32 \
+		--img-size 32 --interpolation bilinear --crop-pct 1 --mean .5 .5 .5 --std .5 .5 .5 \
+		--epochs 30 --batch 64 --optimizer adamw --lr 4e-3 --weight-decay 0.01 --warmup-epochs 1 \
+		--augment none --hflip 0 --crop-scale 0.7 --mixup 0 --drop-block 0
 
 clean: ## remove .venv and what builds and tests leave
 	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -10,6 +10,8 @@
     |  `- OutOfMemory                     not enough memory for a forward pass
     |- LabelsError                        class names that do not fit the model
     |- OutputError                        the result could not be written
+    |- BadDataSet                         labelled images that nothing can be trained on
+    |- TrainingStopped                    a run that ended early; its last good checkpoint stands
     `- ImageError                         one input failed; becomes a Failure record, never ends a job
        |- UnreadableInput                 missing, no permission, not a regular file
        |- UrlRefused                      a scheme, an address or a redirect that is not followed
@@ -81,6 +83,18 @@ class LabelsError(ResnestError):
 
 class OutputError(ResnestError):
     """The result could not be written."""
+
+
+class BadDataSet(ResnestError):
+    """Labelled images that nothing can be trained on."""
+
+
+class TrainingStopped(ResnestError):
+    """A run that ended early: by a signal (then `exit_code` is 128 + its number), or because it cannot go on."""
+
+    def __init__(self, message: str, exit_code: ExitCode = ExitCode.FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class ImageError(ResnestError):

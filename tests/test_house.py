@@ -57,8 +57,18 @@ TORCH_TASKS = {"exporting", "explain"}
 FEATURES = {"features", "similar"}
 BENCH = {"bench", "bench.measure", "bench.rows", "bench.sweep"}
 MEASURES = {"metrics", "dataset", "validate", "report"}
-VERBS = TASKS | FEATURES | MEASURES | BENCH | TORCH_TASKS | {"plots"}
+LIGHT_TRAINING = {
+    "training",
+    "training.table",
+    "training.recipe",
+    "training.dataset",
+    "training.job",
+    "training.report",
+}
+TRAINING = {name for name in MODULES if name.split(".")[0] == "training"}
+VERBS = TASKS | FEATURES | MEASURES | BENCH | TORCH_TASKS | TRAINING | {"plots"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
+SCREENS = {"cli.output", "cli.training_screen"}  # imported by commands in their bodies: rich is heavy
 DOORS = {"", "__main__"}
 
 LAYERS = [
@@ -95,12 +105,25 @@ LAYERS = [
     Layer({"bench.worker"}, BASE | STORE | BENCH | {"engines", "engines.plain"}, set(), set()),
     Layer({"plots"}, BASE | MEASURES, {"numpy"}, {"matplotlib"}),
     Layer({"doctor"}, BASE | STORE | ENGINES, set(), {"timm"}),
+    Layer(
+        LIGHT_TRAINING,
+        BASE | STORE | PIPELINE | LIGHT_TRAINING,
+        {"numpy", "yaml"},
+        {"pyarrow", "matplotlib"},
+    ),
+    Layer(
+        TRAINING - LIGHT_TRAINING,
+        {"", *BASE, *STORE, *PIPELINE, *TRAINING, "network", "engines.pytorch", "trunk"},
+        {"numpy", "timm", "torch"},
+        set(),
+    ),
     Layer({"cli.output"}, BASE | CLI, {"rich"}, set()),
-    Layer(CLI - {"cli.output"}, {"", *BASE, *STORE, *PIPELINE, *VERBS, *CLI}, {"click"}, {"rich"}),
+    Layer({"cli.training_screen"}, BASE | CLI | TRAINING, {"click", "rich"}, set()),
+    Layer(CLI - SCREENS, {"", *BASE, *STORE, *PIPELINE, *VERBS, *CLI}, {"click"}, {"rich"}),
     Layer(DOORS, {"cli", *BASE, *STORE, *ENGINES, *TASKS}, set(), set()),
 ]
 # Tasks, the pipeline and rich are imported by commands in their bodies only.
-CLI_AT_TOP = {"", "errors", "options", "types", "writers", *CLI} - {"cli.output"}
+CLI_AT_TOP = {"", "errors", "options", "types", "writers", "training.recipe", *CLI} - SCREENS
 HEAVY = {
     "torch",
     "timm",
@@ -152,7 +175,7 @@ def test_arrows_point_down(layer: Layer) -> None:
         for name, at_top in imports(MODULES[module]):
             package, _, inner = name.partition(".")
             if package == "resnest_cli":
-                allowed = CLI_AT_TOP if at_top and module in CLI and module != "cli.output" else layer.ours
+                allowed = CLI_AT_TOP if at_top and module in CLI - SCREENS else layer.ours
                 assert inner in allowed, f"{module} imports {name}"
             elif package not in sys.stdlib_module_names:
                 assert package in layer.at_top | (set() if at_top else layer.inside), f"{module} imports {name}"
@@ -226,6 +249,13 @@ IMAGES = [
     *("--workers", "--crop-pct", "--interpolation", "--mean", "--std", "--exif"),
     *("--timeout", "--max-pixels", "--allow-private-urls"),
 ]
+RECIPE = [
+    *("--epochs", "--batch", "--accumulate", "--optimizer", "--lr", "--momentum", "--weight-decay", "--layer-decay"),
+    *("--warmup-epochs", "--clip", "--smoothing", "--mixup", "--augment", "--crop-scale", "--hflip", "--dropout"),
+    *("--drop-block", "--ema", "--patience", "--balance", "--sync-bn", "--precision", "--seed"),
+]
+FIXED_SIZE = ["--img-size", "--crop-pct", "--interpolation", "--mean", "--std"]
+WHERE = ["--device", "--gpus", "--workers"]
 OPTIONS = {
     "predict": [
         *("--files-from", "--null"),
@@ -250,6 +280,14 @@ OPTIONS = {
     ],
     "list-models": ["--format", "--sort"],
     "show": ["--format"],
+    "finetune": [
+        *("--output", "--resume", "--val", "--model", "--weights", "--random-weights", "--full"),
+        *(*RECIPE, *FIXED_SIZE, *WHERE, *VIEW),
+    ],
+    "train": [
+        *("--output", "--resume", "--val", "--model", "--recipe", "--arch"),
+        *(*RECIPE, *FIXED_SIZE, *WHERE, *VIEW),
+    ],
     "cache": [],
     "doctor": ["--format"],
     "download": ["--all", "--verify", "--format", *VIEW],

@@ -25,11 +25,13 @@ from resnest_cli.cli.download import download
 from resnest_cli.cli.embed import embed
 from resnest_cli.cli.explain import explain
 from resnest_cli.cli.export import export
+from resnest_cli.cli.finetune import finetune
 from resnest_cli.cli.list_models import list_models
 from resnest_cli.cli.options import VERBOSE
 from resnest_cli.cli.predict import predict
 from resnest_cli.cli.show import show
 from resnest_cli.cli.similar import similar
+from resnest_cli.cli.train import train
 from resnest_cli.cli.validate import validate
 from resnest_cli.errors import ExitCode, OutputError, ResnestError
 
@@ -86,7 +88,8 @@ def cli() -> None:
 
 
 COMMANDS = (
-    *(predict, embed, similar, explain, validate, bench, export),
+    *(predict, embed, similar, explain, validate, bench),
+    *(finetune, train, export),
     *(list_models, show, download, cache, doctor),
 )
 for command in COMMANDS:

@@ -1,0 +1,34 @@
+"""`resnest finetune`: a pretrained model adapted to one's own classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from resnest_cli.cli.training import execute, training_options
+from resnest_cli.training.recipe import FINETUNE
+
+
+@click.command()
+@training_options(
+    FINETUNE,
+    click.option("--full/--head-only", default=None, help="Train all layers after the head.  [default: with a GPU]"),
+    weights=True,
+)
+def finetune(**values: Any) -> None:  # noqa: ANN401 - as declared
+    """Adapt a pretrained model to your own classes.
+
+    DIR has one subfolder a class, or train and val folders with such subfolders; or it is a CSV or Parquet file with
+    the columns path and label. Every file is checked before training begins.
+
+    First a new head is trained on features that are computed once: minutes on a CPU. Then, with a GPU or --full, all
+    layers are. OUT is a model folder that every command takes as --model.
+
+    \b
+    Examples:
+      resnest finetune flowers/
+      resnest finetune flowers/ -m resnest101e -o flowers-model --full --epochs 10
+      resnest finetune flowers/ -o flowers-model --resume
+    """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
+    execute("finetune", FINETUNE, values)

@@ -1,0 +1,59 @@
+"""Checkpoints that are whole or not there: the folder of a run's states, the newest that can be trusted first.
+
+In: a state of plain values and tensors. Out: files named by stage, step and the hash of their content, each written
+beside its place and moved into it. A file cut short does not have the hash of its name, so the one before it is taken.
+Knows nothing of what a state holds. timm's CheckpointSaver writes in place and keeps no hash, so it is not used here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from resnest_cli import cache
+from resnest_cli.errors import OutputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEPT = 2  # the newest, and the one before it should the newest be damaged
+_HASH = 16  # hex digits of the sha256 in a name
+
+
+def save(folder: Path, stage: str, step: int, state: dict[str, Any]) -> Path:
+    """Write `state` and forget all but the newest two.
+
+    Raises:
+        OutputError: it cannot be written (a full disk); what was there stands.
+    """
+    content = BytesIO()
+    torch.save(state, content)
+    digest = hashlib.sha256(content.getbuffer()).hexdigest()[:_HASH]
+    path = folder / f"{stage}-{step:09d}-{digest}.pt"
+    try:
+        cache.write_atomically(path, content.getvalue())
+    except OSError as error:
+        message = f"{path} cannot be written ({error.strerror or error})."
+        raise OutputError(message) from error
+    for old in _newest_first(folder)[KEPT:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def newest(folder: Path) -> dict[str, Any] | None:
+    """Read the newest checkpoint whose content is what was written, or give None; damaged ones are deleted."""
+    for path in _newest_first(folder):
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest()[:_HASH] == path.stem.rsplit("-", 1)[1]:
+            state: dict[str, Any] = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+            return state
+        path.unlink()
+    return None
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    """List by stage (named so that the alphabet orders them) and step."""
+    return sorted(folder.glob("*-*-*.pt"), reverse=True)

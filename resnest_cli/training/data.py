@@ -1,0 +1,165 @@
+"""What a step is fed with: batches of images or of cached features, the same on every run.
+
+In: (path, class) pairs and a preprocessing, or features. Out: float32 inputs and int64 targets for lists of rows. All
+chance in an image's augmentation hangs on (seed, epoch, row) alone: not on the number of workers, nor on what came
+before. So a run that goes on in the middle of an epoch needs no state of a generator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import signal
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from timm.data.transforms_factory import create_transform
+from torch.utils.data import DataLoader, Dataset
+
+from resnest_cli import images, sources
+from resnest_cli.types import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from PIL import Image
+
+    from resnest_cli.training.recipe import Recipe
+    from resnest_cli.types import DataConfig
+
+Key = tuple[int, int]  # (epoch, row)
+
+
+class Data(Protocol):
+    """Rows to learn from, or to validate on: `targets` int64 [N]."""
+
+    targets: torch.Tensor
+
+    def batches(self, epoch: int, groups: Iterable[list[int]]) -> Iterator[torch.Tensor]:
+        """Give the float32 inputs of each group of rows, in order, as `epoch` augments them."""
+
+
+class Features:
+    """Cached features float32 [N, F] as inputs."""
+
+    def __init__(self, rows: torch.Tensor, targets: torch.Tensor) -> None:
+        self.rows = rows
+        self.targets = targets
+
+    def batches(self, epoch: int, groups: Iterable[list[int]]) -> Iterator[torch.Tensor]:  # noqa: ARG002 - features do not vary
+        """Give the features of each group."""
+        for group in groups:
+            yield self.rows[group]
+
+
+class Images:
+    """Image files as inputs [N, 3, H, W], decoded by worker processes (0: by this one) that live as long as it does."""
+
+    def __init__(
+        self, examples: list[tuple[str, int]], load: Callable[[Image.Image], torch.Tensor], seed: int, workers: int
+    ) -> None:
+        self.targets = torch.tensor([label for _, label in examples], dtype=torch.int64)
+        self._plan = _Plan()
+        files = _Files([path for path, _ in examples], load, seed)
+        self._loader: DataLoader[torch.Tensor] = DataLoader(
+            files,
+            batch_sampler=self._plan,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_ignore_signals if workers else None,
+        )
+
+    def batches(self, epoch: int, groups: Iterable[list[int]]) -> Iterator[torch.Tensor]:
+        """Give the inputs of each group; workers are a few groups ahead."""
+        self._plan.keys = [[(epoch, row) for row in group] for group in groups]
+        return iter(self._loader)
+
+
+class _Plan:
+    """The batch sampler: what the loader is to load next, settled anew for each pass."""
+
+    def __init__(self) -> None:
+        self.keys: list[list[Key]] = []
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self.keys)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+class _Files(Dataset[torch.Tensor]):
+    def __init__(self, paths: list[str], load: Callable[[Image.Image], torch.Tensor], seed: int) -> None:
+        self.paths = paths
+        self.load = load
+        self.seed = seed
+
+    def __getitem__(self, key: Key) -> torch.Tensor:
+        epoch, row = key
+        seed_everything(self.seed, "image", epoch, row)
+        return self.load(images.decode(sources.read(Source(self.paths[row]))))
+
+
+def train_transform(config: DataConfig, recipe: Recipe) -> Callable[[Image.Image], torch.Tensor]:
+    """Give timm's training transform: RGB image -> normalised float32 [3, H, W]."""
+    made: Callable[[Image.Image], torch.Tensor] = create_transform(
+        config.input_size,
+        is_training=True,
+        no_aug=recipe.crop_scale == 1 and recipe.hflip == 0 and recipe.augment == "none",
+        scale=(recipe.crop_scale, 1.0),
+        hflip=recipe.hflip,
+        auto_augment=None if recipe.augment == "none" else recipe.augment,
+        color_jitter=None,  # type: ignore[arg-type] # none is its switch
+        interpolation=config.interpolation,
+        mean=config.mean,
+        std=config.std,
+    )
+    return made
+
+
+class EvalTransform:
+    """What `predict` does to an image: RGB image -> normalised float32 [3, H, W]."""
+
+    def __init__(self, config: DataConfig) -> None:
+        self.config = config
+        self.mean = torch.tensor(config.mean, dtype=torch.float32).view(3, 1, 1)
+        self.std = torch.tensor(config.std, dtype=torch.float32).view(3, 1, 1)
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """Resize, crop and normalise."""
+        pixels = torch.from_numpy(images.preprocess(image, self.config).copy()).permute(2, 0, 1)
+        return pixels.float().div(255).sub(self.mean).div(self.std)
+
+
+def order(targets: torch.Tensor, epoch: int, recipe: Recipe) -> list[int]:
+    """Give the rows in the order in which `epoch` takes them; balanced, every class is drawn as often as another."""
+    generator = np.random.default_rng(number(recipe.seed, "order", epoch))
+    count, labels = len(targets), targets.numpy()
+    if recipe.balance:
+        weights = 1 / np.bincount(labels)[labels]
+        rows = generator.choice(count, count, p=weights / weights.sum())
+    else:
+        rows = generator.permutation(count)
+    chosen: list[int] = rows.tolist()
+    return chosen
+
+
+def seed_everything(*parts: int | str) -> None:
+    """Set the generators of Python, numpy and torch (the one of the CPU) from `parts`."""
+    value = number(*parts)
+    random.seed(value)
+    np.random.seed(value)  # noqa: NPY002 - timm's transforms and mixup use this generator
+    torch.default_generator.manual_seed(value)
+
+
+def number(*parts: int | str) -> int:
+    """Make one 32-bit number of several."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")
+
+
+def _ignore_signals(_worker: int) -> None:
+    """Leave Ctrl-C to the process that trains, which ends its workers itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,139 @@
+"""What a run was asked for, as one value that `run.yaml` keeps, so that a run can go on without being told again.
+
+In: a command's options. Out: a `Job`, and the model's spec with its new classes. Knows no framework.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from resnest_cli import cache, catalog
+from resnest_cli.errors import OutputError, UsageError
+from resnest_cli.options import Options
+from resnest_cli.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from resnest_cli.types import ModelSpec
+
+FILENAME = "run.yaml"
+FINETUNE, TRAIN = "finetune", "train"
+# The options of a model that belong to a job; the others say where it runs, which may change when it goes on.
+OF_MODEL = ("model", "weights", "random_weights", "img_size", "crop_pct", "interpolation", "mean", "std")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run. `full` trains all layers after the head (None: with a GPU); `arch` are arguments of the network."""
+
+    command: str
+    data: str
+    recipe: Recipe
+    model: dict[str, Any] = field(default_factory=dict)
+    arch: dict[str, Any] = field(default_factory=dict)
+    val: float = 0.2
+    full: bool | None = None
+
+    def options(self, **where: Any) -> Options:  # noqa: ANN401 - fields of Options
+        """Give the options that open the model this job starts from, on the device that `where` names."""
+        return Options(**self.model, **where)
+
+    def start(self) -> ModelSpec:
+        """Find the model that this job starts from, with `arch` applied.
+
+        Raises:
+            UnknownModel, ModelError: see `catalog.find_model`.
+        """
+        spec = catalog.resolve(self.options())
+        args = {key: value for key, value in spec.model_args.items() if key != "num_classes"} | self.arch
+        return replace(spec, model_args=MappingProxyType(args))
+
+    def result(self, classes: tuple[str, ...]) -> ModelSpec:
+        """Describe the model that this job makes."""
+        return replace(self.start(), num_classes=len(classes), label_names=classes, repo="", facts=MappingProxyType({}))
+
+
+def write(job: Job, folder: Path) -> None:
+    """Keep `job` in its folder.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    text = yaml.safe_dump(_plain(asdict(job)), sort_keys=False, allow_unicode=True)
+    try:
+        cache.write_atomically(folder / FILENAME, text.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        message = f"{folder} cannot be written: {error.strerror or error}."
+        raise OutputError(message) from error
+
+
+def read(folder: Path) -> Job:
+    """Read back the job of a folder.
+
+    Raises:
+        UsageError: there is none that could go on.
+    """
+    path = folder / FILENAME
+    try:
+        kept: dict[str, Any] = yaml.safe_load(path.read_bytes())
+        return Job(**{**kept, "recipe": Recipe(**kept["recipe"])})
+    except FileNotFoundError as error:
+        message = f"{folder} holds no run that could go on: it has no {FILENAME}. Leave --resume away to start one."
+        raise UsageError(message) from error
+    except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
+        message = f"{path} is not what a run wrote ({type(error).__name__}: {error}); start anew with another -o."
+        raise UsageError(message) from error
+
+
+def agree(kept: Job, asked: Job, given: Collection[str]) -> None:
+    """Refuse to go on with another job than the one that was begun; only options that were `given` are compared.
+
+    Raises:
+        UsageError: the message names what differs.
+    """
+    old, new = _flat(kept), _flat(asked)
+    differ = [name for name in old if name in {*given, "command", "data"} and old[name] != new[name]]
+    if differ:
+        said = ", ".join(f"{name.replace('_', '-')} {old[name]!r} (now {new[name]!r})" for name in differ)
+        message = f"--resume goes on as the run was begun: {said}. Leave that away, or start with another -o."
+        raise UsageError(message)
+
+
+def parse_arch(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Read KEY=VALUE pairs; values as in YAML, with commas for lists: channels=16,32,64,128.
+
+    Raises:
+        UsageError: not a pair.
+    """
+    made = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key.isidentifier() and equals and value):
+            message = f"--arch {pair}: use KEY=VALUE, such as channels=16,32,64,128 or stem_width=8."
+            raise UsageError(message)
+        read_value = [yaml.safe_load(part) for part in value.split(",")]
+        made[key] = read_value if len(read_value) > 1 else read_value[0]
+    return made
+
+
+def absolute(path: str | Path | None) -> str | None:
+    """Give a path that holds in any working folder, without following links."""
+    return None if path is None else str(Path(path).absolute())
+
+
+def _flat(job: Job) -> dict[str, Any]:
+    kept = _plain(asdict(job))
+    return {**kept.pop("recipe"), **kept.pop("model"), **kept}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever YAML can hold
+    """Turn tuples to lists, as YAML reads them back."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

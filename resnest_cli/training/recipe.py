@@ -1,0 +1,177 @@
+"""How a network is trained: every item of a recipe, the published one, and ours for finetuning.
+
+In: nothing. Out: frozen values. Standard library only, so that the command line takes its defaults from here.
+
+The published recipe is that of the model card (270 epochs, SGD, weight decay 1e-4, AutoAugment, mixup, DropBlock, label
+smoothing) with what the card leaves out taken from the authors' own training script: 0.1 is the learning rate for 256
+images, it rises over five epochs and falls along a cosine, momentum is Nesterov's, biases and norms do not decay,
+DropBlock grows from 0 to 0.1, and only the two deepest networks have dropout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from resnest_cli.errors import UsageError
+
+AUTO = "auto"
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+LR_PER_256 = 0.1
+DROPOUT = {"resnest200e": 0.2, "resnest269e": 0.2}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every item of a recipe; "auto" is settled by `settled`, or by the loop where it needs the data (`lr`).
+
+    Attributes:
+        epochs: passes over the training images (of each stage, in finetuning).
+        batch: images an optimisation step, over all processes and passes.
+        accumulate: forward passes that share one optimisation step.
+        optimizer: timm's name; "sgd" has Nesterov momentum.
+        lr: the highest learning rate.
+        momentum: of SGD.
+        weight_decay: of weights; biases and norms never decay.
+        layer_decay: factor on the learning rate from each layer to the one below it.
+        warmup_epochs: epochs over which the learning rate rises; then it falls along a cosine.
+        clip: largest norm of a step's gradient; 0 is no limit.
+        smoothing: label smoothing.
+        mixup: alpha of mixup; 0 is none.
+        augment: timm's auto_augment, such as "original" or "rand-m9-mstd0.5-inc1"; "none" for none.
+        crop_scale: least share of the image that a random crop keeps; 1 resizes without cropping.
+        hflip: probability of a mirror image.
+        dropout: before the classifier.
+        drop_block: DropBlock's rate at the end; it grows from 0.
+        ema: decay of the averaged weights, approached from 0; 0 keeps no average.
+        patience: epochs without a better validation before it stops early; 0 never stops and keeps the last weights.
+        balance: draw rare classes as often as common ones.
+        sync_bn: norms see the batches of all processes.
+        precision: "auto", "fp32", "bf16" or "fp16".
+        seed: of the split, the weights and every random choice.
+    """
+
+    epochs: int = 270
+    batch: int | str = AUTO
+    accumulate: int = 1
+    optimizer: str = "sgd"
+    lr: float | str = AUTO
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    layer_decay: float = 1.0
+    warmup_epochs: float = 5
+    clip: float = 0.0
+    smoothing: float = 0.1
+    mixup: float = 0.2
+    augment: str = "original"
+    crop_scale: float = 0.08
+    hflip: float = 0.5
+    dropout: float | str = AUTO
+    drop_block: float = 0.1
+    ema: float = 0.0
+    patience: int = 0
+    balance: bool = False
+    sync_bn: bool = False
+    precision: str = AUTO
+    seed: int = 0
+
+
+RESNEST = Recipe()
+FINETUNE = Recipe(
+    epochs=30,
+    optimizer="adamw",
+    weight_decay=0.05,
+    layer_decay=0.75,
+    warmup_epochs=1,
+    clip=1.0,
+    mixup=0.0,
+    augment="rand-m9-mstd0.5-inc1",
+    crop_scale=0.3,
+    drop_block=0.0,
+    ema=0.9998,
+    patience=10,
+)
+
+
+def settled(recipe: Recipe, architecture: str, *, images: int, processes: int, default_batch: int) -> Recipe:
+    """Settle batch and dropout for `images` to train on with so many processes.
+
+    A data set smaller than the batch gets a batch of its own size. The batch must divide evenly, and leave each pass
+    two images at least: the norms cannot learn from one.
+
+    Raises:
+        UsageError: it does not.
+    """
+    share = processes * recipe.accumulate
+    unit = 2 * share if recipe.mixup else share
+    batch = default_batch * processes if recipe.batch == AUTO else int(recipe.batch)
+    if batch > images or recipe.batch == AUTO:
+        batch = min(batch, images) // unit * unit
+    if batch % unit or batch < 2 * share:
+        even = ", evenly for mixup" if recipe.mixup else ""
+        message = (
+            f"--batch {recipe.batch}: {batch} images a step, of {images}, cannot be shared by {processes} processes "
+            f"and {recipe.accumulate} passes with two images each at least{even}. Use a multiple of {unit}."
+        )
+        raise UsageError(message)
+    dropout = DROPOUT.get(architecture, 0.0) if recipe.dropout == AUTO else recipe.dropout
+    return replace(recipe, batch=batch, dropout=dropout)
+
+
+def head_of(recipe: Recipe) -> Recipe:
+    """Give the recipe for a linear head on cached features: no augmentation, no layers to tell apart."""
+    return replace(recipe, mixup=0.0, accumulate=1, layer_decay=1.0, drop_block=0.0, sync_bn=False, precision="fp32")
+
+
+def changed(recipe: Recipe, given: dict[str, Any]) -> Recipe:
+    """Apply the items that were given (those that are None were not).
+
+    Raises:
+        UsageError: a value that cannot be meant.
+    """
+    made = replace(recipe, **{key: value for key, value in given.items() if value is not None})
+    for name, least in _LEAST.items():
+        value = getattr(made, name)
+        if value != AUTO and not least <= value < _BELOW.get(name, float("inf")):
+            below = f" and below {_BELOW[name]:g}" if name in _BELOW else ""
+            message = f"--{name.replace('_', '-')} {value}: use a number from {least:g}{below}."
+            raise UsageError(message)
+    return made
+
+
+def items(recipe: Recipe) -> dict[str, Any]:
+    """Give the items by name."""
+    return {item.name: getattr(recipe, item.name) for item in fields(recipe)}
+
+
+_LEAST = {
+    "epochs": 1,
+    "batch": 2,
+    "accumulate": 1,
+    "lr": 1e-12,
+    "momentum": 0,
+    "weight_decay": 0,
+    "layer_decay": 1e-3,
+    "warmup_epochs": 0,
+    "clip": 0,
+    "smoothing": 0,
+    "mixup": 0,
+    "crop_scale": 1e-3,
+    "hflip": 0,
+    "dropout": 0,
+    "drop_block": 0,
+    "ema": 0,
+    "patience": 0,
+    "seed": 0,
+}
+_BELOW = {
+    "momentum": 1,
+    "layer_decay": 1 + 1e-9,
+    "smoothing": 1,
+    "crop_scale": 1 + 1e-9,
+    "hflip": 1 + 1e-9,
+    "dropout": 1,
+    "drop_block": 1,
+    "ema": 1,
+    "seed": 2**32,
+}
