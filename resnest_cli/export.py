@@ -1,8 +1,7 @@
 """A network as a graph that runs without torch: converted once, kept in the cache.
 
 In: a spec and a checkpoint. Out: a `Graph` that takes uint8 pixels [N, H, W, 3] and gives float32 rows [N, F], with the
-normalisation inside. Whatever else runs at the same time, a checkpoint is converted by one process; the others wait for
-it.
+normalisation inside.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
-from filelock import FileLock
 
 from resnest_cli import graphs, labels
 from resnest_cli.engines.openvino import VERSION, convert
@@ -30,8 +28,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def ensure_graph(spec: ModelSpec, weights: Path | None, weights_sha256: str, want: str) -> graphs.Graph:
-    """Give the graph of `spec` with these weights from the cache, converting it first if it is not there.
+def make_graph(spec: ModelSpec, weights: Path | None, weights_sha256: str, want: str) -> graphs.Graph:
+    """Convert `spec` with these weights, and put the graph into the cache; `graphs.ensure` sees to it that one does.
 
     Args:
         spec: what to convert.
@@ -43,18 +41,14 @@ def ensure_graph(spec: ModelSpec, weights: Path | None, weights_sha256: str, wan
         BadCheckpoint: see `network.build`.
         OSError: the cache cannot be written.
     """
+    _log.info("converting %s for the CPU: once, a few seconds; from then on it starts from the cache", spec.name)
+    begin = time.perf_counter()
+    network = build(spec, weights, want)
+    facts = _facts(spec, network, weights_sha256, want)
     key = graphs.key(spec, weights_sha256, want)
-    graphs.folder().mkdir(parents=True, exist_ok=True)
-    with FileLock(graphs.folder() / f"{key}.lock"):  # the system frees it when its holder is killed
-        if found := graphs.find(key):
-            return found
-        _log.info("converting %s for the CPU: once, a few seconds; from then on it starts from the cache", spec.name)
-        begin = time.perf_counter()
-        network = build(spec, weights, want)
-        facts = _facts(spec, network, weights_sha256, want)
-        graph = graphs.store(key, lambda folder: _write(network, spec, folder / graphs.FILES[0]), facts)
-        _log.info("converted in %.1f s", time.perf_counter() - begin)
-        return graph
+    graph = graphs.store(key, lambda folder: _write(network, spec, folder / graphs.FILES[0]), facts)
+    _log.info("converted in %.1f s", time.perf_counter() - begin)
+    return graph
 
 
 def _write(network: nn.Module, spec: ModelSpec, path: Path) -> None:

@@ -96,6 +96,21 @@ def describe(name: str) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
+def ensure(name: str, make: Callable[[], Graph]) -> Graph:
+    """Give the graph of this key, made now by `make` unless another process has made it in the meantime.
+
+    Whatever else runs at the same time, one process makes it; the others wait here for it, and have nothing to import.
+
+    Raises:
+        OSError: the cache cannot be written; and whatever `make` raises.
+    """
+    from filelock import FileLock  # noqa: PLC0415 - a graph that is found needs no lock
+
+    folder().mkdir(parents=True, exist_ok=True)
+    with FileLock(folder() / f"{name}.lock"):  # the system frees it when its holder is killed
+        return find(name) or make()
+
+
 def store(name: str, write: Callable[[Path], None], facts: dict[str, Any]) -> Graph:
     """Put a graph into the cache: `write` makes `FILES` in the folder it is given, which then gets its name.
 

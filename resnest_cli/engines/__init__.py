@@ -129,9 +129,13 @@ def _open_openvino(spec: ModelSpec, options: Options, path: Path | None, want: s
         require_native(options.precision)
         digest, graph = looked_up.result()
     if graph is None:
-        from resnest_cli.export import ensure_graph  # noqa: PLC0415 - seconds
 
-        graph = ensure_graph(spec, path, digest, want)
+        def convert() -> graphs.Graph:
+            from resnest_cli.export import make_graph  # noqa: PLC0415 - seconds
+
+            return make_graph(spec, path, digest, want)
+
+        graph = graphs.ensure(graphs.key(spec, digest, want), convert)
     reason = "asked for" if options.device == "cpu" else "no GPU found"
     return OpenVinoEngine(spec, graph, precision=options.precision, reason=reason)
 
@@ -144,12 +148,13 @@ def _open_exported(spec: ModelSpec, options: Options, why_torch: str, want: str)
         ModelError: a file is damaged.
     """
     exports.check(spec, options, why_torch, want)
-    from resnest_cli.engines.adopt import ensure_graph  # noqa: PLC0415 - heavy
+    from resnest_cli.engines.adopt import WANT, make_graph  # noqa: PLC0415 - heavy
     from resnest_cli.engines.openvino import OpenVinoEngine, require_native  # noqa: PLC0415 - heavy
 
     require_native(options.precision)
     try:
-        graph = ensure_graph(spec)
+        name = graphs.key(spec, exports.sha256(spec), WANT)
+        graph = graphs.find(name) or graphs.ensure(name, lambda: make_graph(spec, name))
     except OSError as error:
         message = f"{spec.name}: no converted graph can be kept: {error}. Set RESNEST_CACHE to a folder to write in."
         raise OutputError(message) from error

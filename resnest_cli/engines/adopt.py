@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from resnest_cli import exports, graphs
 from resnest_cli.engines.openvino import VERSION, adopt
 from resnest_cli.errors import ModelError
@@ -19,25 +17,20 @@ if TYPE_CHECKING:
 WANT = "logits"
 
 
-def ensure_graph(spec: ModelSpec) -> graphs.Graph:
-    """Give the graph of an exported model from the cache, putting it there first if it is new.
+def make_graph(spec: ModelSpec, name: str) -> graphs.Graph:
+    """Put the graph of an exported model into the cache, under the key `name`.
 
     Raises:
         ModelError: the export is damaged.
         OSError: the cache cannot be written.
     """
-    key = graphs.key(spec, exports.sha256(spec), WANT)
-    graphs.folder().mkdir(parents=True, exist_ok=True)
-    with FileLock(graphs.folder() / f"{key}.lock"):
-        if found := graphs.find(key):
-            return found
-        source, *_ = exports.files(spec)
-        try:
-            facts, raw = _facts(spec), spec.exported["input"]["dtype"] == "uint8"
-        except (KeyError, TypeError) as error:
-            message = f"{spec.folder}/config.json does not say what the export takes ({error}): export it anew."
-            raise ModelError(message) from error
-        return graphs.store(key, lambda folder: adopt(source, spec, folder / graphs.FILES[0], raw=raw), facts)
+    source, *_ = exports.files(spec)
+    try:
+        facts, raw = _facts(spec), spec.exported["input"]["dtype"] == "uint8"
+    except (KeyError, TypeError) as error:
+        message = f"{spec.folder}/config.json does not say what the export takes ({error}): export it anew."
+        raise ModelError(message) from error
+    return graphs.store(name, lambda folder: adopt(source, spec, folder / graphs.FILES[0], raw=raw), facts)
 
 
 def _facts(spec: ModelSpec) -> dict[str, Any]:
