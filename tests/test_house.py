@@ -52,7 +52,19 @@ ENGINES = {
 }
 ENGINES |= {"network", "export"}
 WRITERS = {"writers", "writers.html", "writers.parquet"}
-TASKS = {"trunk", "predict", "embed", "snippet", "pictures", "doctor", "download", "jobs", "saving", *WRITERS}
+TASKS = {
+    "trunk",
+    "predict",
+    "embed",
+    "snippet",
+    "pictures",
+    "doctor",
+    "download",
+    "jobs",
+    "journal",
+    "saving",
+    *WRITERS,
+}
 TORCH_TASKS = {"exporting", "explain"}
 FEATURES = {"features", "similar"}
 BENCH = {"bench", "bench.measure", "bench.rows", "bench.sweep"}
@@ -85,10 +97,10 @@ LAYERS = [
     Layer({"export"}, BASE | STORE | {"network", "engines.openvino"}, {"timm", "torch"}, set()),
     Layer({"network"}, BASE | STORE, {"torch", "timm", "safetensors"}, set()),
     Layer(WRITERS, BASE | WRITERS, {"pyarrow"}, set()),
-    Layer({"jobs"}, BASE | STORE | PIPELINE | WRITERS | {"engines"}, {"filelock"}, set()),
+    Layer({"jobs", "journal"}, BASE | STORE | PIPELINE | WRITERS | {"engines", "journal"}, {"filelock"}, set()),
     Layer({"pictures"}, BASE | {"explain"}, {"numpy", "PIL"}, {"matplotlib"}),
     Layer(
-        TASKS - {"doctor", "jobs", "pictures", *WRITERS},
+        TASKS - {"doctor", "jobs", "journal", "pictures", *WRITERS},
         BASE | STORE | PIPELINE | {"engines", "trunk"},
         {"numpy"},
         set(),

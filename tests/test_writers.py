@@ -215,31 +215,18 @@ def test_a_file_that_exists_is_left_alone_unless_asked(tmp_path: Path) -> None:
     path.write_text("precious")
     with (
         pytest.raises(OutputError, match=r"out\.jsonl exists; add --overwrite"),
-        open_output(path, overwrite=False, whole=False),
+        open_output(path, overwrite=False),
     ):
         pass
     assert path.read_text() == "precious"
-    with open_output(path, overwrite=True, whole=False) as out:
+    with open_output(path, overwrite=True) as out:
         out.write(b"new")
     assert path.read_text() == "new"
-
-
-def test_a_format_that_needs_its_end_gets_its_name_only_then(tmp_path: Path) -> None:
-    path = tmp_path / "out.json"
-    stop = pytest.raises(KeyboardInterrupt)
-    with stop, open_output(path, overwrite=False, whole=True) as out:
-        out.write(b"[\n")
-        raise KeyboardInterrupt
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.json.part"]
-    with open_output(path, overwrite=False, whole=True) as out:
-        out.write(b"[]\n")
-        assert not path.exists()
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("out.json", "[]\n")]
 
 
 def test_an_output_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match="No such file or directory"),
-        open_output(tmp_path / "no" / "x", overwrite=False, whole=False),
+        open_output(tmp_path / "no" / "x", overwrite=False),
     ):
         pass

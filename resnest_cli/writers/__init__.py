@@ -202,8 +202,8 @@ def as_text(out: IO[bytes]) -> Iterator[IO[str]]:
 
 
 @contextmanager
-def open_output(path: Path | None, *, overwrite: bool, whole: bool = False) -> Iterator[IO[bytes]]:
-    """Open `path`, or stdout if None, for what cannot be resumed. With `whole` the file gets its name when complete.
+def open_output(path: Path | None, *, overwrite: bool) -> Iterator[IO[bytes]]:
+    """Open `path`, or stdout if None, for what cannot be resumed.
 
     Raises:
         OutputError: it exists and is not to be replaced, or cannot be written.
@@ -214,16 +214,13 @@ def open_output(path: Path | None, *, overwrite: bool, whole: bool = False) -> I
     if path.is_file() and not overwrite:
         message = f"{path} exists; add --overwrite to replace it."
         raise OutputError(message)
-    target = path.with_name(f"{path.name}.part") if whole else path
     try:
-        out = target.open("wb")
+        out = path.open("wb")
     except OSError as error:
-        message = f"{target} cannot be written: {error.strerror}."
+        message = f"{path} cannot be written: {error.strerror}."
         raise OutputError(message) from error
     with out:
         yield out
-    if whole:
-        target.replace(path)
 
 
 class Summary:
