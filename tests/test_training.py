@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,9 @@ from timm.scheduler import create_scheduler_v2
 
 from resnest_cli import Classifier
 from resnest_cli.catalog import DIGITS
-from resnest_cli.errors import UsageError
+from resnest_cli.errors import TrainingStopped, UsageError
 from resnest_cli.training import checkpoints, loop, recipe
-from resnest_cli.training.data import EvalTransform, order, seed_everything
+from resnest_cli.training.data import EvalTransform, order, seed_everything, train_transform
 from resnest_cli.training.distributed import Place
 from resnest_cli.training.job import Job
 from resnest_cli.training.loop import Loop, Step
@@ -399,3 +400,27 @@ def test_figures_are_those_of_scikit_learn() -> None:
     first = found["worst_confusions"][0]
     pair = (true == "abcd".index(first["class"])) & (taken == "abcd".index(first["taken_for"]))
     assert first["images"] == pair.sum() == max(row["images"] for row in found["worst_confusions"])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_changed_stops_the_run_with_its_name(coloured: Path, tmp_path: Path, workers: int) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(coloured, images)
+    run = Run(job(images), tmp_path / "out", device="cpu", workers=workers)
+    events = run.events()
+    next(events)
+    for path in (images / "train").rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(
+        TrainingStopped, match=rf"^{images}/train/.*\.png cannot be trained on any more: the file is empty"
+    ):
+        list(events)
+    assert run.begun
+
+
+def test_the_augmentation_for_finetuning_never_fails() -> None:
+    transform = train_transform(DataConfig((3, 32, 32)), FINETUNE)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))
+    for i in range(2000):
+        seed_everything(i)
+        assert transform(image).shape == (3, 32, 32)

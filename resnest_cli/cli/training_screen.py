@@ -64,6 +64,8 @@ class Screen:
         if isinstance(event, Step | Cached):
             self._advance(event, bar)
         elif isinstance(event, Done):
+            if bar:
+                bar.stop()  # it would stay on the line where the figures begin
             self._report(event.metrics)
         elif not self.view.quiet:
             self._say(event)

@@ -18,6 +18,7 @@ from timm.data.transforms_factory import create_transform
 from torch.utils.data import DataLoader, Dataset
 
 from resnest_cli import images, sources
+from resnest_cli.errors import ImageError, TrainingStopped
 from resnest_cli.types import Source
 
 if TYPE_CHECKING:
@@ -99,7 +100,11 @@ class _Files(Dataset[torch.Tensor]):
     def __getitem__(self, key: Key) -> torch.Tensor:
         epoch, row = key
         seed_everything(self.seed, "image", epoch, row)
-        return self.load(images.decode(sources.read(Source(self.paths[row]))))
+        try:
+            return self.load(images.decode(sources.read(Source(self.paths[row]))))
+        except (ImageError, ValueError) as error:  # a file that changed, or an augmentation that Pillow refuses
+            message = f"{self.paths[row]} cannot be trained on any more: {error} (see --augment, if the file is good)"
+            raise TrainingStopped(message) from error
 
 
 def train_transform(config: DataConfig, recipe: Recipe) -> Callable[[Image.Image], torch.Tensor]:

@@ -38,7 +38,7 @@ class Recipe:
         clip: largest norm of a step's gradient; 0 is no limit.
         smoothing: label smoothing.
         mixup: alpha of mixup; 0 is none.
-        augment: timm's auto_augment, such as "original" or "rand-m9-mstd0.5-inc1"; "none" for none.
+        augment: timm's auto_augment, such as "original" or "rand-m8-inc1"; "none" for none.
         crop_scale: least share of the image that a random crop keeps; 1 resizes without cropping.
         hflip: probability of a mirror image.
         dropout: before the classifier.
@@ -85,7 +85,7 @@ FINETUNE = Recipe(
     warmup_epochs=1,
     clip=1.0,
     mixup=0.0,
-    augment="rand-m9-mstd0.5-inc1",
+    augment="rand-m8-inc1",  # from m9-mstd0.5 on timm asks Pillow to keep 0 bits of a colour, which it may refuse
     crop_scale=0.3,
     drop_block=0.0,
     ema=0.9998,

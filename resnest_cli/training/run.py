@@ -24,7 +24,7 @@ from torch import nn
 
 import resnest_cli
 from resnest_cli import cache, machine, network, weights
-from resnest_cli.errors import BadDataSet, DeviceError, ExitCode, OutputError, UsageError
+from resnest_cli.errors import BadDataSet, DeviceError, ExitCode, OutputError, TrainingStopped, UsageError
 from resnest_cli.training import checkpoints, dataset, folder, job, recipe, report
 from resnest_cli.training.data import EvalTransform, Features, Images, seed_everything, train_transform
 from resnest_cli.training.dataset import DataSet
@@ -353,7 +353,8 @@ def _try_words(asked: Job, spec: ModelSpec) -> None:
     Raises:
         UsageError: timm does not know it.
     """
-    _try("--optimizer", lambda: make_optimizer(nn.Linear(2, 2), replace(asked.recipe, lr=1.0)), asked.recipe.optimizer)
+    plain = replace(asked.recipe, lr=1.0, layer_decay=1.0)
+    _try("--optimizer", lambda: make_optimizer(nn.Linear(2, 2), plain), plain.optimizer)
     _try("--augment", lambda: train_transform(spec.data, asked.recipe), asked.recipe.augment)
     if asked.arch:
         _try("--arch", lambda: network.build(spec, None), asked.arch)
@@ -384,9 +385,14 @@ def _read_features(path: Path, count: int) -> NDArray[np.float32] | None:
 
 @contextlib.contextmanager
 def _translated(place: Place) -> Iterator[None]:
-    """Turn what torch raises where memory ends into words."""
+    """Turn what torch raises where memory ends, or says of a decoding process, into words."""
     try:
         yield
+    except TrainingStopped as error:
+        told = str(error).strip()
+        if told.startswith("Caught"):  # with the traceback of a decoding process, whose last line is the message
+            raise TrainingStopped(told.rpartition("\n")[2].partition(": ")[2]) from error
+        raise
     except torch.OutOfMemoryError as error:
         message = f"{place.device} has not enough memory: give a smaller --batch, or share a step with --accumulate 2."
         raise DeviceError(message) from error
