@@ -260,6 +260,21 @@ def test_finetuning_all_layers_goes_on_in_either_stage(
     assert not torch.equal(source["conv1.0.weight"], state["conv1.0.weight"])
 
 
+def test_layers_that_do_worse_than_the_head_alone_are_not_kept(coloured: Path, tmp_path: Path) -> None:
+    asked = replace(FINETUNE, epochs=2, batch=8, augment="none", lr=0.01, layer_decay=1.0, ema=0.0)
+    digits = job(coloured, asked, command="finetune", model={"model": "digits"}, arch={}, full=True)
+    head = finish(replace(digits, full=False), tmp_path / "alone")
+    run = Run(digits, tmp_path / "out", device="cpu", workers=0)
+    rates = iter([0.01, 10.0])  # the second spoils all layers
+    run._rate = lambda *_: next(rates)  # type: ignore[method-assign]  # noqa: SLF001 - one for each stage
+    *_, last = run.events()
+    assert isinstance(last, Done)
+    assert (
+        min(float(row["val_loss"]) for row in table(tmp_path / "out") if row["stage"] == "2-layers") > head["val_loss"]
+    )
+    assert (last.metrics["top1"], last.metrics["val_loss"]) == (head["top1"], pytest.approx(head["val_loss"], rel=1e-3))
+
+
 class Fixed:
     """Data whose inputs are given."""
 

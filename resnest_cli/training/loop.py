@@ -146,7 +146,8 @@ class Loop:
         self.step = 0
         self.loss_so_far = 0.0  # of this epoch's steps
         self.history: list[dict[str, Any]] = []
-        self.best: dict[str, torch.Tensor] | None = None
+        # An earlier stage left what this one begins with: it is kept if no epoch does better.
+        self.best = copy.deepcopy(self.network.state_dict()) if earlier and recipe.patience else None
 
     def events(self) -> Iterator[Event]:
         """Train to the end, or from where the newest checkpoint of this stage stands.
@@ -261,7 +262,8 @@ class Loop:
             for network in (self.network, *([self.ema.module] if self.ema else [])):
                 distribute_bn(network, self.place.processes, reduce=True)
         judgement = self.validate()
-        better = not self.history or _rank(judgement.top1, judgement.loss) > max(map(_rank_of, self.history))
+        before = map(_rank_of, [*self.earlier, *self.history])
+        better = _rank(judgement.top1, judgement.loss) > max(before, default=_rank(-math.inf, math.inf))
         if better and self.recipe.patience:
             self.best = copy.deepcopy(self._judged().state_dict())
         done = Epoch(
