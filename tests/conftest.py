@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Protocol
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 # Importing openvino reports home through this package: not from tests that import it themselves.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: "not to be imported"
 SAMPLES = DIGITS / "samples"
+# Who starts a program in the background may have told it to ignore these, and it tells its own: tests send them.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler)
 
 
 class Resnest(Protocol):
