@@ -233,6 +233,11 @@ def test_one_bad_file_is_one_row_and_exit_code_one(resnest: Resnest, tmp_path: P
     assert ok["predictions"][0]["label"] == "seven"
 
 
+def test_a_long_job_ends_well_in_torch_too(resnest: Resnest) -> None:
+    done = resnest("predict", *[SEVEN] * 200, "-m", "digits", "--engine", "torch", "-b", "64", "-j", "0", "-f", "jsonl")
+    assert (done.exit_code, len(done.stdout.splitlines())) == (ExitCode.OK, 200)
+
+
 def test_a_long_job_in_fp32_hints_at_native_bf16_once(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resnest_cli.engines.openvino.native_precisions", lambda: ["BF16", "FP32"])
     long = resnest("predict", *[SEVEN] * 200, "-m", "digits")

@@ -351,7 +351,7 @@ def test_the_recipe_is_settled_and_printed(coloured: Path, tmp_path: Path, resne
         (["-o", "none", "--resume"], "none holds no run that could go on: it has no run.yaml."),
         (["-o", "new", "--optimizer", "sdg"], "--optimizer sdg: timm does not take it"),
         (["-o", "new", "--augment", "rund"], "--augment rund: timm does not take it"),
-        (["-o", "new", "--arch", "colour=1"], "--arch {'colour': 1}: timm does not take it (TypeError"),
+        (["-o", "new", "--arch", "colour=1"], "--arch {'colour': 1}: timm does not take it (ModelError"),
         (["-o", "new", "--arch", "colour"], "--arch colour: use KEY=VALUE"),
         (
             ["-o", "new", "--batch", "7"],

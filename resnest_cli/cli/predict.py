@@ -99,7 +99,8 @@ def predict(  # noqa: PLR0913 - one parameter an option
         out.write(_rows(records, format, options))
         with summary.stages.clock("write"):
             out.finish()
-    if _gains_from_bf16(classifier, summary):
+        gains_from_bf16 = _gains_from_bf16(classifier, summary.ok)
+    if gains_from_bf16:
         view.say("hint: this CPU computes bf16 by itself: --precision bf16 is about twice as fast, and less exact.")
     if summary.failed or summary.ok > 1:
         view.say(summarise(summary, out.done))
@@ -107,9 +108,9 @@ def predict(  # noqa: PLR0913 - one parameter an option
         click.get_current_context().exit(ExitCode.FAILED)
 
 
-def _gains_from_bf16(classifier: Classifier, summary: Summary) -> bool:
+def _gains_from_bf16(classifier: Classifier, images: int) -> bool:
     native = classifier.engine.facts.get("native", ())
-    return summary.ok >= LONG_JOB and classifier.options.precision == "fp32" and "BF16" in native
+    return images >= LONG_JOB and classifier.options.precision == "fp32" and "BF16" in native
 
 
 def summarise(summary: Summary, earlier: int) -> str:
