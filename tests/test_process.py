@@ -167,6 +167,18 @@ def test_a_full_disk_is_told(command: tuple[str | Path, ...]) -> None:
     assert b"Exception ignored" not in stderr
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file here that fails with EIO")
+def test_a_disk_that_fails_is_told() -> None:
+    with (
+        Path("/proc/self/mem").open("r+b", buffering=0) as broken,  # nothing lies at address 0
+        started("predict", SEVEN, *DIGITS, program=WITHOUT_NETWORK, stdout=broken) as process,
+    ):
+        stderr = pipe(process.stderr).read()
+        assert process.wait() == 1
+    assert b"cannot be written: Input/output error." in stderr
+    assert b"Traceback" not in stderr
+
+
 # Inputs of all kinds
 
 
