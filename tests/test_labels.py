@@ -251,6 +251,12 @@ def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b" / "file").read_bytes() == b"new"
 
 
+def test_a_file_is_for_those_that_any_new_file_is_for(tmp_path: Path) -> None:
+    cache.write_atomically(tmp_path / "ours", b"")
+    (tmp_path / "any").touch()
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
 @pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.replace"])
 @pytest.mark.parametrize("before", [b"old", None], ids=["replacing", "fresh"])
 def test_a_failed_write_changes_nothing(

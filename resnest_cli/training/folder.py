@@ -58,7 +58,6 @@ def write(folder: Path, spec: ModelSpec, state: dict[str, torch.Tensor], descrip
         }
         for name, content in files.items():
             cache.write_atomically(folder / name, content)
-            (folder / name).chmod(0o644)  # temporary files are for their owner only
     except OSError as error:
         message = f"{folder} cannot be written ({error.strerror or error})."
         raise OutputError(message) from error
