@@ -24,7 +24,7 @@ from timm.scheduler import create_scheduler_v2
 
 from resnest_cli import Classifier
 from resnest_cli.catalog import DIGITS
-from resnest_cli.errors import TrainingStopped, UsageError
+from resnest_cli.errors import ExitCode, TrainingStopped, UsageError
 from resnest_cli.training import checkpoints, loop, recipe
 from resnest_cli.training.data import EvalTransform, order, seed_everything, train_transform
 from resnest_cli.training.distributed import Place
@@ -116,7 +116,6 @@ def test_the_folder_is_a_model_folder(whole: Path, coloured: Path, resnest: Resn
         *("config.json", "model.safetensors", "labels.txt", "metrics.json", "history.csv", "curves.png"),
         *("confusion.png", "split.csv", "run.yaml", "checkpoints"),
     }
-    assert (whole / "model.safetensors").stat().st_mode & 0o777 == 0o644
     network: Any = timm.create_model(f"local-dir:{whole}", pretrained=True)
     cfg = network.pretrained_cfg
     assert (network.num_classes, list(cfg["label_names"]), cfg.get("tag")) == (3, ["1", "10", "blå"], None)
@@ -439,3 +438,11 @@ def test_the_augmentation_for_finetuning_never_fails() -> None:
     for i in range(2000):
         seed_everything(i)
         assert transform(image).shape == (3, 32, 32)
+
+
+@pytest.mark.parametrize("wanted", ["99", "0", "-1", "many"])
+def test_gpus_that_are_not_there_are_refused(wanted: str, coloured: Path, resnest: Resnest, tmp_path: Path) -> None:
+    ended = resnest("train", coloured, "-o", tmp_path / "out", "--gpus", wanted)
+    assert ended.exit_code == ExitCode.FAILED
+    assert "error: " + f"--gpus {wanted}: torch finds {torch.cuda.device_count()} CUDA devices here" in ended.stderr
+    assert not (tmp_path / "out").exists()

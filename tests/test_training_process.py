@@ -37,6 +37,14 @@ from resnest_cli.cli import main
 main()
 """
 
+# The command on a machine that says it has GPUs; what it launches finds none, and takes the CPU.
+WITH_GPUS = """
+from resnest_cli.training import distributed
+distributed.torch.cuda.device_count = lambda: 2
+from resnest_cli.cli import main
+main()
+"""
+
 
 @pytest.fixture(scope="module")
 def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -128,7 +136,8 @@ def test_two_processes_validate_every_image_once_and_agree_with_one(
     longer = [*NETWORK, *RECIPE, "--ema", "0", "--epochs", "8"]
     out = {name: tmp_path / name for name in ("one", "two")}
     assert shell("resnest", "train", coloured, "-o", out["one"], *longer, OMP_NUM_THREADS="1").returncode == 0
-    ended = shell(*TORCHRUN, "train", coloured, "-o", out["two"], *longer, OMP_NUM_THREADS="1")
+    command = (sys.executable, "-c", WITH_GPUS, "train", coloured, "-o", out["two"], *longer, "--gpus", "all")
+    ended = shell(*command, OMP_NUM_THREADS="1")
     assert ended.returncode == 0, ended.stderr.decode()
     one, two = (json.loads((folder / "metrics.json").read_text()) for folder in out.values())
     assert one["val_images"] == two["val_images"] == 10

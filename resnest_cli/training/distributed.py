@@ -84,12 +84,12 @@ def gpus(wanted: str) -> int:
     """Count the GPUs that `wanted` ("all", or a number) names.
 
     Raises:
-        DeviceError: there are not so many.
+        DeviceError: there are not so many, or it is no number.
     """
     have = torch.cuda.device_count()
-    count = have if wanted == "all" else int(wanted)
+    count = have if wanted == "all" else int(wanted) if wanted.isdecimal() else 0
     if not 0 < count <= have:
-        message = f"--gpus {wanted}: torch finds {have} CUDA devices here. Leave --gpus away to train on one device."
+        message = f"--gpus {wanted}: torch finds {have} CUDA devices here: all, a number of them, or no --gpus at all."
         raise DeviceError(message)
     return count
 
