@@ -127,7 +127,7 @@ def shown(found: Validation) -> tuple[NDArray[np.int64], list[str], str]:
     among = found.among
     counts = found.tally.confusion[np.ix_(among, among)]
     title = f"{found.spec.name}, {found.tally.images} images"
-    if len(among) <= MOST_CLASSES:
+    if len(among) <= MOST_CLASSES + 1:  # a single one would be no others
         return counts, [found.labels.names[i] for i in among], title
     wrong = counts.sum(axis=1) + counts.sum(axis=0) - 2 * counts.diagonal()
     chosen = np.sort(np.argsort(-wrong, kind="stable")[:MOST_CLASSES])
