@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix docs digits trial fuzz clean
+.PHONY: help demo test check fix docs digits fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -13,7 +13,7 @@ demo: $(VENV)/installed ## set everything up and classify the bundled digits
 	$(BIN)/resnest predict resnest_cli/data/digits/samples --model digits --topk 3 --format table
 
 test: check ## lint, types, and the tests with coverage
-	$(BIN)/pytest --cov --cov-report=term
+	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --cov --cov-report=term
 
 check: $(VENV)/installed-dev ## lint, formatting, types, and the outputs shown in the README
 	$(BIN)/ruff check
@@ -31,21 +31,19 @@ docs: $(VENV)/installed-dev ## write the README's outputs and pictures anew
 	-$(BIN)/python scripts/report_picture.py
 	$(BIN)/python scripts/explain_picture.py
 
-digits: $(VENV)/installed-dev ## train the embedded digits model (about a minute)
-	$(BIN)/python scripts/train_digits.py
-
 fuzz: $(VENV)/installed-dev ## feed the readers of checkpoints and images odd bytes, ten minutes each
 	$(BIN)/pip install --quiet --editable '.[fuzz]'
 	$(BIN)/python scripts/fuzz.py checkpoint 600
 	$(BIN)/python scripts/fuzz.py image 600
 
-trial: $(VENV)/installed-dev ## train such a network with resnest train, from image folders (about a minute)
-	$(BIN)/python scripts/digits_folders.py build/trial/images
-	OMP_NUM_THREADS=1 $(BIN)/resnest train build/trial/images -o build/trial/model -m resnest14d \
+digits: $(VENV)/installed-dev ## train the embedded digits model with resnest train (about 90 s)
+	$(BIN)/python scripts/digits_folders.py build/digits/images
+	OMP_NUM_THREADS=1 $(BIN)/resnest train build/digits/images -o build/digits/model -m resnest14d \
 		--arch channels=16,32,64,128 --arch stem_width=8 --arch base_width=32 \
 		--img-size 32 --interpolation bilinear --crop-pct 1 --mean .5 .5 .5 --std .5 .5 .5 \
 		--epochs 30 --batch 64 --optimizer adamw --lr 4e-3 --weight-decay 0.01 --warmup-epochs 1 \
-		--augment none --hflip 0 --crop-scale 0.7 --mixup 0 --drop-block 0
+		--augment rand-m9-n2 --hflip 0 --crop-scale 0.5 --mixup 0 --drop-block 0
+	$(BIN)/python scripts/digits_model.py build/digits/model
 
 clean: ## remove .venv and what builds and tests leave
 	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,7 +18,6 @@ from resnest_cli.cli import cli
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # Importing openvino reports home through this package: not from tests that import it themselves.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: "not to be imported"
@@ -41,8 +42,11 @@ class Shell(Protocol):
 
 @pytest.fixture(scope="session")
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder where all tests share converted graphs, which take seconds each."""
-    return tmp_path_factory.mktemp("graphs")
+    """Give the folder where all tests share converted graphs, also tests in other processes: they take seconds each."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "graphs"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +62,13 @@ def _own_world(graphs: Path, tmp_path_factory: pytest.TempPathFactory, monkeypat
     monkeypatch.setenv("RESNEST_CACHE", str(home / "resnest"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture(scope="session")
+def held_out_digits() -> list[Any]:
+    """Give the images that the embedded model was not trained on, as the script splits them."""
+    script = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "digits_folders.py"))
+    return [digit for digit in script["digits"]() if digit.part == "val"]
 
 
 @pytest.fixture(scope="module")

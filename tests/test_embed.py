@@ -14,12 +14,10 @@ import pytest
 import torch
 from conftest import SAMPLES
 from lively import IS_FULL, finetuned, save_pictures, to_input
-from PIL import Image
 from pyarrow import parquet
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.neighbors import NearestNeighbors
-from test_digits import script as script  # noqa: PLC0414 - a fixture
 
 from resnest_cli import Options, features, list_models, similar
 from resnest_cli.catalog import DIGITS
@@ -296,17 +294,17 @@ def test_pairs_and_groups_are_those_of_all_comparisons(monkeypatch: pytest.Monke
 
 
 def test_a_photographs_nearest_neighbour_is_itself_and_digits_have_their_class_for_neighbour(
-    script: Any,  # noqa: ANN401 - a module
+    held_out_digits: list[Any],
     tmp_path: Path,
 ) -> None:
-    split = script.load_split()
-    files = [tmp_path / f"{number:03d}.png" for number in range(len(split.test_labels))]
-    for path, image in zip(files, split.test_images, strict=True):
-        Image.fromarray(image).save(path)
+    files = [tmp_path / f"{digit.row:04d}.png" for digit in held_out_digits]
+    for path, digit in zip(files, held_out_digits, strict=True):
+        digit.image.save(path)
+    classes = np.array([digit.label for digit in held_out_digits])
     values = rows_of(Options("digits", batch=60), files)
     found = np.array([[near.row for near in answer] for answer in similar.nearest(values, values, 6)])
     assert (found[:, 0] == np.arange(len(files))).all()
-    shared = split.test_labels[found[:, 1:]] == split.test_labels[:, None]
+    shared = classes[found[:, 1:]] == classes[:, None]
     assert shared[:, 0].mean() >= 0.95
     assert shared.mean() >= 0.95
 

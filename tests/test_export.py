@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -138,7 +139,7 @@ def check_metadata(said: dict[str, Any]) -> None:
     assert (said["model"], said["wnids"]) == ("digits", None)
     assert said["preprocessing"]["input_size"] == [3, 32, 32]
     assert (said["preprocessing"]["mean"], said["preprocessing"]["crop_pct"]) == ([0.5] * 3, 1.0)
-    assert said["weights_sha256"].startswith("7890bea4")
+    assert said["weights_sha256"] == hashlib.sha256((DIGITS / "model.safetensors").read_bytes()).hexdigest()
 
 
 def test_the_config_beside_it_says_it_all(exported: Any) -> None:  # noqa: ANN401
@@ -294,7 +295,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_file_that_answers_otherwise_is_not_kept(tmp_path: Path, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(exporting._RUNNERS, "torch", lambda _: lambda batch: np.zeros((len(batch), 10), np.float32))  # noqa: SLF001 - a runtime that errs
     before = contents(tmp_path)
-    with pytest.raises(ModelError, match=r"^the torch file does not give torch's answers: logits differ by 4\.0e\+00"):
+    with pytest.raises(ModelError, match=r"^the torch file does not give torch's answers: logits differ by \d\.\d"):
         export(Options("digits"), "torch", old, overwrite=True)
     assert contents(tmp_path) == before
 
@@ -383,8 +384,6 @@ def test_files_outside_the_folder_are_refused(exported: Any, tmp_path: Path) -> 
 
 def test_weights_outside_the_folder_are_refused(exported: Any, tmp_path: Path) -> None:  # noqa: ANN401
     """The graph names a file elsewhere for its weights, and the config has the right hash of the graph."""
-    import hashlib
-
     folder = tmp_path / "hostile"
     shutil.copytree(exported("onnx"), folder)
     secret = tmp_path / "secret.bin"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import os
 import re
@@ -56,22 +55,15 @@ class HeldOut(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def held_out(tmp_path_factory: pytest.TempPathFactory) -> HeldOut:
-    """Write them as the training script splits them."""
-    path = Path(__file__).parents[1] / "scripts" / "train_digits.py"
-    spec = importlib.util.spec_from_file_location("train_digits", path)
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    split = script.load_split()
+def held_out(held_out_digits: list[Any], tmp_path_factory: pytest.TempPathFactory) -> HeldOut:
+    """Write them."""
     folder = tmp_path_factory.mktemp("held_out")
     truth = {}
-    for i, (image, label) in enumerate(zip(split.test_images, split.test_labels.tolist(), strict=True)):
-        place = folder / CLASSES[label] / f"{i:03d}.png"
+    for digit in held_out_digits:
+        place = folder / CLASSES[digit.label] / f"{digit.row:04d}.png"
         place.parent.mkdir(exist_ok=True)
-        Image.fromarray(image).save(place)
-        truth[place] = label
+        digit.image.save(place)
+        truth[place] = digit.label
     return HeldOut(folder, truth)
 
 
