@@ -312,26 +312,15 @@ def test_closing_gives_the_network_back() -> None:
 
 # --- no GPU, as processes of their own
 
-NOT_THERE = "torch finds no such device (no hardware, or no driver for it{}). Use --device cpu."
-
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-@pytest.mark.parametrize(
-    ("device", "visible", "hidden"),
-    [
-        ("cuda:300", None, ""),  # of which torch itself makes cuda:44
-        ("cuda", "", ", or CUDA_VISIBLE_DEVICES='' hides it"),
-    ],
-)
-def test_without_a_gpu_the_command_says_so_and_no_more(
-    device: str, visible: str | None, hidden: str, shell: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    ended = shell("resnest", "predict", SAMPLES, "-m", "digits", "--device", device)
-    expected = f"error: --device {device}: {NOT_THERE.format(hidden)}\n"
-    assert (ended.returncode, ended.stdout, ended.stderr.decode()) == (1, b"", expected)
+def test_without_a_gpu_the_command_says_so_and_no_more(shell: Shell) -> None:
+    ended = shell("resnest", "predict", SAMPLES, "-m", "digits", "--device", "cuda", CUDA_VISIBLE_DEVICES="")
+    said = (
+        "error: --device cuda: torch finds no such device (no hardware, or no driver for it, or "
+        "CUDA_VISIBLE_DEVICES='' hides it). Use --device cpu.\n"
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr.decode()) == (1, b"", said)
 
 
 CUDA = """

@@ -171,9 +171,13 @@ def test_the_readme_has_the_place_for_the_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_without_a_card_the_script_says_so(shell: Shell) -> None:
-    ended = shell(sys.executable, SCRIPTS / "gpu_check.py")
-    said = ended.stdout.decode()
-    assert (ended.returncode, ended.stderr) == (2, b"")
+def test_without_a_card_the_script_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["gpu_check.py"])
+    assert gpu_check.main() == 2
+    said = capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
     assert said.startswith("--device cuda: torch finds no such device")
     assert "Nothing was checked: this is for a machine with an NVIDIA card." in said
