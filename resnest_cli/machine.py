@@ -23,6 +23,7 @@ INSTRUCTION_SETS = (
     *("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
     *("asimddp", "bf16", "i8mm", "sve"),
 )
+_NO_MEMORY = ("out of memory", "not enough memory", "bad_alloc", "can't allocate", "alloc_failed")
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -53,8 +54,8 @@ def memory_errors() -> Iterator[None]:
         yield
     except RuntimeError as error:
         words = str(error)
-        if any(sign in words.lower() for sign in ("out of memory", "not enough memory", "bad_alloc", "can't allocate")):
-            raise MemoryError(words.splitlines()[0]) from error
+        if any(sign in words.lower() for sign in _NO_MEMORY):
+            raise MemoryError(". ".join(words.splitlines()[0].split(". ")[:2])) from error  # how torch could be tuned
         raise
 
 

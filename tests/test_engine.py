@@ -6,6 +6,7 @@ import contextlib
 import os
 import pickle
 import random
+import warnings
 import zipfile
 from dataclasses import dataclass, replace
 from functools import cache
@@ -465,15 +466,25 @@ def test_nothing_that_is_not_finite_gets_in_as_another_type(dtype: torch.dtype, 
 
 
 @pytest.fixture
-def devices(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Say how many devices of each kind this machine is to have."""
+def devices(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Say how many devices of each kind this machine is to have, and what torch warns of when it looks for CUDA's."""
 
-    def plug(*, cuda: int = 0, xpu: int = 0, mps: int = 0) -> None:
+    def plug(*, cuda: int = 0, xpu: int = 0, mps: int = 0, warning: str = "") -> None:
+        def is_available() -> bool:
+            if warning and not warned:
+                warned.append(warning)  # torch says it once in a process
+                warnings.warn(warning, stacklevel=2)
+            return cuda > 0 and not warning
+
+        warned: list[str] = []
         for kind, count in (("cuda", cuda), ("xpu", xpu), ("mps", mps)):
             monkeypatch.setattr(f"torch.{kind}.device_count", lambda count=count: count)
+        monkeypatch.setattr("torch.cuda.is_available", is_available)
+        pytorch._cuda.cache_clear()  # noqa: SLF001 - the machine has changed
 
     plug()
-    return plug
+    yield plug
+    pytorch._cuda.cache_clear()  # noqa: SLF001
 
 
 @pytest.mark.usefixtures("devices")
@@ -508,9 +519,54 @@ def test_a_torch_without_cuda_is_named_as_the_reason(monkeypatch: pytest.MonkeyP
 def test_a_gpu_beyond_the_last_is_refused_with_the_name_of_the_last(devices: Callable[..., None]) -> None:
     devices(cuda=2)
     assert choose_device("cuda:1") == (torch.device("cuda:1"), "asked for")
-    for wanted in ("cuda:2", "cuda:5"):
+    for wanted in ("cuda:2", "cuda:5", "cuda:300"):  # of the last, torch itself makes cuda:44
         with pytest.raises(DeviceError, match=rf"^--device {wanted}: there are 2 cuda devices here.* is cuda:1\.$"):
             choose_device(wanted)
+
+
+def test_of_a_single_gpu_the_name_is_said(devices: Callable[..., None]) -> None:
+    devices(cuda=1)
+    with pytest.raises(DeviceError, match=r"^--device cuda:1: there is one cuda device here, cuda:0\.$"):
+        choose_device("cuda:1")
+
+
+@pytest.mark.usefixtures("devices")
+@pytest.mark.parametrize("visible", ["", "-1", "7"])
+def test_what_may_hide_a_gpu_is_named(visible: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(DeviceError, match=rf", or CUDA_VISIBLE_DEVICES='{visible}' hides it\)\. Use --device cpu\.$"):
+        choose_device("cuda")
+    with pytest.raises(
+        DeviceError, match=r"^--device xpu: torch finds no such device \(no hardware, or no driver for it"
+    ):
+        choose_device("xpu")
+
+
+@pytest.mark.parametrize(
+    ("warning", "words"),
+    [
+        (
+            "CUDA initialization: The NVIDIA driver on your system is too old (found version 12040). Please (Tr",
+            "update the NVIDIA driver, which is for CUDA 12.4: torch {torch} is built for CUDA 13.0.",
+        ),
+        (
+            "CUDA initialization: CUDA unknown error - setting the available devices to be zero. (Triggered internally",
+            "CUDA unknown error - setting the available devices to be zero.",
+        ),
+    ],
+)
+def test_a_card_that_is_listed_and_cannot_be_used_is_told_with_torchs_reason(
+    warning: str, words: str, devices: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    devices(cuda=1, warning=warning)
+    words = words.format(torch=torch.__version__)
+    for _ in range(2):  # torch warns but once
+        assert choose_device("auto") == (torch.device("cpu"), f"no GPU that works: {words.rstrip('.')}")
+        with pytest.raises(DeviceError) as caught:
+            choose_device("cuda")
+        assert str(caught.value) == f"--device cuda: {words} Use --device cpu."
+    assert pytorch.devices() == ["cpu", f"no cuda: {words}"]
 
 
 @pytest.mark.usefixtures("devices")

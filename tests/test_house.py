@@ -49,6 +49,7 @@ ENGINES = {
     "engines.pytorch",
     "engines.adopt",
     "engines.plain",
+    "engines.gpu",
 }
 ENGINES |= {"network", "export"}
 WRITERS = {"writers", "writers.html", "writers.parquet"}
@@ -91,7 +92,8 @@ LAYERS = [
     Layer({"engines"}, BASE | STORE | ENGINES, set(), set()),
     Layer({"engines.adopt"}, BASE | STORE | {"engines.openvino"}, set(), set()),
     Layer({"engines.fake", "engines.pixels"}, BASE | STORE, {"numpy"}, set()),
-    Layer({"engines.pytorch"}, BASE | STORE | {"network"}, {"numpy", "torch", "timm"}, set()),
+    Layer({"engines.pytorch"}, BASE | STORE | {"network", "engines.gpu"}, {"numpy", "torch", "timm"}, set()),
+    Layer({"engines.gpu"}, set(), {"torch"}, set()),
     Layer({"engines.plain"}, BASE | STORE | {"engines.pytorch"}, {"torch"}, set()),
     Layer({"engines.openvino"}, BASE | STORE, {"numpy", "openvino"}, set()),
     Layer({"export"}, BASE | STORE | {"network", "engines.openvino"}, {"timm", "torch"}, set()),

@@ -136,8 +136,17 @@ def _open_openvino(spec: ModelSpec, options: Options, path: Path | None, want: s
             return make_graph(spec, path, digest, want)
 
         graph = graphs.ensure(graphs.key(spec, digest, want), convert)
-    reason = "asked for" if options.device == "cpu" else "no GPU found"
-    return OpenVinoEngine(spec, graph, precision=options.precision, reason=reason)
+    return OpenVinoEngine(spec, graph, precision=options.precision, reason=_why_cpu(options))
+
+
+def _why_cpu(options: Options) -> str:
+    if options.device == "cpu":
+        return "asked for"
+    if not machine.may_have_accelerator():
+        return "no GPU found"
+    from resnest_cli.engines.pytorch import choose_device  # noqa: PLC0415 - was imported to be asked before
+
+    return choose_device(options.device)[1]
 
 
 def _open_exported(spec: ModelSpec, options: Options, why_torch: str, want: str) -> Engine:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from torch import nn
 
     from resnest_cli.types import ModelSpec
 
@@ -28,13 +29,15 @@ class PlainTimm(TorchEngine):
 
     def __init__(self, spec: ModelSpec, device: str, precision: str) -> None:
         super().__init__(spec, None, device=device, precision=precision)
-        self._network = self._network.to(memory_format=torch.contiguous_format)
         self.images = torch.empty(0)
 
     def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """Run the network once for each batch, on as many ready images as there are pixels of."""
         for batch in batches:
             yield self._ready_logits(len(batch))
+
+    def _placed(self, network: nn.Module) -> nn.Module:
+        return network.to(self._device)
 
     def _ready_logits(self, n: int) -> NDArray[np.float32]:
         if len(self.images) != n:
