@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec
 
 # What decides how a graph is made and what its sidecar says: where one of these changes, graphs are made anew.
-MAKERS = ("export.py", "network.py", "engines/openvino.py", "engines/adopt.py", "graphs.py")
+MAKERS = ("export.py", "network.py", "engines/openvino.py", "engines/adopt.py", "graphs.py", "int8.py")
 FILES = ("graph.xml", "graph.bin")
 SIDECAR = "graph.json"
 SEAL = ".crc32"  # the suffix of the checksum beside each compiled form

@@ -12,12 +12,13 @@ import argparse
 import pickle
 import re
 import warnings
-from functools import cache
+from functools import cache, reduce
 from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.layers import SplitAttn
 from torch import nn
 
 from resnest_cli import catalog, checkpoint
@@ -67,7 +68,7 @@ def _create(spec: ModelSpec) -> nn.Module:
     return network
 
 
-class _FromPixels(nn.Module):
+class FromPixels(nn.Module):
     """A network with ToTensor and Normalize before it: uint8 [N, H, W, 3] in."""
 
     def __init__(self, network: nn.Module, spec: ModelSpec) -> None:
@@ -83,12 +84,64 @@ class _FromPixels(nn.Module):
         return rows
 
 
+class _DenseSplits(nn.Module):
+    """A split attention whose splits are tensors of their own, from dense convolutions: the same numbers.
+
+    Args:
+        of: what it takes the place of. Its grouped convolution has radix x cardinality groups, the radix outermost.
+    """
+
+    def __init__(self, of: SplitAttn) -> None:
+        super().__init__()
+        self.radix = of.radix
+        groups = of.conv.groups
+        biases = [None] * groups if of.conv.bias is None else of.conv.bias.chunk(groups)
+        self.convs = nn.ModuleList(map(_dense, [of.conv] * groups, of.conv.weight.chunk(groups), biases))
+        self.norms = nn.ModuleList(_share(of.bn0, r, of.radix) for r in range(of.radix))
+        self.act, self.rsoftmax = of.act0, of.rsoftmax
+        self.attention = nn.Sequential(of.fc1, of.bn1, of.act1, of.fc2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Do as `SplitAttn.forward` does."""
+        found = [conv(share) for conv, share in zip(self.convs, x.chunk(len(self.convs), dim=1), strict=True)]
+        size = len(found) // self.radix
+        joined = [torch.cat(found[i : i + size], dim=1) if size > 1 else found[i] for i in range(0, len(found), size)]
+        splits = [self.act(norm(split)) for norm, split in zip(self.norms, joined, strict=True)]
+        pooled = reduce(torch.add, splits).mean((2, 3), keepdim=True)
+        weights = self.rsoftmax(self.attention(pooled)).view(x.shape[0], -1, 1, 1).chunk(self.radix, dim=1)
+        return reduce(torch.add, map(torch.mul, splits, weights))
+
+
+def _dense(grouped: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Conv2d:
+    """Give one group of a convolution as one of its own."""
+    same: Any = {name: getattr(grouped, name) for name in ("kernel_size", "stride", "padding", "dilation")}
+    made = nn.Conv2d(weight.shape[1], weight.shape[0], bias=False, **same)
+    made.weight, made.bias = nn.Parameter(weight), None if bias is None else nn.Parameter(bias)
+    return made
+
+
+def _share(norm: Any, index: int, of: int) -> nn.BatchNorm2d:  # noqa: ANN401 - timm declares a Module
+    """Give the norm of a share of the channels."""
+    made = nn.BatchNorm2d(norm.num_features // of, eps=norm.eps)
+    state = {name: value.chunk(of)[index] if value.ndim else value for name, value in norm.state_dict().items()}
+    made.load_state_dict(state)
+    return made
+
+
+def ungroup(network: nn.Module) -> nn.Module:
+    """Replace the grouped convolution of every block by dense ones: quantisers leave grouped ones in floating point."""
+    for name, module in list(network.named_modules()):
+        if isinstance(module, SplitAttn):
+            network.set_submodule(name, _DenseSplits(module))
+    return network.eval()
+
+
 def to_program(network: nn.Module, spec: ModelSpec, *, raw: bool) -> torch.export.ExportedProgram:
     """Trace the network for any batch: pixels uint8 [N, H, W, 3] in if `raw`, else normalised float32 [N, 3, H, W]."""
     channels, height, width = spec.data.input_size
     two = torch.zeros(2, channels, height, width)  # of a batch of 1 it would be made for 1 only
     if raw:
-        network, two = _FromPixels(network, spec), two.permute(0, 2, 3, 1).contiguous().byte()
+        network, two = FromPixels(network, spec), two.permute(0, 2, 3, 1).contiguous().byte()
     return torch.export.export(network.eval(), (two,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
 
 

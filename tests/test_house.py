@@ -50,7 +50,7 @@ ENGINES = {
     "engines.adopt",
     "engines.plain",
 }
-ENGINES |= {"network", "export"}
+ENGINES |= {"network", "export", "int8"}
 WRITERS = {"writers", "writers.html", "writers.parquet"}
 TASKS = {
     "trunk",
@@ -78,7 +78,7 @@ LIGHT_TRAINING = {
     "training.report",
 }
 TRAINING = {name for name in MODULES if name.split(".")[0] == "training"}
-VERBS = TASKS | FEATURES | MEASURES | BENCH | TORCH_TASKS | TRAINING | {"plots"}
+VERBS = TASKS | FEATURES | MEASURES | BENCH | TORCH_TASKS | TRAINING | {"plots", "quantize"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
 SCREENS = {"cli.output", "cli.training_screen"}  # imported by commands in their bodies: rich is heavy
 DOORS = {"", "__main__"}
@@ -111,6 +111,13 @@ LAYERS = [
         BASE | STORE | PIPELINE | ENGINES | TASKS,
         {"numpy", "timm", "torch"},
         {"captum", "onnx", "onnxruntime", "safetensors"},
+    ),
+    Layer({"int8"}, BASE | STORE | {"engines.openvino", "network"}, {"numpy", "openvino"}, {"nncf"}),
+    Layer(
+        {"quantize"},
+        BASE | STORE | PIPELINE | ENGINES | {"dataset", "exporting", "int8", "metrics", "predict", "saving", "trunk"},
+        {"numpy", "safetensors"},
+        set(),
     ),
     Layer(MEASURES, BASE | STORE | PIPELINE | {"engines", "trunk", *MEASURES}, {"numpy"}, set()),
     Layer(BENCH, BASE | STORE | PIPELINE | {"trunk", *BENCH}, {"numpy"}, set()),
@@ -285,6 +292,10 @@ OPTIONS = {
     "export": [
         *("--to", "--output", "--raw-uint8", "--pictures", "--overwrite", *WEIGHTS, "--labels", "--img-size"),
         *("--crop-pct", "--interpolation", "--mean", "--std", *VIEW),
+    ],
+    "quantize": [
+        *("--calibrate", "--output", "--samples", "--seed", "--min-agreement", "--overwrite", *WEIGHTS, "--labels"),
+        *("--img-size", "--crop-pct", "--interpolation", "--mean", "--std", *VIEW),
     ],
     "similar": [
         *("--index", "--topk", "--duplicates", "--format", "--model", "--weights"),

@@ -29,6 +29,7 @@ from resnest_cli.cli.finetune import finetune
 from resnest_cli.cli.list_models import list_models
 from resnest_cli.cli.options import VERBOSE
 from resnest_cli.cli.predict import predict
+from resnest_cli.cli.quantize import quantize
 from resnest_cli.cli.show import show
 from resnest_cli.cli.similar import similar
 from resnest_cli.cli.train import train
@@ -89,7 +90,7 @@ def cli() -> None:
 
 COMMANDS = (
     *(predict, embed, similar, explain, validate, bench),
-    *(finetune, train, export),
+    *(finetune, train, export, quantize),
     *(list_models, show, download, cache, doctor),
 )
 for command in COMMANDS:

@@ -110,7 +110,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
 
 def _gains_from_bf16(classifier: Classifier, images: int) -> bool:
     native = classifier.engine.facts.get("native", ())
-    return images >= LONG_JOB and classifier.options.precision == "fp32" and "BF16" in native
+    return images >= LONG_JOB and classifier.engine.precision == "fp32" and "BF16" in native
 
 
 def summarise(summary: Summary, earlier: int) -> str:
