@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from resnest_cli import __version__, cache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from resnest_cli.types import ModelSpec
 
@@ -104,11 +104,22 @@ def ensure(name: str, make: Callable[[], Graph]) -> Graph:
     Raises:
         OSError: the cache cannot be written; and whatever `make` raises.
     """
-    from filelock import FileLock  # noqa: PLC0415 - a graph that is found needs no lock
-
-    folder().mkdir(parents=True, exist_ok=True)
-    with FileLock(folder() / f"{name}.lock"):  # the system frees it when its holder is killed
+    with alone(folder() / name):
         return find(name) or make()
+
+
+@contextlib.contextmanager
+def alone(place: Path) -> Iterator[None]:
+    """Let no other process make what is to be at `place` at the same time; its folder is made.
+
+    Raises:
+        OSError: the cache cannot be written.
+    """
+    from filelock import FileLock  # noqa: PLC0415 - what is found needs no lock
+
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{place}.lock"):  # the system frees it when its holder is killed
+        yield
 
 
 def store(name: str, write: Callable[[Path], None], facts: dict[str, Any]) -> Graph:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import shutil
 import tempfile
 import time
@@ -21,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.torch import save
 
-from resnest_cli import catalog, exporting, exports, graphs, int8, labels, saving, sources, weights
+from resnest_cli import catalog, exporting, exports, graphs, int8, labels, saving, weights
+from resnest_cli.calibration import LEAST, SAMPLES, SEED, choose
 from resnest_cli.dataset import Dataset, Labelled
 from resnest_cli.engines import open_engine
 from resnest_cli.engines.openvino import OpenVinoEngine, has_int8, next_to_int8
@@ -44,9 +44,7 @@ if TYPE_CHECKING:
     from resnest_cli.options import Options
     from resnest_cli.types import ModelSpec, Source
 
-SAMPLES, SEED, MIN_AGREEMENT = 300, 0, 0.98
-HELD_OUT = 500  # images to judge on, at most; at least a third of what there is
-LEAST = 30  # images that there must be
+MIN_AGREEMENT = 0.98
 # Of `int8.strangeness`, measured: images of the model's own kind 0 to 0.1; digits to a model for photographs,
 # photographs to one for digits, inverted ones 0.1 to 0.3; noise from 0.36 on, black or very dark ones from 0.66 on.
 STRANGE = 0.3
@@ -141,7 +139,7 @@ def quantize(  # noqa: PLR0913 - each is a choice of the user's
         calibrate: a folder of images like those that the model is for; if its own folders name classes, accuracy is
             measured too.
         folder: what to make; it appears when it is complete.
-        samples: how many images to calibrate on; of the others, at most `HELD_OUT` are judged on.
+        samples: how many images to calibrate on; see `calibration.choose`.
         seed: which ones.
         min_agreement: the share of judged images whose first class must be that of fp32, 0..1.
         overwrite: replace the folder if there is one.
@@ -197,24 +195,6 @@ def _record(
         "images_per_second": {exports.INT8: made.speed.int8, made.speed.precision: made.speed.other},
         "versions": int8.versions(),
     }
-
-
-def choose(place: Path, samples: int, seed: int) -> tuple[list[Source], list[Source]]:
-    """Draw images to calibrate on, and others to judge on.
-
-    Raises:
-        UsageError: there are too few.
-    """
-    if not place.is_dir():
-        message = f"--calibrate {place}: no such folder."
-        raise UsageError(message)
-    found = [source for source in sources.find([str(place)]) if not isinstance(source, Failure)]
-    if len(found) < LEAST:
-        message = f"--calibrate {place}: {len(found)} images; {LEAST} are needed, and {SAMPLES + HELD_OUT} are better."
-        raise UsageError(message)
-    random.Random(seed).shuffle(found)  # noqa: S311 - not for secrets
-    judged = min(HELD_OUT, max(len(found) - samples, len(found) // 3))
-    return found[judged:][:samples], found[:judged]
 
 
 def _check(spec: ModelSpec, folder: Path, *, overwrite: bool) -> None:

@@ -78,7 +78,7 @@ LIGHT_TRAINING = {
     "training.report",
 }
 TRAINING = {name for name in MODULES if name.split(".")[0] == "training"}
-VERBS = TASKS | FEATURES | MEASURES | BENCH | TORCH_TASKS | TRAINING | {"plots", "quantize"}
+VERBS = TASKS | FEATURES | MEASURES | BENCH | TORCH_TASKS | TRAINING | {"plots", "calibration", "quantize"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
 SCREENS = {"cli.output", "cli.training_screen"}  # imported by commands in their bodies: rich is heavy
 DOORS = {"", "__main__"}
@@ -112,10 +112,11 @@ LAYERS = [
         {"numpy", "timm", "torch"},
         {"captum", "onnx", "onnxruntime", "safetensors"},
     ),
-    Layer({"int8"}, BASE | STORE | {"engines.openvino", "network"}, {"numpy", "openvino"}, {"nncf"}),
+    Layer({"int8"}, BASE | STORE | {"engines.openvino", "network"}, {"numpy", "openvino", "torch"}, {"nncf"}),
+    Layer({"calibration"}, BASE | STORE | PIPELINE | {"engines.openvino", "quantize"}, set(), set()),
     Layer(
         {"quantize"},
-        BASE | STORE | PIPELINE | ENGINES | {"dataset", "exporting", "int8", "metrics", "predict", "saving", "trunk"},
+        BASE | STORE | PIPELINE | ENGINES | MEASURES | {"calibration", "exporting", "predict", "saving", "trunk"},
         {"numpy", "safetensors"},
         set(),
     ),
@@ -278,8 +279,8 @@ WHERE = ["--device", "--gpus", "--workers"]
 OPTIONS = {
     "predict": [
         *("--files-from", "--null"),
-        *("--topk", "--threshold", "--format", "--output", "--overwrite", "--resume", "--recursive", "--model"),
-        *(*WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
+        *("--topk", "--threshold", "--format", "--output", "--overwrite", "--resume", "--recursive", "--calibrate"),
+        *("--model", *WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
     ],
     "embed": [
         *("--output", "--normalize", "--resume", "--overwrite", "--recursive", "--model"),

@@ -95,7 +95,7 @@ def open_engine(spec: ModelSpec, options: Options, *, want: str = "logits") -> E
         raise UsageError(message)
     if exports.is_one(spec):
         return _open_exported(spec, options, why_torch, want)
-    options = settle_int8(spec, options, why_torch, want)
+    options = _settle_int8(spec, options, why_torch, want)
     if options.precision == INT8:
         return _open_int8(spec, options)
     path = None if options.random_weights else weights.locate(spec, options.weights)
@@ -163,7 +163,7 @@ def _open_exported(spec: ModelSpec, options: Options, why_torch: str, want: str)
     return OpenVinoEngine(spec, graph, precision=options.precision, reason="an exported model")
 
 
-def settle_int8(spec: ModelSpec, options: Options, why_torch: str, want: str) -> Options:
+def _settle_int8(spec: ModelSpec, options: Options, why_torch: str, want: str) -> Options:
     """Decide what runs where int8 is asked for, or a folder that has it: int8, or its weights otherwise, and say so.
 
     Raises:
@@ -173,23 +173,24 @@ def settle_int8(spec: ModelSpec, options: Options, why_torch: str, want: str) ->
     asked = options.precision == INT8
     if not asked and not (own and options.precision == Options.precision):
         return options
-    if problem := _why_not_int8(spec, options, why_torch, want, own=own):
-        if asked:
-            message = f"--precision int8: {problem}."
-            raise UsageError(message)
-        _log.info("%s: %s, so that its weights run in fp32 instead of int8", spec.name, problem)
+    problem = why_torch
+    if not problem:
+        from resnest_cli.engines.openvino import has_int8, next_to_int8  # noqa: PLC0415 - heavy
+
+        if not has_int8():
+            _log.warning("this CPU has no instructions for int8, which would be slower: %s instead", next_to_int8())
+            return replace(options, precision=next_to_int8())
+        problem = _why_not_int8(spec, options, want, own=own)
+    if problem and asked:
+        message = f"--precision int8: {problem}."
+        raise UsageError(message)
+    if problem:
+        _log.warning("%s: %s, so that its weights run in fp32 instead of int8", spec.name, problem)
         return options
-    from resnest_cli.engines.openvino import has_int8, next_to_int8  # noqa: PLC0415 - heavy
-
-    precision = INT8 if has_int8() else next_to_int8()
-    if precision != INT8:
-        _log.warning("this CPU has no instructions for int8, which would be slower: %s instead", precision)
-    return replace(options, precision=precision)
+    return replace(options, precision=INT8)
 
 
-def _why_not_int8(spec: ModelSpec, options: Options, why_torch: str, want: str, *, own: bool) -> str:
-    if why_torch:
-        return why_torch
+def _why_not_int8(spec: ModelSpec, options: Options, want: str, *, own: bool) -> str:
     if want != "logits":
         return "an int8 graph gives classes only, no features"
     if not own and not options.random_weights:
