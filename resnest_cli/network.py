@@ -84,43 +84,40 @@ class FromPixels(nn.Module):
         return rows
 
 
-class _DenseSplits(nn.Module):
-    """A split attention whose splits are tensors of their own, from dense convolutions: the same numbers.
+class _Splits(nn.Module):
+    """A split attention whose splits are tensors of their own, each from its own convolution: the same numbers.
 
     Args:
-        of: what it takes the place of. Its grouped convolution has radix x cardinality groups, the radix outermost.
+        of: what it takes the place of. Its convolution has radix x cardinality groups, the radix outermost.
     """
 
     def __init__(self, of: SplitAttn) -> None:
         super().__init__()
         self.radix = of.radix
-        groups = of.conv.groups
-        biases = [None] * groups if of.conv.bias is None else of.conv.bias.chunk(groups)
-        self.convs = nn.ModuleList(map(_dense, [of.conv] * groups, of.conv.weight.chunk(groups), biases))
-        self.norms = nn.ModuleList(_share(of.bn0, r, of.radix) for r in range(of.radix))
+        self.convs = nn.ModuleList(_conv(of.conv, index, of.radix) for index in range(of.radix))
+        self.norms = nn.ModuleList(_norm(of.bn0, index, of.radix) for index in range(of.radix))
         self.act, self.rsoftmax = of.act0, of.rsoftmax
         self.attention = nn.Sequential(of.fc1, of.bn1, of.act1, of.fc2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Do as `SplitAttn.forward` does."""
-        found = [conv(share) for conv, share in zip(self.convs, x.chunk(len(self.convs), dim=1), strict=True)]
-        size = len(found) // self.radix
-        joined = [torch.cat(found[i : i + size], dim=1) if size > 1 else found[i] for i in range(0, len(found), size)]
-        splits = [self.act(norm(split)) for norm, split in zip(self.norms, joined, strict=True)]
+        parts = zip(self.norms, self.convs, x.chunk(self.radix, dim=1), strict=True)
+        splits = [self.act(norm(conv(share))) for norm, conv, share in parts]
         pooled = reduce(torch.add, splits).mean((2, 3), keepdim=True)
         weights = self.rsoftmax(self.attention(pooled)).view(x.shape[0], -1, 1, 1).chunk(self.radix, dim=1)
         return reduce(torch.add, map(torch.mul, splits, weights))
 
 
-def _dense(grouped: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Conv2d:
-    """Give one group of a convolution as one of its own."""
-    same: Any = {name: getattr(grouped, name) for name in ("kernel_size", "stride", "padding", "dilation")}
-    made = nn.Conv2d(weight.shape[1], weight.shape[0], bias=False, **same)
-    made.weight, made.bias = nn.Parameter(weight), None if bias is None else nn.Parameter(bias)
+def _conv(conv: nn.Conv2d, index: int, of: int) -> nn.Conv2d:
+    """Give the convolution of a share of the channels."""
+    same: Any = {name: getattr(conv, name) for name in ("kernel_size", "stride", "padding", "dilation")}
+    ends = (conv.in_channels // of, conv.out_channels // of)
+    made = nn.Conv2d(*ends, groups=conv.groups // of, bias=conv.bias is not None, **same)
+    made.load_state_dict({name: value.chunk(of)[index] for name, value in conv.state_dict().items()})
     return made
 
 
-def _share(norm: Any, index: int, of: int) -> nn.BatchNorm2d:  # noqa: ANN401 - timm declares a Module
+def _norm(norm: Any, index: int, of: int) -> nn.BatchNorm2d:  # noqa: ANN401 - timm declares a Module
     """Give the norm of a share of the channels."""
     made = nn.BatchNorm2d(norm.num_features // of, eps=norm.eps)
     state = {name: value.chunk(of)[index] if value.ndim else value for name, value in norm.state_dict().items()}
@@ -129,10 +126,10 @@ def _share(norm: Any, index: int, of: int) -> nn.BatchNorm2d:  # noqa: ANN401 - 
 
 
 def ungroup(network: nn.Module) -> nn.Module:
-    """Replace the grouped convolution of every block by dense ones: quantisers leave grouped ones in floating point."""
+    """Part the splits of every block: quantised, their one grouped convolution would stay in floating point."""
     for name, module in list(network.named_modules()):
-        if isinstance(module, SplitAttn):
-            network.set_submodule(name, _DenseSplits(module))
+        if isinstance(module, SplitAttn) and module.radix > 1:
+            network.set_submodule(name, _Splits(module))
     return network.eval()
 
 
