@@ -291,7 +291,8 @@ def test_better_ways_are_tried_and_then_it_is_refused(
     from resnest_cli import int8
     from resnest_cli import quantize as task
 
-    real, seen, graphs = int8.quantise, [], []
+    real, seen = int8.quantise, []
+    graphs: list[Any] = []
 
     def blind(dense: Any, pixels: NDArray[np.uint8], method: str, *rest: Any) -> Any:  # noqa: ANN401 - passed on
         seen.append(method)
