@@ -13,6 +13,7 @@ from pathlib import Path
 import platformdirs
 
 GRAPHS = "graphs"  # the folder of converted networks
+INT8 = "int8"  # ... and of int8 models that no folder was named for
 
 
 def folder() -> Path:
@@ -22,9 +23,10 @@ def folder() -> Path:
 
 
 def items() -> list[Path]:
-    """List what is kept, each graph by itself, in the order of names; not the locks, which keep nothing."""
-    found = [*folder().glob("*"), *(folder() / GRAPHS).glob("*")]
-    return sorted(item for item in found if item.name != GRAPHS and item.suffix != ".lock")
+    """List what is kept, each graph and model by itself, in the order of names; not the locks, which keep nothing."""
+    shelves = {folder() / GRAPHS, folder() / INT8}
+    found = [item for place in (folder(), *shelves) for item in place.glob("*")]
+    return sorted(item for item in found if item not in shelves and item.suffix != ".lock")
 
 
 def size(item: Path) -> int:

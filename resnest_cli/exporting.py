@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-import tempfile
 import warnings
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from io import StringIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import timm
 import torch
 
-from resnest_cli import catalog, exports, labels, sources, weights
+from resnest_cli import catalog, exports, labels, saving, sources, weights
 from resnest_cli.engines import RANDOM
 from resnest_cli.engines.pixels import PixelEngine
-from resnest_cli.errors import ModelError, OutputError, UsageError
+from resnest_cli.errors import ModelError, UsageError
 from resnest_cli.network import build, to_program
 from resnest_cli.predict import softmax
 from resnest_cli.snippet import snippet
@@ -35,7 +32,8 @@ from resnest_cli.trunk import Trunk
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import nn
@@ -105,9 +103,9 @@ def export(  # noqa: PLR0913 - each is a choice of the user's
     _check(spec, to, folder, overwrite=overwrite)
     path = None if options.random_weights else weights.locate(spec, options.weights)
     network = build(spec, path)
-    config = _config(spec, options, network, path, to, raw=raw_uint8)
+    config = describe(spec, options, network, path, to, raw=raw_uint8)
     pixels = _pixels(spec, options, pictures)
-    with _fresh(folder) as partial, warnings.catch_warnings():
+    with saving.fresh(folder) as partial, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries, about each other
         _log.info("writing %s as %s: this takes seconds to minutes", spec.name, to)
         _WRITERS[to](network, spec, partial, config, raw_uint8)
@@ -125,57 +123,17 @@ def _check(spec: ModelSpec, to: str, folder: Path, *, overwrite: bool) -> None:
     if exports.is_one(spec):
         message = f"{spec.name} is an exported model: export the model that it was made from."
         raise UsageError(message)
-    if to not in exports.FILES:
-        message = f"--to {to}: use one of {', '.join(exports.FILES)}."
+    if to not in _WRITERS:
+        message = f"--to {to}: use one of {', '.join(_WRITERS)}."
         raise UsageError(message)
     needed = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",), "torch": ()}[to]
     if missing := [name for name in needed if find_spec(name) is None]:
         message = f"--to {to} needs {' and '.join(missing)}: {_EXTRA if to == 'onnx' else 'pip install openvino'}"
         raise UsageError(message)
-    if folder.exists() and not overwrite:
-        message = f"{folder} exists; add --overwrite to replace it."
-        raise OutputError(message)
-    if folder.exists() and not (folder / "config.json").exists() and any(folder.iterdir()):
-        message = f"{folder} is not a model folder, so --overwrite does not replace it. Name another."
-        raise OutputError(message)
+    saving.claim_folder(folder, overwrite=overwrite)
 
 
-@contextmanager
-def _fresh(folder: Path) -> Iterator[Path]:
-    """Give a new folder that gets its name when the block ends well, and is removed if it does not.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    partial = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.partial-"))
-        inner = partial / "new"
-        inner.mkdir()
-        yield inner
-        _swap(inner, folder, partial / "old")
-    except OSError as error:
-        message = f"{folder} cannot be written: {error.strerror or error}."
-        raise OutputError(message) from error
-    finally:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def _swap(new: Path, place: Path, aside: Path) -> None:
-    """Put a folder in its place, or leave what is there."""
-    if place.exists():
-        place.rename(aside)
-    try:
-        new.rename(place)
-    except BaseException:
-        if aside.exists():
-            aside.rename(place)
-        raise
-
-
-def _config(  # noqa: PLR0913 - it says everything
+def describe(  # noqa: PLR0913 - it says everything
     spec: ModelSpec, options: Options, network: nn.Module, path: Path | None, to: str, *, raw: bool
 ) -> dict[str, Any]:
     """Describe the export as timm's config.json describes a model, with a block of its own for what goes in and out."""

@@ -1,7 +1,7 @@
-"""Folders that `resnest export` wrote: what is in them, and what can be asked of them.
+"""Folders that `resnest export` and `resnest quantize` wrote: what is in them, and what can be asked of them.
 
 In: a spec whose `exported` is the block of that name in the folder's config. Out: paths, hashes, or a refusal in words.
-Reads no graph; `engines/adopt.py` does, and `exporting.py` writes the folder.
+Reads no graph; `engines/adopt.py` does, and `exporting.py` and `quantize.py` write the folders.
 """
 
 from __future__ import annotations
@@ -18,13 +18,33 @@ if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec
 
 # The format's name -> its files; the first is the one that a runtime opens.
-FILES = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin"), "torch": ("model.pt2", "model.safetensors")}
-RUN = ("onnx", "openvino")  # a torch program may hold code: its folder has the weights too, and these are run
+FILES = {
+    "onnx": ("model.onnx",),
+    "openvino": ("model.xml", "model.bin"),
+    "torch": ("model.pt2", "model.safetensors"),
+    "int8": ("model.xml", "model.bin"),
+}
+# A torch program may hold code: its folder has the weights too, and these are run. So has that of an int8 graph, for
+# machines and tasks that it is not for.
+RUN = ("onnx", "openvino")
+INT8 = "int8"
 
 
 def is_one(spec: ModelSpec) -> bool:
     """Tell whether the spec is of an export that runs as it is."""
     return spec.folder is not None and spec.exported.get("format") in RUN
+
+
+def is_int8(spec: ModelSpec) -> bool:
+    """Tell whether the spec is of a model folder that has an int8 graph beside its weights."""
+    return spec.folder is not None and spec.exported.get("format") == INT8
+
+
+def fixed(spec: ModelSpec) -> str:
+    """Name the first option that asks for another input than that of the export, or nothing."""
+    home = catalog.find_model(spec.name).data
+    options = {"--img-size": "input_size", "--mean": "mean", "--std": "std"}
+    return next((option for option, name in options.items() if getattr(spec.data, name) != getattr(home, name)), "")
 
 
 def check(spec: ModelSpec, options: Options, why_torch: str, want: str) -> None:
@@ -33,14 +53,11 @@ def check(spec: ModelSpec, options: Options, why_torch: str, want: str) -> None:
     Raises:
         UsageError: other weights, another input, features, or torch.
     """
-    home = catalog.find_model(spec.name).data
-    fixed = {"--img-size": "input_size", "--mean": "mean", "--std": "std"}
-    changed = [option for option, name in fixed.items() if getattr(spec.data, name) != getattr(home, name)]
     problem = ""
     if options.weights is not None or options.random_weights:
         problem = "it has its weights inside"
-    elif changed:
-        problem = f"{changed[0]} is fixed in it"
+    elif option := fixed(spec):
+        problem = f"{option} is fixed in it"
     elif want != "logits":
         problem = "it gives classes only, no features"
     elif why_torch:

@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING, Any
 from resnest_cli import __version__, cache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from resnest_cli.types import ModelSpec
 
 # What decides how a graph is made and what its sidecar says: where one of these changes, graphs are made anew.
-MAKERS = ("export.py", "network.py", "engines/openvino.py", "engines/adopt.py", "graphs.py")
+MAKERS = ("export.py", "network.py", "engines/openvino.py", "engines/adopt.py", "graphs.py", "int8.py")
 FILES = ("graph.xml", "graph.bin")
 SIDECAR = "graph.json"
 SEAL = ".crc32"  # the suffix of the checksum beside each compiled form
@@ -104,11 +104,22 @@ def ensure(name: str, make: Callable[[], Graph]) -> Graph:
     Raises:
         OSError: the cache cannot be written; and whatever `make` raises.
     """
-    from filelock import FileLock  # noqa: PLC0415 - a graph that is found needs no lock
-
-    folder().mkdir(parents=True, exist_ok=True)
-    with FileLock(folder() / f"{name}.lock"):  # the system frees it when its holder is killed
+    with alone(folder() / name):
         return find(name) or make()
+
+
+@contextlib.contextmanager
+def alone(place: Path) -> Iterator[None]:
+    """Let no other process make what is to be at `place` at the same time; its folder is made.
+
+    Raises:
+        OSError: the cache cannot be written.
+    """
+    from filelock import FileLock  # noqa: PLC0415 - what is found needs no lock
+
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{place}.lock"):  # the system frees it when its holder is killed
+        yield
 
 
 def store(name: str, write: Callable[[Path], None], facts: dict[str, Any]) -> Graph:

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 # As the Linux kernel writes them in /proc/cpuinfo; those that matter to a convolution.
 INSTRUCTION_SETS = (
-    *("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
+    *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
     *("asimddp", "bf16", "i8mm", "sve"),
 )
 _NO_MEMORY = ("out of memory", "not enough memory", "bad_alloc", "can't allocate", "alloc_failed")
+INT8 = {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"}  # those that add up products of bytes
 _CGROUPS = Path("/sys/fs/cgroup")
 
 

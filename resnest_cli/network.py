@@ -12,12 +12,13 @@ import argparse
 import pickle
 import re
 import warnings
-from functools import cache
+from functools import cache, reduce
 from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.layers import SplitAttn
 from torch import nn
 
 from resnest_cli import catalog, checkpoint
@@ -67,7 +68,7 @@ def _create(spec: ModelSpec) -> nn.Module:
     return network
 
 
-class _FromPixels(nn.Module):
+class FromPixels(nn.Module):
     """A network with ToTensor and Normalize before it: uint8 [N, H, W, 3] in."""
 
     def __init__(self, network: nn.Module, spec: ModelSpec) -> None:
@@ -83,12 +84,61 @@ class _FromPixels(nn.Module):
         return rows
 
 
+class _Splits(nn.Module):
+    """A split attention whose splits are tensors of their own, each from its own convolution: the same numbers.
+
+    Args:
+        of: what it takes the place of. Its convolution has radix x cardinality groups, the radix outermost.
+    """
+
+    def __init__(self, of: SplitAttn) -> None:
+        super().__init__()
+        self.radix = of.radix
+        self.convs = nn.ModuleList(_conv(of.conv, index, of.radix) for index in range(of.radix))
+        self.norms = nn.ModuleList(_norm(of.bn0, index, of.radix) for index in range(of.radix))
+        self.act, self.rsoftmax = of.act0, of.rsoftmax
+        self.attention = nn.Sequential(of.fc1, of.bn1, of.act1, of.fc2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Do as `SplitAttn.forward` does."""
+        parts = zip(self.norms, self.convs, x.chunk(self.radix, dim=1), strict=True)
+        splits = [self.act(norm(conv(share))) for norm, conv, share in parts]
+        pooled = reduce(torch.add, splits).mean((2, 3), keepdim=True)
+        weights = self.rsoftmax(self.attention(pooled)).view(x.shape[0], -1, 1, 1).chunk(self.radix, dim=1)
+        return reduce(torch.add, map(torch.mul, splits, weights))
+
+
+def _conv(conv: nn.Conv2d, index: int, of: int) -> nn.Conv2d:
+    """Give the convolution of a share of the channels."""
+    same: Any = {name: getattr(conv, name) for name in ("kernel_size", "stride", "padding", "dilation")}
+    ends = (conv.in_channels // of, conv.out_channels // of)
+    made = nn.Conv2d(*ends, groups=conv.groups // of, bias=conv.bias is not None, **same)
+    made.load_state_dict({name: value.chunk(of)[index] for name, value in conv.state_dict().items()})
+    return made
+
+
+def _norm(norm: Any, index: int, of: int) -> nn.BatchNorm2d:  # noqa: ANN401 - timm declares a Module
+    """Give the norm of a share of the channels."""
+    made = nn.BatchNorm2d(norm.num_features // of, eps=norm.eps)
+    state = {name: value.chunk(of)[index] if value.ndim else value for name, value in norm.state_dict().items()}
+    made.load_state_dict(state)
+    return made
+
+
+def ungroup(network: nn.Module) -> nn.Module:
+    """Part the splits of every block: quantised, their one grouped convolution would stay in floating point."""
+    for name, module in list(network.named_modules()):
+        if isinstance(module, SplitAttn) and module.radix > 1:
+            network.set_submodule(name, _Splits(module))
+    return network.eval()
+
+
 def to_program(network: nn.Module, spec: ModelSpec, *, raw: bool) -> torch.export.ExportedProgram:
     """Trace the network for any batch: pixels uint8 [N, H, W, 3] in if `raw`, else normalised float32 [N, 3, H, W]."""
     channels, height, width = spec.data.input_size
     two = torch.zeros(2, channels, height, width)  # of a batch of 1 it would be made for 1 only
     if raw:
-        network, two = _FromPixels(network, spec), two.permute(0, 2, 3, 1).contiguous().byte()
+        network, two = FromPixels(network, spec), two.permute(0, 2, 3, 1).contiguous().byte()
     return torch.export.export(network.eval(), (two,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
 
 

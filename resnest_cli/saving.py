@@ -1,14 +1,18 @@
-"""Results as files: asked for early whether they may be written, then written whole or not at all."""
+"""Results as files and folders: asked for early whether they may be written, then written whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import OutputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 
 def claim(path: Path, *, overwrite: bool) -> None:
@@ -42,3 +46,52 @@ def save(path: Path, content: bytes | str) -> None:
         partial.unlink(missing_ok=True)
         message = f"{path} cannot be written: {error.strerror}."
         raise OutputError(message) from error
+
+
+def claim_folder(folder: Path, *, overwrite: bool) -> None:
+    """Find out, before the work, whether a model folder may be made here.
+
+    Raises:
+        OutputError: it exists and is not to be replaced, or is no model folder.
+    """
+    if folder.exists() and not overwrite:
+        message = f"{folder} exists; add --overwrite to replace it."
+        raise OutputError(message)
+    if folder.exists() and not (folder / "config.json").exists() and any(folder.iterdir()):
+        message = f"{folder} is not a model folder, so --overwrite does not replace it. Name another."
+        raise OutputError(message)
+
+
+@contextmanager
+def fresh(folder: Path) -> Iterator[Path]:
+    """Give a new folder that gets its name when the block ends well, and is removed if it does not.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    partial = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.partial-"))
+        inner = partial / "new"
+        inner.mkdir()
+        yield inner
+        _swap(inner, folder, partial / "old")
+    except OSError as error:
+        message = f"{folder} cannot be written: {error.strerror or error}."
+        raise OutputError(message) from error
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _swap(new: Path, place: Path, aside: Path) -> None:
+    """Put a folder in its place, or leave what is there."""
+    if place.exists():
+        place.rename(aside)
+    try:
+        new.rename(place)
+    except BaseException:
+        if aside.exists():
+            aside.rename(place)
+        raise

@@ -93,7 +93,7 @@ def engine_alone(model: str, weights: str, precision: str, folder: str) -> None:
     from resnest_cli import Options, catalog, images
     from resnest_cli.engines import open_engine
 
-    options = Options(model, weights=weights, precision=precision, device="cpu")
+    options = Options(model, weights=weights or None, precision=precision, device="cpu")
     engine = open_engine(catalog.resolve(options), options)
     paths = photographs(folder)[:ENGINE_PHOTOGRAPHS]
     pixels = [images.load(path.read_bytes(), engine.spec.data)[None] for path in paths]
@@ -101,6 +101,14 @@ def engine_alone(model: str, weights: str, precision: str, folder: str) -> None:
     begin = time.perf_counter()
     done = sum(len(rows) for rows in engine.run(pixels))
     print(done / (time.perf_counter() - begin))
+
+
+def make_int8(model: str, weights: str, folder: str, place: str) -> None:
+    """Write an int8 model folder, calibrated on the photographs; random weights need not agree."""
+    from resnest_cli import Options
+    from resnest_cli.quantize import quantize
+
+    quantize(Options(model, weights=weights), Path(folder), Path(place), min_agreement=0)
 
 
 def reader(network: torch.nn.Module) -> Callable[[list[Path]], torch.Tensor]:
@@ -122,7 +130,12 @@ def photographs(place: str | Path) -> list[Path]:
     return [path for path in found if path.suffix.lower() in {".jpg", ".jpeg"}]
 
 
-PROGRAMS: dict[str, Callable[..., None]] = {"weights": make_weights, "timm": plain_timm, "engine": engine_alone}
+PROGRAMS: dict[str, Callable[..., None]] = {
+    "weights": make_weights,
+    "int8": make_int8,
+    "timm": plain_timm,
+    "engine": engine_alone,
+}
 
 
 # --- runs
@@ -203,10 +216,12 @@ def jobs(model: str, weights: str, folder: Path, batch: int, precisions: list[st
         ("folder", TIMM): [__file__, "timm", model, weights, str(batch), many],
     }
     for name in precisions:
-        predict = [*RESNEST, "-m", model, "--weights", weights, "--precision", name]
+        is_int8 = name == "int8"
+        place, file = (f"{weights}.int8", "") if is_int8 else (model, weights)
+        predict = [*RESNEST, "-m", place, *([] if is_int8 else ["--weights", file]), "--precision", name]
         found["one", name] = [*predict, one]
         found["folder", name] = [*predict, many]
-        found["engine", name] = [__file__, "engine", model, weights, name, many]
+        found["engine", name] = [__file__, "engine", place, file, name, many]
     return found
 
 
@@ -218,6 +233,8 @@ def measure(model: str, folder: Path, precisions: list[str], rounds: int) -> tup
         for path in photographs(folder)[:FEW]:
             (few / path.name).symlink_to(path.resolve())
         run([__file__, "weights", model, str(folder), weights], home)
+        if "int8" in precisions:
+            run([__file__, "int8", model, weights, str(folder), f"{weights}.int8"], home)
         for (_, who), words in jobs(model, weights, few, 1, precisions).items():
             if who != TIMM:
                 run(words, home)
@@ -327,7 +344,7 @@ def main() -> None:
     words.add_argument("--images", type=Path, required=True, metavar="DIR")
     words.add_argument("--model", default="resnest50d")
     words.add_argument("--rounds", type=int, default=5)
-    words.add_argument("--precision", default="fp32,bf16", metavar="P,...")
+    words.add_argument("--precision", default="fp32,bf16", metavar="P,...", help="int8 needs the extra of that name")
     words.add_argument("-o", "--output", type=Path)
     args = words.parse_args()
     precisions = args.precision.split(",")

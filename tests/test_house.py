@@ -51,7 +51,7 @@ ENGINES = {
     "engines.plain",
     "engines.gpu",
 }
-ENGINES |= {"network", "export"}
+ENGINES |= {"network", "export", "int8"}
 WRITERS = {"writers", "writers.html", "writers.parquet"}
 TASKS = {
     "trunk",
@@ -79,7 +79,7 @@ LIGHT_TRAINING = {
     "training.report",
 }
 TRAINING = {name for name in MODULES if name.split(".")[0] == "training"}
-VERBS = TASKS | FEATURES | MEASURES | BENCH | TORCH_TASKS | TRAINING | {"plots"}
+VERBS = TASKS | FEATURES | MEASURES | BENCH | TORCH_TASKS | TRAINING | {"plots", "calibration", "quantize"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
 SCREENS = {"cli.output", "cli.training_screen"}  # imported by commands in their bodies: rich is heavy
 DOORS = {"", "__main__"}
@@ -113,6 +113,14 @@ LAYERS = [
         BASE | STORE | PIPELINE | ENGINES | TASKS,
         {"numpy", "timm", "torch"},
         {"captum", "onnx", "onnxruntime", "safetensors"},
+    ),
+    Layer({"int8"}, BASE | STORE | {"engines.openvino", "network"}, {"numpy", "openvino", "torch"}, {"nncf"}),
+    Layer({"calibration"}, BASE | STORE | PIPELINE | {"engines.openvino", "quantize"}, set(), set()),
+    Layer(
+        {"quantize"},
+        BASE | STORE | PIPELINE | ENGINES | MEASURES | {"calibration", "exporting", "predict", "saving", "trunk"},
+        {"numpy", "safetensors"},
+        set(),
     ),
     Layer(MEASURES, BASE | STORE | PIPELINE | {"engines", "trunk", *MEASURES}, {"numpy"}, set()),
     Layer(BENCH, BASE | STORE | PIPELINE | {"trunk", *BENCH}, {"numpy"}, set()),
@@ -287,8 +295,8 @@ WHERE = ["--device", "--gpus", "--workers"]
 OPTIONS = {
     "predict": [
         *("--files-from", "--null"),
-        *("--topk", "--threshold", "--format", "--output", "--overwrite", "--resume", "--recursive", "--model"),
-        *(*WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
+        *("--topk", "--threshold", "--format", "--output", "--overwrite", "--resume", "--recursive", "--calibrate"),
+        *("--model", *WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
     ],
     "embed": [
         *("--output", "--normalize", "--resume", "--overwrite", "--recursive", "--model"),
@@ -301,6 +309,10 @@ OPTIONS = {
     "export": [
         *("--to", "--output", "--raw-uint8", "--pictures", "--overwrite", *WEIGHTS, "--labels", "--img-size"),
         *("--crop-pct", "--interpolation", "--mean", "--std", *VIEW),
+    ],
+    "quantize": [
+        *("--calibrate", "--output", "--samples", "--seed", "--min-agreement", "--overwrite", *WEIGHTS, "--labels"),
+        *("--img-size", "--crop-pct", "--interpolation", "--mean", "--std", *VIEW),
     ],
     "similar": [
         *("--index", "--topk", "--duplicates", "--format", "--model", "--weights"),

@@ -43,7 +43,7 @@ def row(options: Options, found: dict[str, Any]) -> dict[str, Any]:
         **measured,
         **_arithmetic(gmacs, found["samples_per_sec"], found["peak_flops"] / 1e12),
         "param_count": round(found["param_count"] / 1e6, 2),
-        "weights": "random",
+        "weights": "random" if options.random_weights else "its own",
         "versions": {"resnest-cli": version("resnest-cli"), "python": sys.version.split()[0], **found["versions"]},
         "infer_samples_per_sec": round(found["samples_per_sec"], 2),
         "infer_step_time": round(found["step_time_ms"]["mean"], 3),

@@ -17,7 +17,7 @@ from signal import SIGKILL
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from resnest_cli import catalog
+from resnest_cli import catalog, exports
 from resnest_cli.bench.rows import row
 from resnest_cli.errors import ResnestError
 
@@ -53,15 +53,14 @@ def configurations(
     Raises:
         UsageError, UnknownModel: a value or a name that cannot be meant.
     """
-    made = [
-        replace(
-            options, model=model, engine=engine, precision=precision, batch=batch, random_weights=True, weights=None
-        )
-        for model, engine, precision, batch in product(models, engines, precisions, batches)
-    ]
-    for one in made:
-        catalog.resolve(one)
-    return made
+    combinations = product(models, engines, precisions, batches)
+    return [_weighted(replace(options, model=m, engine=e, precision=p, batch=b)) for m, e, p, b in combinations]
+
+
+def _weighted(options: Options) -> Options:
+    """Take random weights, but the own graph of an int8 model: which layers it has in int8 does change the speed."""
+    own = exports.is_int8(catalog.resolve(options)) and options.precision == exports.INT8
+    return replace(options, random_weights=not own, weights=None)
 
 
 def sweep(
@@ -70,7 +69,7 @@ def sweep(
     """Measure each configuration for about `seconds` and give its row.
 
     Args:
-        every: the configurations; their weights are random.
+        every: the configurations.
         seconds: the time budget of each.
         images: a folder, to measure the way from files to answers too.
         baseline: run plain eager timm beside each, in turns, for as long again.
@@ -170,7 +169,8 @@ def _measure(options: Options, seconds: float, images: str | None, *, baseline: 
     with Worker(options, seconds, images) as ours:
         found = ours.ask("measure")
         if baseline:
-            beside = replace(options, batch=found["batch"], device=found["device"])
+            precision = "fp32" if options.precision == exports.INT8 else options.precision  # timm has no int8
+            beside = replace(options, batch=found["batch"], device=found["device"], precision=precision)
             with Worker(beside, seconds, engine="timm") as theirs:
                 found["baseline"] = _in_turns(ours, theirs, seconds)
     return found

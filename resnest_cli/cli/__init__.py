@@ -39,7 +39,7 @@ class Commands(Mapping[str, click.Command]):
 
     NAMES = (
         *("bench", "cache", "doctor", "download", "embed", "explain", "export", "finetune"),
-        *("list-models", "predict", "show", "similar", "train", "validate"),
+        *("list-models", "predict", "quantize", "show", "similar", "train", "validate"),
     )
 
     def __getitem__(self, name: str) -> click.Command:

@@ -42,6 +42,9 @@ FORMATS = ("auto", "table", *WRITERS)
 @click.option("--overwrite", is_flag=True, help="Replace an output file that exists.")
 @click.option("--resume", is_flag=True, help="Continue the job that was stopped while it wrote that file.")
 @click.option("--recursive/--no-recursive", default=True, show_default=True, help="Look into folders of folders.")
+@click.option(
+    "--calibrate", type=click.Path(path_type=Path), metavar="DIR", help="Images to make an int8 model with, once."
+)
 @model_options
 def predict(  # noqa: PLR0913 - one parameter an option
     *,
@@ -55,6 +58,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
     overwrite: bool,
     resume: bool,
     recursive: bool,
+    calibrate: Path | None,
     options: Options,
     view: View,
 ) -> None:
@@ -72,6 +76,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
       resnest predict dog.jpg --model resnest101e --topk 5
       resnest predict photos/ -o answers.csv --resume
       resnest predict photos/ -o report.html
+      resnest predict photos/ -o answers.csv --precision int8 --calibrate photos/
       resnest predict - --model digits < three.png
       find photos -name '*.jpg' -print0 | resnest predict --files-from - -0
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
@@ -83,6 +88,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
     named = _named(inputs, files_from, null=null)
     many = files_from is not None or len(inputs) > 1 or Path(inputs[0]).is_dir()
     summary = Summary()
+    options = _calibrated(options, calibrate)
     with (
         _open(output, format, overwrite=overwrite, resume=resume) as out,
         Classifier(options, many=many) as classifier,
@@ -108,9 +114,20 @@ def predict(  # noqa: PLR0913 - one parameter an option
         click.get_current_context().exit(ExitCode.FAILED)
 
 
+def _calibrated(options: Options, calibrate: Path | None) -> Options:
+    """Have an int8 model made with the images at `calibrate`, or find the one that was."""
+    if calibrate is None:
+        return options
+    if options.precision != "int8":
+        raise UsageError("--calibrate is for --precision int8: add that.")
+    from resnest_cli import calibration
+
+    return calibration.ensure(options, calibrate)
+
+
 def _gains_from_bf16(classifier: Classifier, images: int) -> bool:
     native = classifier.engine.facts.get("native", ())
-    return images >= LONG_JOB and classifier.options.precision == "fp32" and "BF16" in native
+    return images >= LONG_JOB and classifier.engine.precision == "fp32" and "BF16" in native
 
 
 def summarise(summary: Summary, earlier: int) -> str:

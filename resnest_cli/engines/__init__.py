@@ -6,24 +6,29 @@ imported inside `open_engine` only: torch is not loaded where a converted graph 
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resnest_cli import exports, graphs, machine, weights
 from resnest_cli.errors import OutputError, UsageError
+from resnest_cli.exports import INT8
+from resnest_cli.options import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from resnest_cli.options import Options
     from resnest_cli.types import ModelSpec
 
 RANDOM = "random"  # stands for the hash of weights that are made from a seed
+
+_log = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
@@ -90,6 +95,9 @@ def open_engine(spec: ModelSpec, options: Options, *, want: str = "logits") -> E
         raise UsageError(message)
     if exports.is_one(spec):
         return _open_exported(spec, options, why_torch, want)
+    options = _settle_int8(spec, options, why_torch, want)
+    if options.precision == INT8:
+        return _open_int8(spec, options)
     path = None if options.random_weights else weights.locate(spec, options.weights)
     if not why_torch:
         try:
@@ -110,7 +118,7 @@ def _why_torch(options: Options) -> str:
     """Say why torch is to run it, or nothing where OpenVINO can."""
     if options.engine == "torch":
         return "torch asked for"
-    if options.precision not in {"fp32", "bf16"}:
+    if options.precision == "fp16":
         return f"{options.precision} runs in torch"
     if find_spec("openvino") is None:
         return "openvino is not installed"
@@ -157,17 +165,88 @@ def _open_exported(spec: ModelSpec, options: Options, why_torch: str, want: str)
         ModelError: a file is damaged.
     """
     exports.check(spec, options, why_torch, want)
-    from resnest_cli.engines.adopt import WANT, make_graph  # noqa: PLC0415 - heavy
     from resnest_cli.engines.openvino import OpenVinoEngine, require_native  # noqa: PLC0415 - heavy
 
     require_native(options.precision)
+    graph = _adopted(spec)
+    return OpenVinoEngine(spec, graph, precision=options.precision, reason="an exported model")
+
+
+def _settle_int8(spec: ModelSpec, options: Options, why_torch: str, want: str) -> Options:
+    """Decide what runs where int8 is asked for, or a folder that has it: int8, or its weights otherwise, and say so.
+
+    Raises:
+        UsageError: int8 was asked for in words, and cannot be had of this model.
+    """
+    own = exports.is_int8(spec) and options.weights is None and not options.random_weights
+    asked = options.precision == INT8
+    if not asked and not (own and options.precision == Options.precision):
+        return options
+    problem = why_torch
+    if not problem:
+        from resnest_cli.engines.openvino import has_int8, next_to_int8  # noqa: PLC0415 - heavy
+
+        if not has_int8():
+            _log.warning("this CPU has no instructions for int8, which would be slower: %s instead", next_to_int8())
+            return replace(options, precision=next_to_int8())
+        problem = _why_not_int8(spec, options, want, own=own)
+    if problem and asked:
+        message = f"--precision int8: {problem}."
+        raise UsageError(message)
+    if problem:
+        _log.warning("%s: %s, so that its weights run in fp32 instead of int8", spec.name, problem)
+        return options
+    return replace(options, precision=INT8)
+
+
+def _why_not_int8(spec: ModelSpec, options: Options, want: str, *, own: bool) -> str:
+    if want != "logits":
+        return "an int8 graph gives classes only, no features"
+    if not own and not options.random_weights:
+        return "first make an int8 model: resnest quantize MODEL --calibrate DIR -o OUT, then --model OUT"
+    option = exports.fixed(spec) if own else ""
+    return option and f"{option} is fixed in its int8 graph"
+
+
+def _open_int8(spec: ModelSpec, options: Options) -> Engine:
+    """Open the int8 graph of a folder, or one with random weights, for speed tests.
+
+    Raises:
+        UsageError: the latter is to be made, and NNCF is not installed.
+        ModelError: a file is damaged.
+    """
+    from resnest_cli.engines.openvino import OpenVinoEngine  # noqa: PLC0415 - heavy
+
+    if not options.random_weights:
+        return OpenVinoEngine(spec, _adopted(spec), precision=INT8, reason="an int8 model")
+    name = graphs.key(spec, RANDOM, INT8)
+
+    def make() -> graphs.Graph:
+        from resnest_cli.int8 import make_random_graph  # noqa: PLC0415 - seconds
+
+        return make_random_graph(spec, name)
+
+    return OpenVinoEngine(spec, _kept(spec, name, make), precision=INT8)
+
+
+def _adopted(spec: ModelSpec) -> graphs.Graph:
+    from resnest_cli.engines.adopt import WANT, make_graph  # noqa: PLC0415 - heavy
+
+    name = graphs.key(spec, exports.sha256(spec), WANT)
+    return _kept(spec, name, lambda: make_graph(spec, name))
+
+
+def _kept(spec: ModelSpec, name: str, make: Callable[[], graphs.Graph]) -> graphs.Graph:
+    """Give the graph of this key, made now if there is none; there is no other way to run it.
+
+    Raises:
+        OutputError: the cache cannot be written.
+    """
     try:
-        name = graphs.key(spec, exports.sha256(spec), WANT)
-        graph = graphs.find(name) or graphs.ensure(name, lambda: make_graph(spec, name))
+        return graphs.find(name) or graphs.ensure(name, make)
     except OSError as error:
         message = f"{spec.name}: no converted graph can be kept: {error}. Set RESNEST_CACHE to a folder to write in."
         raise OutputError(message) from error
-    return OpenVinoEngine(spec, graph, precision=options.precision, reason="an exported model")
 
 
 def _look_up(spec: ModelSpec, path: Path | None, want: str) -> tuple[str, graphs.Graph | None]:

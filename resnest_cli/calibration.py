@@ -1,0 +1,94 @@
+"""Images to calibrate an int8 model on: drawn from a folder, and the model that is kept in the cache for them.
+
+In: a folder, and maybe options. Out: images to calibrate on and others to judge on, or options for the int8 model.
+Loads neither torch nor NNCF where that model is found; `quantize` makes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import random
+from dataclasses import asdict, replace
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from resnest_cli import cache, catalog, exports, graphs, sources, weights
+from resnest_cli.errors import ImageError, UsageError
+from resnest_cli.types import Failure
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from resnest_cli.options import Options
+    from resnest_cli.types import ModelSpec, Source
+
+SAMPLES, SEED = 300, 0
+HELD_OUT = 500  # images to judge on, at most; at least a third of what there is
+LEAST = 30  # images that there must be
+
+_log = logging.getLogger(__name__)
+
+
+def choose(place: Path, samples: int, seed: int) -> tuple[list[Source], list[Source]]:
+    """Draw images to calibrate on, and others to judge on.
+
+    Raises:
+        UsageError: there are too few.
+    """
+    if not place.is_dir():
+        message = f"--calibrate {place}: no such folder."
+        raise UsageError(message)
+    found = [source for source in sources.find([str(place)]) if not isinstance(source, Failure)]
+    if len(found) < LEAST:
+        message = f"--calibrate {place}: {len(found)} images; {LEAST} are needed, and {SAMPLES + HELD_OUT} are better."
+        raise UsageError(message)
+    random.Random(seed).shuffle(found)  # noqa: S311 - not for secrets
+    judged = min(HELD_OUT, max(len(found) - samples, len(found) // 3))
+    return found[judged:][:samples], found[:judged]
+
+
+def ensure(options: Options, calibrate: Path) -> Options:
+    """Give `options` for the model in int8: found in the cache under what it is made from, or made and kept now.
+
+    Where this CPU has no instructions for int8, the model as it is runs in the next best precision, and that is said.
+
+    Raises:
+        UsageError: int8 runs on the CPU in OpenVINO, and something else was asked for; or as `quantize` does.
+        ModelError and others: as `quantize` does.
+    """
+    if options.device not in {"auto", "cpu"} or options.engine == "torch":
+        message = "--precision int8 runs on the CPU, in OpenVINO: leave out --device and --engine."
+        raise UsageError(message)
+    options = replace(options, device="cpu")
+    spec = catalog.resolve(options)
+    from resnest_cli.engines.openvino import has_int8  # noqa: PLC0415 - heavy
+
+    if options.random_weights or exports.is_int8(spec) or not has_int8():
+        return options
+    place = cache.folder() / cache.INT8 / _key(spec, options, calibrate)
+    with graphs.alone(place):
+        if not place.exists():
+            from resnest_cli.quantize import quantize  # noqa: PLC0415 - torch and NNCF, once
+
+            for failure in quantize(options, calibrate, place).failures:
+                _log.warning("%s: %s: %s", failure.path, failure.type, failure.message)
+    return replace(options, model=str(place), weights=None)
+
+
+def _key(spec: ModelSpec, options: Options, calibrate: Path) -> str:
+    """Name an int8 model by what it depends on: the weights, the code, how images are read, and the images."""
+    path = weights.locate(spec, options.weights)
+    digest = hashlib.sha256(graphs.key(spec, weights.sha256(path), exports.INT8).encode())
+    digest.update(json.dumps([asdict(spec.data), options.exif]).encode())
+    for source in chain(*choose(calibrate, SAMPLES, SEED)):
+        digest.update(hashlib.sha256(_content(source)).digest())
+    return f"{spec.architecture}-{digest.hexdigest()[:24]}"
+
+
+def _content(source: Source) -> bytes:
+    try:
+        return sources.read(source)
+    except ImageError:  # it will be named when it is to be decoded
+        return b""
