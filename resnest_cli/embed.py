@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from resnest_cli.engines import Engine
     from resnest_cli.options import Options
+    from resnest_cli.trunk import Opener, Runner
     from resnest_cli.types import ModelSpec, Source
 
 
@@ -38,6 +39,7 @@ class Embedder:
         options: which model, and how it runs.
         normalize: scale each row to length 1 (L2).
         engine: one of your own, opened for features.
+        elsewhere: opens what computes rows instead of this machine.
 
     Attributes:
         facts: how the features are made: model, weights, preprocessing, engine, versions (JSON values).
@@ -47,11 +49,22 @@ class Embedder:
         WeightsUnavailable, BadCheckpoint, DeviceError: the model cannot be opened.
     """
 
-    def __init__(self, options: Options, *, normalize: bool = False, engine: Engine | None = None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        *,
+        normalize: bool = False,
+        engine: Engine | None = None,
+        elsewhere: Opener | None = None,
+    ) -> None:
         self.options = options
         self.normalize = normalize
         self.spec = catalog.resolve(options)
-        self._trunk = Trunk(self.spec, options, want="features", engine=engine)
+        self._trunk: Runner = (
+            elsewhere(self.spec, options, "features")
+            if elsewhere
+            else Trunk(self.spec, options, want="features", engine=engine)
+        )
         self.engine = self._trunk.engine
         self.facts = self._facts()
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from resnest_cli.engines import Engine
+    from resnest_cli.trunk import Opener, Runner
     from resnest_cli.types import Record, Source
 
 
@@ -36,6 +37,7 @@ class Classifier:
         model: variant ("resnest101e"), tagged name, "digits", a model folder or "hf-hub:OWNER/REPO"; or `Options`.
         engine: "auto", "openvino" or "torch", or an `Engine` of your own (a `FakeEngine` in tests).
         many: more than one image is to come: the processes that decode them start while the model is opened.
+        elsewhere: opens what computes rows instead of this machine.
         **changes: every other field of `Options`, such as `device="cpu"`.
 
     Attributes:
@@ -55,6 +57,7 @@ class Classifier:
         *,
         engine: str | Engine | None = None,
         many: bool = False,
+        elsewhere: Opener | None = None,
         **changes: Any,  # noqa: ANN401 - each is a field of Options
     ) -> None:
         options = model if isinstance(model, Options) else Options(model=model)
@@ -64,7 +67,11 @@ class Classifier:
         self.spec = catalog.resolve(self.options)
         self.labels = labels.load(self.spec, self.options.labels)
         own = None if isinstance(engine, str) else engine
-        self._trunk = Trunk(self.spec, self.options, engine=own, many=many)
+        self._trunk: Runner = (
+            elsewhere(self.spec, self.options, "logits")
+            if elsewhere
+            else Trunk(self.spec, self.options, engine=own, many=many)
+        )
         self.engine = self._trunk.engine
         self.stages = self._trunk.stages
 

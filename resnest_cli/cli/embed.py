@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from resnest_cli.cli.options import View, feature_options
+from resnest_cli.cli.options import View, feature_options, ray_options
 from resnest_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from resnest_cli.features import FeatureFile, FeatureStream
     from resnest_cli.options import Options
     from resnest_cli.stream import Row
+    from resnest_cli.trunk import Opener
     from resnest_cli.types import Failure
 
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Go on with what an interrupted run left.")
 @click.option("--overwrite", is_flag=True, help="Replace an output file that exists.")
 @click.option("--recursive/--no-recursive", default=True, show_default=True, help="Look into folders of folders.")
+@ray_options
 @feature_options
 def embed(  # noqa: PLR0913 - one parameter an option
     *,
@@ -43,6 +45,7 @@ def embed(  # noqa: PLR0913 - one parameter an option
     resume: bool,
     overwrite: bool,
     recursive: bool,
+    elsewhere: Opener | None,
     options: Options,
     view: View,
 ) -> None:
@@ -67,7 +70,7 @@ def embed(  # noqa: PLR0913 - one parameter an option
         message = "--resume goes on with a file: give it with -o FILE, and not with --overwrite."
         raise UsageError(message)
     with (
-        Embedder(options, normalize=normalize) as embedder,
+        Embedder(options, normalize=normalize, elsewhere=elsewhere) as embedder,
         _open(output, embedder, resume=resume, overwrite=overwrite) as file,
     ):
         view.say(describe(embedder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from click.shell_completion import CompletionItem
+
+    from resnest_cli.trunk import Opener
 
 ALL = "all"
 VERBOSE = "resnest_cli.verbose"  # where the group's error handler finds -v, in `Context.meta`
@@ -173,6 +176,10 @@ _IMAGES = (
     _option("--allow-private-urls", is_flag=True, help="Fetch from this machine and private networks."),
 )
 _MOVED = "Where the index's model is now, if it moved."
+_RAY = (
+    click.option("--ray", is_flag=True, help="Run on Ray Data: a cluster (see --ray-address), or a private one here."),
+    click.option("--ray-address", metavar="auto|HOST:PORT", help="The cluster; RAY_ADDRESS names it too, with --ray."),
+)
 _VIEW = (
     click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors."),
     click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error."),
@@ -184,6 +191,26 @@ def format_option(formats: Iterable[str], default: str) -> Callable[[Any], Any]:
     """Declare `-f/--format`."""
     kind = click.Choice([*formats])
     return click.option("-f", "--format", default=default, show_default=True, type=kind, help="How to print it.")
+
+
+def ray_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Declare where rows are computed; the command gets `elsewhere`, None for here."""
+
+    @functools.wraps(command)
+    def collect(*, ray: bool, ray_address: str | None, **values: Any) -> None:  # noqa: ANN401 - as declared
+        command(elsewhere=_elsewhere(ray_address) if ray or ray_address else None, **values)
+
+    decorated: Callable[..., None] = collect
+    for declare in reversed(_RAY):
+        decorated = declare(decorated)
+    return decorated
+
+
+def _elsewhere(address: str | None) -> Opener:
+    from resnest_cli.ray_data import RayTrunk
+
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    return functools.partial(RayTrunk, address=None if address == "local" else address)
 
 
 def sweep_options(command: Callable[..., None]) -> Callable[..., None]:

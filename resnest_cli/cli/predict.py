@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from resnest_cli.cli.options import View, format_option, model_options
+from resnest_cli.cli.options import View, format_option, model_options, ray_options
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_TOPK
 from resnest_cli.types import Failure
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from resnest_cli.jobs import Output, Stream
     from resnest_cli.options import Options
     from resnest_cli.predict import Classifier
+    from resnest_cli.trunk import Opener
     from resnest_cli.types import Record
     from resnest_cli.writers import Row
 
@@ -42,6 +43,7 @@ FORMATS = ("auto", "table", *WRITERS)
 @click.option("--overwrite", is_flag=True, help="Replace an output file that exists.")
 @click.option("--resume", is_flag=True, help="Continue the job that was stopped while it wrote that file.")
 @click.option("--recursive/--no-recursive", default=True, show_default=True, help="Look into folders of folders.")
+@ray_options
 @model_options
 def predict(  # noqa: PLR0913 - one parameter an option
     *,
@@ -55,6 +57,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
     overwrite: bool,
     resume: bool,
     recursive: bool,
+    elsewhere: Opener | None,
     options: Options,
     view: View,
 ) -> None:
@@ -85,7 +88,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
     summary = Summary()
     with (
         _open(output, format, overwrite=overwrite, resume=resume) as out,
-        Classifier(options, many=many) as classifier,
+        Classifier(options, many=many, elsewhere=elsewhere) as classifier,
     ):
         view.say(describe(classifier))
         summary.stages = classifier.stages
