@@ -1,4 +1,4 @@
-"""Images in object stores: s3://BUCKET/... and gs://BUCKET/..., by pyarrow (which the extras `parquet` and `ray` bring).
+"""Images in object stores: s3://BUCKET/... and gs://BUCKET/..., by pyarrow (of the extras `parquet` and `ray`).
 
 In: what the user typed. Out: sources, bytes, and names from an index. Who may read is found where the tools of these
 stores look for it: their environment variables, their files, the role of the machine.

@@ -149,8 +149,9 @@ class RayTrunk:
         return cluster.plan(self._nodes, on_gpu=self.engine.device.startswith("cuda"), decoding=decoding)
 
     def _measure(self, samples: list[Source]) -> tuple[float, float]:
-        """Give the seconds that one core takes to read and decode an image, and to run the network on it: those of this
-        machine, about; 0 where nothing can be read here.
+        """Give the seconds that one core takes to read and decode an image, and those for the network on it.
+
+        They are this machine's, about; 0 where no image can be read.
         """
         stages, cores, batch = Stages(), machine.usable_cores(), self._batch()
         loaded = stream.decode(samples, self._load, self.options.timeout, stages)
@@ -207,8 +208,8 @@ class RayTrunk:
             for source, why in zip(seen, answers, strict=True):
                 if why:
                     raise UsageError(
-                        f"--ray: {source.path} is here, but on node {node.name} there is {why} Files must lie where all "
-                        "nodes see them under the same path: a shared folder, s3://... or gs://..."
+                        f"--ray: {source.path} can be read here, but not on node {node.name}: {why} Files must lie "
+                        "where all nodes see them under the same path: a shared folder, s3://... or gs://..."
                     )
 
 

@@ -1,4 +1,4 @@
-"""A Ray cluster to work on: joined or started, asked what it has, and divided; without a word of Ray's own on the screen.
+"""A Ray cluster: joined or started, asked what it has, and divided; without a word of Ray's own on the screen.
 
 In: an address, or none for a private cluster on this machine. Out: nodes, and a `Plan` of who gets what. What Ray
 raises becomes an error in words. Does not know what runs there.
@@ -50,7 +50,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Plan:
-    """Who gets what: `actors`, each with a copy of the network, its `cpus` and `gpus`; the `rest` of the CPUs decodes."""
+    """Who gets what: each of the `actors` its `cpus` and `gpus`; the `rest` of all CPUs reads and decodes."""
 
     nodes: int
     actors: int
@@ -171,7 +171,7 @@ def ask(nodes: Iterable[Node], question: Callable[..., Any], *args: object) -> I
     for node, answer in asked.items():
         try:
             yield node, ray.get(answer, timeout=ASK_S)
-        except Exception as error:
+        except Exception as error:  # noqa: PERF203 - a few nodes
             raise ResnestError(f"--ray: node {node.name} does not answer: {_last_line(error)}") from error
 
 
