@@ -42,6 +42,7 @@ class Embedder:
         elsewhere: opens what computes rows instead of this machine.
 
     Attributes:
+        trunk: what turns sources into rows.
         facts: how the features are made: model, weights, preprocessing, engine, versions (JSON values).
 
     Raises:
@@ -60,12 +61,12 @@ class Embedder:
         self.options = options
         self.normalize = normalize
         self.spec = catalog.resolve(options)
-        self._trunk: Runner = (
+        self.trunk: Runner = (
             elsewhere(self.spec, options, "features")
             if elsewhere
             else Trunk(self.spec, options, want="features", engine=engine)
         )
-        self.engine = self._trunk.engine
+        self.engine = self.trunk.engine
         self.facts = self._facts()
 
     def __enter__(self) -> Self:
@@ -74,7 +75,7 @@ class Embedder:
 
     def __exit__(self, *_: object) -> None:
         """Close."""
-        self._trunk.close()
+        self.trunk.close()
 
     @property
     def width(self) -> int:
@@ -83,8 +84,8 @@ class Embedder:
 
     def embed(self, found: Iterable[Source | Failure]) -> Iterator[Row | Failure]:
         """Give the features of every source, lazily and in order."""
-        rows = self._trunk.rows(found)
-        return map(_normalized, rows) if self.normalize else rows
+        rows = self.trunk.rows(found)
+        return map(scaled, rows) if self.normalize else rows
 
     def _facts(self) -> dict[str, Any]:
         engine, options = self.engine, self.options
@@ -127,7 +128,8 @@ def options_of(facts: dict[str, Any], now: Options) -> Options:
         raise UsageError(message) from error
 
 
-def _normalized(item: Row | Failure) -> Row | Failure:
+def scaled(item: Row | Failure) -> Row | Failure:
+    """Scale a row to length 1; a failure stays one."""
     return item if isinstance(item, Failure) else Row(item.path, normalized(item.values))
 
 

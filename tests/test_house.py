@@ -67,7 +67,7 @@ TASKS = {
 }
 TORCH_TASKS = {"exporting", "explain"}
 FEATURES = {"features", "similar"}
-RAY = {"ray_data", "ray_data.cluster", "ray_data.stages"}
+RAY = {"ray_data", "ray_data.cluster", "ray_data.shards", "ray_data.stages"}
 BENCH = {"bench", "bench.measure", "bench.rows", "bench.sweep"}
 MEASURES = {"metrics", "dataset", "validate", "report"}
 LIGHT_TRAINING = {
@@ -108,7 +108,12 @@ LAYERS = [
         set(),
     ),
     Layer(FEATURES, BASE | STORE | PIPELINE | {"engines", "trunk", "embed"}, {"numpy"}, {"pyarrow"}),
-    Layer(RAY, BASE | STORE | PIPELINE | RAY | {"engines", "engines.openvino"}, {"numpy"}, {"pyarrow", "ray"}),
+    Layer(
+        RAY,
+        BASE | STORE | PIPELINE | RAY | WRITERS | {"engines", "engines.openvino", "embed", "features", "jobs"},
+        {"numpy"},
+        {"pyarrow", "ray"},
+    ),
     Layer(
         TORCH_TASKS,
         BASE | STORE | PIPELINE | ENGINES | TASKS,

@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -83,6 +84,22 @@ class ModelName(click.ParamType[str]):
 
         names = [*(spec.name for spec in list_models()), DIGITS.name]
         return [Item(name) for name in names if name.startswith(incomplete)]
+
+
+class Place(click.ParamType["Path | str"]):
+    """Where a result goes: a file, as a `Path`; a folder (it ends in /) or a prefix in an object store, as text."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:  # noqa: ANN401, ARG002 - as click declares it
+        """Tell which it is."""
+        if isinstance(value, str) and (value.endswith("/") or value.startswith(("s3://", "gs://"))):
+            return value
+        return Path(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Offer files."""
+        return click.Path().shell_complete(ctx, param, incomplete)
 
 
 class Several(click.ParamType[tuple[Any, ...]]):

@@ -6,6 +6,7 @@ what a lost machine had. Does not know what the numbers mean.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import time
@@ -19,7 +20,9 @@ import numpy as np
 from resnest_cli import machine, sources, stream
 from resnest_cli.engines import open_engine
 from resnest_cli.errors import UsageError
+from resnest_cli.pool import Pool
 from resnest_cli.ray_data import cluster
+from resnest_cli.ray_data.shards import Span, remaining
 from resnest_cli.ray_data.stages import Model, Parcel, as_block, decode, is_file, pack, placed, unpack, unreadable
 from resnest_cli.types import Failure, Source, Stages
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from resnest_cli.options import Options
     from resnest_cli.ray_data.cluster import Plan
+    from resnest_cli.ray_data.shards import Folder, Tables
     from resnest_cli.ray_data.stages import Block, Finish, Item
     from resnest_cli.types import ModelSpec
 
@@ -35,7 +39,8 @@ WAVE = 500_000  # items whose names are held at a time; the actors start anew wi
 ROUNDS = 16  # forward passes of each core of an actor in a block: so many that its end is not felt
 BLOCK_BYTES = 64 << 20  # ... and what a block may come to: Ray cuts what is twice as large
 DECODE_CPUS = 0.5  # reading waits for disks and networks; and stages that ask for as much as each other become one
-SAMPLES = 4  # images that are tried before all others
+FILES, LEAST_ROWS, MOST_ROWS = 50, 1000, 50_000  # for a wave: what is written is done, and small files are a burden
+SAMPLES = 8  # images that are tried before all others
 _log = logging.getLogger(__name__)
 
 
@@ -96,6 +101,19 @@ class RayTrunk:
                 self._count(block)
                 yield block
 
+    def save(self, found: Iterable[Item], folder: Folder, spans: list[Span], make: Tables) -> Iterator[Span]:
+        """Run every source that has no row yet, and let the nodes write their rows; give what each file holds."""
+        numbered = remaining(found, spans)
+        while wave := list(islice(numbered, WAVE)):
+            rows = min(MOST_ROWS, max(LEAST_ROWS, len(wave) // FILES))
+
+            def write(dataset: Any, rows: int = rows) -> Any:  # noqa: ANN401 - Ray has no types
+                whole = dataset.repartition(target_num_rows_per_block=rows, strict=True)
+                return whole.map_batches(folder.save, batch_size=None, batch_format="pyarrow", num_cpus=DECODE_CPUS)
+
+            for block in self.blocks(wave, make, write):
+                yield from (Span(*json.loads(span)) for span in block["span"])
+
     def close(self) -> None:
         """Give back the engine's memory, and leave the cluster."""
         self._ends.close()
@@ -132,8 +150,9 @@ class RayTrunk:
 
     def _prepare(self, items: Sequence[Item]) -> Plan:
         """Try some images, divide the cluster, and say what is to be expected."""
-        samples = list(islice((item for item in items if isinstance(item, Source)), SAMPLES))
-        if any(item.path == sources.STDIN for item in samples):
+        found = [item for item in items if isinstance(item, Source)]
+        samples = found[:: max(1, len(found) // SAMPLES)][:SAMPLES]
+        if any(item.path == sources.STDIN for item in found):
             raise UsageError("-: standard input is on this machine only; leave out --ray.")
         if not self._private:
             self._compare_files(samples)
@@ -154,8 +173,9 @@ class RayTrunk:
         They are this machine's, about; 0 where no image can be read.
         """
         stages, cores, batch = Stages(), machine.usable_cores(), self._batch()
-        loaded = stream.decode(samples, self._load, self.options.timeout, stages)
-        good = [item.values for item in loaded if isinstance(item, stream.Pixels)]
+        with Pool(self._load, 1, timeout=self.options.timeout) as pool:  # an image may crash what decodes it
+            loaded = stream.decode_in(pool, samples, self._load, len(samples) or 1, stages)
+            good = [item.values for item in loaded if isinstance(item, stream.Pixels)]
         if not good:
             return 0.0, 0.0
         batches = [np.stack([good[0]] * batch)] * (2 * cores)
