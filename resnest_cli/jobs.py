@@ -135,7 +135,7 @@ class Output:
         self._about = about
         with told(self.path):
             if self._resume and self._unfinished:
-                compare(self.path, self._sidecar.read_bytes(), fingerprint)
+                compare(self.path, self._sidecar, self._sidecar.read_bytes(), fingerprint)
                 self.done = self._journal.recover(about.topk, batch)
                 return
             self._journal.cut(0)  # first, so that no sidecar ever stands beside rows of another job
@@ -236,8 +236,8 @@ class Stream:
         """Leave it as it is."""
 
 
-def compare(path: Path | str, before: bytes, fingerprint: Mapping[str, Any]) -> None:
-    """Refuse to go on with rows at `path` that were made otherwise; `before` is the fingerprint they were begun with.
+def compare(path: Path | str, sidecar: Path | str, before: bytes, fingerprint: Mapping[str, Any]) -> None:
+    """Refuse to go on with rows at `path` that were made otherwise; `sidecar` says `before`, how they were begun.
 
     Raises:
         OutputError: the two differ, or the older one is damaged.
@@ -246,7 +246,7 @@ def compare(path: Path | str, before: bytes, fingerprint: Mapping[str, Any]) -> 
         then, now = _flat(json.loads(before)), _flat(json.loads(json.dumps(fingerprint)))
         changes = [f"{name} {then[name]}, now {now[name]}" for name in now if then[name] != now[name]]
     except (ValueError, KeyError, AttributeError) as error:
-        message = f"what {path} was begun with is damaged: add --overwrite in place of --resume to start anew."
+        message = f"{sidecar} is damaged: add --overwrite in place of --resume to start anew."
         raise OutputError(message) from error
     if changes:
         message = (

@@ -35,7 +35,12 @@ FORMATS = ("auto", "table", *WRITERS)
 
 @click.command()
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
-@click.option("--files-from", type=click.Path(), metavar="FILE|-", help="Read more names of inputs from there.")
+@click.option(
+    "--files-from",
+    type=click.Path(),
+    metavar="FILE|-",
+    help="Read more names of inputs there (.parquet: column path).",
+)
 @click.option("-0", "--null", is_flag=True, help="Names in that list end with a NUL byte, not a line.")
 @click.option("-k", "--topk", default=DEFAULT_TOPK, show_default=True, type=click.IntRange(1), help="Classes an image.")
 @click.option("--threshold", default=0.0, type=click.FloatRange(0, 1), metavar="P", help="Keep classes from P on.")
@@ -177,6 +182,7 @@ def summarise(summary: Summary, earlier: int) -> str:
 
 def _named(inputs: tuple[str, ...], files_from: str | None, *, null: bool) -> Iterator[str]:
     """Name all inputs: the arguments first, then what the list holds, as it is read."""
+    from resnest_cli.buckets import index
     from resnest_cli.sources import STDIN, listed
 
     if files_from is None:
@@ -187,6 +193,8 @@ def _named(inputs: tuple[str, ...], files_from: str | None, *, null: bool) -> It
         return iter(inputs)
     if files_from == STDIN and STDIN in inputs:
         raise UsageError("- and --files-from - exclude each other: standard input is an image, or the list.")
+    if files_from.endswith(".parquet"):
+        return chain(inputs, index(files_from))
     return chain(inputs, listed(_open_list(files_from), null=null))
 
 

@@ -205,8 +205,8 @@ class RayTrunk:
         def installed(names: list[str]) -> dict[str, str]:
             from importlib import metadata  # noqa: PLC0415 - it runs elsewhere
 
-            there = {found.metadata["Name"]: found.version for found in metadata.distributions()}
-            return {name: there.get(name, "not installed") for name in names}
+            found = ((name, next(iter(metadata.distributions(name=name)), None)) for name in names)
+            return {name: package.version if package else "not installed" for name, package in found}
 
         for node, there in cluster.ask(self._nodes, installed, list(here)):
             for name, wanted in here.items():

@@ -125,7 +125,7 @@ def nodes() -> list[Node]:
 
 
 def plan(nodes: list[Node], *, on_gpu: bool, decoding: float) -> Plan:
-    """Divide the cluster: on each node a share of `decoding`, at least a whole CPU, is left to reading and decoding.
+    """Divide the cluster: on each node a share of `decoding`, at least a whole CPU, is left for images to be decoded.
 
     Actors that took every CPU would wait for images that nobody has a CPU to read: Ray would hang, and say nothing.
 
@@ -140,12 +140,13 @@ def plan(nodes: list[Node], *, on_gpu: bool, decoding: float) -> Plan:
                 f"--ray: the cluster has {gpus} GPUs and {total} CPUs; each GPU needs a CPU, and one more."
             )
         return Plan(len(nodes), gpus, 1, 1, total - gpus)
-    free = [node.cpus - max(1, round(node.cpus * decoding)) for node in nodes]
+    free = [node.cpus - max(1, min(node.cpus - 1, round(node.cpus * decoding))) for node in nodes]
     sizes = {size: sum(room // size for room in free) for size in free if size > 0}
     if not sizes:
+        most = max((node.cpus for node in nodes), default=0)
         raise UsageError(
-            f"--ray: too few CPUs: the {len(nodes)} nodes have {total} together, and one needs at least 2: one for the "
-            "network, one to read and decode. Start nodes with more (ray start --num-cpus), or leave out --ray."
+            f"--ray: too few CPUs: no node of {len(nodes)} has more than {most}, and one needs 2: for the network, and to "
+            "read and decode. Start one with more, or leave out --ray."
         )
     most = max(size * count for size, count in sizes.items())
     size = max(size for size, count in sizes.items() if size * count >= NEARLY * most)

@@ -160,7 +160,7 @@ class Folder:
                 f"{self.place} was begun and not finished: add --resume to continue, or --overwrite to start anew."
             )
         with self._store.open_input_stream(self._path(JOB)) as file:
-            jobs.compare(self.place, file.read(), fingerprint)
+            jobs.compare(self.place, f"{self.place}/{JOB}", file.read(), fingerprint)
 
     def _spans(self, names: list[str]) -> list[Span]:
         """Read what each file says of itself."""
