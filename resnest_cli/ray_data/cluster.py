@@ -145,8 +145,8 @@ def plan(nodes: list[Node], *, on_gpu: bool, decoding: float) -> Plan:
     if not sizes:
         most = max((node.cpus for node in nodes), default=0)
         raise UsageError(
-            f"--ray: too few CPUs: no node of {len(nodes)} has more than {most}, and one needs 2: for the network, and to "
-            "read and decode. Start one with more, or leave out --ray."
+            f"--ray: too few CPUs: no node of {len(nodes)} has more than {most}, and one needs 2: for the network, "
+            "and to read and decode. Start one with more, or leave out --ray."
         )
     most = max(size * count for size, count in sizes.items())
     size = max(size for size, count in sizes.items() if size * count >= NEARLY * most)
