@@ -56,11 +56,7 @@ def ray_node(where: str, cpus: int, log: Path, **env: str) -> Iterator[subproces
         try:
             yield process
         finally:
-            process.send_signal(signal.SIGTERM)  # it ends what it has started
-            try:
-                process.wait(START_S)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)  # told to end, it takes half a minute
 
 
 @contextmanager

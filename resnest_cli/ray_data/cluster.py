@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 ANSWER_S = 5.0  # for a cluster to take a connection
+TRIES = "3"  # ... and, a second apart, to let us in
 ASK_S = 60.0  # for a node to start a process and answer
 STALL_S = 60.0  # without a row, after which it is said what the cluster does
 STORE_BYTES = 1 << 30  # for a private cluster: a few hundred blocks of pixels, in memory
@@ -78,7 +79,9 @@ def joined(address: str | None) -> Iterator[list[Node]]:
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    if not address and "RAY_AUTH_MODE" not in os.environ:
+    if address:
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", TRIES)
+    elif "RAY_AUTH_MODE" not in os.environ:
         # A secret of this job alone: Ray would write one into the home folder. It reads these when it is imported.
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     import ray  # noqa: PLC0415 - of the extra "ray"
@@ -242,24 +245,27 @@ def _knock(address: str) -> None:
 def _why_not_joined(address: str | None, error: Exception) -> UsageError:
     words = _last_line(error)
     where = f"--ray-address {address}" if address else "--ray"
-    if "token" in str(error).lower() or type(error).__name__ == "AuthenticationError":
+    if any("Authentication" in f"{type(cause).__name__} {cause}" for cause in _causes(error)):
         return UsageError(
-            f"{where}: the cluster does not let us in ({words}). It was started with a token: set RAY_AUTH_MODE=token "
-            "and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) here as it was there; without one: RAY_AUTH_MODE=disabled."
+            f"{where}: the cluster does not let us in. It was started with a token: set RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) here as it was there; or without one: RAY_AUTH_MODE=disabled."
         )
     return UsageError(f"{where}: no cluster can be {'joined' if address else 'started'}: {words}")
 
 
-def _own_error(error: BaseException | None) -> ResnestError | None:
+def _own_error(error: BaseException) -> ResnestError | None:
     """Find what was raised by us, under what Ray has put around it."""
+    return next((cause for cause in _causes(error) if isinstance(cause, ResnestError)), None)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error and all that led to it; Ray keeps what was raised elsewhere in an attribute."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, ResnestError):
-            return error
-        cause = getattr(error, "cause", None)
-        error = cause if isinstance(cause, BaseException) else error.__cause__
-    return None
+        yield error
+        there = getattr(error, "cause", None)
+        error = there if isinstance(there, BaseException) else error.__cause__ or error.__context__
 
 
 def _last_line(error: BaseException) -> str:
