@@ -39,7 +39,7 @@ WAVE = 500_000  # items whose names are held at a time; the actors start anew wi
 ROUNDS = 16  # forward passes of each core of an actor in a block: so many that its end is not felt
 BLOCK_BYTES = 64 << 20  # ... and what a block may come to: Ray cuts what is twice as large
 DECODE_CPUS = 0.5  # reading waits for disks and networks; and stages that ask for as much as each other become one
-FILES, LEAST_ROWS, MOST_ROWS = 50, 1000, 50_000  # for a wave: what is written is done, and small files are a burden
+FILES, LEAST_ROWS = 20, 1000  # of a wave, and of a file: what is written is done, and small files are a burden
 SAMPLES = 8  # images that are tried before all others
 _log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class RayTrunk:
         """Run every source that has no row yet, and let the nodes write their rows; give what each file holds."""
         numbered = remaining(found, spans)
         while wave := list(islice(numbered, WAVE)):
-            rows = min(MOST_ROWS, max(LEAST_ROWS, len(wave) // FILES))
+            rows = max(LEAST_ROWS, len(wave) // FILES)
 
             def write(dataset: Any, rows: int = rows) -> Any:  # noqa: ANN401 - Ray has no types
                 whole = dataset.repartition(target_num_rows_per_block=rows, strict=True)
