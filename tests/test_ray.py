@@ -38,6 +38,7 @@ pytest.importorskip("ray", reason="the extra `ray` is not installed: pip install
 DIGITS = ("-m", "digits", "-k", "2")
 LIMIT_S = 100
 ENDED = 30_000  # milliseconds for a process to end
+IN_WAVES = (sys.executable, "-c", "from resnest_cli import cli, ray_data; ray_data.WAVE = 10; cli.main()")
 # All that a run says on stderr, line by line; nothing else may stand there, and nothing of Ray's.
 SAID = re.compile(
     r"digits on cpu .*|class names: .*|converting .*|converted .*|"
@@ -128,10 +129,11 @@ def test_a_private_cluster_gives_the_rows_of_this_machine_and_leaves_nothing_beh
 
 
 @pytest.mark.usefixtures("_no_token")
-def test_two_nodes_give_the_rows_of_this_machine(inputs: list[str], address: str, shell: Shell) -> None:
-    ended = shell("resnest", "predict", *inputs, *DIGITS, "--ray-address", address)
+def test_two_nodes_give_the_rows_of_this_machine_wave_by_wave(inputs: list[str], address: str, shell: Shell) -> None:
+    ended = shell(*IN_WAVES, "predict", *inputs, *DIGITS, "--ray-address", address)
     assert ended.stdout == without_ray(shell, "predict", *inputs, *DIGITS)
-    assert "18 inputs, 2 nodes: 2 actors" in ended.stderr.decode()
+    assert "\n10 inputs, 2 nodes: 2 actors" in ended.stderr.decode()
+    assert "\n8 inputs, 2 nodes: 2 actors" in ended.stderr.decode()
     assert [line for line in ended.stderr.decode().splitlines() if not SAID.fullmatch(line)] == []
 
 
@@ -143,7 +145,7 @@ def test_features_from_two_nodes_as_a_file_and_as_a_folder(
     model = ("-m", "digits", "--normalize")
     ended = shell("resnest", "embed", *inputs, *model, "-o", tmp_path / "local.parquet")
     assert ended.returncode == ExitCode.FAILED
-    ended = shell("resnest", "embed", *inputs, *model, "--ray", "-o", f"{tmp_path / 'parts'}/")
+    ended = shell(*IN_WAVES, "embed", *inputs, *model, "--ray", "-o", f"{tmp_path / 'parts'}/")
     assert ended.returncode == ExitCode.FAILED, ended.stderr
     local, there = (pq.read_table(tmp_path / name).replace_schema_metadata() for name in ("local.parquet", "parts"))
     assert there.equals(local)
@@ -382,12 +384,19 @@ def test_silence_is_reported(caplog: pytest.LogCaptureFixture, monkeypatch: pyte
         reported.set()
         return "2 nodes are there"
 
-    monkeypatch.setattr(ray_cluster_module, "_state", state)
-    with watched():
+    def slow() -> Iterator[int]:
+        yield 1
         assert reported.wait(LIMIT_S)
         while not caplog.messages:  # the thread is about to say it
             reported.wait(0)
-    assert caplog.messages[0] == "nothing has come back for 0 s: 2 nodes are there"
+        yield 2
+
+    monkeypatch.setattr(ray_cluster_module, "_state", state)
+    items = watched(slow())
+    assert next(items) == 1
+    assert not reported.wait(0.1)  # it is not the cluster that takes so long
+    assert list(items) == [2]
+    assert caplog.messages[0] == "nothing has come back for 0.01 s: 2 nodes are there"
 
 
 ITEMS = [Source(f"{i}.png") for i in range(10)]

@@ -95,9 +95,9 @@ class RayTrunk:
         `then` adds steps to the `ray.data.Dataset` of these; what it gives has the column "seconds" still.
         """
         plan = self._prepare([item for _, item in items])
-        with cluster.translated(), cluster.watched() as moved:
-            for block in then(self._dataset(items, finish, plan)).iter_batches(batch_size=None, batch_format="numpy"):
-                moved()
+        with cluster.translated():
+            blocks = then(self._dataset(items, finish, plan)).iter_batches(batch_size=None, batch_format="numpy")
+            for block in cluster.watched(blocks):
                 self._count(block)
                 yield block
 
@@ -125,7 +125,7 @@ class RayTrunk:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.execution_options.preserve_order = True
-        self._parcel = self._parcel or ray.put(Parcel.of(self.engine, self.options, self._want, plan.cpus))
+        self._parcel = self._parcel or ray.put(Parcel.of(self.engine, self.options, self._want))
         rows = [{"number": number, "item": pack(item), "place": pack(placed(item))} for number, item in items]
         size = self._block_size(len(rows), plan)
         blocks = [pa.Table.from_pylist(rows[begin : begin + size]) for begin in range(0, len(rows), size)]
@@ -135,7 +135,7 @@ class RayTrunk:
         )
         return decoded.map_batches(
             Model,
-            fn_constructor_args=(self._parcel, self._batch(), finish),
+            fn_constructor_args=(self._parcel, plan.cpus, self._batch(), finish),
             num_cpus=plan.cpus,
             num_gpus=plan.gpus,
             compute=ray.data.ActorPoolStrategy(size=plan.actors),
@@ -154,6 +154,7 @@ class RayTrunk:
         samples = found[:: max(1, len(found) // SAMPLES)][:SAMPLES]
         if any(item.path == sources.STDIN for item in found):
             raise UsageError("-: standard input is on this machine only; leave out --ray.")
+        self._nodes = cluster.nodes()  # some may have come or gone since the last wave
         if not self._private:
             self._compare_files(samples)
         decoding, forward = self._measure(samples)
@@ -178,7 +179,7 @@ class RayTrunk:
             good = [item.values for item in loaded if isinstance(item, stream.Pixels)]
         if not good:
             return 0.0, 0.0
-        batches = [np.stack([good[0]] * batch)] * (2 * cores)
+        batches = [np.stack([good[0]] * batch)] * max(2, cores)
         seconds = 0.0
         for _ in range(2):  # the first compiles
             begun = time.perf_counter()

@@ -7,15 +7,18 @@ raises becomes an error in words. Does not know what runs there.
 from __future__ import annotations
 
 import logging
+import math
 import os
+import re
 import secrets
 import signal
 import socket
 import threading
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from resnest_cli import machine
 from resnest_cli.errors import ResnestError, UsageError
@@ -36,6 +39,7 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # without it Ray warns of a change to come
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what Ray says of lost nodes would go to stdout, among the rows
 }
+_Item = TypeVar("_Item")
 _log = logging.getLogger(__name__)
 
 
@@ -190,26 +194,30 @@ def translated() -> Iterator[None]:
         raise _own_error(error) or ResnestError(f"Ray has given up: {_last_line(error)}") from error
 
 
-@contextmanager
-def watched() -> Iterator[Callable[[], None]]:
-    """Say what the cluster does whenever nothing has moved for a while; what is given is to be called at each move."""
-    moved, ended = threading.Event(), threading.Event()
+def watched(items: Iterable[_Item]) -> Iterator[_Item]:
+    """Pass items on, and say what the cluster does whenever the next one is waited for too long."""
+    iterator, ended = iter(items), threading.Event()
+    asked = math.inf  # when the next was asked for; what its consumer takes does not count
 
     def watch() -> None:
-        while not ended.is_set():
-            if not moved.wait(STALL_S):
-                _log.warning("nothing has come back for %d s: %s", STALL_S, _state())
-            moved.clear()
-
-    def end() -> None:
-        ended.set()
-        moved.set()
+        nonlocal asked
+        while not ended.wait(STALL_S / 2):
+            if time.monotonic() - asked >= STALL_S:
+                asked = time.monotonic()
+                _log.warning("nothing has come back for %g s: %s", STALL_S, _state())
 
     threading.Thread(target=watch, daemon=True).start()
     try:
-        yield moved.set
+        while True:
+            asked = time.monotonic()
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            asked = math.inf
+            yield item
     finally:
-        end()
+        ended.set()
 
 
 def _state() -> str:
@@ -269,8 +277,9 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _last_line(error: BaseException) -> str:
+    """Give the end of what Ray says, which may be a whole traceback, without the names of classes."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return re.sub(r"^[\w.]+: ", "", lines[-1]) if lines else type(error).__name__
 
 
 @contextmanager

@@ -48,7 +48,6 @@ class Parcel:
         files: a converted graph's files, or the checkpoint; none where weights are made from a seed.
         graph: the key of the graph, or nothing.
         facts: what the graph's sidecar says.
-        cores: those of an actor.
     """
 
     spec: ModelSpec
@@ -57,13 +56,12 @@ class Parcel:
     files: dict[str, bytes]
     graph: str
     facts: dict[str, Any]
-    cores: int
 
     @classmethod
-    def of(cls, engine: Engine, options: Options, want: str, cores: int) -> Parcel:
+    def of(cls, engine: Engine, options: Options, want: str) -> Parcel:
         """Pack what `engine`, which is open here, was opened from."""
         options = replace(options, device=engine.device.partition(":")[0])  # a node's GPUs have numbers of their own
-        pack = partial(cls, engine.spec, options, want, cores=cores)
+        pack = partial(cls, engine.spec, options, want)
         graph: graphs.Graph | None = getattr(engine, "graph", None)
         if graph:
             files = {name: (graph.folder / name).read_bytes() for name in graphs.FILES}
@@ -73,16 +71,16 @@ class Parcel:
         path = weights.locate(engine.spec, options.weights)
         return pack(files={path.name: path.read_bytes()}, graph="", facts={})
 
-    def open(self) -> Engine:
-        """Open the engine on this machine.
+    def open(self, cores: int) -> Engine:
+        """Open the engine on this machine, for so many cores of it.
 
         Raises:
             OutputError: the files cannot be kept.
             DeviceError: the device is not there.
         """
-        return self._with_graph() if self.graph else self._with_weights()
+        return self._with_graph(cores) if self.graph else self._with_weights()
 
-    def _with_graph(self) -> Engine:
+    def _with_graph(self, cores: int) -> Engine:
         from resnest_cli.engines.openvino import OpenVinoEngine, require_native  # noqa: PLC0415 - heavy
 
         require_native(self.options.precision)
@@ -91,9 +89,10 @@ class Parcel:
         except OSError as error:
             message = f"no graph can be kept on a node: {error}. Set RESNEST_CACHE there to a folder to write in."
             raise OutputError(message) from error
-        return OpenVinoEngine(self.spec, graph, precision=self.options.precision, cores=self.cores)
+        return OpenVinoEngine(self.spec, graph, precision=self.options.precision, cores=cores)
 
     def _with_weights(self) -> Engine:
+        """Open torch, which takes its threads from OMP_NUM_THREADS: Ray sets it to the CPUs of an actor."""
         with tempfile.TemporaryDirectory() as folder:
             self._write(Path(folder))
             paths = [Path(folder) / name for name in self.files]
@@ -110,14 +109,15 @@ class Model:
 
     Args:
         parcel: a Ray reference to the `Parcel`, so that each machine fetches it once.
+        cores: those of this actor.
         batch: images a forward pass.
         finish: see `Finish`.
     """
 
-    def __init__(self, parcel: Any, batch: int, finish: Finish) -> None:  # noqa: ANN401 - Ray has no types
+    def __init__(self, parcel: Any, cores: int, batch: int, finish: Finish) -> None:  # noqa: ANN401 - Ray has no types
         import ray  # noqa: PLC0415 - of the extra "ray"
 
-        self._engine = ray.get(parcel).open()
+        self._engine = ray.get(parcel).open(cores)
         self._engine.prepare(single=False)
         self._batch = batch
         self._finish = finish
