@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from resnest_cli.engines import Engine
     from resnest_cli.options import Options
+    from resnest_cli.trunk import Opener, Runner
     from resnest_cli.types import ModelSpec, Source
 
 
@@ -38,8 +39,10 @@ class Embedder:
         options: which model, and how it runs.
         normalize: scale each row to length 1 (L2).
         engine: one of your own, opened for features.
+        elsewhere: opens what computes rows instead of this machine.
 
     Attributes:
+        trunk: what turns sources into rows.
         facts: how the features are made: model, weights, preprocessing, engine, versions (JSON values).
 
     Raises:
@@ -47,12 +50,23 @@ class Embedder:
         WeightsUnavailable, BadCheckpoint, DeviceError: the model cannot be opened.
     """
 
-    def __init__(self, options: Options, *, normalize: bool = False, engine: Engine | None = None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        *,
+        normalize: bool = False,
+        engine: Engine | None = None,
+        elsewhere: Opener | None = None,
+    ) -> None:
         self.options = options
         self.normalize = normalize
         self.spec = catalog.resolve(options)
-        self._trunk = Trunk(self.spec, options, want="features", engine=engine)
-        self.engine = self._trunk.engine
+        self.trunk: Runner = (
+            elsewhere(self.spec, options, "features")
+            if elsewhere
+            else Trunk(self.spec, options, want="features", engine=engine)
+        )
+        self.engine = self.trunk.engine
         self.facts = self._facts()
 
     def __enter__(self) -> Self:
@@ -61,7 +75,7 @@ class Embedder:
 
     def __exit__(self, *_: object) -> None:
         """Close."""
-        self._trunk.close()
+        self.trunk.close()
 
     @property
     def width(self) -> int:
@@ -70,8 +84,8 @@ class Embedder:
 
     def embed(self, found: Iterable[Source | Failure]) -> Iterator[Row | Failure]:
         """Give the features of every source, lazily and in order."""
-        rows = self._trunk.rows(found)
-        return map(_normalized, rows) if self.normalize else rows
+        rows = self.trunk.rows(found)
+        return map(scaled, rows) if self.normalize else rows
 
     def _facts(self) -> dict[str, Any]:
         engine, options = self.engine, self.options
@@ -114,7 +128,8 @@ def options_of(facts: dict[str, Any], now: Options) -> Options:
         raise UsageError(message) from error
 
 
-def _normalized(item: Row | Failure) -> Row | Failure:
+def scaled(item: Row | Failure) -> Row | Failure:
+    """Scale a row to length 1; a failure stays one."""
     return item if isinstance(item, Failure) else Row(item.path, normalized(item.values))
 
 

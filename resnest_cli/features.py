@@ -303,27 +303,42 @@ def _to_parquet(rows: Path, lines: Path, facts: dict[str, Any], path: Path) -> N
     import pyarrow as pa  # noqa: PLC0415 - of the extra "parquet"
 
     values = np.load(rows, mmap_mode="r")
-    texts = [(name, pa.string()) for name in ("path", "status")]
-    errors = [(name, pa.string()) for name in ("error_type", "error_message")]
-    schema = pa.schema(
-        [*texts, ("embedding", pa.list_(pa.float32(), facts["width"])), *errors],
-        metadata={"resnest": json.dumps(facts)},
-    )
+    schema = _schema(facts["width"]).with_metadata({"resnest": json.dumps(facts)})
     whole = path.with_name(f"{path.name}.whole.part")
     with lines.open("rb") as file, parquet.ParquetWriter(whole, schema) as writer:
         for begin in range(0, len(values), BLOCK):
             block = values[begin : begin + BLOCK]
             records = [json.loads(next(file)) for _ in block]
-            failures = [record.get("error") or {} for record in records]
-            columns = [
-                [record["path"].encode("utf-8", "backslashreplace").decode() for record in records],
-                [record["status"] for record in records],
-                [None if error else row for row, error in zip(block, failures, strict=True)],
-                [error.get("type") for error in failures],
-                [error.get("message") for error in failures],
-            ]
-            writer.write_batch(pa.record_batch(columns, schema=schema))
+            writer.write_batch(pa.record_batch(_columns(records, block), schema=schema))
     whole.replace(path)
+
+
+def table(items: list[Item], width: int) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """Give rows and failures as an Arrow table, with the columns of a `.parquet` file."""
+    import pyarrow as pa  # noqa: PLC0415 - of the extra "parquet"
+
+    records = [json.loads(to_json(item, with_values=False)) for item in items]
+    values = [_values(item, width) for item in items]
+    return pa.table(_columns(records, values), schema=_schema(width))
+
+
+def _schema(width: int) -> Any:  # noqa: ANN401 - pyarrow has no types
+    import pyarrow as pa  # noqa: PLC0415 - of the extra "parquet"
+
+    texts = [(name, pa.string()) for name in ("path", "status")]
+    errors = [(name, pa.string()) for name in ("error_type", "error_message")]
+    return pa.schema([*texts, ("embedding", pa.list_(pa.float32(), width)), *errors])
+
+
+def _columns(records: list[dict[str, Any]], values: Iterable[NDArray[np.float32]]) -> list[list[Any]]:
+    failures = [record.get("error") or {} for record in records]
+    return [
+        [record["path"].encode("utf-8", "backslashreplace").decode() for record in records],
+        [record["status"] for record in records],
+        [None if error else row for row, error in zip(values, failures, strict=True)],
+        [error.get("type") for error in failures],
+        [error.get("message") for error in failures],
+    ]
 
 
 def _pyarrow() -> ModuleType:

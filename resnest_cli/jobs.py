@@ -135,7 +135,7 @@ class Output:
         self._about = about
         with told(self.path):
             if self._resume and self._unfinished:
-                self._compare(json.loads(json.dumps(fingerprint)))
+                compare(self.path, self._sidecar, self._sidecar.read_bytes(), fingerprint)
                 self.done = self._journal.recover(about.topk, batch)
                 return
             self._journal.cut(0)  # first, so that no sidecar ever stands beside rows of another job
@@ -194,20 +194,6 @@ class Output:
             message = f"{self.path} exists; add --overwrite to replace it.{hint}"
             raise OutputError(message)
 
-    def _compare(self, now: dict[str, Any]) -> None:
-        try:
-            then, now = _flat(json.loads(self._sidecar.read_bytes())), _flat(now)
-            changes = [f"{name} {then[name]}, now {now[name]}" for name in now if then[name] != now[name]]
-        except (ValueError, KeyError, AttributeError) as error:
-            message = f"{self._sidecar} is damaged: add --overwrite in place of --resume to start anew."
-            raise OutputError(message) from error
-        if changes:
-            message = (
-                f"{self.path} was begun with other settings: {'; '.join(changes)}. "
-                "Use the same again, or --overwrite in place of --resume to start anew."
-            )
-            raise OutputError(message)
-
     def _make_whole(self, compose: Writer) -> None:
         made = beside(self.path, ".tmp")
         try:
@@ -248,6 +234,26 @@ class Stream:
 
     def finish(self) -> None:
         """Leave it as it is."""
+
+
+def compare(path: Path | str, sidecar: Path | str, before: bytes, fingerprint: Mapping[str, Any]) -> None:
+    """Refuse to go on with rows at `path` that were made otherwise; `sidecar` says `before`, how they were begun.
+
+    Raises:
+        OutputError: the two differ, or the older one is damaged.
+    """
+    try:
+        then, now = _flat(json.loads(before)), _flat(json.loads(json.dumps(fingerprint)))
+        changes = [f"{name} {then[name]}, now {now[name]}" for name in now if then[name] != now[name]]
+    except (ValueError, KeyError, AttributeError) as error:
+        message = f"{sidecar} is damaged: add --overwrite in place of --resume to start anew."
+        raise OutputError(message) from error
+    if changes:
+        message = (
+            f"{path} was begun with other settings: {'; '.join(changes)}. "
+            "Use the same again, or --overwrite in place of --resume to start anew."
+        )
+        raise OutputError(message)
 
 
 def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:

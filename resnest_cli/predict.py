@@ -7,7 +7,7 @@ not know where records are written.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from resnest_cli.engines import Engine
+    from resnest_cli.labels import Labels
+    from resnest_cli.stream import Row
+    from resnest_cli.trunk import Opener, Runner
     from resnest_cli.types import Record, Source
 
 
@@ -36,11 +39,13 @@ class Classifier:
         model: variant ("resnest101e"), tagged name, "digits", a model folder or "hf-hub:OWNER/REPO"; or `Options`.
         engine: "auto", "openvino" or "torch", or an `Engine` of your own (a `FakeEngine` in tests).
         many: more than one image is to come: the processes that decode them start while the model is opened.
+        elsewhere: opens what computes rows instead of this machine.
         **changes: every other field of `Options`, such as `device="cpu"`.
 
     Attributes:
         spec: the `ModelSpec` that runs, with its data config (size, crop, interpolation, mean, std).
         labels: class names and WordNet ids by class index.
+        trunk: what turns sources into rows.
         engine: the opened engine, with its device and the reason for it.
         stages: the seconds that reading, decoding and the network have taken so far.
 
@@ -55,6 +60,7 @@ class Classifier:
         *,
         engine: str | Engine | None = None,
         many: bool = False,
+        elsewhere: Opener | None = None,
         **changes: Any,  # noqa: ANN401 - each is a field of Options
     ) -> None:
         options = model if isinstance(model, Options) else Options(model=model)
@@ -64,9 +70,13 @@ class Classifier:
         self.spec = catalog.resolve(self.options)
         self.labels = labels.load(self.spec, self.options.labels)
         own = None if isinstance(engine, str) else engine
-        self._trunk = Trunk(self.spec, self.options, engine=own, many=many)
-        self.engine = self._trunk.engine
-        self.stages = self._trunk.stages
+        self.trunk: Runner = (
+            elsewhere(self.spec, self.options, "logits")
+            if elsewhere
+            else Trunk(self.spec, self.options, engine=own, many=many)
+        )
+        self.engine = self.trunk.engine
+        self.stages = self.trunk.stages
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -80,7 +90,7 @@ class Classifier:
 
     def close(self) -> None:
         """Give back the engine's memory. The classifier cannot be used afterwards."""
-        self._trunk.close()
+        self.trunk.close()
 
     def predict(
         self,
@@ -113,29 +123,43 @@ class Classifier:
         self, found: Iterable[Source | Failure], *, topk: int = DEFAULT_TOPK, threshold: float = 0.0
     ) -> Iterator[Record]:
         """Classify what was found already; the rest is as for `predict`."""
-        if topk < 1 or not 0 <= threshold <= 1:
-            message = f"--topk {topk} --threshold {threshold}: use at least 1, and a probability from 0 to 1."
-            raise UsageError(message)
-        return self._records(found, topk, threshold)
+        return map(self.ranking(topk, threshold), self.trunk.rows(found))
 
     def columns(self, topk: int) -> int:
         """Tell how many classes an answer can have: `topk`, or all there are."""
         return min(topk, self.spec.num_classes)
 
-    def _records(self, found: Iterable[Source | Failure], topk: int, threshold: float) -> Iterator[Record]:
-        for item in self._trunk.rows(found):
-            if isinstance(item, Failure):
-                yield item
-            else:
-                yield Result(item.path, self._rank(item.values, topk, threshold))
+    def ranking(self, topk: int, threshold: float) -> Ranking:
+        """Give what turns a row into a record.
 
-    def _rank(self, logits: NDArray[np.float32], topk: int, threshold: float) -> tuple[Prediction, ...]:
+        Raises:
+            UsageError: `topk` below 1 or `threshold` outside 0..1.
+        """
+        if topk < 1 or not 0 <= threshold <= 1:
+            message = f"--topk {topk} --threshold {threshold}: use at least 1, and a probability from 0 to 1."
+            raise UsageError(message)
+        return Ranking(self.labels, topk, threshold)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Turns a row of logits into the record of its best classes; a value, so that another machine can do it."""
+
+    labels: Labels
+    topk: int
+    threshold: float
+
+    def __call__(self, item: Row | Failure) -> Record:
+        """Give the record; a failure stays one."""
+        return item if isinstance(item, Failure) else Result(item.path, self._best(item.values))
+
+    def _best(self, logits: NDArray[np.float32]) -> tuple[Prediction, ...]:
         probabilities = softmax(logits)
-        best = np.argsort(-logits, kind="stable")[:topk]
+        best = np.argsort(-logits, kind="stable")[: self.topk]
         return tuple(
             Prediction(rank, int(i), self.labels.wnids[i], self.labels.names[i], _exact(probabilities[i]))
             for rank, i in enumerate(best, 1)
-            if probabilities[i] >= threshold
+            if probabilities[i] >= self.threshold
         )
 
 

@@ -1,4 +1,4 @@
-"""From what the user names to a stream of things to read: files, folders, glob patterns, URLs, "-" for standard input.
+"""From what the user names to a stream of things to read: files, folders, patterns, URLs, buckets, "-" for stdin.
 
 In: arguments, and lists of names (`listed`). Out: `Source` values in the order given, folders sorted by name, one for
 each mention (nothing is dropped as a duplicate); a folder or pattern that names no image becomes a `Failure`. Reads no
@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from resnest_cli import urls
+from resnest_cli import buckets, urls
 from resnest_cli.errors import ImageTooLarge, NoImages, ResnestError, UnreadableInput
 from resnest_cli.images import SUFFIXES
 from resnest_cli.options import MAX_PIXELS
@@ -41,6 +41,8 @@ def find(inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = True) ->
         path = os.fspath(named)
         if Path(path).is_dir():
             yield from _or_failure(path, "this folder", _walk(path, recursive=recursive))
+        elif buckets.is_bucket(path):
+            yield from _or_failure(path, "this bucket or prefix", buckets.find(path, recursive=recursive))
         elif urls.is_url(path):
             yield urls.source(path)
         elif glob.has_magic(path) and not os.path.lexists(path):
@@ -87,6 +89,8 @@ def read(source: Source, *, max_bytes: int = MAX_BYTES, allow_private: bool = Fa
             message = "standard input is closed."
             raise UnreadableInput(message)
         return _read_within(sys.stdin.buffer, max_bytes)
+    if buckets.is_bucket(source.path):
+        return buckets.read(source.path, max_bytes)
     if source.url or urls.is_url(source.path):
         return urls.read(source.url or source.path, allow_private=allow_private)
     try:

@@ -10,7 +10,7 @@ import math
 import os
 from dataclasses import replace
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from resnest_cli import machine, stream
 from resnest_cli.engines import open_engine
@@ -18,7 +18,7 @@ from resnest_cli.pool import Pool
 from resnest_cli.types import Stages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from resnest_cli.engines import Engine
     from resnest_cli.options import Options
@@ -30,6 +30,23 @@ AHEAD_BYTES = 64 << 20  # ... and what all that may come to, decoded
 # Eight workers with a large image each would need gigabytes: what has more pixels than usual is decoded one at a time.
 USUAL_PIXELS = 128_000_000
 LEAST_USUAL_PIXELS = 32_000_000
+
+
+class Runner(Protocol):
+    """What tasks stand on: a `Trunk` on this machine, or what does the same elsewhere."""
+
+    engine: Engine
+    stages: Stages
+
+    def rows(self, found: Iterable[Source | Failure]) -> Iterator[stream.Row | Failure]:
+        """Read, decode and run every source, lazily and in order; a row is float32 [F]."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
+# Opens one for "logits" or "features".
+Opener: TypeAlias = "Callable[[ModelSpec, Options, str], Runner]"
 
 
 class Trunk:

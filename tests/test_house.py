@@ -40,7 +40,7 @@ class Layer(NamedTuple):
 BASE = {"errors", "types", "options", "machine"}
 WEB = {"web", "wire"}  # what a request needs; imported in functions only
 STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "exports", "transfer", "checkpoint"}
-PIPELINE = {"images", "pool", "sources", "stream", "thumbnails", "urls"}
+PIPELINE = {"buckets", "images", "pool", "sources", "stream", "thumbnails", "urls"}
 ENGINES = {
     "engines",
     "engines.fake",
@@ -68,6 +68,7 @@ TASKS = {
 }
 TORCH_TASKS = {"exporting", "explain"}
 FEATURES = {"features", "similar"}
+RAY = {"ray_data", "ray_data.cluster", "ray_data.shards", "ray_data.stages"}
 BENCH = {"bench", "bench.measure", "bench.rows", "bench.sweep"}
 MEASURES = {"metrics", "dataset", "validate", "report"}
 LIGHT_TRAINING = {
@@ -79,7 +80,7 @@ LIGHT_TRAINING = {
     "training.report",
 }
 TRAINING = {name for name in MODULES if name.split(".")[0] == "training"}
-VERBS = TASKS | FEATURES | MEASURES | BENCH | TORCH_TASKS | TRAINING | {"plots", "calibration", "quantize"}
+VERBS = TASKS | FEATURES | RAY | MEASURES | BENCH | TORCH_TASKS | TRAINING | {"plots", "calibration", "quantize"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
 SCREENS = {"cli.output", "cli.training_screen"}  # imported by commands in their bodies: rich is heavy
 DOORS = {"", "__main__"}
@@ -88,7 +89,8 @@ LAYERS = [
     Layer(BASE, BASE, set(), set()),
     Layer(WEB, {"", *WEB}, {"requests", "urllib3"}, set()),
     Layer(STORE, {"", *BASE, *WEB, *STORE}, {"platformdirs"}, {"filelock"}),
-    Layer(PIPELINE, BASE | WEB | PIPELINE, {"numpy", "PIL"}, set()),
+    Layer(PIPELINE - {"buckets"}, BASE | WEB | PIPELINE, {"numpy", "PIL"}, set()),
+    Layer({"buckets"}, BASE | {"images"}, set(), {"pyarrow"}),
     Layer({"engines"}, BASE | STORE | ENGINES, set(), set()),
     Layer({"engines.adopt"}, BASE | STORE | {"engines.openvino"}, set(), set()),
     Layer({"engines.fake", "engines.pixels"}, BASE | STORE, {"numpy"}, set()),
@@ -108,6 +110,12 @@ LAYERS = [
         set(),
     ),
     Layer(FEATURES, BASE | STORE | PIPELINE | {"engines", "trunk", "embed"}, {"numpy"}, {"pyarrow"}),
+    Layer(
+        RAY,
+        BASE | STORE | PIPELINE | RAY | WRITERS | {"engines", "engines.openvino", "embed", "features", "jobs"},
+        {"numpy"},
+        {"pyarrow", "ray"},
+    ),
     Layer(
         TORCH_TASKS,
         BASE | STORE | PIPELINE | ENGINES | TASKS,
@@ -296,10 +304,10 @@ OPTIONS = {
     "predict": [
         *("--files-from", "--null"),
         *("--topk", "--threshold", "--format", "--output", "--overwrite", "--resume", "--recursive", "--calibrate"),
-        *("--model", *WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
+        *("--ray", "--ray-address", "--model", *WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
     ],
     "embed": [
-        *("--output", "--normalize", "--resume", "--overwrite", "--recursive", "--model"),
+        *("--output", "--normalize", "--resume", "--overwrite", "--recursive", "--ray", "--ray-address", "--model"),
         *(*WEIGHTS, *RUN, *IMAGES, *VIEW),
     ],
     "explain": [

@@ -136,8 +136,8 @@ def test_two_processes_validate_every_image_once_and_agree_with_one(
     longer = [*NETWORK, *RECIPE, "--ema", "0", "--epochs", "8"]
     out = {name: tmp_path / name for name in ("one", "two")}
     assert shell("resnest", "train", coloured, "-o", out["one"], *longer, OMP_NUM_THREADS="1").returncode == 0
-    command = (sys.executable, "-c", WITH_GPUS, "train", coloured, "-o", out["two"], *longer, "--gpus", "all")
-    ended = shell(*command, OMP_NUM_THREADS="1")
+    words = ["train", str(coloured), "-o", str(out["two"]), *longer, "--gpus", "all"]
+    ended = shell(sys.executable, "-c", WITH_GPUS, *words, OMP_NUM_THREADS="1")
     assert ended.returncode == 0, ended.stderr.decode()
     one, two = (json.loads((folder / "metrics.json").read_text()) for folder in out.values())
     assert one["val_images"] == two["val_images"] == 10

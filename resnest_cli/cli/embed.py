@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnest_cli.cli.options import View, feature_options
+from resnest_cli.cli.options import Place, View, feature_options, ray_options
 from resnest_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from resnest_cli.embed import Embedder
     from resnest_cli.features import FeatureFile, FeatureStream
     from resnest_cli.options import Options
     from resnest_cli.stream import Row
-    from resnest_cli.types import Failure
+    from resnest_cli.trunk import Opener
+    from resnest_cli.types import Failure, Source
 
 
 @click.command()
@@ -26,23 +28,25 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=Place(),
     metavar="FILE",
-    help="Ends in .npy, .parquet or .jsonl; without it JSON lines go to stdout.",
+    help="Ends in .npy, .parquet or .jsonl, with --ray also in /; without it JSON lines go to stdout.",
 )
 @click.option("--normalize", is_flag=True, help="Scale each row to length 1 (L2).")
 @click.option("--resume", is_flag=True, help="Go on with what an interrupted run left.")
 @click.option("--overwrite", is_flag=True, help="Replace an output file that exists.")
 @click.option("--recursive/--no-recursive", default=True, show_default=True, help="Look into folders of folders.")
+@ray_options
 @feature_options
 def embed(  # noqa: PLR0913 - one parameter an option
     *,
     inputs: tuple[str, ...],
-    output: Path | None,
+    output: Path | str | None,
     normalize: bool,
     resume: bool,
     overwrite: bool,
     recursive: bool,
+    elsewhere: Opener | None,
     options: Options,
     view: View,
 ) -> None:
@@ -66,8 +70,12 @@ def embed(  # noqa: PLR0913 - one parameter an option
     if resume and (overwrite or output is None):
         message = "--resume goes on with a file: give it with -o FILE, and not with --overwrite."
         raise UsageError(message)
+    if isinstance(output, str):
+        how = {"overwrite": overwrite, "resume": resume, "total": count(find(inputs, recursive=recursive))}
+        _to_folder(output, find(inputs, recursive=recursive), elsewhere, options, view, normalize=normalize, **how)
+        return
     with (
-        Embedder(options, normalize=normalize) as embedder,
+        Embedder(options, normalize=normalize, elsewhere=elsewhere) as embedder,
         _open(output, embedder, resume=resume, overwrite=overwrite) as file,
     ):
         view.say(describe(embedder))
@@ -81,6 +89,28 @@ def embed(  # noqa: PLR0913 - one parameter an option
     if file.failed:
         view.say(f"{file.failed} of {file.done} inputs failed.")
         click.get_current_context().exit(ExitCode.FAILED)
+
+
+def _to_folder(  # noqa: PLR0913 - as the command
+    output: str,
+    found: Iterator[Source | Failure],
+    elsewhere: Opener | None,
+    options: Options,
+    view: View,
+    *,
+    normalize: bool,
+    **how: Any,  # noqa: ANN401 - as `folders.write` has it
+) -> None:
+    """Let a cluster write the features."""
+    from resnest_cli.cli import folders
+    from resnest_cli.embed import Embedder
+    from resnest_cli.ray_data.shards import Folder, Tables, features
+
+    folders.require_cluster(output, elsewhere)
+    with Embedder(options, normalize=normalize, elsewhere=elsewhere) as embedder:
+        view.say(describe(embedder))
+        make, folder = Tables(partial(features, normalize)), Folder.at(output, embedder.facts)
+        folders.write(folder, embedder.trunk, found, make, fingerprint=embedder.facts, view=view, **how)
 
 
 def describe(embedder: Embedder) -> str:

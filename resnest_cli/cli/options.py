@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from click.shell_completion import CompletionItem
+
+    from resnest_cli.trunk import Opener
 
 ALL = "all"
 VERBOSE = "resnest_cli.verbose"  # where the group's error handler finds -v, in `Context.meta`
@@ -80,6 +84,22 @@ class ModelName(click.ParamType[str]):
 
         names = [*(spec.name for spec in list_models()), DIGITS.name]
         return [Item(name) for name in names if name.startswith(incomplete)]
+
+
+class Place(click.ParamType["Path | str"]):
+    """Where a result goes: a file, as a `Path`; a folder (it ends in /) or a prefix in an object store, as text."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:  # noqa: ANN401, ARG002 - as click declares it
+        """Tell which it is."""
+        if isinstance(value, str) and (value.endswith("/") or value.startswith(("s3://", "gs://"))):
+            return value
+        return Path(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Offer files."""
+        return click.Path().shell_complete(ctx, param, incomplete)
 
 
 class Several(click.ParamType[tuple[Any, ...]]):
@@ -173,6 +193,10 @@ _IMAGES = (
     _option("--allow-private-urls", is_flag=True, help="Fetch from this machine and private networks."),
 )
 _MOVED = "Where the index's model is now, if it moved."
+_RAY = (
+    click.option("--ray", is_flag=True, help="Run on Ray Data: a cluster (see --ray-address), or a private one here."),
+    click.option("--ray-address", metavar="auto|HOST:PORT", help="The cluster; RAY_ADDRESS names it too, with --ray."),
+)
 _VIEW = (
     click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors."),
     click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error."),
@@ -184,6 +208,26 @@ def format_option(formats: Iterable[str], default: str) -> Callable[[Any], Any]:
     """Declare `-f/--format`."""
     kind = click.Choice([*formats])
     return click.option("-f", "--format", default=default, show_default=True, type=kind, help="How to print it.")
+
+
+def ray_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Declare where rows are computed; the command gets `elsewhere`, None for here."""
+
+    @functools.wraps(command)
+    def collect(*, ray: bool, ray_address: str | None, **values: Any) -> None:  # noqa: ANN401 - as declared
+        command(elsewhere=_elsewhere(ray_address) if ray or ray_address else None, **values)
+
+    decorated: Callable[..., None] = collect
+    for declare in reversed(_RAY):
+        decorated = declare(decorated)
+    return decorated
+
+
+def _elsewhere(address: str | None) -> Opener:
+    from resnest_cli.ray_data import RayTrunk
+
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    return functools.partial(RayTrunk, address=None if address == "local" else address)
 
 
 def sweep_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from resnest_cli.cli.options import View, format_option, model_options
+from resnest_cli.cli.options import Place, View, format_option, model_options, ray_options
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_TOPK
 from resnest_cli.types import Failure
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from resnest_cli.jobs import Output, Stream
     from resnest_cli.options import Options
     from resnest_cli.predict import Classifier
-    from resnest_cli.types import Record
+    from resnest_cli.trunk import Opener
+    from resnest_cli.types import Record, Source
     from resnest_cli.writers import Row
 
 LONG_JOB = 200  # images, from which on a hint at a faster way is worth a line
@@ -33,18 +35,24 @@ FORMATS = ("auto", "table", *WRITERS)
 
 @click.command()
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
-@click.option("--files-from", type=click.Path(), metavar="FILE|-", help="Read more names of inputs from there.")
+@click.option(
+    "--files-from",
+    type=click.Path(),
+    metavar="FILE|-",
+    help="Read more names of inputs there (.parquet: column path).",
+)
 @click.option("-0", "--null", is_flag=True, help="Names in that list end with a NUL byte, not a line.")
 @click.option("-k", "--topk", default=DEFAULT_TOPK, show_default=True, type=click.IntRange(1), help="Classes an image.")
 @click.option("--threshold", default=0.0, type=click.FloatRange(0, 1), metavar="P", help="Keep classes from P on.")
 @format_option(FORMATS, "auto")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write there, not to stdout.")
+@click.option("-o", "--output", type=Place(), metavar="FILE", help="Write there, not to stdout; with --ray also DIR/.")
 @click.option("--overwrite", is_flag=True, help="Replace an output file that exists.")
 @click.option("--resume", is_flag=True, help="Continue the job that was stopped while it wrote that file.")
 @click.option("--recursive/--no-recursive", default=True, show_default=True, help="Look into folders of folders.")
 @click.option(
     "--calibrate", type=click.Path(path_type=Path), metavar="DIR", help="Images to make an int8 model with, once."
 )
+@ray_options
 @model_options
 def predict(  # noqa: PLR0913 - one parameter an option
     *,
@@ -54,11 +62,12 @@ def predict(  # noqa: PLR0913 - one parameter an option
     topk: int,
     threshold: float,
     format: str,
-    output: Path | None,
+    output: Path | str | None,
     overwrite: bool,
     resume: bool,
     recursive: bool,
     calibrate: Path | None,
+    elsewhere: Opener | None,
     options: Options,
     view: View,
 ) -> None:
@@ -83,15 +92,31 @@ def predict(  # noqa: PLR0913 - one parameter an option
     from resnest_cli.predict import Classifier, describe
     from resnest_cli.sources import find
 
+    named = _named(inputs, files_from, null=null)
+    options = _calibrated(options, calibrate)
+    if isinstance(output, str):
+        total = _total(inputs, files_from, null=null, recursive=recursive, done=0)
+        _to_folder(
+            output,
+            find(named, recursive=recursive),
+            format=format,
+            topk=topk,
+            threshold=threshold,
+            elsewhere=elsewhere,
+            options=options,
+            view=view,
+            overwrite=overwrite,
+            resume=resume,
+            total=total,
+        )
+        return
     format = _settle(format, output)
     require(format)
-    named = _named(inputs, files_from, null=null)
     many = files_from is not None or len(inputs) > 1 or Path(inputs[0]).is_dir()
     summary = Summary()
-    options = _calibrated(options, calibrate)
     with (
         _open(output, format, overwrite=overwrite, resume=resume) as out,
-        Classifier(options, many=many) as classifier,
+        Classifier(options, many=many, elsewhere=elsewhere) as classifier,
     ):
         view.say(describe(classifier))
         summary.stages = classifier.stages
@@ -125,6 +150,34 @@ def _calibrated(options: Options, calibrate: Path | None) -> Options:
     return calibration.ensure(options, calibrate)
 
 
+def _to_folder(  # noqa: PLR0913 - as the command
+    output: str,
+    found: Iterator[Source | Failure],
+    *,
+    format: str,
+    topk: int,
+    threshold: float,
+    elsewhere: Opener | None,
+    options: Options,
+    view: View,
+    **how: Any,  # noqa: ANN401 - as `folders.write` has it
+) -> None:
+    """Let a cluster write the answers."""
+    from resnest_cli.cli import folders
+    from resnest_cli.predict import Classifier, describe
+    from resnest_cli.ray_data.shards import Folder, Tables, predictions
+
+    if format not in {"auto", "parquet"}:
+        raise UsageError(f"-o {output}: a folder has Parquet files; leave out -f {format}, or name a file.")
+    folders.require_cluster(output, elsewhere)
+    with Classifier(options, elsewhere=elsewhere) as classifier:
+        view.say(describe(classifier))
+        about, fingerprint, _ = _terms(classifier, "parquet", topk, threshold, to_file=True)
+        make = Tables(partial(predictions, classifier.ranking(topk, threshold)))
+        folder = Folder.at(output, about.facts)
+        folders.write(folder, classifier.trunk, found, make, fingerprint=fingerprint, view=view, **how)
+
+
 def _gains_from_bf16(classifier: Classifier, images: int) -> bool:
     native = classifier.engine.facts.get("native", ())
     return images >= LONG_JOB and classifier.engine.precision == "fp32" and "BF16" in native
@@ -146,6 +199,7 @@ def summarise(summary: Summary, earlier: int) -> str:
 
 def _named(inputs: tuple[str, ...], files_from: str | None, *, null: bool) -> Iterator[str]:
     """Name all inputs: the arguments first, then what the list holds, as it is read."""
+    from resnest_cli.buckets import index
     from resnest_cli.sources import STDIN, listed
 
     if files_from is None:
@@ -156,6 +210,8 @@ def _named(inputs: tuple[str, ...], files_from: str | None, *, null: bool) -> It
         return iter(inputs)
     if files_from == STDIN and STDIN in inputs:
         raise UsageError("- and --files-from - exclude each other: standard input is an image, or the list.")
+    if files_from.endswith(".parquet"):
+        return chain(inputs, index(files_from))
     return chain(inputs, listed(_open_list(files_from), null=null))
 
 

@@ -194,17 +194,29 @@ class _Flight(NamedTuple):
 
 
 class OpenVinoEngine:
-    """An `Engine` on OpenVINO's CPU plugin; see the protocol for what its members mean."""
+    """An `Engine` on OpenVINO's CPU plugin; see the protocol for what its members mean.
+
+    `graph` is what it runs; `cores` are fewer than this process may use where several engines share a machine.
+    """
 
     name = "openvino"
     device = "cpu"
     best_batch = 1  # more gains nothing on a CPU: the convolutions are large enough, and the streams are many
 
-    def __init__(self, spec: ModelSpec, graph: Graph, *, precision: str = "fp32", reason: str = "asked for") -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        graph: Graph,
+        *,
+        precision: str = "fp32",
+        reason: str = "asked for",
+        cores: int | None = None,
+    ) -> None:
         self.spec = spec
         self.precision = precision
         self.reason = reason
-        self._graph = graph
+        self.graph = graph
+        self._cores = cores or usable_cores()
         self._core = openvino.Core()
         self._compiled: dict[int, Future[openvino.CompiledModel]] = {}
         self._background = ThreadPoolExecutor(1)
@@ -220,22 +232,22 @@ class OpenVinoEngine:
     def facts(self) -> dict[str, Any]:
         """What a benchmark records: threads, streams, param_count, native precisions, versions."""
         return {
-            "threads": usable_cores(),
-            "streams": usable_cores(),
-            "param_count": self._graph.facts["param_count"],
+            "threads": self._cores,
+            "streams": self._cores,
+            "param_count": self.graph.facts["param_count"],
             "native": native_precisions(),
             "versions": {"openvino": VERSION},
         }
 
     def prepare(self, *, single: bool) -> None:
         """Begin to compile, while images are read: it takes a tenth of a second even from the cache."""
-        self._compile(1 if single else usable_cores())
+        self._compile(1 if single else self._cores)
 
     def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """Turn each batch, uint8 [N, H, W, 3], into rows float32 [N, F], in order, with several in flight."""
         batches = iter(batches)
         first = list(islice(batches, 2))
-        streams = 1 if len(first) < 2 else usable_cores()  # noqa: PLR2004 - a second batch makes it a long job
+        streams = 1 if len(first) < 2 else self._cores  # noqa: PLR2004 - a second batch makes it a long job
         idle: list[openvino.InferRequest] = []
         flight: deque[_Flight] = deque()
         for batch in chain(first, batches):
@@ -282,18 +294,18 @@ class OpenVinoEngine:
             ModelError: the graph is damaged.
         """
         settings = {
-            "CACHE_DIR": str(self._graph.compiled),
+            "CACHE_DIR": str(self.graph.compiled),
             "CACHE_MODE": "OPTIMIZE_SIZE",  # without a second copy of the weights; loads as fast
             "INFERENCE_PRECISION_HINT": _hint(self.precision),
             "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
             "NUM_STREAMS": str(streams),
-            "INFERENCE_NUM_THREADS": usable_cores(),
+            "INFERENCE_NUM_THREADS": self._cores,
         }
-        graphs.drop_damaged(self._graph.compiled)
+        graphs.drop_damaged(self.graph.compiled)
         try:
-            compiled = self._core.compile_model(str(self._graph.path), "CPU", settings)
+            compiled = self._core.compile_model(str(self.graph.path), "CPU", settings)
         except RuntimeError as error:
-            message = f"{self._graph.path} cannot be compiled: make it anew after `resnest cache clear`."
+            message = f"{self.graph.path} cannot be compiled: make it anew after `resnest cache clear`."
             raise ModelError(message) from error
-        graphs.seal(self._graph.compiled)
+        graphs.seal(self.graph.compiled)
         return compiled

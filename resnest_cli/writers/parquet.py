@@ -50,7 +50,12 @@ def write(rows: Iterable[Row], out: IO[bytes], about: About) -> None:
     rows = iter(rows)
     with pq.ParquetWriter(out, schema) as file:
         while group := list(islice(rows, ROWS_A_GROUP)):
-            file.write_table(pa.Table.from_pylist([_flat(row) for row in group], schema))
+            file.write_table(table(group).cast(schema))
+
+
+def table(rows: list[Row]) -> pa.Table:
+    """Give rows as an Arrow table of `SCHEMA`."""
+    return pa.Table.from_pylist([_flat(row) for row in rows], SCHEMA)
 
 
 def _flat(row: Row) -> Row:

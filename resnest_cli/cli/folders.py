@@ -1,0 +1,85 @@
+"""Outputs that a cluster writes: a folder of Parquet files, for the commands that can run on one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from resnest_cli.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from resnest_cli.cli.options import View
+    from resnest_cli.ray_data.shards import Folder, Span, Tables
+    from resnest_cli.trunk import Runner
+    from resnest_cli.types import Failure, Source
+
+
+def require_cluster(output: str, elsewhere: object) -> None:
+    """Refuse a folder where there is no cluster to write it.
+
+    Raises:
+        UsageError: it is a single machine's job.
+    """
+    if elsewhere is None:
+        raise UsageError(f"-o {output}: a folder of Parquet files is written by a cluster: add --ray, or name a file.")
+
+
+def write(  # noqa: PLR0913 - what a job consists of
+    folder: Folder,
+    trunk: Runner,
+    found: Iterable[Source | Failure],
+    make: Tables,
+    *,
+    fingerprint: dict[str, Any],
+    view: View,
+    overwrite: bool,
+    resume: bool,
+    total: Callable[[], int | None],
+) -> None:
+    """Let the cluster write the rows of what is found, and say what came of it; exit with 1 if an input failed."""
+    from resnest_cli.ray_data import RayTrunk
+
+    if not isinstance(trunk, RayTrunk):
+        raise TypeError(type(trunk))
+    spans = folder.begin(fingerprint, overwrite=overwrite, resume=resume)
+    earlier, begun = sum(span.rows for span in spans), time.perf_counter()
+    written = _each_row(trunk.save(found, folder, spans, make), spans)
+    for _ in _with_bar(written, total, earlier) if view.progress and sys.stderr.isatty() else written:
+        pass
+    seconds = time.perf_counter() - begun
+    folder.finish(spans, seconds)
+    _summarise(spans, earlier, seconds, view)
+
+
+def _each_row(saved: Iterator[Span], spans: list[Span]) -> Iterator[int]:
+    """Take note of each file, and give something for each of its rows, that a bar may count them."""
+    for span in saved:
+        spans.append(span)
+        yield from range(span.rows)
+
+
+def _summarise(spans: list[Span], earlier: int, seconds: float, view: View) -> None:
+    failures = sum((Counter(span.failures) for span in spans), Counter[str]())
+    rows = sum(span.rows for span in spans)
+    before = f" after {earlier:,} done before" if earlier else ""
+    view.say(f"{rows - earlier:,} inputs in {seconds:.1f} s{before}; {len(spans):,} files hold {rows:,} rows.")
+    if failures:
+        types = ", ".join(f"{kind} {count:,}" for kind, count in failures.most_common())
+        view.say(f"{failures.total():,} of {rows:,} inputs failed: {types}.")
+        click.get_current_context().exit(ExitCode.FAILED)
+
+
+def _with_bar(rows: Iterator[int], total: Callable[[], int | None], earlier: int) -> Iterator[int]:
+    from resnest_cli.cli.output import bar, console
+
+    def left() -> int | None:
+        count = total()
+        return None if count is None else count - earlier
+
+    return bar(rows, left, "writing", console(sys.stderr))

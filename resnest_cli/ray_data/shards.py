@@ -1,0 +1,245 @@
+"""A folder, or a prefix in an object store, of Parquet files that a cluster writes.
+
+In: tables of rows, on the nodes; on the driver, what is there already. Out: `rows-FIRST-LAST.parquet`, named by the
+numbers of the inputs whose rows it has, `_job.json` (what makes them) and at the end `_summary.json`. A file is there
+whole or not at all, and rows that are made twice have one name: so neither a lost node nor a second run doubles any.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from resnest_cli import buckets, jobs
+from resnest_cli.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from resnest_cli.predict import Ranking
+    from resnest_cli.ray_data.stages import Block, Item
+    from resnest_cli.stream import Row
+    from resnest_cli.types import Failure
+
+JOB, SUMMARY = "_job.json", "_summary.json"  # what reads folders of Parquet passes over names that begin so
+PART = ".part-"  # ... and so: what a killed process left
+OURS = ("number", "input", "seconds")
+READERS = 16  # files of an earlier run that are looked into at the same time
+_NAME = re.compile(r"rows-\d{12}-\d{12}\.parquet")
+
+
+class Span(NamedTuple):
+    """What a file holds: the numbers and the paths of its first and last input, and its failures by type."""
+
+    first: int
+    last: int
+    first_path: str
+    last_path: str
+    failures: dict[str, int]
+
+    @property
+    def rows(self) -> int:
+        """The number of its rows."""
+        return self.last - self.first + 1
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return f"rows-{self.first:012d}-{self.last:012d}.parquet"
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Finishes blocks as Arrow tables: `make` gives rows, of width F, as they are to be in the files."""
+
+    make: Callable[[list[Row | Failure], int], Any]
+
+    def __call__(
+        self, numbers: NDArray[np.int64], rows: list[Row | Failure], width: int, seconds: NDArray[np.float32]
+    ) -> Any:  # noqa: ANN401 - pyarrow has no types
+        """Give the table, with the columns `OURS` that are not for the file."""
+        import pyarrow as pa  # noqa: PLC0415 - of the extra "ray"
+
+        inputs = pa.array([json.dumps(row.path) for row in rows])
+        times = pa.FixedSizeListArray.from_arrays(pa.array(seconds.ravel()), 3)
+        table = self.make(rows, width)
+        for name, column in zip(OURS, (pa.array(numbers), inputs, times), strict=True):
+            table = table.append_column(name, column)
+        return table
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where the files go: `place` is an absolute path, s3://... or gs://...; `facts` are for their own metadata."""
+
+    place: str
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def at(cls, output: str, facts: Mapping[str, Any]) -> Folder:
+        """Name it so that it is found from any machine."""
+        return cls(output.rstrip("/") if buckets.is_bucket(output) else str(Path(output).absolute()), facts)
+
+    def begin(self, fingerprint: Mapping[str, Any], *, overwrite: bool, resume: bool) -> list[Span]:
+        """Start, or give what is done.
+
+        Raises:
+            OutputError: there is a result already, or rows that were made in another way; or it cannot be written.
+        """
+        with self._told():
+            self._store.create_dir(self._path(), recursive=True)
+            names = self._names()
+            if overwrite:
+                self._remove(name for name in names if name in {JOB, SUMMARY} or _NAME.fullmatch(name))
+            elif JOB in names:
+                self._check(names, fingerprint, resume=resume)
+                return self._spans(sorted(filter(_NAME.fullmatch, names)))
+            self._put(JOB, fingerprint)
+        return []
+
+    def finish(self, spans: list[Span], seconds: float) -> None:
+        """Write the summary: how many rows there are, what failed, and what made them.
+
+        Raises:
+            OutputError: it cannot be written, or a node wrote elsewhere.
+        """
+        failures = sum((Counter(span.failures) for span in spans), Counter[str]())
+        counts = {"rows": sum(span.rows for span in spans), "failed": failures.total(), "failures": failures}
+        with self._told():
+            if lost := {span.name for span in spans} - set(self._names()):
+                raise OutputError(
+                    f"{self.place}/{min(lost)} was written by a node and is not here: give an -o that all nodes share, "
+                    "a shared folder, s3://... or gs://..."
+                )
+            self._put(SUMMARY, {**counts, "files": len(spans), "seconds": round(seconds, 1), **self.facts})
+
+    def save(self, table: Any) -> Block:  # noqa: ANN401 - pyarrow has no types
+        """Write a table of `Tables`, on a node: a file for each run of inputs; "span" says what they hold."""
+        numbers = table["number"].to_numpy()
+        ends = [0, *(np.flatnonzero(np.diff(numbers) != 1) + 1), len(numbers)]
+        parts = [table.slice(begin, end - begin) for begin, end in pairwise(ends)]
+        return {
+            "span": np.array([json.dumps(self._write(part)) for part in parts]),
+            "seconds": np.stack([np.stack(part["seconds"].to_numpy()).sum(0) for part in parts]),
+        }
+
+    def _write(self, table: Any) -> Span:  # noqa: ANN401 - pyarrow has no types
+        import pyarrow.parquet as pq  # noqa: PLC0415 - of the extra "ray"
+
+        failures = Counter(kind for kind in table["error_type"].to_pylist() if kind)
+        numbers, inputs = table["number"], table["input"]
+        first, last = numbers[0].as_py(), numbers[-1].as_py()
+        span = Span(first, last, json.loads(inputs[0].as_py()), json.loads(inputs[-1].as_py()), dict(failures))
+        facts = {"resnest": json.dumps(dict(self.facts)), "span": json.dumps(span)}
+        rows = table.drop_columns(list(OURS)).replace_schema_metadata(facts)
+        # An object is there when it is whole; a file gets its name then.
+        name = span.name if buckets.is_bucket(self.place) else PART + span.name
+        pq.write_table(rows, self._path(name), filesystem=self._store)
+        if name != span.name:
+            self._store.move(self._path(name), self._path(span.name))
+        return span
+
+    def _check(self, names: list[str], fingerprint: Mapping[str, Any], *, resume: bool) -> None:
+        """Refuse to harm what is there, or to go on with what was made otherwise."""
+        if SUMMARY in names:
+            hint = " It is finished: there is nothing to resume." if resume else ""
+            raise OutputError(f"{self.place} exists; add --overwrite to replace it.{hint}")
+        if not resume:
+            raise OutputError(
+                f"{self.place} was begun and not finished: add --resume to continue, or --overwrite to start anew."
+            )
+        with self._store.open_input_stream(self._path(JOB)) as file:
+            jobs.compare(self.place, f"{self.place}/{JOB}", file.read(), fingerprint)
+
+    def _spans(self, names: list[str]) -> list[Span]:
+        """Read what each file says of itself."""
+        import pyarrow.parquet as pq  # noqa: PLC0415 - of the extra "ray"
+
+        def read(name: str) -> Span:
+            metadata = pq.read_metadata(self._path(name), filesystem=self._store).metadata
+            return Span(*json.loads(metadata[b"span"]))
+
+        with ThreadPoolExecutor(READERS) as pool:
+            return list(pool.map(read, names))
+
+    @property
+    def _store(self) -> Any:  # noqa: ANN401 - pyarrow has no types
+        from pyarrow.fs import LocalFileSystem  # noqa: PLC0415 - of the extra "ray"
+
+        return buckets.opened(self.place) if buckets.is_bucket(self.place) else LocalFileSystem()
+
+    def _path(self, name: str = "") -> str:
+        place = self.place.partition("://")[2] if buckets.is_bucket(self.place) else self.place
+        return f"{place}/{name}" if name else place
+
+    def _names(self) -> list[str]:
+        from pyarrow.fs import FileSelector  # noqa: PLC0415 - of the extra "ray"
+
+        return [entry.base_name for entry in self._store.get_file_info(FileSelector(self._path()))]
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._store.delete_file(self._path(name))
+
+    def _put(self, name: str, facts: Mapping[str, Any]) -> None:
+        with self._store.open_output_stream(self._path(name)) as file:
+            file.write(json.dumps(facts, indent=1).encode())
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+            raise OutputError(f"{self.place} cannot be written: {str(error).splitlines()[0]}") from error
+
+
+def predictions(ranking: Ranking, rows: list[Row | Failure], _: int) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """Give rows of logits as `predict -f parquet` has them."""
+    from resnest_cli.writers import parquet, to_row  # noqa: PLC0415 - of the extra "ray"
+
+    return parquet.table([to_row(ranking(row)) for row in rows])
+
+
+def features(normalize: bool, rows: list[Row | Failure], width: int) -> Any:  # noqa: ANN401, FBT001 - pyarrow; of `partial`
+    """Give rows of features as `embed -o FILE.parquet` has them."""
+    from resnest_cli.embed import scaled  # noqa: PLC0415 - a node that predicts has no use for it
+    from resnest_cli.features import table  # noqa: PLC0415
+
+    return table([scaled(row) for row in rows] if normalize else rows, width)
+
+
+def remaining(items: Iterable[Item], spans: list[Span]) -> Iterator[tuple[int, Item]]:
+    """Number the inputs, and pass on those that have no row yet.
+
+    Raises:
+        UsageError: the rows that are there are of other inputs.
+    """
+    ends = {span.first: span for span in spans}
+    span: Span | None = None
+    count = 0
+    for number, item in enumerate(items):
+        count = number + 1
+        span = ends.get(number, span)
+        if span is None:
+            yield number, item
+            continue
+        expected = {span.first: span.first_path, span.last: span.last_path}.get(number)
+        if expected is not None and expected != item.path:
+            raise UsageError(
+                f"--resume: input {number} was {expected} and is now {item.path}: give the same inputs, or --overwrite."
+            )
+        if number == span.last:
+            span = None
+    if spans and count <= max(span.last for span in spans):
+        raise UsageError(f"--resume: there are only {count} inputs now: give the same inputs, or --overwrite.")

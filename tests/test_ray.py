@@ -1,0 +1,455 @@
+"""The same commands on Ray: the rows of a run without it, whatever is lost on the way; and words where it cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+import pytest
+from clusters import free_port, join, object_store, ray_cluster
+from conftest import SAMPLES, Shell
+
+from resnest_cli import buckets
+from resnest_cli.errors import ExitCode, OutputError, UsageError
+from resnest_cli.ray_data import cluster as ray_cluster_module
+from resnest_cli.ray_data.cluster import Node, Plan, plan, watched
+from resnest_cli.ray_data.shards import Folder, Span, remaining
+from resnest_cli.ray_data.stages import pack, unpack
+from resnest_cli.types import Failure, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytest.importorskip("ray", reason="the extra `ray` is not installed: pip install 'resnest-cli[ray]'")
+
+DIGITS = ("-m", "digits", "-k", "2")
+LIMIT_S = 100
+ENDED = 30_000  # milliseconds for a process to end
+IN_WAVES = (sys.executable, "-c", "from resnest_cli import cli, ray_data; ray_data.WAVE = 10; cli.main()")
+# All that a run says on stderr, line by line; nothing else may stand there, and nothing of Ray's.
+SAID = re.compile(
+    r"digits on cpu .*|class names: .*|converting .*|converted .*|"
+    r"[\d,]+ inputs, \d nodes?: \d actors? with \d CPUs? each, \d CPUs to read and decode, about .*|"
+    r"[\d,]+ inputs in .*|[\d,]+ of [\d,]+ inputs failed: .*|time by stage: .*|hint: .*"
+)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> list[str]:
+    """Give good files, broken ones, one that is not there, and a folder without images, under names that are odd."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    odd = os.fsencode(folder) + b"/odd \xff'\",\n.png"
+    Path(os.fsdecode(odd)).write_bytes((SAMPLES / "three_0045.png").read_bytes())
+    (folder / "_begins_so.png").write_bytes((SAMPLES / "two_0051.png").read_bytes())
+    (folder / "cut.png").write_bytes((SAMPLES / "one_0042.png").read_bytes()[:200])
+    (folder / "text.jpg").write_text("no image")
+    (folder / "empty").mkdir()
+    return [str(folder), str(SAMPLES), str(folder / "lost.png"), str(folder / "empty")]
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[dict[str, str]]:
+    """Run an object store."""
+    with object_store() as env:
+        yield env
+
+
+@pytest.fixture(scope="module")
+def address(store: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run two nodes that have none of what this machine keeps in its cache."""
+    folder = tmp_path_factory.mktemp("cluster")
+    env = {"RESNEST_CACHE": str(folder / "cache"), "RAY_AUTH_MODE": "disabled", "HF_HUB_OFFLINE": "1"}
+    with ray_cluster(folder, 3, 3, **store, **env) as found:
+        yield found
+
+
+@pytest.fixture
+def _no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be as the cluster of these tests is."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+
+
+def many(tmp_path: Path, count: int) -> tuple[Path, list[str]]:
+    """Make a list of many inputs, some broken: a job that is in its middle for a while."""
+    names = [str(path) for path in sorted(SAMPLES.iterdir())] * (count // 12)
+    names[7::50] = [str(tmp_path / "lost.png")] * len(names[7::50])
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    return tmp_path / "list.txt", names
+
+
+def started(*args: str | Path) -> subprocess.Popen[bytes]:
+    """Start `resnest`."""
+    command = [sys.executable, "-m", "resnest_cli", *map(str, args)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def wait_for_rows(path: Path, process: subprocess.Popen[bytes], least: int = 1) -> None:
+    """Wait until a job has written some rows."""
+    pause = threading.Event()
+    while not (path.exists() and path.read_bytes().count(b"\n") >= least):
+        assert process.poll() is None, process.communicate()
+        pause.wait(0.02)
+
+
+def children(pid: int) -> list[int]:
+    """List all processes below one."""
+    own = [int(word) for path in Path(f"/proc/{pid}/task").glob("*/children") for word in path.read_text().split()]
+    return [*own, *(deeper for child in own for deeper in children(child))]
+
+
+def without_ray(shell: Shell, *args: str | Path) -> bytes:
+    return shell("resnest", *args).stdout
+
+
+def test_a_private_cluster_gives_the_rows_of_this_machine_and_leaves_nothing_behind(
+    inputs: list[str], shell: Shell
+) -> None:
+    ended = shell("resnest", "predict", *inputs, *DIGITS, "--ray")
+    assert ended.stdout == without_ray(shell, "predict", *inputs, *DIGITS)
+    assert ended.returncode == ExitCode.FAILED
+    said = ended.stderr.decode().splitlines()
+    assert [line for line in said if not SAID.fullmatch(line)] == []
+    assert [line for line in said if line.startswith("18 inputs, 1 node: 1 actor")]
+    assert "4 of 18 inputs failed: " in ended.stderr.decode()
+    assert not (Path.home() / ".ray" / "auth_token").exists()
+
+
+@pytest.mark.usefixtures("_no_token")
+def test_two_nodes_give_the_rows_of_this_machine_wave_by_wave(inputs: list[str], address: str, shell: Shell) -> None:
+    ended = shell(*IN_WAVES, "predict", *inputs, *DIGITS, "--ray-address", address)
+    assert ended.stdout == without_ray(shell, "predict", *inputs, *DIGITS)
+    assert "\n10 inputs, 2 nodes: 2 actors" in ended.stderr.decode()
+    assert "\n8 inputs, 2 nodes: 2 actors" in ended.stderr.decode()
+    assert [line for line in ended.stderr.decode().splitlines() if not SAID.fullmatch(line)] == []
+
+
+@pytest.mark.usefixtures("_no_token")
+def test_features_from_two_nodes_as_a_file_and_as_a_folder(
+    inputs: list[str], address: str, tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    model = ("-m", "digits", "--normalize")
+    ended = shell("resnest", "embed", *inputs, *model, "-o", tmp_path / "local.parquet")
+    assert ended.returncode == ExitCode.FAILED
+    ended = shell(*IN_WAVES, "embed", *inputs, *model, "--ray", "-o", f"{tmp_path / 'parts'}/")
+    assert ended.returncode == ExitCode.FAILED, ended.stderr
+    local, there = (pq.read_table(tmp_path / name).replace_schema_metadata() for name in ("local.parquet", "parts"))
+    assert there.equals(local)
+    assert ended.stderr.decode().splitlines()[-1].startswith("4 of 18 inputs failed: ")
+    shell("resnest", "embed", str(SAMPLES), *model, "-o", tmp_path / "local.npy")
+    ended = shell("resnest", "embed", str(SAMPLES), *model, "--ray", "-o", tmp_path / "there.npy")
+    assert ended.returncode == ExitCode.OK
+    assert np.array_equal(np.load(tmp_path / "there.npy"), np.load(tmp_path / "local.npy"))
+
+
+@pytest.mark.usefixtures("_no_token")
+def test_a_driver_that_is_killed_and_run_again_gives_each_row_once(address: str, tmp_path: Path, shell: Shell) -> None:
+    listed, names = many(tmp_path, 3000)
+    command = ("predict", "--files-from", listed, *DIGITS, "--ray-address", address, "--resume", "-o")
+    to = tmp_path / "rows.jsonl"
+    with started(*command, to) as process:
+        wait_for_rows(to, process, 200)
+        process.kill()
+    kept = to.read_bytes().count(b"\n")
+    assert 200 <= kept < 3000
+    ended = shell("resnest", *command, to)
+    assert f"after {kept:,} done before" in ended.stderr.decode()
+    assert [json.loads(line)["path"] for line in to.read_bytes().splitlines()] == names
+    assert to.read_bytes() == without_ray(shell, "predict", "--files-from", listed, *DIGITS)
+
+
+@pytest.mark.usefixtures("_no_token")
+def test_a_folder_that_was_begun_is_gone_on_with_and_no_row_is_doubled(
+    address: str, tmp_path: Path, shell: Shell
+) -> None:
+    listed, names = many(tmp_path, 3000)
+    command = ("predict", "--files-from", listed, *DIGITS, "--ray-address", address, "-o", f"{tmp_path / 'rows'}/")
+    with started(*command) as process:
+        pause = threading.Event()
+        while not [*tmp_path.glob("rows/rows-*")]:
+            assert process.poll() is None, process.communicate()
+            pause.wait(0.02)
+        process.kill()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("rows/rows-*")}
+    ended = shell("resnest", *command)
+    assert "was begun and not finished: add --resume" in ended.stderr.decode()
+    ended = shell("resnest", *command, "--threshold", "0.5", "--resume")
+    assert "was begun with other settings: threshold 0.0, now 0.5" in ended.stderr.decode()
+    ended = shell("resnest", *command, "--resume")
+    assert ended.returncode == ExitCode.FAILED
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    table = pq.read_table(tmp_path / "rows")
+    assert sorted(table["path"].to_pylist()) == sorted(names)
+    summary = json.loads((tmp_path / "rows" / "_summary.json").read_text())
+    assert (summary["rows"], summary["failures"]) == (3000, {"UnreadableInput": 60})
+    assert "exists; add --overwrite" in shell("resnest", *command).stderr.decode()
+
+
+@pytest.mark.usefixtures("_no_token")
+def test_a_node_that_is_lost_costs_no_row(tmp_path: Path) -> None:
+    listed, names = many(tmp_path, 3000)
+    to = tmp_path / "rows.jsonl"
+    # In a process of its own: what Ray's test cluster sets up is for a whole process.
+    program = (
+        "import sys; from ray.cluster_utils import Cluster\n"
+        "node = dict(num_cpus=3, object_store_memory=10**8)\n"
+        "both = Cluster(initialize_head=True, head_node_args=node | dict(include_dashboard=False))\n"
+        "lost = both.add_node(**node); print(both.address, flush=True); sys.stdin.readline()\n"
+        "both.remove_node(lost, allow_graceful=False); print('lost', flush=True); sys.stdin.readline(); both.shutdown()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as nodes:
+        assert nodes.stdout is not None
+        assert nodes.stdin is not None
+        address = nodes.stdout.readline().decode().strip()
+        with started("predict", "--files-from", listed, *DIGITS, "--ray-address", address, "-o", to) as process:
+            wait_for_rows(to, process, 200)
+            nodes.stdin.write(b"\n")
+            nodes.stdin.flush()
+            assert nodes.stdout.readline() == b"lost\n"
+            assert to.read_bytes().count(b"\n") < 3000
+            said = process.communicate(timeout=LIMIT_S)[1].decode()
+        nodes.communicate(b"\n", LIMIT_S)
+    assert "2 nodes: 2 actors" in said
+    assert [json.loads(line)["path"] for line in to.read_bytes().splitlines()] == names
+    assert [line for line in said.splitlines() if not SAID.fullmatch(line)] == []
+
+
+def test_a_private_cluster_goes_with_the_command(tmp_path: Path) -> None:
+    listed, _ = many(tmp_path, 60_000)
+    to = tmp_path / "rows.jsonl"
+    with started("predict", "--files-from", listed, *DIGITS, "--ray", "-o", to) as process:
+        wait_for_rows(to, process)
+        handles = [os.pidfd_open(pid) for pid in children(process.pid)]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=LIMIT_S)
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert len(handles) > 5
+    for handle in handles:
+        assert select.select([handle], [], [], ENDED / 1000)[0]
+        os.close(handle)
+
+
+@pytest.mark.usefixtures("_no_token")
+def test_from_and_to_an_object_store(
+    address: str, store: dict[str, str], tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in store.items():
+        monkeypatch.setenv(name, value)
+    s3 = pyarrow.fs.S3FileSystem(endpoint_override=store["AWS_ENDPOINT_URL"], allow_bucket_creation=True)
+    for bucket in ("images", "answers"):
+        s3.create_dir(bucket)
+    for path in SAMPLES.iterdir():
+        with s3.open_output_stream(f"images/digits/{path.name}") as file:
+            file.write(path.read_bytes())
+    with s3.open_output_stream("images/digits/cut.png") as file:
+        file.write(b"\x89PNG")
+    index = tmp_path / "index.parquet"
+    pq.write_table(pa.table({"path": ["s3://images/digits/two_0051.png", "s3://images/lost.png"], "n": [1, 2]}), index)
+
+    inputs = ("s3://images/digits/", "--files-from", index)
+    ended = shell("resnest", "predict", *inputs, *DIGITS, "--ray-address", address, "-o", "s3://answers/run")
+    assert ended.returncode == ExitCode.FAILED, ended.stderr
+    local = [json.loads(line) for line in without_ray(shell, "predict", *inputs, *DIGITS).splitlines()]
+    assert [row["path"] for row in local[-3:]] == [
+        "s3://images/digits/zero_0078.png",
+        "s3://images/digits/two_0051.png",
+        "s3://images/lost.png",
+    ]
+    there = pq.read_table("answers/run", filesystem=s3).to_pylist()
+    assert [(row["path"], row["status"], row["error_type"]) for row in there] == [
+        (row["path"], row["status"], row.get("error", {}).get("type")) for row in local
+    ]
+    assert [[p["label"] for p in row["predictions"]] for row in there] == [
+        [p["label"] for p in row["predictions"]] for row in local
+    ]
+    summary = json.loads(s3.open_input_stream("answers/run/_summary.json").read())
+    assert (summary["rows"], summary["failed"], summary["files"]) == (15, 2, 1)
+
+
+@pytest.mark.usefixtures("_no_token")
+def test_a_node_with_another_version_is_refused(address: str, tmp_path: Path, shell: Shell) -> None:
+    older = tmp_path / "older" / "resnest_cli-0.0.1.dist-info"
+    older.mkdir(parents=True)
+    (older / "METADATA").write_text("Metadata-Version: 2.1\nName: resnest-cli\nVersion: 0.0.1\n")
+    path = os.pathsep.join([str(older.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with ExitStack() as ends:
+        join(ends, address, 2, tmp_path / "log", PYTHONPATH=path, RAY_AUTH_MODE="disabled")
+        ended = shell("resnest", "predict", SAMPLES, *DIGITS, "--ray-address", address)
+    assert ended.returncode == ExitCode.USAGE
+    assert re.search(
+        r"on node \S+ resnest-cli is 0.0.1, here it is .*pip install 'resnest-cli==", ended.stderr.decode()
+    )
+
+
+@pytest.mark.usefixtures("_no_token")
+def test_files_that_only_this_machine_has_are_refused(address: str) -> None:
+    folder = os.open(SAMPLES, os.O_RDONLY)
+    os.set_inheritable(folder, True)  # noqa: FBT003 - it takes no keyword
+    path = f"/proc/self/fd/{folder}/two_0051.png"
+    command = [sys.executable, "-m", "resnest_cli", "predict", path, *DIGITS, "--ray-address", address]
+    ended = subprocess.run(command, capture_output=True, close_fds=False, timeout=LIMIT_S, check=False)
+    os.close(folder)
+    assert ended.returncode == ExitCode.USAGE
+    assert f"{path} can be read here, but not on node" in ended.stderr.decode()
+
+
+def test_a_token_and_too_few_cpus(tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+    with ray_cluster(tmp_path, 1, **token) as address:
+        command = ("resnest", "predict", SAMPLES, *DIGITS, "--ray-address", address)
+        ended = shell(*command, RAY_AUTH_MODE="disabled")
+        assert ended.returncode == ExitCode.USAGE
+        assert "the cluster does not let us in" in ended.stderr.decode()
+        assert "RAY_AUTH_TOKEN" in ended.stderr.decode()
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+        monkeypatch.setenv("RAY_AUTH_TOKEN", token["RAY_AUTH_TOKEN"])
+        ended = shell(*command)
+    assert ended.returncode == ExitCode.USAGE
+    assert "too few CPUs: no node of 1 has more than 1, and one needs 2" in ended.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--ray-address", "127.0.0.1:{free}"), "nobody answers there (.*). Is the cluster up?"),
+        (("--ray-address", "ray://127.0.0.1"), "use auto, or HOST:PORT"),
+        (("-o", "rows/"), r"add --ray, or name a file\."),
+        (("--ray", "-o", "rows/", "-f", "csv"), "a folder has Parquet files; leave out -f csv"),
+        (("--ray", "-o", "rows/"), r"--ray needs Ray Data, which is not here: pip install 'resnest-cli\[ray\]'"),
+    ],
+)
+def test_what_cannot_be_is_said_in_words(words: tuple[str, ...], said: str, shell: Shell) -> None:
+    without = "import sys; sys.modules['ray'] = None" if words[-1] == "rows/" else ""  # as if it were not installed
+    program = f"{without}\nfrom resnest_cli.cli import main; main()"
+    given = [word.format(free=free_port()) for word in words]
+    ended = shell(sys.executable, "-c", program, "predict", SAMPLES, *DIGITS, *given, RAY_ADDRESS="")
+    assert re.search(said, ended.stderr.decode()), ended.stderr.decode()
+    assert (ended.returncode, ended.stdout) == (ExitCode.USAGE, b"")
+
+
+@pytest.mark.usefixtures("_no_token")
+def test_standard_input_stays_here(address: str, shell: Shell) -> None:
+    ended = shell("resnest", "predict", "-", *DIGITS, "--ray-address", address, stdin=b"x")
+    assert "-: standard input is on this machine only; leave out --ray." in ended.stderr.decode()
+    assert ended.returncode == ExitCode.USAGE
+
+
+def nodes(*cpus: int, gpus: int = 0) -> list[Node]:
+    return [Node(str(i), f"10.0.0.{i}", count, gpus) for i, count in enumerate(cpus)]
+
+
+@pytest.mark.parametrize(
+    ("found", "decoding", "expected"),
+    [
+        (nodes(2), 0.0, Plan(1, 1, 1, 0, 1)),
+        (nodes(3, 3), 0.1, Plan(2, 2, 2, 0, 2)),
+        (nodes(16, 16), 0.25, Plan(2, 2, 12, 0, 8)),
+        (nodes(4, 16), 0.0, Plan(2, 6, 3, 0, 2)),  # 18 of the 18 that could be used, and none of the large left idle
+        (nodes(2, 64), 0.0, Plan(2, 1, 63, 0, 3)),  # not 64 actors of one, each with the weights in memory
+        (nodes(1, 8), 0.0, Plan(2, 1, 7, 0, 2)),
+        (nodes(4), 0.9, Plan(1, 1, 1, 0, 3)),  # whatever decoding takes, the network gets a CPU
+    ],
+)
+def test_a_plan_leaves_a_cpu_of_every_node_to_decoding(found: list[Node], decoding: float, expected: Plan) -> None:
+    assert plan(found, on_gpu=False, decoding=decoding) == expected
+
+
+def test_a_plan_for_gpus_has_an_actor_for_each() -> None:
+    assert plan(nodes(16, 16, gpus=2), on_gpu=True, decoding=0.9) == Plan(2, 4, 1, 1, 28)
+    with pytest.raises(UsageError, match="0 GPUs and 16 CPUs"):
+        plan(nodes(16), on_gpu=True, decoding=0.0)
+
+
+def test_silence_is_reported(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_cluster_module, "STALL_S", 0.01)
+    reported = threading.Event()
+
+    def state() -> str:
+        reported.set()
+        return "2 nodes are there"
+
+    def slow() -> Iterator[int]:
+        yield 1
+        assert reported.wait(LIMIT_S)
+        while not caplog.messages:  # the thread is about to say it
+            reported.wait(0)
+        yield 2
+
+    monkeypatch.setattr(ray_cluster_module, "_state", state)
+    items = watched(slow())
+    assert next(items) == 1
+    assert not reported.wait(0.1)  # it is not the cluster that takes so long
+    assert list(items) == [2]
+    assert caplog.messages[0] == "nothing has come back for 0.01 s: 2 nodes are there"
+
+
+ITEMS = [Source(f"{i}.png") for i in range(10)]
+
+
+def test_what_has_rows_is_passed_over() -> None:
+    spans = [Span(0, 2, "0.png", "2.png", {}), Span(5, 5, "5.png", "5.png", {})]
+    assert [number for number, _ in remaining(ITEMS, spans)] == [3, 4, 6, 7, 8, 9]
+    assert list(remaining(ITEMS, [])) == list(enumerate(ITEMS))
+    with pytest.raises(UsageError, match=r"input 5 was other.png and is now 5.png"):
+        list(remaining(ITEMS, [Span(5, 6, "other.png", "6.png", {})]))
+    with pytest.raises(UsageError, match="there are only 10 inputs now"):
+        list(remaining(ITEMS, [Span(8, 12, "8.png", "12.png", {})]))
+
+
+def test_rows_with_gaps_become_a_file_for_each_run(tmp_path: Path) -> None:
+    folder = Folder.at(f"{tmp_path}/rows/", {"model": "m"})
+    assert folder.begin({"model": "m"}, overwrite=False, resume=True) == []
+    table = pa.table(
+        {
+            "path": ["a", "b", "c"],
+            "error_type": [None, "BrokenImage", None],
+            "number": [3, 4, 9],
+            "input": ['"a"', '"b"', '"\\udcff"'],
+            "seconds": pa.FixedSizeListArray.from_arrays(pa.array(range(9), pa.float32()), 3),
+        }
+    )
+    block = folder.save(table)
+    assert block["seconds"].tolist() == [[3, 5, 7], [6, 7, 8]]
+    expected = [Span(3, 4, "a", "b", {"BrokenImage": 1}), Span(9, 9, "\udcff", "\udcff", {})]
+    assert folder.begin({"model": "m"}, overwrite=False, resume=True) == expected
+    assert pq.read_table(tmp_path / "rows" / expected[1].name).column_names == ["path", "error_type"]
+    with pytest.raises(OutputError, match="model m, now n"):
+        folder.begin({"model": "n"}, overwrite=False, resume=True)
+    (tmp_path / "rows" / expected[1].name).unlink()
+    with pytest.raises(OutputError, match="give an -o that all nodes share"):
+        folder.finish(expected, 1.0)
+    (tmp_path / "rows" / "other.txt").touch()
+    assert folder.begin({"model": "n"}, overwrite=True, resume=False) == []
+    assert {path.name for path in (tmp_path / "rows").iterdir()} == {"_job.json", "other.txt"}
+
+
+def test_items_travel_as_they_are() -> None:
+    for item in (Source("a\udcff\n.png"), Source("https://a", "https://u:p@a"), Failure("\udcff", "T", 'm"\udcfe')):
+        assert unpack(pack(item)) == item
+
+
+def test_an_index_gives_the_column_path(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"n": [1, 2, 3], "path": ["a.png", None, "b.png"]}), tmp_path / "i.parquet")
+    assert list(buckets.index(str(tmp_path / "i.parquet"))) == ["a.png", "b.png"]
+    pq.write_table(pa.table({"file": ["a.png"]}), tmp_path / "other.parquet")
+    with pytest.raises(UsageError, match="no column `path`; it has file"):
+        list(buckets.index(str(tmp_path / "other.parquet")))
+    (tmp_path / "no.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UsageError, match="the index cannot be read"):
+        list(buckets.index(str(tmp_path / "no.parquet")))
