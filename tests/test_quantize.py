@@ -451,5 +451,5 @@ def test_the_report_is_printed_and_unreadable_images_are_named(
     lines = " ".join(ended.stdout.split())
     assert "first class that of fp32 for 99.50 % (95%: 97.22 to 99.91)" in lines
     assert "accuracy 94.50 % (95%: 90.42 to 96.90), in fp32 95.00 % (95%: 91.04 to 97.26)" in lines
-    assert "in floating point fc" in lines
+    assert "in floating point 1 layers with weights, see quantize.json" in lines
     assert "speed 50.0 images/s, 2.00 times bf16 (25.0), in turns" in lines

@@ -92,7 +92,7 @@ def _rows(made: Quantized) -> Iterator[tuple[str, str]]:
     size = sum(path.stat().st_size for path in made.folder.glob("model.[xb]*"))
     yield "folder", f"{made.folder} (int8: {size / 1e6:.1f} MB)"
     yield "method", method
-    yield "in floating point", ", ".join(made.floating) or "no layer with weights"
+    yield "in floating point", f"{len(made.floating)} layers with weights" + ", see quantize.json" * bool(made.floating)
     yield "judged on", f"{found.images} other images"
     yield "first class", f"that of fp32 for {_share(said, 'agreement')}"
     most, mean = found.max_probability_change, found.mean_probability_change
