@@ -10,6 +10,7 @@ import itertools
 import os
 import shutil
 import subprocess
+import warnings
 import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -285,6 +286,17 @@ def test_a_card_that_cannot_hold_or_run_the_network_is_told_in_words(error: Runt
         on_gpu(Full)
     assert str(caught.value).startswith(expected)
     assert caught.value.__cause__ is not None
+
+
+def test_what_torch_warns_of_a_card_is_not_shown() -> None:
+    class Older(AsOnGpu):
+        def _placed(self, network: nn.Module) -> nn.Module:
+            warnings.warn(
+                "a GPU with CUDA capability sm_61 is not compatible with the current installation", stacklevel=2
+            )
+            return super()._placed(network)
+
+    on_gpu(Older)  # a warning would be an error here
 
 
 def test_a_card_that_fails_in_its_work_is_told_in_words_and_a_fault_of_ours_is_not_hidden() -> None:

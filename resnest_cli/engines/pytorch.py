@@ -52,7 +52,8 @@ class TorchEngine:
     """An `Engine` on torch; see the protocol for what its members mean.
 
     Raises:
-        DeviceError: `device` is not there.
+        DeviceError: `device` is not there, or cannot run the network.
+        OutOfMemory: it has no room for the network.
         BadCheckpoint: `weights` does not fit `spec`.
     """
 
@@ -79,7 +80,8 @@ class TorchEngine:
         self._param_count = sum(parameter.numel() for parameter in network.parameters())
         self._dtype = torch.float32 if self._kind == "cpu" else _DTYPES.get(precision, torch.float32)
         try:
-            with self._in_words():
+            with warnings.catch_warnings(), self._in_words():
+                warnings.simplefilter("ignore")  # of cards that this torch was not made for: where it matters, it fails
                 self._network = self._placed(network)
                 self._mean = self._per_channel(spec.data.mean)
                 self._std = self._per_channel(spec.data.std)
