@@ -155,6 +155,7 @@ HEAVY = {
     "openvino",
     "filelock",
     "pyarrow",
+    "ray",
 }
 
 
