@@ -165,6 +165,7 @@ HEAVY = {
     "openvino",
     "filelock",
     "pyarrow",
+    "ray",
 }
 
 # Each module in a fork of one process that has torch already: with an interpreter each they take minutes.

@@ -42,7 +42,7 @@ IN_WAVES = (sys.executable, "-c", "from resnest_cli import cli, ray_data; ray_da
 # All that a run says on stderr, line by line; nothing else may stand there, and nothing of Ray's.
 SAID = re.compile(
     r"digits on cpu .*|class names: .*|converting .*|converted .*|"
-    r"[\d,]+ inputs, \d nodes?: \d actors? with \d CPUs? each, \d CPUs to read and decode, about .*|"
+    r"[\d,]+ inputs, \d nodes?: \d actors? with \d CPUs? each, \d CPUs? to read and decode, about .*|"
     r"[\d,]+ inputs in .*|[\d,]+ of [\d,]+ inputs failed: .*|time by stage: .*|hint: .*"
 )
 

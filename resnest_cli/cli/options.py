@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,8 @@ class View:
     def say(self, text: str) -> None:
         """Say something on stderr that is not data."""
         if not self.quiet:
-            click.echo(click.style(printable(text), dim=True), err=True)
+            # By its name of the moment: while a bar is shown, what is written there goes above it.
+            click.echo(click.style(printable(text), dim=True), file=sys.stderr, err=True)
 
 
 class _Said(logging.Handler):

@@ -239,8 +239,9 @@ def in_words(plan: Plan, count: int, seconds: float) -> str:
     each = "a GPU" if plan.gpus else f"{plan.cpus} CPU" + "s" * (plan.cpus > 1)
     actors = f"{plan.actors} actor" + "s" * (plan.actors > 1)
     nodes = f"{plan.nodes} node" + "s" * (plan.nodes > 1)
+    rest = f"{plan.rest} CPU" + "s" * (plan.rest > 1)
     time = f", about {_duration(seconds)}" if seconds and not plan.gpus else ""
-    return f"{count:,} inputs, {nodes}: {actors} with {each} each, {plan.rest} CPUs to read and decode{time}"
+    return f"{count:,} inputs, {nodes}: {actors} with {each} each, {rest} to read and decode{time}"
 
 
 def _rows(block: Block, wave: list[Item]) -> Iterator[stream.Row | Failure]:
