@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import sys
 import tempfile
 import warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino
 import torch
 from torch import nn
 
@@ -27,7 +25,11 @@ from resnest_cli import graphs
 from resnest_cli.engines.openvino import OpenVinoEngine, convert
 from resnest_cli.errors import UsageError
 from resnest_cli.graphs import Graph
+from resnest_cli.imports import without
 from resnest_cli.network import SEED, FromPixels, build, to_program, ungroup
+
+with without("openvino.tools.ovc"):  # it reports home, see the engine
+    import openvino
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -202,12 +204,9 @@ def _under_control(nncf: Any, model: openvino.Model, pixels: Pixels, given: dict
 @contextmanager
 def _quiet_nncf() -> Iterator[Any]:
     """Give NNCF, which neither talks nor reports home: importing it would, through this package."""
-    reporter = sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: "not to be imported"
     with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         warnings.simplefilter("ignore")  # of the libraries, about each other
-        import nncf  # noqa: PLC0415 - of the extra "int8"
-
-        if reporter is None:
-            sys.modules.pop("openvino_telemetry", None)
+        with without("openvino_telemetry"):
+            import nncf  # noqa: PLC0415 - of the extra "int8"
         nncf.set_log_level(logging.ERROR)
         yield nncf
