@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 from conftest import SAMPLES, Resnest, Shell
 
-from resnest_cli.cli import main
+from resnest_cli.cli import prepare_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,15 +125,13 @@ def test_a_signal_ends_a_job_that_waits_for_standard_input() -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGTERM"])
-def test_a_signal_that_the_caller_ignores_stays_ignored(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_signal_that_the_caller_ignores_stays_ignored(name: str) -> None:
     # That is how nohup works.
     number = getattr(signal, name)
     before = {each: signal.getsignal(each) for each in (signal.SIGHUP, signal.SIGTERM)}
     try:
         signal.signal(number, signal.SIG_IGN)
-        monkeypatch.setattr(sys, "argv", ["resnest", "--version"])
-        with pytest.raises(SystemExit):
-            main()
+        prepare_process()
         assert signal.getsignal(number) is signal.SIG_IGN
     finally:
         signal.set_wakeup_fd(-1)
