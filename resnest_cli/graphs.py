@@ -163,7 +163,7 @@ def drop_damaged(compiled: Path) -> None:
 
 
 def _forms(compiled: Path) -> list[Path]:
-    return [path for path in compiled.glob("*") if path.suffix != SEAL]
+    return [*compiled.glob("*.blob")]  # not what is being written beside them
 
 
 def _checksum(path: Path) -> int:
