@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from conftest import SAMPLES
 from PIL import Image
 from torch import nn
 
-from resnest_cli import Classifier, Options, find_model, machine, sources
+from resnest_cli import Classifier, Options, find_model, machine, sources, weights
 from resnest_cli.bench.sweep import configurations
 from resnest_cli.calibration import choose, ensure
 from resnest_cli.catalog import DIGITS, list_models
@@ -86,26 +87,21 @@ def grouped(network: nn.Module) -> list[int]:
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write 150 of the digits the model is trained on to `calibrate`, and those held out to `held_out`, by class."""
-    path = Path(__file__).parents[1] / "scripts" / "train_digits.py"
-    spec = importlib.util.spec_from_file_location("train_digits", path)
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    split = script.load_split()
+    script = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "digits_folders.py"))
+    digits = list(script["digits"]())
     folder = tmp_path_factory.mktemp("digits")
-    write(folder / "calibrate", split.train_images[:150], split.train_labels[:150])
-    write(folder / "held_out", split.test_images, split.test_labels)
+    write(folder / "calibrate", [digit for digit in digits if digit.part == "train"][:150])
+    write(folder / "held_out", [digit for digit in digits if digit.part == "val"])
     broken = folder / "calibrate" / "nine" / "broken.png"
     broken.write_bytes((folder / "calibrate" / "nine").glob("*.png").__next__().read_bytes()[:60])
     return folder
 
 
-def write(folder: Path, pictures: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
-    for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
-        place = folder / CLASSES[int(label)] / f"{number:03d}.png"
+def write(folder: Path, digits: list[Any]) -> None:
+    for digit in digits:
+        place = folder / CLASSES[digit.label] / f"{digit.row:04d}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(place)
+        digit.image.save(place)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +150,7 @@ def test_the_record_says_what_was_done(made: Quantized, images: Path) -> None:
     assert {*on, *judged, broken} == {str(path) for path in (images / "calibrate").rglob("*.png")}
     assert [failure["path"] for failure in record["unreadable"]] == [broken] == [one.path for one in made.failures]
     assert (record["model"], record["seed"], record["min_agreement"]) == ("digits", 0, 0.98)
-    assert record["weights_sha256"].startswith("7890bea4")
+    assert record["weights_sha256"] == weights.sha256(DIGITS / "model.safetensors")
     assert 0 <= record["strangeness"] < 0.1
     (tried,) = record["tried"]
     assert (tried["method"], tried["images"], tried["labelled"]) == ("calibrated", len(judged), len(judged))
@@ -275,7 +271,9 @@ def noise(count: int, below: int) -> NDArray[np.uint8]:
 def test_images_that_say_nothing_are_refused(
     pictures: NDArray[np.uint8], words: str, resnest: Resnest, tmp_path: Path
 ) -> None:
-    write(tmp_path / "images", pictures, np.zeros(len(pictures), np.int64))
+    (tmp_path / "images").mkdir()
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / "images" / f"{number}.png")
     ended = resnest("quantize", "digits", "--calibrate", tmp_path / "images", "-o", tmp_path / "out")
     assert ended.exit_code in {ExitCode.FAILED, ExitCode.USAGE}
     assert words in ended.stderr
