@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -57,7 +58,8 @@ class Trunk:
         options: how it runs, with which weights.
         want: "logits", or "features" for the pooled ones.
         engine: one of your own instead of what `options` ask for.
-        many: more than one image is to come: the workers that decode start while the model is opened.
+        many: more than one image is to come: the workers that decode start while the model is opened, and stay until
+            the trunk is closed.
 
     Attributes:
         stages: the seconds that all rows have taken so far, by stage.
@@ -79,6 +81,7 @@ class Trunk:
         self.options = options
         self.stages = Stages()
         self._load = stream.Loader(spec.data, options.exif, options.max_pixels, options.allow_private_urls)
+        self._many = many
         self._pool = self._start_workers() if many and self._workers() else None
         try:
             self.engine = engine or open_engine(spec, options, want=want)
@@ -105,8 +108,12 @@ class Trunk:
             return
         pool, self._pool = self._pool or self._start_workers(), None
         ahead = max(1, min(AHEAD, AHEAD_BYTES // (self._workers() * math.prod(self.engine.shape))))
-        with pool:
+        with ExitStack() as ends:
+            ends.enter_context(pool)
             yield from stream.decode_in(pool, items, self._load, self._workers() * ahead, self.stages)
+            if self._many:  # and it has no answers to give that nobody waits for
+                self._pool = pool
+                ends.pop_all()
 
     def _start_workers(self) -> Pool:
         usual = min(self.options.max_pixels, max(LEAST_USUAL_PIXELS, USUAL_PIXELS // self._workers()))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-START_S = 60.0
+START_S, PAUSE_S = 60.0, 0.05
 STORE_BYTES = 100_000_000
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
@@ -75,9 +75,10 @@ def join(ends: ExitStack, address: str, cpus: int, log: Path, **env: str) -> Non
     """Add a node, and wait until it has joined."""
     node = ends.enter_context(ray_node(f"--address={address}", cpus, log, **env))
     end = time.monotonic() + START_S
-    while b"This node has been started" not in log.read_bytes() and b"Ray runtime started" not in log.read_bytes():
+    while b"Ray runtime started" not in log.read_bytes():
         if node.poll() is not None or time.monotonic() > end:
             raise RuntimeError(log.read_text())
+        time.sleep(PAUSE_S)
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class Layer(NamedTuple):
     inside: set[str]
 
 
-BASE = {"errors", "types", "options", "machine"}
+BASE = {"errors", "types", "options", "machine", "imports"}
 WEB = {"web", "wire"}  # what a request needs; imported in functions only
 STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "exports", "transfer", "checkpoint"}
 PIPELINE = {"buckets", "images", "pool", "sources", "stream", "thumbnails", "urls"}
@@ -112,7 +112,7 @@ LAYERS = [
     Layer(FEATURES, BASE | STORE | PIPELINE | {"engines", "trunk", "embed"}, {"numpy"}, {"pyarrow"}),
     Layer(
         RAY,
-        BASE | STORE | PIPELINE | RAY | WRITERS | {"engines", "engines.openvino", "embed", "features", "jobs"},
+        BASE | STORE | PIPELINE | RAY | WRITERS | {"engines", "engines.openvino", "embed", "features", "jobs", "trunk"},
         {"numpy"},
         {"pyarrow", "ray"},
     ),

@@ -23,7 +23,7 @@ from resnest_cli.errors import UsageError
 from resnest_cli.pool import Pool
 from resnest_cli.ray_data import cluster
 from resnest_cli.ray_data.shards import Span, remaining
-from resnest_cli.ray_data.stages import Model, Parcel, as_block, decode, is_file, pack, placed, unpack, unreadable
+from resnest_cli.ray_data.stages import STAGES, Model, Parcel, as_block, is_file, pack, placed, unpack, unreadable
 from resnest_cli.types import Failure, Source, Stages
 
 if TYPE_CHECKING:
@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec
 
 WAVE = 500_000  # items whose names are held at a time; the actors start anew with each wave
-ROUNDS = 16  # forward passes of each core of an actor in a block: so many that its end is not felt
-BLOCK_BYTES = 64 << 20  # ... and what a block may come to: Ray cuts what is twice as large
-DECODE_CPUS = 0.5  # reading waits for disks and networks; and stages that ask for as much as each other become one
+ROUNDS = 64  # forward passes of each core of an actor in a block: so many that its end is not felt
+WRITE_CPUS = 0.5  # of a task that writes a file
 FILES, LEAST_ROWS = 20, 1000  # of a wave, and of a file: what is written is done, and small files are a burden
 SAMPLES = 8  # images that are tried before all others
 _log = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ class RayTrunk:
             self._nodes = ends.enter_context(cluster.joined(address))
             self.engine = open_engine(spec, options, want=want)
             ends.callback(self.engine.close)
-            self._plan(0.0)  # refuses what is too small before anything is read
+            self._plan()  # refuses what is too small before anything is read
             if not self._private:
                 self._compare_versions()
             self._ends = ends.pop_all()
@@ -109,7 +108,7 @@ class RayTrunk:
 
             def write(dataset: Any, rows: int = rows) -> Any:  # noqa: ANN401 - Ray has no types
                 whole = dataset.repartition(target_num_rows_per_block=rows, strict=True)
-                return whole.map_batches(folder.save, batch_size=None, batch_format="pyarrow", num_cpus=DECODE_CPUS)
+                return whole.map_batches(folder.save, batch_size=None, batch_format="pyarrow", num_cpus=WRITE_CPUS)
 
             for block in self.blocks(wave, make, write):
                 yield from (Span(*json.loads(span)) for span in block["span"])
@@ -129,24 +128,20 @@ class RayTrunk:
         rows = [{"number": number, "item": pack(item), "place": pack(placed(item))} for number, item in items]
         size = self._block_size(len(rows), plan)
         blocks = [pa.Table.from_pylist(rows[begin : begin + size]) for begin in range(0, len(rows), size)]
-        whole: dict[str, Any] = {"batch_size": None, "batch_format": "numpy"}
-        decoded = ray.data.from_arrow(blocks).map_batches(
-            decode, fn_args=(self._load, self.options.timeout), num_cpus=DECODE_CPUS, **whole
-        )
-        return decoded.map_batches(
+        return ray.data.from_arrow(blocks).map_batches(
             Model,
-            fn_constructor_args=(self._parcel, plan.cpus, self._batch(), finish),
+            fn_constructor_args=(self._parcel, plan.cores, finish),
             num_cpus=plan.cpus,
             num_gpus=plan.gpus,
             compute=ray.data.ActorPoolStrategy(size=plan.actors),
-            **whole,
+            batch_size=None,
+            batch_format="numpy",
         )
 
     def _block_size(self, count: int, plan: Plan) -> int:
         """Give the images of a block: many forward passes of an actor, but in a small job some blocks for each."""
-        passes = ROUNDS * plan.cpus * self._batch()
         fair = math.ceil(count / (4 * plan.actors))
-        return max(1, min(passes, fair, BLOCK_BYTES // math.prod(self.engine.shape)))
+        return max(1, min(ROUNDS * plan.cores * self._batch(), fair))
 
     def _prepare(self, items: Sequence[Item]) -> Plan:
         """Try some images, divide the cluster, and say what is to be expected."""
@@ -157,42 +152,36 @@ class RayTrunk:
         self._nodes = cluster.nodes()  # some may have come or gone since the last wave
         if not self._private:
             self._compare_files(samples)
-        decoding, forward = self._measure(samples)
-        plan = self._plan(decoding / (decoding + forward) if decoding else 0.0)
-        cores = machine.usable_cores() if self._private else plan.actors * plan.cpus + plan.rest
-        _log.info("%s", in_words(plan, len(items), len(items) * (decoding + forward) / cores))
+        plan = self._plan()
+        seconds = len(items) * self._measure(samples) / (plan.actors * plan.cores)
+        _log.info("%s", in_words(plan, len(items), seconds))
         return plan
 
-    def _plan(self, decoding: float) -> Plan:
-        if self._private:  # it was given more CPUs than there are, for this
-            decoding = 1 - machine.usable_cores() / self._nodes[0].cpus
-        return cluster.plan(self._nodes, on_gpu=self.engine.device.startswith("cuda"), decoding=decoding)
+    def _plan(self) -> Plan:
+        return cluster.plan(self._nodes, on_gpu=self.engine.device.startswith("cuda"))
 
-    def _measure(self, samples: list[Source]) -> tuple[float, float]:
-        """Give the seconds that one core takes to read and decode an image, and those for the network on it.
-
-        They are this machine's, about; 0 where no image can be read.
-        """
+    def _measure(self, samples: list[Source]) -> float:
+        """Give the seconds that one core of this machine takes for an image, about; 0 where none can be read."""
         stages, cores, batch = Stages(), machine.usable_cores(), self._batch()
         with Pool(self._load, 1, timeout=self.options.timeout) as pool:  # an image may crash what decodes it
             loaded = stream.decode_in(pool, samples, self._load, len(samples) or 1, stages)
             good = [item.values for item in loaded if isinstance(item, stream.Pixels)]
         if not good:
-            return 0.0, 0.0
+            return 0.0
         batches = [np.stack([good[0]] * batch)] * max(2, cores)
         seconds = 0.0
         for _ in range(2):  # the first compiles
             begun = time.perf_counter()
             list(self.engine.run(batches))
             seconds = time.perf_counter() - begun
-        return (stages.read + stages.decode) / len(good), seconds * cores / (len(batches) * batch)
+        return (stages.read + stages.decode) / len(good) + seconds * cores / (len(batches) * batch)
 
     def _batch(self) -> int:
         batch = self.options.batch
         return batch if isinstance(batch, int) else self.engine.best_batch
 
     def _count(self, block: Block) -> None:
-        for stage, seconds in zip(("read", "decode", "forward"), block["seconds"].sum(0), strict=True):
+        for stage, seconds in zip(STAGES, block["seconds"].sum(0), strict=True):
             setattr(self.stages, stage, getattr(self.stages, stage) + float(seconds))
 
     def _compare_versions(self) -> None:
@@ -236,12 +225,11 @@ class RayTrunk:
 
 def in_words(plan: Plan, count: int, seconds: float) -> str:
     """Say who gets what, and how long it may take."""
-    each = "a GPU" if plan.gpus else f"{plan.cpus} CPU" + "s" * (plan.cpus > 1)
+    each = "a GPU and " * plan.gpus + f"{plan.cores} CPU" + "s" * (plan.cores > 1)
     actors = f"{plan.actors} actor" + "s" * (plan.actors > 1)
     nodes = f"{plan.nodes} node" + "s" * (plan.nodes > 1)
-    rest = f"{plan.rest} CPU" + "s" * (plan.rest > 1)
     time = f", about {_duration(seconds)}" if seconds and not plan.gpus else ""
-    return f"{count:,} inputs, {nodes}: {actors} with {each} each, {rest} to read and decode{time}"
+    return f"{count:,} inputs, {nodes}: {actors} with {each}{' each' * (plan.actors > 1)}{time}"
 
 
 def _rows(block: Block, wave: list[Item]) -> Iterator[stream.Row | Failure]:

@@ -55,13 +55,13 @@ class Node:
 
 @dataclass(frozen=True)
 class Plan:
-    """Who gets what: each of the `actors` its `cpus` and `gpus`; the `rest` of all CPUs reads and decodes."""
+    """Who gets what: each of the `actors` is given `cpus` and `gpus`, and keeps `cores` busy."""
 
     nodes: int
     actors: int
     cpus: int
     gpus: int
-    rest: int
+    cores: int
 
 
 def require() -> None:
@@ -113,9 +113,7 @@ def _start(address: str | None) -> None:
     if address:
         ray.init(address=address, **common)
         return
-    # More CPUs than there are: the network gets them all, as it does without Ray, and decoding runs beside it.
-    cores = machine.usable_cores()
-    cpus = cores + max(1, cores // 2)
+    cpus = max(2, machine.usable_cores())  # see `plan`
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **common)
 
 
@@ -131,37 +129,40 @@ def nodes() -> list[Node]:
     ]
 
 
-def plan(nodes: list[Node], *, on_gpu: bool, decoding: float) -> Plan:
-    """Divide the cluster: on each node a share of `decoding`, at least a whole CPU, is left for images to be decoded.
+def plan(nodes: list[Node], *, on_gpu: bool) -> Plan:
+    """Divide the cluster among actors that read, decode and compute: one for each GPU, or on each node.
 
-    Actors that took every CPU would wait for images that nobody has a CPU to read: Ray would hang, and say nothing.
+    One CPU of every node is given to none: where actors take every CPU, Ray's own tasks (which carry blocks and write
+    files) wait for ever, and it says nothing. They take little of it, so an actor that is alone on its node uses it.
 
     Raises:
         UsageError: there are too few CPUs, or no GPU.
     """
     total = sum(node.cpus for node in nodes)
     if on_gpu:
-        gpus = sum(node.gpus for node in nodes)
-        if not gpus or total <= gpus:
+        with_gpus = [node for node in nodes if node.gpus]
+        each = min(((node.cpus - 1) // node.gpus for node in with_gpus), default=0)
+        gpus = sum(node.gpus for node in with_gpus)
+        if not each:
             raise UsageError(
-                f"--ray: the cluster has {gpus} GPUs and {total} CPUs; each GPU needs a CPU, and one more."
+                f"--ray: the cluster has {gpus} GPUs and {total} CPUs; a node needs a CPU for each GPU, and one more."
             )
-        return Plan(len(nodes), gpus, 1, 1, total - gpus)
-    free = [node.cpus - max(1, min(node.cpus - 1, round(node.cpus * decoding))) for node in nodes]
+        return Plan(len(nodes), gpus, each, 1, each)
+    free = [node.cpus - 1 for node in nodes]
     sizes = {size: sum(room // size for room in free) for size in free if size > 0}
     if not sizes:
         most = max((node.cpus for node in nodes), default=0)
         raise UsageError(
             f"--ray: too few CPUs: no node of {len(nodes)} has more than {most}, and one needs 2: for the network, "
-            "and to read and decode. Start one with more, or leave out --ray."
+            "and for Ray's own tasks. Start one with more, or leave out --ray."
         )
     most = max(size * count for size, count in sizes.items())
     size = max(size for size, count in sizes.items() if size * count >= NEARLY * most)
-    return Plan(len(nodes), sizes[size], size, 0, total - size * sizes[size])
+    return Plan(len(nodes), sizes[size], size, 0, size + (sizes[size] == len(nodes)))
 
 
 def ask(nodes: Iterable[Node], question: Callable[..., Any], *args: object) -> Iterator[tuple[Node, Any]]:
-    """Let every node answer a question, all at the same time.
+    """Let every node answer a question, all at the same time; one that has left the cluster by now has no say.
 
     A function that was defined inside another travels by value: the node need not have this package.
 
@@ -179,7 +180,9 @@ def ask(nodes: Iterable[Node], question: Callable[..., Any], *args: object) -> I
     for node, answer in asked.items():
         try:
             yield node, ray.get(answer, timeout=ASK_S)
-        except Exception as error:  # noqa: PERF203 - a few nodes
+        except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):  # noqa: PERF203 - a few nodes
+            continue
+        except Exception as error:
             raise ResnestError(f"--ray: node {node.name} does not answer: {_last_line(error)}") from error
 
 

@@ -1,8 +1,8 @@
-"""What runs on the machines of a cluster: tasks that read and decode, actors that hold an engine each.
+"""What runs on the machines of a cluster: actors that hold a trunk each, with its engine and decoding processes.
 
-In: blocks of numbered items. Out: blocks of the same items, in which each has become pixels, then a row; or has failed.
-A block is a table; its columns of text are JSON, since Arrow's own text cannot hold every path. Knows nothing of Ray,
-but that it calls these functions with such tables.
+In: blocks of numbered items. Out: blocks of the same items, in which each has become a row, or has failed. A block is a
+table; its columns of text are JSON, since Arrow's own text cannot hold every path. Knows nothing of Ray, but that it
+calls these functions with such tables.
 """
 
 from __future__ import annotations
@@ -10,24 +10,25 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from dataclasses import astuple, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from resnest_cli import buckets, graphs, sources, stream, urls, weights
+from resnest_cli import buckets, graphs, machine, sources, urls, weights
 from resnest_cli.engines import open_engine
 from resnest_cli.errors import ImageError, OutputError, UnreadableInput
-from resnest_cli.pool import Pool
-from resnest_cli.types import Failure, Source, Stages
+from resnest_cli.trunk import MAX_AUTO_WORKERS, Trunk
+from resnest_cli.types import Failure, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from resnest_cli import stream
     from resnest_cli.engines import Engine
     from resnest_cli.options import Options
     from resnest_cli.types import ModelSpec
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     # Makes a block of the rows of one: their numbers, the rows, F, and seconds [N, 3] (read, decode, forward).
     Finish: TypeAlias = Callable[[NDArray[np.int64], list[stream.Row | Failure], int, NDArray[np.float32]], Any]
 
-AHEAD = 4  # images a decoding process is given before the first is taken from it
+STAGES = ("read", "decode", "forward")  # whose seconds come back with the rows: the first of `Stages`
 
 
 @dataclass(frozen=True)
@@ -105,59 +106,34 @@ class Parcel:
 
 
 class Model:
-    """An engine in an actor: takes blocks of pixels, gives what `finish` makes of their rows.
+    """A trunk in an actor: takes blocks of items, gives what `finish` makes of their rows.
 
     Args:
         parcel: a Ray reference to the `Parcel`, so that each machine fetches it once.
         cores: those of this actor.
-        batch: images a forward pass.
         finish: see `Finish`.
     """
 
-    def __init__(self, parcel: Any, cores: int, batch: int, finish: Finish) -> None:  # noqa: ANN401 - Ray has no types
+    def __init__(self, parcel: Any, cores: int, finish: Finish) -> None:  # noqa: ANN401 - Ray has no types
         import ray  # noqa: PLC0415 - of the extra "ray"
 
-        self._engine = ray.get(parcel).open(cores)
-        self._engine.prepare(single=False)
-        self._batch = batch
+        opened: Parcel = ray.get(parcel)
+        cores = min(cores, machine.usable_cores())
+        options = opened.options
+        if options.workers == "auto":
+            options = replace(options, workers=min(cores, MAX_AUTO_WORKERS))
+        self._trunk = Trunk(opened.spec, options, engine=opened.open(cores), many=True)
         self._finish = finish
 
     def __call__(self, block: Block) -> Any:  # noqa: ANN401 - whatever `finish` gives
         """Run a block."""
-        decoded = [
-            item if isinstance(item, Failure) else stream.Pixels(item.path, pixels)
-            for item, pixels in zip(map(unpack, block["item"]), block["pixels"], strict=True)
-        ]
-        stages = Stages()
-        rows = list(stream.infer(decoded, self._engine, self._batch, stages))
-        seconds = np.column_stack([block["seconds"], np.full(len(rows), stages.forward / len(rows), np.float32)])
-        return self._finish(block["number"], rows, self._engine.width, seconds)
-
-
-def decode(block: Block, load: stream.Loader, timeout: float) -> Block:
-    """Read and decode a block; an item without pixels says why.
-
-    As without Ray, in a process that may crash or be stopped: Ray would do a block that ends its worker again and
-    again, and then end the job.
-    """
-    named = list(map(unpack, block["item"]))
-    stages = Stages()
-    try:
-        decoded = list(stream.decode_in(_decoder(load, timeout), map(unpack, block["place"]), load, AHEAD, stages))
-    except BaseException:
-        _decoder.cache_clear()  # it has answers to give that nobody waits for
-        raise
-    nothing = np.zeros((*load.data.input_size[1:], 3), np.uint8)
-    settled = [
-        replace(now, path=item.path) if isinstance(now, Failure) else item
-        for item, now in zip(named, decoded, strict=True)
-    ]
-    return {
-        "number": block["number"],
-        "item": np.array(list(map(pack, settled))),
-        "pixels": np.stack([nothing if isinstance(now, Failure) else now.values for now in decoded]),
-        "seconds": np.full((len(named), 2), np.array([stages.read, stages.decode]) / len(named), np.float32),
-    }
+        before = astuple(self._trunk.stages)
+        found = self._trunk.rows(map(unpack, block["place"]))
+        rows = [replace(row, path=unpack(item).path) for item, row in zip(block["item"], found, strict=True)]
+        taken = np.subtract(astuple(self._trunk.stages), before)[: len(STAGES)] / len(rows)
+        return self._finish(
+            block["number"], rows, self._trunk.engine.width, np.tile(taken.astype(np.float32), (len(rows), 1))
+        )
 
 
 def as_block(
@@ -209,9 +185,3 @@ def _why_unreadable(source: Source) -> str:
     except ImageError:
         return ""
     return ""
-
-
-@lru_cache(maxsize=1)
-def _decoder(load: stream.Loader, timeout: float) -> Pool:
-    """Give the process that decodes for this one, as long as this one lives."""
-    return Pool(load, 1, timeout=timeout)
