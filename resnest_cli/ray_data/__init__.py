@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec
 
 WAVE = 500_000  # items whose names are held at a time; the actors start anew with each wave
-ROUNDS = 64  # forward passes of each core of an actor in a block: so many that its end is not felt
+ROUNDS = 64  # forward passes of each core of an actor, or of its GPU, in a block: so many that its end is not felt
 WRITE_CPUS = 0.5  # of a task that writes a file
 FILES, LEAST_ROWS = 20, 1000  # of a wave, and of a file: what is written is done, and small files are a burden
 SAMPLES = 8  # images that are tried before all others
@@ -141,7 +141,8 @@ class RayTrunk:
     def _block_size(self, count: int, plan: Plan) -> int:
         """Give the images of a block: many forward passes of an actor, but in a small job some blocks for each."""
         fair = math.ceil(count / (4 * plan.actors))
-        return max(1, min(ROUNDS * plan.cores * self._batch(), fair))
+        at_once = 1 if plan.gpus else plan.cores
+        return max(1, min(ROUNDS * at_once * self._batch(), fair))
 
     def _prepare(self, items: Sequence[Item]) -> Plan:
         """Try some images, divide the cluster, and say what is to be expected."""
