@@ -58,8 +58,8 @@ class Trunk:
         options: how it runs, with which weights.
         want: "logits", or "features" for the pooled ones.
         engine: one of your own instead of what `options` ask for.
-        many: more than one image is to come: the workers that decode start while the model is opened, and stay until
-            the trunk is closed.
+        many: more than one image is to come: the workers that decode start while the model is opened.
+        lasting: they stay until the trunk is closed, for what comes next.
 
     Attributes:
         stages: the seconds that all rows have taken so far, by stage.
@@ -68,7 +68,7 @@ class Trunk:
         UsageError, WeightsUnavailable, BadCheckpoint, DeviceError: as `open_engine` does.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two by name
         self,
         spec: ModelSpec,
         options: Options,
@@ -76,12 +76,13 @@ class Trunk:
         want: str = "logits",
         engine: Engine | None = None,
         many: bool = False,
+        lasting: bool = False,
     ) -> None:
         self.spec = spec
         self.options = options
         self.stages = Stages()
         self._load = stream.Loader(spec.data, options.exif, options.max_pixels, options.allow_private_urls)
-        self._many = many
+        self._lasting = lasting
         self._pool = self._start_workers() if many and self._workers() else None
         try:
             self.engine = engine or open_engine(spec, options, want=want)
@@ -111,7 +112,7 @@ class Trunk:
         with ExitStack() as ends:
             ends.enter_context(pool)
             yield from stream.decode_in(pool, items, self._load, self._workers() * ahead, self.stages)
-            if self._many:  # and it has no answers to give that nobody waits for
+            if self._lasting:  # and it has no answers to give that nobody waits for
                 self._pool = pool
                 ends.pop_all()
 

@@ -172,7 +172,7 @@ def ask(nodes: Iterable[Node], question: Callable[..., Any], *args: object) -> I
     import ray  # noqa: PLC0415
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
 
-    remote = ray.remote(num_cpus=0, max_retries=0)(question)
+    remote = ray.remote(num_cpus=0)(question)  # again if its worker ends
     asked = {
         node: remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(*args)
         for node in nodes

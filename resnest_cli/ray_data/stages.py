@@ -122,7 +122,7 @@ class Model:
         options = opened.options
         if options.workers == "auto":
             options = replace(options, workers=min(cores, MAX_AUTO_WORKERS))
-        self._trunk = Trunk(opened.spec, options, engine=opened.open(cores), many=True)
+        self._trunk = Trunk(opened.spec, options, engine=opened.open(cores), lasting=True)
         self._finish = finish
 
     def __call__(self, block: Block) -> Any:  # noqa: ANN401 - whatever `finish` gives
