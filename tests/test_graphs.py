@@ -42,7 +42,7 @@ ON_CPU = ("--device", "cpu")
 CONVERTING = b"converting digits"
 LIMIT_S = 110.0
 AT_ONCE = 8
-UNWANTED = {"torch", "timm", "torchvision", "requests", "huggingface_hub", "openvino_telemetry"}
+UNWANTED = {"torch", "timm", "torchvision", "requests", "huggingface_hub", "openvino_telemetry", "openvino.tools.ovc"}
 
 
 def labels(output: bytes) -> list[str]:
