@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from resnest_cli import cache, weights
+from resnest_cli import cache, exports, weights
 from resnest_cli.engines import RANDOM
 from resnest_cli.errors import OutputError
 from resnest_cli.journal import Journal
@@ -44,14 +44,22 @@ log = logging.getLogger(__name__)
 
 def identity(spec: ModelSpec, options: Options, engine: Engine) -> dict[str, Any]:
     """Say what decides a row's numbers: model, weights (their sha256), preprocessing, engine and precision."""
-    random = options.random_weights
     return {
         "model": spec.name,
-        "weights": RANDOM if random else weights.sha256(weights.locate(spec, options.weights)),
+        "weights": origin(spec, options, engine),
         "preprocessing": {**asdict(spec.data), "exif": options.exif},
         "engine": engine.name,
         "precision": engine.precision,
     }
+
+
+def origin(spec: ModelSpec, options: Options, engine: Engine) -> str:
+    """Give the sha256 of the file that the numbers come from: the weights, or the graph that runs in their place."""
+    if options.random_weights:
+        return RANDOM
+    if exports.is_one(spec) or (exports.is_int8(spec) and engine.precision == exports.INT8):
+        return exports.sha256(spec)
+    return weights.sha256(weights.locate(spec, options.weights))
 
 
 def versions(engine: Engine) -> dict[str, str]:

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import openvino
+import pyarrow.parquet as pq
 import pytest
 import timm
 import torch
@@ -22,7 +23,7 @@ from lively import CLASSES, finetuned, save_pictures, to_input
 from PIL import Image
 from safetensors.torch import load_file
 
-from resnest_cli import Classifier, Options, exporting, find_model
+from resnest_cli import Classifier, Options, exporting, exports, find_model
 from resnest_cli.catalog import DIGITS
 from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.errors import ExitCode, ModelError, OutputError, UsageError
@@ -181,6 +182,15 @@ def test_an_export_runs_without_torch_timm_or_onnx(to: str, exported: Any, shell
     ended = shell(sys.executable, "-c", code)
     assert ended.returncode == 0
     assert ended.stdout.decode().splitlines()[1].split(",")[4] == "eight"
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_a_job_from_an_export_is_known_by_its_file(to: str, exported: Any, resnest: Resnest, tmp_path: Path) -> None:  # noqa: ANN401
+    """There are no weights beside it, by whose hash other jobs are known."""
+    ended = resnest("predict", SAMPLES, "-m", exported(to), "-o", tmp_path / "rows.parquet", "-q")
+    assert (ended.exit_code, ended.stderr) == (0, "")
+    facts = json.loads(pq.read_schema(tmp_path / "rows.parquet").metadata[b"resnest"])
+    assert facts["weights"] == exports.sha256(find_model(str(exported(to))))
 
 
 @pytest.mark.parametrize("to", EXPORTS)

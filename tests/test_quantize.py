@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import timm
 import torch
@@ -21,7 +22,7 @@ from conftest import SAMPLES
 from PIL import Image
 from torch import nn
 
-from resnest_cli import Classifier, Options, find_model, machine, sources, weights
+from resnest_cli import Classifier, Options, exports, find_model, machine, sources, weights
 from resnest_cli.bench.sweep import configurations
 from resnest_cli.calibration import choose, ensure
 from resnest_cli.catalog import DIGITS, list_models
@@ -206,6 +207,18 @@ def test_elsewhere_and_for_features_the_weights_run(made: Quantized, caplog: pyt
 def no_int8(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run on a CPU without instructions for int8."""
     monkeypatch.setattr(machine, "instruction_sets", lambda: ("avx2",))
+
+
+@needs_int8
+def test_a_job_in_int8_is_known_by_its_graph(made: Quantized, resnest: Resnest, tmp_path: Path) -> None:
+    """A job that was begun with another graph is another job, though the weights beside it are the same."""
+    for words, expected in [
+        ((), exports.sha256(find_model(str(made.folder)))),
+        (("--precision", "bf16"), weights.sha256(made.folder / "model.safetensors")),
+    ]:
+        out = tmp_path / f"{len(words)}.parquet"
+        assert resnest("predict", SAMPLES, "-m", made.folder, *words, "-o", out, "-q").exit_code == 0
+        assert json.loads(pq.read_schema(out).metadata[b"resnest"])["weights"] == expected
 
 
 @pytest.mark.usefixtures("no_int8")
