@@ -57,9 +57,10 @@ class Job:
         return {"samples_per_sec": measure.run_stream(self.engine, self.pixels, seconds, self.step).rate}
 
     def measure(self) -> dict[str, Any]:
-        """Measure everything."""
+        """Measure everything; the hardware's limit before and after the stream, since clocks rise and fall."""
         steps = measure.run_steps(self.engine, self.pixels, self.seconds)
         self.step = min(steps.timed)
+        limit = self._limit()
         stream = measure.run_stream(self.engine, self.pixels, self.seconds * measure.STREAM_SHARE, self.step)
         found: dict[str, Any] = {
             "batch": len(self.pixels),
@@ -76,7 +77,10 @@ class Job:
             seconds = self.seconds * measure.STREAM_SHARE
             files = measure.run_files(self.engine, self.options, self.images, seconds, stream.rate)
             found["files"] = asdict(files)
-        return {**_facts(self.engine), **found, "peak_flops": self.engine.peak_flops(self.seconds * measure.PEAK_SHARE)}
+        return {**_facts(self.engine), **found, "peak_flops": max(limit, self._limit())}
+
+    def _limit(self) -> float:
+        return self.engine.peak_flops(self.seconds * measure.PEAK_SHARE / 2)
 
 
 def main() -> None:
