@@ -13,6 +13,7 @@ import re
 import secrets
 import signal
 import socket
+import subprocess
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -39,6 +40,10 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # without it Ray warns of a change to come
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what Ray says of lost nodes would go to stdout, among the rows
 }
+_ENDED = (
+    "error: --ray: the command was ended from outside, by a kill, or by Ray, which does so when the node of this "
+    "machine is lost. The rows that were written are whole; with -o, --resume continues."
+)
 _Item = TypeVar("_Item")
 _log = logging.getLogger(__name__)
 
@@ -95,15 +100,16 @@ def joined(address: str | None) -> Iterator[list[Node]]:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     if address:
         _knock(address)
-    try:
-        with _own_signals(), _hushed():
-            _start(address)
-    except Exception as error:
-        raise _why_not_joined(address, error) from error
-    try:
-        yield nodes()
-    finally:
-        ray.shutdown()
+    with _last_words(_ENDED):
+        try:
+            with _own_signals(), _hushed():
+                _start(address)
+        except Exception as error:
+            raise _why_not_joined(address, error) from error
+        try:
+            yield nodes()
+        finally:
+            ray.shutdown()
 
 
 def _start(address: str | None) -> None:
@@ -283,6 +289,20 @@ def _last_line(error: BaseException) -> str:
     """Give the end of what Ray says, which may be a whole traceback, without the names of classes."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return re.sub(r"^[\w.]+: ", "", lines[-1]) if lines else type(error).__name__
+
+
+@contextmanager
+def _last_words(words: str) -> Iterator[None]:
+    """Have a shell say them if this process ends before the block: Ray ends it without a word, which no Python sees."""
+    if os.name != "posix":
+        yield
+        return
+    program = 'read -r _ || printf "%s\\n" "$0" >&2'
+    with subprocess.Popen(["sh", "-c", program, words], stdin=subprocess.PIPE) as shell:  # noqa: S603, S607 - ours
+        try:
+            yield
+        finally:
+            shell.communicate(b"\n")
 
 
 @contextmanager
