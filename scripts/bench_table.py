@@ -1,7 +1,8 @@
 """Measure the eight variants and write the table of the README, between its two marks.
 
-In: nothing, or more options of `resnest bench` (such as --seconds 5). Out: the README's table, from one run, with the
-machine it was made on; the rows as JSON beside, in `bench.json`, or where --rows says.
+In: nothing, or more options of `resnest bench` (such as --seconds 5); int8 needs the extra of that name. Out: the
+README's table, from one run, with the machine it was made on; the rows as JSON beside, in `bench.json`, or where --rows
+says.
 """
 
 from __future__ import annotations
@@ -19,13 +20,18 @@ from resnest_cli import machine
 
 README = Path(__file__).parents[1] / "README.md"
 MARKS = ("<!-- bench: scripts/bench_table.py writes this -->", "<!-- end of bench -->")
-COLUMNS = ("fp32: images/s", "of limit", "step ms", "x timm", "MB", "bf16: images/s", "of limit", "x timm")
+PRECISIONS = ("fp32", "bf16", "int8")
+COLUMNS = (
+    *("fp32: images/s", "of limit", "step ms", "x timm", "MB"),
+    *("bf16: images/s", "of limit", "x timm"),
+    *("int8: images/s", "x bf16", "x timm"),
+)
 
 
 def measure(words: list[str], to: Path) -> list[dict[str, Any]]:
     """Run the command; what fails is a row too."""
-    command = [sys.executable, "-m", "resnest_cli", "bench", "-m", "all", "--precision", "fp32,bf16", "--baseline"]
-    subprocess.run([*command, "-o", str(to), "--overwrite", *words], check=False)  # noqa: S603 - our own command
+    command = [sys.executable, "-m", "resnest_cli", "bench", "-m", "all", "--baseline", "-o", str(to), "--overwrite"]
+    subprocess.run([*command, "--precision", ",".join(PRECISIONS), *words], check=False)  # noqa: S603 - our own command
     rows: list[dict[str, Any]] = json.loads(to.read_text())
     return rows
 
@@ -35,22 +41,16 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = [f"| | top-1 % | {' | '.join(COLUMNS)} |", f"| --- |{' ---: |' * (len(COLUMNS) + 1)}"]
     found = {(row["model"], row["precision"]): row for row in rows}
     for model in dict.fromkeys(row["model"] for row in rows):
-        fp32, bf16 = (found[model, precision] for precision in ("fp32", "bf16"))
+        fp32, bf16, int8 = (found[model, precision] for precision in PRECISIONS)
+        gain = f"{int8['samples_per_sec'] / bf16['samples_per_sec']:.2f}" if {"error"}.isdisjoint(int8 | bf16) else ""
         cells = [model, f"{fp32['published_top1']:.2f}"]
-        cells += [
-            _rate(fp32),
-            _share(fp32),
-            _step(fp32),
-            _ratio(fp32),
-            _memory(fp32),
-            _rate(bf16),
-            _share(bf16),
-            _ratio(bf16),
-        ]
+        cells += [_rate(fp32), _share(fp32), _step(fp32), _ratio(fp32), _memory(fp32)]
+        cells += [_rate(bf16), _share(bf16), _ratio(bf16)]
+        cells += [_rate(int8), gain, _ratio(int8)]
         lines.append(f"| {' | '.join(cells)} |")
     good = next(row for row in rows if "error" not in row)
     versions = ", ".join(f"{name} {number}" for name, number in good["versions"].items())
-    limits = [row["peak_tflops"] for row in rows if "error" not in row]
+    limits = [row["peak_tflops"] for row in rows if "error" not in row and row["precision"] in PRECISIONS[:2]]
     return (
         f"{machine.cpu_name()}, {machine.usable_cores()} cores ({', '.join(machine.instruction_sets())}); {versions}; "
         f"batch 1; limit {min(limits):.3f} (fp32) to {max(limits):.3f} (bf16) TFLOP/s; "
