@@ -76,7 +76,7 @@ def test_a_signal_ends_a_job_between_two_rows(name: str, code: int) -> None:
         process.send_signal(getattr(signal, name))
         output = first + pipe(process.stdout).read()
         stderr = pipe(process.stderr).read()
-        assert process.wait() == code
+        assert process.wait() == code, stderr
     answers = rows(output)
     assert {row["predictions"][0]["label"] for row in answers} == {"seven"}
     assert len(answers) < MANY
