@@ -7,13 +7,12 @@ Does not know where they are written or what they are compared with.
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnest_cli import catalog, weights
+from resnest_cli import catalog, jobs
 from resnest_cli.engines import RANDOM
 from resnest_cli.errors import UsageError
 from resnest_cli.stream import Row
@@ -82,6 +81,11 @@ class Embedder:
         """F, the numbers in a row."""
         return int(self.facts["width"])
 
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the numbers: the facts but for where the weights lie and what versions are at work."""
+        return {name: value for name, value in self.facts.items() if name not in {"weights", "versions"}}
+
     def embed(self, found: Iterable[Source | Failure]) -> Iterator[Row | Failure]:
         """Give the features of every source, lazily and in order."""
         rows = self.trunk.rows(found)
@@ -93,13 +97,13 @@ class Embedder:
             "model": _lasting_name(self.spec),
             "architecture": self.spec.architecture,
             "weights": None if options.weights is None else str(Path(options.weights).resolve()),
-            "weights_sha256": _sha256(self.spec, options),
+            "weights_sha256": jobs.origin(self.spec, options, engine),
             "width": engine.width,
             "normalized": self.normalize,
             "preprocessing": {**asdict(self.spec.data), "exif": options.exif},
             "engine": engine.name,
             "precision": engine.precision,
-            "versions": {"resnest-cli": version("resnest-cli"), **engine.facts["versions"]},
+            "versions": jobs.versions(engine),
         }
 
 
@@ -137,10 +141,6 @@ def normalized(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale rows [..., F] to length 1; a row of zeros stays as it is."""
     lengths = np.linalg.norm(values, axis=-1, keepdims=True)
     return np.asarray(values / np.where(lengths > 0, lengths, 1), np.float32)
-
-
-def _sha256(spec: ModelSpec, options: Options) -> str:
-    return RANDOM if options.random_weights else weights.sha256(weights.locate(spec, options.weights))
 
 
 def _lasting_name(spec: ModelSpec) -> str:

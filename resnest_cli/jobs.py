@@ -25,6 +25,7 @@ from resnest_cli import cache, exports, weights
 from resnest_cli.engines import RANDOM
 from resnest_cli.errors import OutputError
 from resnest_cli.journal import Journal
+from resnest_cli.writers import open_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from resnest_cli.writers import About, Lines, Row, Writer
 
 log = logging.getLogger(__name__)
+
+SIDECAR = ".resume.json"  # beside FILE until it is finished: what made its rows
 
 
 def identity(spec: ModelSpec, options: Options, engine: Engine) -> dict[str, Any]:
@@ -98,7 +101,7 @@ class Output:
         self._compose = compose
         self._overwrite = overwrite
         self._resume = resume
-        self._sidecar = beside(path, ".resume.json")
+        self._sidecar = beside(path, SIDECAR)
         self._unfinished = False  # FILE and its sidecar are there for --resume
         self._fresh = False
         self._ends = contextlib.ExitStack()
@@ -185,7 +188,8 @@ class Output:
         with told(self.path):
             self._journal.sync()
             if self._compose:
-                self._make_whole(self._compose)
+                with whole(self.path) as out:
+                    self._compose(self._journal.rows(), out, self._about)
                 self._journal.path.unlink()
             self._sidecar.unlink()
             self._unfinished = self._fresh = False
@@ -201,18 +205,6 @@ class Output:
             hint = " It is not a job to resume: it is finished, or not of this program." if self._resume else ""
             message = f"{self.path} exists; add --overwrite to replace it.{hint}"
             raise OutputError(message)
-
-    def _make_whole(self, compose: Writer) -> None:
-        made = beside(self.path, ".tmp")
-        try:
-            with made.open("wb") as out:
-                compose(self._journal.rows(), out, self._about)
-                out.flush()
-                os.fsync(out.fileno())
-            made.replace(self.path)
-        except BaseException:
-            made.unlink(missing_ok=True)
-            raise
 
 
 class Stream:
@@ -242,6 +234,17 @@ class Stream:
 
     def finish(self) -> None:
         """Leave it as it is."""
+
+
+@contextlib.contextmanager
+def stream(path: Path | None, write: Writer, *, overwrite: bool) -> Iterator[Stream]:
+    """Open `path`, or standard output if None, for rows that nothing comes back to.
+
+    Raises:
+        OutputError: see `open_output`.
+    """
+    with open_output(path, overwrite=overwrite) as out:
+        yield Stream(out, write)
 
 
 def compare(path: Path | str, sidecar: Path | str, before: bytes, fingerprint: Mapping[str, Any]) -> None:
@@ -282,6 +285,25 @@ def is_device(path: Path) -> bool:
 def beside(path: Path, suffix: str) -> Path:
     """Name a file beside another."""
     return path.parent / (path.name + suffix)
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that gets its name when the block ends well, and is removed if it does not.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    made = beside(path, ".tmp")
+    try:
+        with made.open("wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        made.replace(path)
+    except BaseException:
+        made.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager

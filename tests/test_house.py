@@ -104,12 +104,17 @@ LAYERS = [
     Layer({"jobs", "journal"}, BASE | STORE | PIPELINE | WRITERS | {"engines", "journal"}, {"filelock"}, set()),
     Layer({"pictures"}, BASE | {"explain"}, {"numpy", "PIL"}, {"matplotlib"}),
     Layer(
-        TASKS - {"doctor", "jobs", "journal", "pictures", *WRITERS},
+        TASKS - {"doctor", "embed", "jobs", "journal", "pictures", *WRITERS},
         BASE | STORE | PIPELINE | {"engines", "trunk"},
         {"numpy"},
         set(),
     ),
-    Layer(FEATURES, BASE | STORE | PIPELINE | {"engines", "trunk", "embed"}, {"numpy"}, {"pyarrow"}),
+    Layer(
+        FEATURES | {"embed"},
+        BASE | STORE | PIPELINE | WRITERS | {"engines", "trunk", "embed", "jobs"},
+        {"numpy"},
+        {"pyarrow"},
+    ),
     Layer(
         RAY,
         BASE | STORE | PIPELINE | RAY | WRITERS | {"engines", "engines.openvino", "embed", "features", "jobs", "trunk"},
@@ -301,18 +306,18 @@ RECIPE = [
 ]
 FIXED_SIZE = ["--img-size", "--crop-pct", "--interpolation", "--mean", "--std"]
 WHERE = ["--device", "--gpus", "--workers"]
+INPUTS = ["--files-from", "--null", "--recursive"]
 OPTIONS = {
     "predict": [
-        *("--files-from", "--null"),
-        *("--topk", "--threshold", "--format", "--output", "--overwrite", "--resume", "--recursive", "--calibrate"),
+        *(*INPUTS, "--topk", "--threshold", "--format", "--output", "--overwrite", "--resume", "--calibrate"),
         *("--ray", "--ray-address", "--model", *WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
     ],
     "embed": [
-        *("--output", "--normalize", "--resume", "--overwrite", "--recursive", "--ray", "--ray-address", "--model"),
+        *(*INPUTS, "--output", "--normalize", "--overwrite", "--resume", "--ray", "--ray-address", "--model"),
         *(*WEIGHTS, *RUN, *IMAGES, *VIEW),
     ],
     "explain": [
-        *("--output", "--class", "--raw", "--overwrite", "--recursive", "--model", *WEIGHTS, "--labels"),
+        *(*INPUTS, "--output", "--class", "--raw", "--overwrite", "--model", *WEIGHTS, "--labels"),
         *("--device", "--img-size", *IMAGES, *VIEW),
     ],
     "export": [

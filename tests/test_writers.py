@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from resnest_cli.cli.predict import summarise
 from resnest_cli.errors import OutputError
 from resnest_cli.predict import _exact
 from resnest_cli.types import Failure, Prediction, Record, Result, Stages
@@ -183,9 +182,10 @@ def test_parquet_has_the_columns_of_the_contract_and_says_what_made_it() -> None
         )
 
 
-def test_parquet_without_pyarrow_is_told_before_anything_is_read(shell: Shell) -> None:
+@pytest.mark.parametrize("command", ["predict", "embed"])
+def test_parquet_without_pyarrow_is_told_before_anything_is_read(command: str, shell: Shell) -> None:
     program = "import sys; sys.modules['pyarrow'] = None; from resnest_cli.cli import main; main()"
-    ended = shell(sys.executable, "-c", program, "predict", "x.png", "-m", "resnest101e", "-o", "x.parquet")
+    ended = shell(sys.executable, "-c", program, command, "x.png", "-m", "resnest101e", "-o", "x.parquet")
     assert ended.returncode == 2
     assert ended.stderr == b"error: Parquet needs pyarrow, which is not here: pip install 'resnest-cli[parquet]'.\n"
 
@@ -202,12 +202,12 @@ def test_the_summary_says_what_failed_and_where_the_time_went() -> None:
     for error in (*["NotAnImage"] * 2, "TimedOut", *[None] * 1197):
         summary.count(error)
     summary.seconds = 40.0
-    assert summarise(summary, 0).splitlines() == [
+    assert summary.words(0).splitlines() == [
         "1,200 inputs in 40.0 s, 30.0/s.",
         "3 of 1,200 inputs failed: NotAnImage 2, TimedOut 1.",
         "time by stage: read 0.50 s, decode 20.00 s, write 1.25 s.",
     ]
-    assert summarise(summary, 1000).splitlines()[0] == "200 inputs in 40.0 s, 5.0/s after 1,000 done before."
+    assert summary.words(1000).splitlines()[0] == "200 inputs in 40.0 s, 5.0/s after 1,000 done before."
 
 
 def test_a_file_that_exists_is_left_alone_unless_asked(tmp_path: Path) -> None:

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resnest_cli.cli.inputs import Inputs, input_options
 from resnest_cli.cli.options import Place, View, feature_options, ray_options
 from resnest_cli.errors import ExitCode, UsageError
+from resnest_cli.writers import About, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from resnest_cli.embed import Embedder
-    from resnest_cli.features import FeatureFile, FeatureStream
+    from resnest_cli.jobs import Output, Stream
     from resnest_cli.options import Options
     from resnest_cli.stream import Row
     from resnest_cli.trunk import Opener
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@input_options
 @click.option(
     "-o",
     "--output",
@@ -33,19 +36,17 @@ if TYPE_CHECKING:
     help="Ends in .npy, .parquet or .jsonl, with --ray also in /; without it JSON lines go to stdout.",
 )
 @click.option("--normalize", is_flag=True, help="Scale each row to length 1 (L2).")
-@click.option("--resume", is_flag=True, help="Go on with what an interrupted run left.")
 @click.option("--overwrite", is_flag=True, help="Replace an output file that exists.")
-@click.option("--recursive/--no-recursive", default=True, show_default=True, help="Look into folders of folders.")
+@click.option("--resume", is_flag=True, help="Continue the job that was stopped while it wrote that file.")
 @ray_options
 @feature_options
 def embed(  # noqa: PLR0913 - one parameter an option
     *,
-    inputs: tuple[str, ...],
+    inputs: Inputs,
     output: Path | str | None,
     normalize: bool,
-    resume: bool,
     overwrite: bool,
-    recursive: bool,
+    resume: bool,
     elsewhere: Opener | None,
     options: Options,
     view: View,
@@ -56,7 +57,7 @@ def embed(  # noqa: PLR0913 - one parameter an option
     that fails has a row of NaN (null in Parquet and JSON), its error beside it, and the exit code is 1.
 
     FILE.npy is float32 [N, F], the paths in FILE.paths.jsonl; FILE.parquet and FILE.jsonl hold paths and features.
-    An interrupted run goes on with --resume, and ends with the file that it would have been. `resnest similar`
+    A job that was stopped continues with --resume, and ends with the file that it would have been. `resnest similar`
     searches the file.
 
     \b
@@ -64,30 +65,35 @@ def embed(  # noqa: PLR0913 - one parameter an option
       resnest embed photos/ -o photos.npy
       resnest embed dog.jpg | jq .embedding
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
+    from resnest_cli import features, jobs
     from resnest_cli.embed import Embedder
-    from resnest_cli.sources import count, find
 
-    if resume and (overwrite or output is None):
-        message = "--resume goes on with a file: give it with -o FILE, and not with --overwrite."
-        raise UsageError(message)
+    found = inputs.find()
     if isinstance(output, str):
-        how = {"overwrite": overwrite, "resume": resume, "total": count(find(inputs, recursive=recursive))}
-        _to_folder(output, find(inputs, recursive=recursive), elsewhere, options, view, normalize=normalize, **how)
+        how = {"overwrite": overwrite, "resume": resume, "total": inputs.count()}
+        _to_folder(output, found, elsewhere, options, view, normalize=normalize, **how)
         return
+    summary = Summary()
     with (
+        _open(output, overwrite=overwrite, resume=resume) as out,
         Embedder(options, normalize=normalize, elsewhere=elsewhere) as embedder,
-        _open(output, embedder, resume=resume, overwrite=overwrite) as file,
     ):
         view.say(describe(embedder))
-        rest = file.remaining(find(inputs, recursive=recursive))
-        rows = embedder.embed(rest)
+        summary.stages = embedder.trunk.stages
+        batch = options.batch if isinstance(options.batch, int) else embedder.engine.best_batch
+        out.begin(About(0, embedder.facts), embedder.fingerprint, batch)
+        if output is not None and output.suffix == ".jsonl":  # it is there from now on, and so are its facts
+            with jobs.told(output):
+                features.write_facts(output, embedder.facts)
+        rows = summary.watch(embedder.embed(out.rest(found, summary.count)))
         if view.progress and sys.stderr.isatty():
-            rows = _with_bar(rows, count(find(inputs, recursive=recursive), file.done))
-        for item in rows:
-            file.write(item)
-        file.finish()
-    if file.failed:
-        view.say(f"{file.failed} of {file.done} inputs failed.")
+            rows = _with_bar(rows, inputs.count(out.done))
+        out.write(map(features.to_row, rows))
+        with summary.stages.clock("write"):
+            out.finish()
+    if summary.failed or summary.ok > 1:
+        view.say(summary.words(out.done))
+    if summary.failed:
         click.get_current_context().exit(ExitCode.FAILED)
 
 
@@ -110,7 +116,7 @@ def _to_folder(  # noqa: PLR0913 - as the command
     with Embedder(options, normalize=normalize, elsewhere=elsewhere) as embedder:
         view.say(describe(embedder))
         make, folder = Tables(partial(features, normalize)), Folder.at(output, embedder.facts)
-        folders.write(folder, embedder.trunk, found, make, fingerprint=embedder.facts, view=view, **how)
+        folders.write(folder, embedder.trunk, found, make, fingerprint=embedder.fingerprint, view=view, **how)
 
 
 def describe(embedder: Embedder) -> str:
@@ -123,12 +129,17 @@ def describe(embedder: Embedder) -> str:
     )
 
 
-def _open(output: Path | None, embedder: Embedder, *, resume: bool, overwrite: bool) -> FeatureFile | FeatureStream:
-    from resnest_cli.features import FeatureFile, FeatureStream
+def _open(output: Path | None, *, overwrite: bool, resume: bool) -> AbstractContextManager[Output | Stream]:
+    """Open what rows go to: a file that can be resumed, or a stream of JSON lines."""
+    from resnest_cli import features, jobs
 
+    if resume and (overwrite or output is None):
+        message = "--resume goes on with a file: give it with -o FILE, and not with --overwrite."
+        raise UsageError(message)
     if output is None:
-        return FeatureStream(sys.stdout.buffer)
-    return FeatureFile(output, embedder.facts, embedder.width, resume=resume, overwrite=overwrite)
+        return jobs.stream(None, features.JSONL.write, overwrite=overwrite)
+    lines, compose = features.layout(output)
+    return jobs.Output(output, lines, compose, overwrite=overwrite, resume=resume)
 
 
 def _with_bar(rows: Iterator[Row | Failure], total: Callable[[], int | None]) -> Iterator[Row | Failure]:

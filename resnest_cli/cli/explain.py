@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resnest_cli.cli.inputs import Inputs, input_options
 from resnest_cli.cli.options import View, explain_options
 from resnest_cli.cli.text import one_line
 from resnest_cli.errors import ExitCode, OutputError
@@ -22,22 +23,20 @@ RECORDS = "explain.jsonl"
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@input_options
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The folder for pictures."
 )
 @click.option("--class", "class", metavar="CLASS", help="Name, index or WordNet id; else each image's first class.")
 @click.option("--raw", is_flag=True, help="Write the heat map too, as float32 [H, W] in a .npy file.")
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier run wrote into DIR.")
-@click.option("--recursive/--no-recursive", default=True, show_default=True, help="Look into folders of folders.")
 @explain_options
 def explain(  # noqa: PLR0913 - one parameter an option
     *,
-    inputs: tuple[str, ...],
+    inputs: Inputs,
     output: Path,
     raw: bool,
     overwrite: bool,
-    recursive: bool,
     options: Options,
     view: View,
     **named: str | None,  # --class, which is no name for a parameter
@@ -56,15 +55,15 @@ def explain(  # noqa: PLR0913 - one parameter an option
       resnest explain dog.jpg -o looked/ --class "tennis ball" --raw
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
     from resnest_cli.explain import Explainer
-    from resnest_cli.sources import find
     from resnest_cli.types import Failure
 
+    found = inputs.find()
     explainer = Explainer(options, named["class"])
     view.say(f"{explainer.spec.name} on {explainer.device} ({explainer.reason}), torch fp32")
     _prepare(output, overwrite=overwrite)
     failed = 0
     with (output / RECORDS).open("wb") as records:
-        for number, said in enumerate(explainer.explain(find(inputs, recursive=recursive)), 1):
+        for number, said in enumerate(explainer.explain(found), 1):
             if isinstance(said, Failure):
                 failed += 1
                 record = _failure(said)

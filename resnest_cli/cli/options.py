@@ -219,10 +219,7 @@ def ray_options(command: Callable[..., None]) -> Callable[..., None]:
     def collect(*, ray: bool, ray_address: str | None, **values: Any) -> None:  # noqa: ANN401 - as declared
         command(elsewhere=_elsewhere(ray_address) if ray or ray_address else None, **values)
 
-    decorated: Callable[..., None] = collect
-    for declare in reversed(_RAY):
-        decorated = declare(decorated)
-    return decorated
+    return declare(collect, _RAY)
 
 
 def _elsewhere(address: str | None) -> Opener:
@@ -282,7 +279,11 @@ def _collected(
         view = View(quiet=quiet, progress=not (quiet or no_progress))
         command(options=Options(**given), view=view, **values)
 
-    decorated: Callable[..., None] = collect
-    for declare in reversed(declared):
-        decorated = declare(decorated)
-    return decorated
+    return declare(collect, declared)
+
+
+def declare(command: Callable[..., None], declared: Iterable[Callable[[Any], Any]]) -> Callable[..., None]:
+    """Add arguments and options to a command, in the order in which its help is to show them."""
+    for add in reversed([*declared]):
+        command = add(command)
+    return command

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from contextlib import nullcontext
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from resnest_cli.cli.inputs import Inputs, input_options
 from resnest_cli.cli.options import Place, View, format_option, model_options, ray_options
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_TOPK
 from resnest_cli.types import Failure
-from resnest_cli.writers import JSONL, LINES, WRITERS, About, Summary, as_text, open_output, require, to_row
+from resnest_cli.writers import JSONL, LINES, WRITERS, About, Summary, as_text, require, to_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -34,21 +33,13 @@ FORMATS = ("auto", "table", *WRITERS)
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, metavar="INPUT...")
-@click.option(
-    "--files-from",
-    type=click.Path(),
-    metavar="FILE|-",
-    help="Read more names of inputs there (.parquet: column path).",
-)
-@click.option("-0", "--null", is_flag=True, help="Names in that list end with a NUL byte, not a line.")
+@input_options
 @click.option("-k", "--topk", default=DEFAULT_TOPK, show_default=True, type=click.IntRange(1), help="Classes an image.")
 @click.option("--threshold", default=0.0, type=click.FloatRange(0, 1), metavar="P", help="Keep classes from P on.")
 @format_option(FORMATS, "auto")
 @click.option("-o", "--output", type=Place(), metavar="FILE", help="Write there, not to stdout; with --ray also DIR/.")
 @click.option("--overwrite", is_flag=True, help="Replace an output file that exists.")
 @click.option("--resume", is_flag=True, help="Continue the job that was stopped while it wrote that file.")
-@click.option("--recursive/--no-recursive", default=True, show_default=True, help="Look into folders of folders.")
 @click.option(
     "--calibrate", type=click.Path(path_type=Path), metavar="DIR", help="Images to make an int8 model with, once."
 )
@@ -56,16 +47,13 @@ FORMATS = ("auto", "table", *WRITERS)
 @model_options
 def predict(  # noqa: PLR0913 - one parameter an option
     *,
-    inputs: tuple[str, ...],
-    files_from: str | None,
-    null: bool,
+    inputs: Inputs,
     topk: int,
     threshold: float,
     format: str,
     output: Path | str | None,
     overwrite: bool,
     resume: bool,
-    recursive: bool,
     calibrate: Path | None,
     elsewhere: Opener | None,
     options: Options,
@@ -90,15 +78,13 @@ def predict(  # noqa: PLR0913 - one parameter an option
       find photos -name '*.jpg' -print0 | resnest predict --files-from - -0
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
     from resnest_cli.predict import Classifier, describe
-    from resnest_cli.sources import find
 
-    named = _named(inputs, files_from, null=null)
+    found = inputs.find()
     options = _calibrated(options, calibrate)
     if isinstance(output, str):
-        total = _total(inputs, files_from, null=null, recursive=recursive, done=0)
         _to_folder(
             output,
-            find(named, recursive=recursive),
+            found,
             format=format,
             topk=topk,
             threshold=threshold,
@@ -107,26 +93,24 @@ def predict(  # noqa: PLR0913 - one parameter an option
             view=view,
             overwrite=overwrite,
             resume=resume,
-            total=total,
+            total=inputs.count(),
         )
         return
     format = _settle(format, output)
     require(format)
-    many = files_from is not None or len(inputs) > 1 or Path(inputs[0]).is_dir()
     summary = Summary()
     with (
         _open(output, format, overwrite=overwrite, resume=resume) as out,
-        Classifier(options, many=many, elsewhere=elsewhere) as classifier,
+        Classifier(options, many=inputs.may_be_many, elsewhere=elsewhere) as classifier,
     ):
         view.say(describe(classifier))
         summary.stages = classifier.stages
         out.begin(*_terms(classifier, format, topk, threshold, to_file=output is not None))
-        found = out.rest(find(named, recursive=recursive), summary.count)
-        records = summary.watch(classifier.classify(found, topk=topk, threshold=threshold))
+        rest = out.rest(found, summary.count)
+        records = summary.watch(classifier.classify(rest, topk=topk, threshold=threshold))
         on_screen = format == "table" and output is None
         if view.progress and (sys.stdout if on_screen else sys.stderr).isatty():
-            total = _total(inputs, files_from, null=null, recursive=recursive, done=out.done)
-            records = _with_bar(records, total, on_screen=on_screen)
+            records = _with_bar(records, inputs.count(out.done), on_screen=on_screen)
         out.write(_rows(records, format, options))
         with summary.stages.clock("write"):
             out.finish()
@@ -134,7 +118,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
     if gains_from_bf16:
         view.say("hint: this CPU computes bf16 by itself: --precision bf16 is about twice as fast, and less exact.")
     if summary.failed or summary.ok > 1:
-        view.say(summarise(summary, out.done))
+        view.say(summary.words(out.done))
     if summary.failed:
         click.get_current_context().exit(ExitCode.FAILED)
 
@@ -183,67 +167,6 @@ def _gains_from_bf16(classifier: Classifier, images: int) -> bool:
     return images >= LONG_JOB and classifier.engine.precision == "fp32" and "BF16" in native
 
 
-def summarise(summary: Summary, earlier: int) -> str:
-    """Say how many rows there are, what failed and why, how fast it was and where the time went."""
-    total = summary.ok + summary.failed
-    now = total - earlier
-    rate = f", {now / summary.seconds:.1f}/s" if summary.seconds and now else ""
-    before = f" after {earlier:,} done before" if earlier else ""
-    lines = [f"{now:,} inputs in {summary.seconds:.1f} s{rate}{before}."]
-    if summary.failed:
-        types = ", ".join(f"{kind} {count:,}" for kind, count in summary.failures.most_common())
-        lines.append(f"{summary.failed:,} of {total:,} inputs failed: {types}.")
-    stages = [f"{name} {seconds:.2f} s" for name, seconds in asdict(summary.stages).items() if seconds]
-    return "\n".join([*lines, f"time by stage: {', '.join(stages)}."])
-
-
-def _named(inputs: tuple[str, ...], files_from: str | None, *, null: bool) -> Iterator[str]:
-    """Name all inputs: the arguments first, then what the list holds, as it is read."""
-    from resnest_cli.buckets import index
-    from resnest_cli.sources import STDIN, listed
-
-    if files_from is None:
-        if null:
-            raise UsageError("-0 tells how a list is read: name it with --files-from.")
-        if not inputs:
-            raise click.UsageError("Missing argument 'INPUT...': files, folders, patterns, - or a list (--files-from).")
-        return iter(inputs)
-    if files_from == STDIN and STDIN in inputs:
-        raise UsageError("- and --files-from - exclude each other: standard input is an image, or the list.")
-    if files_from.endswith(".parquet"):
-        return chain(inputs, index(files_from))
-    return chain(inputs, listed(_open_list(files_from), null=null))
-
-
-def _open_list(path: str) -> IO[bytes]:
-    """Open a list of names, "-" or a file that is closed with the command.
-
-    Raises:
-        UsageError: there is no such file, or it cannot be read.
-    """
-    if path == "-":
-        if sys.stdin is None:
-            raise UsageError("--files-from -: standard input is closed.")
-        return sys.stdin.buffer
-    try:
-        file = Path(path).open("rb")  # noqa: SIM115 - closed with the command
-    except OSError as error:
-        raise UsageError(f"--files-from {path}: the list cannot be read: {error.strerror or error}.") from error
-    click.get_current_context().call_on_close(file.close)
-    return file
-
-
-def _total(
-    inputs: tuple[str, ...], files_from: str | None, *, null: bool, recursive: bool, done: int
-) -> Callable[[], int | None]:
-    """Count what is left to do in the background, for the bar; what can be read but once is not counted."""
-    from resnest_cli.sources import count, find
-
-    if files_from is not None and not Path(files_from).is_file():
-        return lambda: None
-    return count(find(_named(inputs, files_from, null=null), recursive=recursive), done)
-
-
 def _settle(format: str, output: Path | None) -> str:
     """Decide what "auto" is: by the output's suffix, else a table for a person and JSON lines for a program."""
     if format != "auto":
@@ -268,28 +191,20 @@ def _open(
     output: Path | None, format: str, *, overwrite: bool, resume: bool
 ) -> AbstractContextManager[Output | Stream]:
     """Open what rows go to: a file that can be resumed, or a stream."""
-    from resnest_cli.jobs import Output, is_device
+    from resnest_cli import jobs
 
     if resume and (overwrite or output is None or format == "table"):
         what = "a table" if format == "table" else "what is there" if overwrite else "standard output"
         message = f"--resume: {what} cannot be continued; it goes with -o FILE, without --overwrite."
         raise UsageError(message)
-    to_file = output is not None and not is_device(output)
+    to_file = output is not None and not jobs.is_device(output)
     if format == "parquet" and not to_file:
         message = "-f parquet: it is complete only with its end; add -o FILE."
         raise UsageError(message)
     if output is None or format == "table" or not to_file:
-        return _open_stream(output, format, overwrite=overwrite)
+        return jobs.stream(output, _write_table if format == "table" else WRITERS[format], overwrite=overwrite)
     lines, compose = LINES.get(format, JSONL), None if format in LINES else WRITERS[format]
-    return Output(output, lines, compose, overwrite=overwrite, resume=resume)
-
-
-@contextmanager
-def _open_stream(output: Path | None, format: str, *, overwrite: bool) -> Iterator[Stream]:
-    from resnest_cli.jobs import Stream
-
-    with open_output(output, overwrite=overwrite) as out:
-        yield Stream(out, _write_table if format == "table" else WRITERS[format])
+    return jobs.Output(output, lines, compose, overwrite=overwrite, resume=resume)
 
 
 def _terms(

@@ -214,9 +214,9 @@ def predictions(ranking: Ranking, rows: list[Row | Failure], _: int) -> Any:  # 
 def features(normalize: bool, rows: list[Row | Failure], width: int) -> Any:  # noqa: ANN401, FBT001 - pyarrow; of `partial`
     """Give rows of features as `embed -o FILE.parquet` has them."""
     from resnest_cli.embed import scaled  # noqa: PLC0415 - a node that predicts has no use for it
-    from resnest_cli.features import table  # noqa: PLC0415
+    from resnest_cli.features import table, to_row  # noqa: PLC0415
 
-    return table([scaled(row) for row in rows] if normalize else rows, width)
+    return table([to_row(scaled(row) if normalize else row) for row in rows], width)
 
 
 def remaining(items: Iterable[Item], spans: list[Span]) -> Iterator[tuple[int, Item]]:

@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from resnest_cli.errors import OutputError, UsageError
 from resnest_cli.types import Failure, Stages
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from resnest_cli.types import Record
 
 Row: TypeAlias = "dict[str, Any]"
+_Item = TypeVar("_Item")
 Writer: TypeAlias = "Callable[[Iterable[Row], IO[bytes], About], None]"
 
 # What a spreadsheet may take for a formula when a cell begins with it, the full-width forms too; and our own mark.
@@ -38,7 +39,7 @@ _COLUMNS = ("index", "wnid", "label", "probability")
 
 @dataclass(frozen=True)
 class About:
-    """What holds for all rows: the number of classes that a row has room for, and which model they are from."""
+    """What holds for all rows: how many classes each has room for (features: 0), and what made them."""
 
     topk: int
     facts: Mapping[str, Any]
@@ -146,7 +147,12 @@ def _read_csv_row(text: bytes) -> Row:
     return {"path": path, "status": status} | ({"error": {"type": error, "message": message}} if error else {})
 
 
-def _read_json_row(text: bytes) -> Row:
+def read_json(text: bytes) -> Row:
+    """Read a row of `to_json` again.
+
+    Raises:
+        ValueError: the text is no row.
+    """
     row = json.loads(text)
     if not (isinstance(row, dict) and "path" in row):
         message = "not a row"
@@ -157,7 +163,7 @@ def _read_json_row(text: bytes) -> Row:
 JSONL = Lines(
     header=lambda _: b"",
     encode=lambda row, _: to_json(row) + b"\n",
-    decode=_read_json_row,
+    decode=read_json,
     is_whole=lambda _: True,
 )
 CSV = Lines(
@@ -244,7 +250,7 @@ class Summary:
         """Records without an answer."""
         return self.failures.total()
 
-    def watch(self, records: Iterable[Record]) -> Iterator[Record]:
+    def watch(self, records: Iterable[_Item]) -> Iterator[_Item]:
         """Pass records on, counting them."""
         begun = time.perf_counter()
         for record in records:
@@ -260,3 +266,19 @@ class Summary:
             self.ok += 1
         else:
             self.failures[error] += 1
+
+    def words(self, earlier: int) -> str:
+        """Say how many there were, what failed and why, how fast it was and where the time went.
+
+        `earlier` of them are of runs before this one.
+        """
+        total = self.ok + self.failed
+        now = total - earlier
+        rate = f", {now / self.seconds:.1f}/s" if self.seconds and now else ""
+        before = f" after {earlier:,} done before" if earlier else ""
+        lines = [f"{now:,} inputs in {self.seconds:.1f} s{rate}{before}."]
+        if self.failed:
+            types = ", ".join(f"{kind} {count:,}" for kind, count in self.failures.most_common())
+            lines.append(f"{self.failed:,} of {total:,} inputs failed: {types}.")
+        stages = [f"{name} {seconds:.2f} s" for name, seconds in asdict(self.stages).items() if seconds]
+        return "\n".join([*lines, f"time by stage: {', '.join(stages)}."])

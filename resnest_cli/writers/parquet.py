@@ -60,23 +60,23 @@ def table(rows: list[Row]) -> pa.Table:
 
 def _flat(row: Row) -> Row:
     error = row.get("error", {"type": None, "message": None})
-    predictions = [{**prediction, "label": _text(prediction["label"])} for prediction in row["predictions"]]
+    predictions = [{**prediction, "label": utf8(prediction["label"])} for prediction in row["predictions"]]
     return {
-        "path": _path(row["path"]),
+        "path": utf8_path(row["path"]),
         "status": row["status"],
         "predictions": predictions,
         "error_type": error["type"],
-        "error_message": error["message"] and _text(error["message"]),
+        "error_message": error["message"] and utf8(error["message"]),
     }
 
 
-def _path(path: str) -> str:
+def utf8_path(path: str) -> str:
     """Give the path as it is, or as the inside of a JSON string where it would not come back."""
-    if _text(path) == path and ESCAPE not in path:
+    if utf8(path) == path and ESCAPE not in path:
         return path
-    return _text(json.dumps(path, ensure_ascii=False)[1:-1])
+    return utf8(json.dumps(path, ensure_ascii=False)[1:-1])
 
 
-def _text(text: str) -> str:
+def utf8(text: str) -> str:
     """Write lone surrogates, which UTF-8 does not have, as escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
