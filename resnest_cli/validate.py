@@ -14,7 +14,7 @@ import json
 import re
 import tempfile
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -84,7 +84,7 @@ class Validation:
         """Give the numbers with timm's names, rounding and units: accuracy in percent, parameters in millions.
 
         `loss` is the mean cross-entropy in nats, `ece` the expected calibration error, 0..1. What cannot be known is
-        None: everything without images, and `published_top1` of one's own models.
+        None: everything without images, and `published_top1` of one's own models and of random weights.
         """
         tally, data, facts = self.tally, self.spec.data, self.spec.facts
         row: dict[str, Any] = {
@@ -146,6 +146,8 @@ def validate(  # noqa: PLR0913 - what may be asked of it
         ModelError: the model cannot be opened, or what it gives is no number.
     """
     spec = catalog.resolve(options)
+    if options.random_weights:
+        spec = replace(spec, facts={})  # what was published is of trained ones
     named = labels.load(spec, options.labels)
     dataset = Dataset(place, named)
     real = RealLabels(real_labels, spec.num_classes) if real_labels else None

@@ -470,6 +470,9 @@ def test_published_numbers_stand_beside(
     assert words in shown
     row = json.loads(resnest("validate", tmp_path, *changes, "-f", "json").stdout)
     assert (row["published_top1"], row["top1"]) == (80.958, 100)
+    ended = resnest("validate", tmp_path, *changes, "--random-weights")
+    assert "published" not in ended.stdout
+    assert ended.stderr.startswith("resnest50d, random weights (the numbers mean nothing) on ")
 
 
 def test_the_orientation_tag_is_left_alone_unless_asked_for(tmp_path: Path, resnest: Resnest) -> None:

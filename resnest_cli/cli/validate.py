@@ -72,7 +72,7 @@ def validate(  # noqa: PLR0913 - one parameter an option
     from resnest_cli import validate as task
 
     writers = _writers(output, per_class, confusion, mistakes, overwrite=overwrite)
-    view.say(f"{options.model} on {data}")
+    view.say(f"{options.model}{', random weights (the numbers mean nothing)' * options.random_weights} on {data}")
     found = task.validate(
         data,
         options,
