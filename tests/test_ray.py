@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import select
@@ -367,26 +368,28 @@ def test_a_plan_for_gpus_has_an_actor_for_each() -> None:
 
 
 def test_silence_is_reported(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_cluster_module, "STALL_S", 0.01)
     reported = threading.Event()
+    said: list[str] = []
 
-    def state() -> str:
-        reported.set()
-        return "2 nodes are there"
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+            reported.set()
 
     def slow() -> Iterator[int]:
         yield 1
         assert reported.wait(LIMIT_S)
-        while not caplog.messages:  # the thread is about to say it
-            reported.wait(0)
         yield 2
 
-    monkeypatch.setattr(ray_cluster_module, "_state", state)
+    caplog.set_level("WARNING", "resnest_cli")  # whatever other tests and libraries have set
+    monkeypatch.setattr(logging.getLogger("resnest_cli"), "handlers", [Listener()])
+    monkeypatch.setattr(ray_cluster_module, "STALL_S", 0.01)
+    monkeypatch.setattr(ray_cluster_module, "_state", lambda: "2 nodes are there")
     items = watched(slow())
     assert next(items) == 1
     assert not reported.wait(0.1)  # it is not the cluster that takes so long
     assert list(items) == [2]
-    assert caplog.messages[0] == "nothing has come back for 0.01 s: 2 nodes are there"
+    assert said[0] == "nothing has come back for 0.01 s: 2 nodes are there"
 
 
 ITEMS = [Source(f"{i}.png") for i in range(10)]
