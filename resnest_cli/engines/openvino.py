@@ -43,7 +43,7 @@ VERSION = openvino.__version__.split("-")[0]  # without the build it is from
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 # Rows and width of the matrix products that measure the hardware: those of 1x1 convolutions, and a square one.
 _MATMULS = ((3136, 256), (3136, 512), (1024, 1024))
-_PRODUCTS, _LEAST_RUNS = 16, 3
+_PRODUCTS, _LEAST_RUNS = 16, 2
 
 
 def _convert_model(*args: Any, **kwargs: Any) -> openvino.Model:  # noqa: ANN401 - as openvino has it

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_PRODUCTS, _LEAST_RUNS = 4, 3  # matrix products in a row, and how often, to measure the hardware
+_PRODUCTS, _LEAST_RUNS = 4, 2  # matrix products in a row, and how often, to measure the hardware
 _BEST_BATCH = {"cpu": 1, "mps": 16, "xpu": 64}
 # On CUDA so many images, of 224 pixels or as many pixels: by scripts/gpu_counts.py a forward pass of resnest50d is 260
 # launches, milliseconds in which a large card is through with 64 images. Where it is too much, memory says so.
