@@ -270,7 +270,7 @@ def test_a_packing_that_was_not_asked_for_is_refused(site: Stub, encoding: str) 
         urls.read(site.url + PATH, allow_private=True)
 
 
-@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(bytes(100))[:-5]])
+@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(bytes(100))[:-5]], ids=["never", "cut short"])
 def test_a_broken_packing_is_told(site: Stub, body: bytes) -> None:
     site.pages[PATH] = Page(body, headers={"Content-Encoding": "gzip"})
     with pytest.raises(DownloadFailed, match=r"unpacked|too early"):
