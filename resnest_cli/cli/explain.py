@@ -59,7 +59,8 @@ def explain(  # noqa: PLR0913 - one parameter an option
 
     found = inputs.find()
     explainer = Explainer(options, named["class"])
-    view.say(f"{explainer.spec.name} on {explainer.device} ({explainer.reason}), torch fp32")
+    weights = ", random weights (the pictures mean nothing)" if options.random_weights else ""
+    view.say(f"{explainer.spec.name} on {explainer.device} ({explainer.reason}), torch fp32{weights}")
     _prepare(output, overwrite=overwrite)
     failed = 0
     with (output / RECORDS).open("wb") as records:
