@@ -161,6 +161,13 @@ def read(path: Path) -> Features:
     if path.suffix not in _READERS:
         message = f"--index {path}: not a file of features; `resnest embed ... -o FILE.npy` makes one."
         raise UsageError(message)
+    is_whole = path.exists() and path.suffix != ".jsonl"  # while a job is to replace it, the old one stands
+    if not is_whole and jobs.beside(path, jobs.SIDECAR).exists():
+        message = f"--index {path}: it is not finished; the same `resnest embed` with --resume continues."
+        raise UsageError(message)
+    if not path.exists():
+        message = f"--index {path}: there is no such file; `resnest embed ... -o {path}` makes it."
+        raise UsageError(message)
     try:
         features = _READERS[path.suffix](path)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -180,9 +187,6 @@ def _read_npy(path: Path) -> Features:
 
 
 def _read_jsonl(path: Path) -> Features:
-    if jobs.beside(path, jobs.SIDECAR).exists():
-        message = f"--index {path}: it is not finished; the same `resnest embed` with --resume goes on."
-        raise UsageError(message)
     facts = _read_facts(_facts_of(path))
     width = int(facts["width"])
     paths: list[str] = []

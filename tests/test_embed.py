@@ -191,10 +191,6 @@ def run(shell: Shell, *words: str | Path, stdin: bytes = b"") -> subprocess.Comp
     return shell(sys.executable, "-c", PROGRAM, "embed", *words, *ONE_BY_ONE, stdin=stdin)
 
 
-def run_similar(shell: Shell, index: Path) -> subprocess.CompletedProcess[bytes]:
-    return shell(sys.executable, "-c", PROGRAM, "similar", SEVEN, "--index", index)
-
-
 def killed_at_fourth_of_five(output: Path) -> None:
     """Kill a job that has written three rows, while it reads the picture on standard input."""
     words = ["embed", *map(str, FIVE), "-o", str(output), *ONE_BY_ONE]
@@ -217,9 +213,8 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_bytes(suffix: str, shell: S
     assert len(begun.read_bytes().splitlines()) == 3
     with begun.open("ab") as rows:  # and as if it had been torn in the middle of its fourth row
         rows.write(b'{"pa')
-    if suffix == ".jsonl":
-        ended = run_similar(shell, output)
-        assert ended.stderr.decode().startswith(f"error: --index {output}: it is not finished; ")
+    said = shell("resnest", "similar", SEVEN, "--index", output).stderr.decode()
+    assert said.startswith(f"error: --index {output}: it is not finished; the same `resnest embed` with --resume ")
     assert b"add --resume to continue" in run(shell, *FIVE, "-o", output, stdin=picture).stderr
     assert run(shell, *FIVE, "-o", output, "--resume", stdin=picture).returncode == 1  # one of the first three failed
     left = {path.name: path.read_bytes() for path in tmp_path.glob("f.*")}
@@ -374,7 +369,7 @@ def test_a_query_goes_through_the_network_of_the_index(resnest: Resnest, tmp_pat
         (["--index", "f.npy"], "give either images to look for, or --duplicates THRESHOLD."),
         ([str(SEVEN), "--index", "f.npy", "--duplicates", "1"], "give either images to look for"),
         ([str(SEVEN), "--index", "f.csv"], "not a file of features; `resnest embed ... -o FILE.npy` makes one."),
-        ([str(SEVEN), "--index", "lost.npy"], "make it anew with `resnest embed`."),
+        ([str(SEVEN), "--index", "lost.npy"], "there is no such file; `resnest embed ... -o lost.npy` makes it."),
     ],
 )
 def test_similar_refuses_what_cannot_be_meant(words: list[str], message: str, resnest: Resnest) -> None:
