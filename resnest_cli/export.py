@@ -16,7 +16,7 @@ import torch
 
 from resnest_cli import graphs, labels
 from resnest_cli.engines.openvino import VERSION, convert
-from resnest_cli.network import build, to_program
+from resnest_cli.network import build, to_program, ungroup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,16 +46,21 @@ def make_graph(spec: ModelSpec, weights: Path | None, weights_sha256: str, want:
     network = build(spec, weights, want)
     facts = _facts(spec, network, weights_sha256, want)
     key = graphs.key(spec, weights_sha256, want)
-    graph = graphs.store(key, lambda folder: _write(network, spec, folder / graphs.FILES[0]), facts)
+    graph = graphs.store(key, lambda folder: write(network, spec, folder / graphs.FILES[0]), facts)
     _log.info("converted in %.1f s", time.perf_counter() - begin)
     return graph
 
 
-def _write(network: nn.Module, spec: ModelSpec, path: Path) -> None:
+def write(network: nn.Module, spec: ModelSpec, path: Path) -> None:
+    """Convert a network, and put the graph at `path`; the network itself is changed (`network.ungroup`).
+
+    Raises:
+        OSError: it cannot be written.
+    """
     channels, height, width = spec.data.input_size
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries, about each other
-        convert(to_program(network, spec, raw=True), (height, width, channels), path)
+        convert(to_program(ungroup(network), spec, raw=True), (height, width, channels), path)
 
 
 def _facts(spec: ModelSpec, network: nn.Module, weights_sha256: str, want: str) -> dict[str, Any]:

@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from resnest_cli import graphs
-from resnest_cli.engines.openvino import OpenVinoEngine, convert
+from resnest_cli import export, graphs
+from resnest_cli.engines.openvino import OpenVinoEngine
 from resnest_cli.errors import UsageError
 from resnest_cli.graphs import Graph
 from resnest_cli.imports import without
-from resnest_cli.network import SEED, FromPixels, build, to_program, ungroup
+from resnest_cli.network import SEED, FromPixels, build
 
 with without("openvino.tools.ovc"):  # it reports home, see the engine
     import openvino
@@ -67,15 +67,9 @@ def versions() -> dict[str, str]:
 
 
 def prepare(network: nn.Module, spec: ModelSpec, folder: Path) -> Graph:
-    """Convert the network in floating point into a new `folder`, in the form that can be quantised.
-
-    The network itself is changed (`network.ungroup`).
-    """
-    channels, height, width = spec.data.input_size
+    """Convert the network, which is changed by that, in floating point into a new `folder`; see `export.write`."""
     folder.mkdir()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the libraries, about each other
-        convert(to_program(ungroup(network), spec, raw=True), (height, width, channels), folder / graphs.FILES[0])
+    export.write(network, spec, folder / graphs.FILES[0])
     return Graph(folder, {"width": spec.num_classes, "param_count": sum(p.numel() for p in network.parameters())})
 
 
@@ -97,6 +91,7 @@ def quantise(dense: Graph, pixels: Pixels, method: str, folder: Path, least: flo
             "target_device": nncf.TargetDevice.CPU,
             "subset_size": len(pixels),
             "fast_bias_correction": method == METHODS[0],
+            "ignored_scope": nncf.IgnoredScope(names=attention(model)),
         }
         if method == METHODS[2]:
             made = _under_control(nncf, model, pixels, given, least)
@@ -177,6 +172,23 @@ def _has_int8_weights(layer: openvino.Node) -> bool:
     while node.get_input_size():
         node = node.input_value(0).get_node()
     return node.get_element_type() in {openvino.Type.i8, openvino.Type.u8}
+
+
+def attention(model: openvino.Model) -> list[str]:
+    """Name what adds the splits of a block up: to pool them, and each times its share, to go on.
+
+    These layers stay in floating point: the convolutions before them would write bytes only for all of these to be
+    unpacked again, twice.
+    """
+    found: list[str] = []
+    for node in model.get_ordered_ops():
+        givers = [port.get_source_output().get_node() for port in node.inputs()]
+        kinds = {giver.get_type_name() for giver in givers if giver.get_friendly_name() not in found}
+        is_share = node.get_type_name() == "Multiply" and "VariadicSplit" in kinds
+        is_sum = node.get_type_name() == "Add" and kinds <= {"Relu"}  # a residual one adds a convolution
+        if is_share or is_sum:
+            found.append(node.get_friendly_name())
+    return found
 
 
 def _under_control(nncf: Any, model: openvino.Model, pixels: Pixels, given: dict[str, Any], least: float) -> Any:  # noqa: ANN401 - of a library without types

@@ -126,7 +126,10 @@ def _norm(norm: Any, index: int, of: int) -> nn.BatchNorm2d:  # noqa: ANN401 - t
 
 
 def ungroup(network: nn.Module) -> nn.Module:
-    """Part the splits of every block: quantised, their one grouped convolution would stay in floating point."""
+    """Part the splits of every block, in `network` itself; the numbers stay the same.
+
+    On a CPU their one grouped convolution is slower than a dense one for each, and would not be quantised.
+    """
     for name, module in list(network.named_modules()):
         if isinstance(module, SplitAttn) and module.radix > 1:
             network.set_submodule(name, _Splits(module))

@@ -127,7 +127,7 @@ LAYERS = [
         {"numpy", "timm", "torch"},
         {"captum", "onnx", "onnxruntime", "safetensors"},
     ),
-    Layer({"int8"}, BASE | STORE | {"engines.openvino", "network"}, {"numpy", "openvino", "torch"}, {"nncf"}),
+    Layer({"int8"}, BASE | STORE | {"engines.openvino", "export", "network"}, {"numpy", "openvino", "torch"}, {"nncf"}),
     Layer({"calibration"}, BASE | STORE | PIPELINE | {"engines.openvino", "quantize"}, set(), set()),
     Layer(
         {"quantize"},

@@ -143,6 +143,14 @@ def test_all_layers_with_weights_are_int8_and_the_answers_near(made: Quantized) 
     assert 0 < found.mean_probability_change < found.max_probability_change < 0.3
 
 
+@needs_nncf
+def test_what_adds_the_splits_up_takes_what_the_convolutions_give(made: Quantized) -> None:
+    """Of two splits: two shares, their sum, and the sum that is pooled; all that as it was, in each of four blocks."""
+    from resnest_cli.int8 import attention, openvino
+
+    assert len(attention(openvino.Core().read_model(made.folder / "model.xml"))) == 4 * 4
+
+
 def test_the_record_says_what_was_done(made: Quantized, images: Path) -> None:
     record = json.loads((made.folder / SIDECAR).read_text())
     on, judged = record["calibrated_on"], record["judged_on"]
