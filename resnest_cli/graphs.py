@@ -19,6 +19,7 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ class Graph:
 
     @property
     def compiled(self) -> Path:
-        """The folder for what OpenVINO compiles from the graph."""
+        """The folder for what OpenVINO compiles from the graph: a folder for each way to run it, see `compiling`."""
         return self.folder / "compiled"
 
 
@@ -144,26 +145,47 @@ def store(name: str, write: Callable[[Path], None], facts: dict[str, Any]) -> Gr
     return Graph(place, facts)
 
 
-def seal(compiled: Path) -> None:
-    """Write the checksum of each compiled form beside it, where that can be written."""
-    for form in _forms(compiled):
-        with contextlib.suppress(OSError):  # without it, it is compiled anew the next time
-            cache.write_atomically(form.with_name(form.name + SEAL), str(_checksum(form)).encode())
+@contextlib.contextmanager
+def compiling(place: Path) -> Iterator[Path | None]:
+    """Give OpenVINO a folder to take from what it has compiled, or to keep it in; None where nothing can be kept.
+
+    That is `place` if all in it is whole. Else it is a new folder, which becomes `place` when the block has ended well:
+    OpenVINO writes in place and reads while another process writes, and then fails, or gives wrong numbers.
+    """
+    if _is_sealed(place):
+        yield place
+        return
+    try:
+        place.parent.mkdir(exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=place.parent, prefix=PARTIAL))
+    except OSError:
+        yield None
+        return
+    try:
+        yield partial
+        with contextlib.suppress(OSError):  # then it is compiled anew the next time
+            _seal(partial)
+            if not _is_sealed(place):  # another process may have been quicker
+                shutil.rmtree(place, ignore_errors=True)
+                partial.rename(place)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
-def drop_damaged(compiled: Path) -> None:
-    """Remove the compiled forms that are not what was sealed, or never were: another process may have been killed."""
-    for form in _forms(compiled):
-        try:
-            whole = form.with_name(form.name + SEAL).read_bytes() == str(_checksum(form)).encode()
-        except OSError:
-            whole = False
-        if not whole:
-            form.unlink(missing_ok=True)
+def _seal(compiled: Path) -> None:
+    for form in compiled.glob("*.blob"):
+        cache.write_atomically(form.with_name(form.name + SEAL), str(_checksum(form)).encode())
 
 
-def _forms(compiled: Path) -> list[Path]:
-    return [*compiled.glob("*.blob")]  # not what is being written beside them
+def _is_sealed(compiled: Path) -> bool:
+    """Tell whether there are compiled forms, each with its checksum beside it."""
+    try:
+        forms = [*compiled.glob("*.blob")]
+        return bool(forms) and all(
+            form.with_name(form.name + SEAL).read_bytes() == str(_checksum(form)).encode() for form in forms
+        )
+    except OSError:
+        return False
 
 
 def _checksum(path: Path) -> int:
@@ -182,7 +204,7 @@ def _maker_sha256(makers: tuple[str, ...]) -> str:
 
 
 def _sweep() -> None:
-    """Remove what killed conversions left."""
-    for partial in folder().glob(f"{PARTIAL}*"):
+    """Remove what killed conversions and compilations left."""
+    for partial in chain(folder().glob(f"{PARTIAL}*"), folder().glob(f"*/compiled/{PARTIAL}*")):
         if time.time() - partial.stat().st_mtime > STALE_S:
             shutil.rmtree(partial, ignore_errors=True)

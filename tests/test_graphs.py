@@ -412,7 +412,7 @@ def test_what_was_compiled_and_is_damaged_is_compiled_anew(
 ) -> None:
     expected = shell("resnest", *PREDICT).stdout
     assert labels(expected) == RIGHT
-    blobs = [path for path in warm.compiled.iterdir() if path.suffix != graphs.SEAL]
+    blobs = [*warm.compiled.glob("*/*.blob")]
     assert blobs
     for blob in blobs:
         content = blob.read_bytes()
@@ -422,6 +422,33 @@ def test_what_was_compiled_and_is_damaged_is_compiled_anew(
         done = shell("resnest", *PREDICT)
         assert (done.returncode, done.stdout) == (0, expected)
         assert CONVERTING not in done.stderr
+    assert names(warm.compiled) == sorted({blob.parent.name for blob in blobs})
+
+
+def test_no_process_compiles_where_another_reads(tmp_path: Path) -> None:
+    place = tmp_path / "compiled" / "form"
+    with graphs.compiling(place) as first, graphs.compiling(place) as second:
+        assert first
+        assert second
+        assert len({first, second, place}) == 3
+        for folder in (first, second):
+            (folder / "1.blob").write_text(folder.name)
+    with graphs.compiling(place) as third:
+        assert third == place
+    assert (place / "1.blob").read_text() == second.name  # the first to end
+    with pytest.raises(KeyError), graphs.compiling(tmp_path / "compiled" / "other"):
+        raise KeyError
+    assert names(place.parent) == ["form"]
+
+
+def test_many_processes_that_compile_at_once_all_answer_rightly(warm: Graph) -> None:
+    for _ in range(3):
+        shutil.rmtree(warm.compiled, ignore_errors=True)
+        command = [sys.executable, "-m", "resnest_cli", *map(str, PREDICT)]
+        running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(5)]
+        ended = [process.communicate() for process in running]
+        assert [labels(out) for out, _ in ended] == [RIGHT] * 5, ended
+        assert len({out for out, _ in ended}) == 1
 
 
 # --- what is refused before anything is converted

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import openvino
 import pyarrow.parquet as pq
 import pytest
 import timm
@@ -146,7 +147,7 @@ def test_all_layers_with_weights_are_int8_and_the_answers_near(made: Quantized) 
 @needs_nncf
 def test_what_adds_the_splits_up_takes_what_the_convolutions_give(made: Quantized) -> None:
     """Of two splits: two shares, their sum, and the sum that is pooled; all that as it was, in each of four blocks."""
-    from resnest_cli.int8 import attention, openvino
+    from resnest_cli.int8 import attention
 
     assert len(attention(openvino.Core().read_model(made.folder / "model.xml"))) == 4 * 4
 
