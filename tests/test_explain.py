@@ -230,6 +230,13 @@ def test_a_folder_has_everything_about_every_input(resnest: Resnest, tmp_path: P
 FILES = (".png", ".attention.png", ".attention.json", ".npy")
 
 
+def test_that_random_weights_mean_nothing_is_said(resnest: Resnest, tmp_path: Path) -> None:
+    for words, said in ((["-m", "digits", "--random-weights"], True), (["-m", "digits"], False)):
+        done = resnest("explain", NINE, *words, "-o", tmp_path / str(said))
+        assert done.exit_code == 0, done.output
+        assert ("torch fp32, random weights (the pictures mean nothing)\n" in done.stderr) is said
+
+
 def test_without_captum_the_pip_line_is_named(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "captum", None)
     ended = resnest("explain", NINE, "-m", "digits", "-o", "out")

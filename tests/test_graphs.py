@@ -298,9 +298,13 @@ def test_what_killed_conversions_left_is_swept_and_what_others_are_writing_is_no
         write_anything(made(cold / f"{graphs.PARTIAL}{name}"))
     os.utime(cold / f"{graphs.PARTIAL}killed", (0, 0))
     made(cold / "finished")
+    for name in ("killed", "running"):
+        made(cold / "finished" / "compiled" / f"{graphs.PARTIAL}{name}")
+    os.utime(cold / "finished" / "compiled" / f"{graphs.PARTIAL}killed", (0, 0))
     os.utime(cold / "finished", (0, 0))
     graphs.store("new", write_anything, {})
     assert names(cold) == [f"{graphs.PARTIAL}running", "finished", "new"]
+    assert names(cold / "finished" / "compiled") == [f"{graphs.PARTIAL}running"]
 
 
 def made(folder: Path) -> Path:
@@ -439,16 +443,6 @@ def test_no_process_compiles_where_another_reads(tmp_path: Path) -> None:
     with pytest.raises(KeyError), graphs.compiling(tmp_path / "compiled" / "other"):
         raise KeyError
     assert names(place.parent) == ["form"]
-
-
-def test_many_processes_that_compile_at_once_all_answer_rightly(warm: Graph) -> None:
-    for _ in range(3):
-        shutil.rmtree(warm.compiled, ignore_errors=True)
-        command = [sys.executable, "-m", "resnest_cli", *map(str, PREDICT)]
-        running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(5)]
-        ended = [process.communicate() for process in running]
-        assert [labels(out) for out, _ in ended] == [RIGHT] * 5, ended
-        assert len({out for out, _ in ended}) == 1
 
 
 # --- what is refused before anything is converted
