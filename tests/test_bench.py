@@ -96,10 +96,9 @@ def test_steps_go_on_until_the_budget_ends_where_times_vary(clocked: Any) -> Non
     assert 20 <= sum(steps.timed) < 20.3
 
 
-def test_slow_steps_are_at_least_five_within_a_minute(clocked: Any) -> None:  # noqa: ANN401
+def test_slow_steps_are_at_least_five(clocked: Any) -> None:  # noqa: ANN401
     assert len(measure.run_steps(clocked(noisy(10)), PIXELS, 1).timed) == 5
-    assert len(measure.run_steps(clocked(always(25)), PIXELS, 20).timed) == 3
-    assert len(measure.run_steps(clocked(always(100)), PIXELS, 20).timed) == 1
+    assert len(measure.run_steps(clocked(always(100)), PIXELS, 20).timed) == 5
     assert len(measure.run_steps(clocked(always(0.001)), PIXELS, 0).timed) == 5
 
 
@@ -124,11 +123,11 @@ def test_every_stream_gets_equally_many_batches(clocked: Any) -> None:  # noqa: 
     assert measure.run_stream(clocked(always(0.5), streams=3), PIXELS, 0, 0.001).batches == 6
 
 
-def test_a_slow_stream_ends_after_two_batches_for_each(clocked: Any) -> None:  # noqa: ANN401
+def test_a_slow_stream_ends_after_five_batches_equally_many_for_each(clocked: Any) -> None:  # noqa: ANN401
     engine = clocked(always(40), streams=2)
     stream = measure.run_stream(engine, PIXELS, 8, 40)
-    assert (stream.batches, stream.seconds) == (4, 160)
-    assert engine.now == 160  # its first use is an empty batch, which takes no time
+    assert (stream.batches, stream.seconds) == (6, 240)
+    assert engine.now == 240  # its first use is an empty batch, which takes no time
 
 
 def test_percentiles_by_hand() -> None:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 WARM_SHARE, STEPS_SHARE, STREAM_SHARE, PEAK_SHARE = 0.1, 0.4, 0.4, 0.1  # of the time budget
 LEAST_STEPS, MOST_STEPS = 5, 1000
 STABLE_FROM, STABLE_WITHIN = 20, 0.01
-LIMIT_S = 60.0  # past it, fewer than `LEAST_STEPS` are enough: those of a large network take half a minute each
 STAGE_IMAGES = 64  # that are read, decoded and resized alone
 
 
@@ -80,7 +79,7 @@ def run_steps(engine: Engine, pixels: NDArray[np.uint8], seconds: float) -> Step
     """Time batches one at a time.
 
     After warming up for a tenth of the budget (at least one), until the median is stable (`is_stable`) or the budget is
-    spent, and at least five; of steps so long that five take over a minute, as many as fit in one, at least one.
+    spent, and at least five.
     """
     first = _step(engine, pixels)
     warmups, spent = 1, first
@@ -167,7 +166,7 @@ def _have_enough(timed: list[float], budget: float) -> bool:
     spent, n = sum(timed), len(timed)
     if n >= MOST_STEPS or is_stable(timed):
         return True
-    return spent >= budget if n >= LEAST_STEPS else n > 0 and spent >= max(LIMIT_S, budget)
+    return n >= LEAST_STEPS and spent >= budget
 
 
 def _feed(engine: Engine, pixels: NDArray[np.uint8], seconds: float, least: int) -> Stream:
@@ -177,14 +176,9 @@ def _feed(engine: Engine, pixels: NDArray[np.uint8], seconds: float, least: int)
 
     def batches() -> Iterator[NDArray[np.uint8]]:
         nonlocal given
-        while not is_enough(time.perf_counter() - begin):
+        while given < least or given % streams or time.perf_counter() - begin < seconds:
             given += 1
             yield pixels
-
-    def is_enough(spent: float) -> bool:
-        if given % streams or given < min(least, 2 * streams):
-            return False
-        return spent >= seconds if given >= least else spent >= max(LIMIT_S, seconds)
 
     done = sum(len(rows) for rows in engine.run(batches()))
     return Stream(done, given, time.perf_counter() - begin)

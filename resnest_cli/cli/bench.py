@@ -62,9 +62,9 @@ def bench(  # noqa: PLR0913 - one parameter an option
     of a large matrix product, measured in the same run, engine and precision. Every combination of the values given is
     a configuration, with a process of its own; one that fails has a row that says why, and the exit code is 1.
 
-    The time budget of a configuration is exceeded where five steps, and two batches for each stream, take longer; after
-    a minute fewer steps will do. Nothing is downloaded: the weights are random, which does not change the speed; only
-    of a folder of `resnest quantize`, int8 runs the graph that is in it.
+    The time budget of a configuration is exceeded where five steps, and two batches for each stream, take longer.
+    Nothing is downloaded: the weights are random, which does not change the speed; only of a folder of `resnest
+    quantize`, int8 runs the graph that is in it.
 
     \b
     Examples:
