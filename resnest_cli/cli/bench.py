@@ -85,11 +85,17 @@ def bench(  # noqa: PLR0913 - one parameter an option
     view.say(f"{len(every)} configuration{'s' * (len(every) > 1)} with random weights, about {seconds:g} s each")
     rows: list[dict[str, Any]] = []
     found = sweep(every, seconds, images=None if images is None else str(images), baseline=baseline)
-    for row in _bar(found, len(every)) if view.progress and sys.stderr.isatty() else found:
+    as_they_come = output is None and format == "jsonl"
+    for row in _bar(found, len(every)) if view.has_bar(rows_on_stdout=as_they_come) else found:
         rows.append(row)
-        _write(rows, format, output, is_last=len(rows) == len(every))
+        if as_they_come:
+            _print(rows[-1:], format)
+        elif output:
+            _save(rows, format, output)
         if not view.quiet:
             note(_in_short(row))
+    if not (as_they_come or output):
+        _print(rows, format)
     failed = sum("error" in row for row in rows)
     if plot and failed < len(rows):
         _draw(rows, plot)
@@ -141,19 +147,20 @@ def _bar(rows: Iterable[dict[str, Any]], total: int) -> Iterator[dict[str, Any]]
     return bar(rows, lambda: total, "measuring", console(sys.stderr))
 
 
-def _write(rows: list[dict[str, Any]], format: str, output: Path | None, *, is_last: bool) -> None:
-    """Write what there is: a file anew with each row, so that an interrupted sweep leaves its rows; stdout once."""
+def _print(rows: list[dict[str, Any]], format: str) -> None:
+    from resnest_cli.bench.rows import WRITERS
+
+    _tabulate(rows, sys.stdout) if format == "table" else click.echo(WRITERS[format](rows), nl=False)
+
+
+def _save(rows: list[dict[str, Any]], format: str, output: Path) -> None:
+    """Write the file anew with each row, so that an interrupted sweep leaves its rows."""
     from resnest_cli import saving
     from resnest_cli.bench.rows import WRITERS
 
-    if output is None and format == "jsonl":
-        click.echo(WRITERS[format](rows[-1:]), nl=False)
-    elif output is None and is_last:
-        _print(rows, sys.stdout) if format == "table" else click.echo(WRITERS[format](rows), nl=False)
-    elif output:
-        text = io.StringIO()
-        _print(rows, text) if format == "table" else text.write(WRITERS[format](rows))
-        saving.save(output, text.getvalue())
+    text = io.StringIO()
+    _tabulate(rows, text) if format == "table" else text.write(WRITERS[format](rows))
+    saving.save(output, text.getvalue())
 
 
 def _draw(rows: list[dict[str, Any]], path: Path) -> None:
@@ -162,7 +169,7 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
     saving.save(path, plots.speed_png(rows))
 
 
-def _print(rows: list[dict[str, Any]], stream: IO[str]) -> None:
+def _tabulate(rows: list[dict[str, Any]], stream: IO[str]) -> None:
     """Print one configuration as facts, several as a table; what all of them share stands once, below."""
     from resnest_cli.cli.output import console, facts, table
 
@@ -245,7 +252,7 @@ def _cell(name: str, form: str, *, of: str = "") -> Callable[[dict[str, Any]], s
     return cell
 
 
-SHARED = ("engine", "precision", "batch")
+SHARED = ("model", "engine", "precision", "batch")
 # Heading -> what stands below it.
 COLUMNS = {
     "model": _cell("model", ""),

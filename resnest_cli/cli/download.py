@@ -67,7 +67,7 @@ def _names(models: tuple[str, ...], *, all: bool, verify: bool) -> list[str]:
 
 
 def _bar(view: View) -> DownloadBar | None:
-    if not view.progress or not sys.stderr.isatty():
+    if not view.has_bar():
         return None
     from resnest_cli.cli.output import DownloadBar, console
 

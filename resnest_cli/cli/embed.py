@@ -86,7 +86,7 @@ def embed(  # noqa: PLR0913 - one parameter an option
             with jobs.told(output):
                 features.write_facts(output, embedder.facts)
         rows = summary.watch(embedder.embed(out.rest(found, summary.count)))
-        if view.progress and sys.stderr.isatty():
+        if view.has_bar(rows_on_stdout=output is None):
             rows = _with_bar(rows, inputs.count(out.done))
         out.write(map(features.to_row, rows))
         with summary.stages.clock("write"):

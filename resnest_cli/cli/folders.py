@@ -50,7 +50,7 @@ def write(  # noqa: PLR0913 - what a job consists of
     spans = folder.begin(fingerprint, overwrite=overwrite, resume=resume)
     earlier, begun = sum(span.rows for span in spans), time.perf_counter()
     written = _each_row(trunk.save(found, folder, spans, make), spans)
-    for _ in _with_bar(written, total, earlier) if view.progress and sys.stderr.isatty() else written:
+    for _ in _with_bar(written, total, earlier) if view.has_bar() else written:
         pass
     seconds = time.perf_counter() - begun
     folder.finish(spans, seconds)

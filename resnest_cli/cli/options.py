@@ -45,6 +45,10 @@ class View:
             # By its name of the moment: while a bar is shown, what is written there goes above it.
             click.echo(click.style(printable(text), dim=True), file=sys.stderr, err=True)
 
+    def has_bar(self, *, rows_on_stdout: bool = False) -> bool:
+        """Tell whether stderr gets a bar: not where rows come to the same screen, which would be written into it."""
+        return self.progress and sys.stderr.isatty() and not (rows_on_stdout and sys.stdout.isatty())
+
 
 class _Said(logging.Handler):
     """Says what the library logs."""

@@ -56,7 +56,7 @@ class Screen:
 
     def show(self, events: Iterable[Event]) -> None:
         """Show each event as it comes."""
-        with self._progress() if self.view.progress and sys.stderr.isatty() else nullcontext() as bar:
+        with self._progress() if self.view.has_bar() else nullcontext() as bar:
             for event in events:
                 self._show(event, bar)
 

@@ -80,7 +80,7 @@ def validate(  # noqa: PLR0913 - one parameter an option
         subset=subset,
         keep_worst=mistakes is not None,
         on_failure=_name,
-        progress=_bar if view.progress and sys.stderr.isatty() else lambda items, _: iter(items),
+        progress=_bar if view.has_bar() else lambda items, _: iter(items),
     )
     for path, write in writers.items():
         _save(path, write(found))
