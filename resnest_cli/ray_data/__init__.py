@@ -29,6 +29,8 @@ from resnest_cli.types import Failure, Source, Stages
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from resnest_cli.options import Options
     from resnest_cli.ray_data.cluster import Plan
     from resnest_cli.ray_data.shards import Folder, Tables
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec
 
 WAVE = 500_000  # items whose names are held at a time; the actors start anew with each wave
-ROUNDS = 64  # forward passes of each core of an actor, or of its GPU, in a block: so many that its end is not felt
+ROUNDS = 128  # forward passes of each core of an actor, or of its GPU, in a block: so many that its end is not felt
 WRITE_CPUS = 0.5  # of a task that writes a file
 FILES, LEAST_ROWS = 20, 1000  # of a wave, and of a file: what is written is done, and small files are a burden
 SAMPLES = 8  # images that are tried before all others
@@ -118,17 +120,16 @@ class RayTrunk:
         self._ends.close()
 
     def _dataset(self, items: Sequence[tuple[int, Item]], finish: Finish, plan: Plan) -> Any:  # noqa: ANN401 - Ray has no types
-        import pyarrow as pa  # noqa: PLC0415 - of the extra "ray"
-        import ray  # noqa: PLC0415
+        import ray  # noqa: PLC0415 - of the extra "ray"
 
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.execution_options.preserve_order = True
         self._parcel = self._parcel or ray.put(Parcel.of(self.engine, self.options, self._want))
         rows = [{"number": number, "item": pack(item), "place": pack(placed(item))} for number, item in items]
-        size = self._block_size(len(rows), plan)
-        blocks = [pa.Table.from_pylist(rows[begin : begin + size]) for begin in range(0, len(rows), size)]
-        return ray.data.from_arrow(blocks).map_batches(
+        blocks = math.ceil(len(rows) / self._block_size(len(rows), plan))
+        # Not `from_arrow`: its tasks would take the processes that Ray has ready, and actors wait for new ones.
+        return ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
             Model,
             fn_constructor_args=(self._parcel, plan.cores, finish),
             num_cpus=plan.cpus,
@@ -163,19 +164,22 @@ class RayTrunk:
 
     def _measure(self, samples: list[Source]) -> float:
         """Give the seconds that one core of this machine takes for an image, about; 0 where none can be read."""
-        stages, cores, batch = Stages(), machine.usable_cores(), self._batch()
+        stages = Stages()
         with Pool(self._load, 1, timeout=self.options.timeout) as pool:  # an image may crash what decodes it
+            self._run(np.zeros(self.engine.shape, np.uint8))  # it compiles while that process starts
             loaded = stream.decode_in(pool, samples, self._load, len(samples) or 1, stages)
             good = [item.values for item in loaded if isinstance(item, stream.Pixels)]
         if not good:
             return 0.0
-        batches = [np.stack([good[0]] * batch)] * max(2, cores)
-        seconds = 0.0
-        for _ in range(2):  # the first compiles
-            begun = time.perf_counter()
-            list(self.engine.run(batches))
-            seconds = time.perf_counter() - begun
-        return (stages.read + stages.decode) / len(good) + seconds * cores / (len(batches) * batch)
+        return (stages.read + stages.decode) / len(good) + self._run(good[0])
+
+    def _run(self, image: NDArray[np.uint8]) -> float:
+        """Run batches of one image on all cores of this machine; give the seconds that one core takes for an image."""
+        cores, batch = machine.usable_cores(), self._batch()
+        batches = [np.stack([image] * batch)] * max(2, cores)
+        begun = time.perf_counter()
+        list(self.engine.run(batches))
+        return (time.perf_counter() - begun) * cores / (len(batches) * batch)
 
     def _batch(self) -> int:
         batch = self.options.batch
