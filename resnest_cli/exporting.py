@@ -7,6 +7,7 @@ has given torch's answers to real pictures, in batches of 1, 3 and 8.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import warnings
@@ -25,7 +26,7 @@ from resnest_cli import catalog, exports, labels, saving, sources, weights
 from resnest_cli.engines import RANDOM
 from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.errors import ModelError, UsageError
-from resnest_cli.network import build, to_program
+from resnest_cli.network import build, to_program, ungroup
 from resnest_cli.predict import softmax
 from resnest_cli.snippet import snippet
 from resnest_cli.trunk import Trunk
@@ -211,7 +212,7 @@ def _write_openvino(network: nn.Module, spec: ModelSpec, folder: Path, config: d
 
     block = config["export"]
     names = (block["input"]["name"], block["output"]["name"])
-    program = to_program(network, spec, raw=raw)
+    program = to_program(ungroup(copy.deepcopy(network)), spec, raw=raw)  # the plain one is what it is compared with
     convert(program, block["input"]["shape"][1:], folder / "model.xml", names=names, metadata=_metadata(config))
 
 

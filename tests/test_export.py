@@ -22,6 +22,8 @@ from conftest import SAMPLES
 from lively import CLASSES, finetuned, save_pictures, to_input
 from PIL import Image
 from safetensors.torch import load_file
+from timm.layers import SplitAttn
+from torch import nn
 
 from resnest_cli import Classifier, Options, exporting, exports, find_model
 from resnest_cli.catalog import DIGITS
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 
     from conftest import Resnest, Shell
     from numpy.typing import NDArray
-    from torch import nn
 
     Rows = NDArray[np.float32]
 
@@ -124,6 +125,14 @@ def test_openvino_says_what_it_is(exported: Any) -> None:  # noqa: ANN401
     said = {key: json.loads(graph.get_rt_info(["resnest", key]).astype(str)) for key in ("labels", *METADATA)}
     check_metadata(said)
     assert said["input"]["range"] == "RGB, 0..255"
+
+
+def test_openvino_has_its_splits_parted(exported: Any) -> None:  # noqa: ANN401
+    kinds = [node.get_type_name() for node in openvino.Core().read_model(exported("openvino") / "model.xml").get_ops()]
+    assert "GroupConvolution" not in kinds  # they are slower on CPUs
+    splits = [module for module in digits().modules() if isinstance(module, SplitAttn)]
+    dense = [module for module in digits().modules() if isinstance(module, nn.Conv2d)]
+    assert kinds.count("Convolution") == len(dense) + len(splits)  # two for each block's one
 
 
 def test_torch_says_what_it_is(exported: Any) -> None:  # noqa: ANN401

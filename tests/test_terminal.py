@@ -60,7 +60,7 @@ def test_rows_on_the_screen_have_no_bar_among_them() -> None:
         assert not any("━" in line for line in found)
 
 
-def test_a_table_of_answers_has_the_bar_below(tmp_path: Path) -> None:
+def test_a_bar_is_drawn_beside_a_table_of_answers_and_a_file(tmp_path: Path) -> None:
     assert any("classifying" in line for line in lines("predict", SAMPLES, "-m", "digits"))
     to = tmp_path / "answers.jsonl"
     assert any("classifying" in line for line in lines("predict", SAMPLES, "-m", "digits", "-o", to))

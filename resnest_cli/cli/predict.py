@@ -109,7 +109,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
         rest = out.rest(found, summary.count)
         records = summary.watch(classifier.classify(rest, topk=topk, threshold=threshold))
         on_screen = format == "table" and output is None
-        if view.progress and sys.stdout.isatty() if on_screen else view.has_bar(rows_on_stdout=output is None):
+        if (view.progress and sys.stdout.isatty()) if on_screen else view.has_bar(rows_on_stdout=output is None):
             records = _with_bar(records, inputs.count(out.done), on_screen=on_screen)
         out.write(_rows(records, format, options))
         with summary.stages.clock("write"):
