@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 START_S, PAUSE_S = 60.0, 0.05
 STORE_BYTES = 100_000_000
+# A head sees within seconds who is lost, not after a quarter of a minute.
+WATCHFUL = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
@@ -45,7 +48,7 @@ def ray_node(where: str, cpus: int, log: Path, **env: str) -> Iterator[subproces
     """Run `ray start`: `where` is "--head --port=N" or "--address=HOST:PORT". At the end all of it is gone."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", *where.split(), f"--num-cpus={cpus}", "--block"]
     if "--head" in where:
-        command.append("--include-dashboard=false")
+        command += ["--include-dashboard=false", f"--system-config={json.dumps(WATCHFUL)}"]
     command.append(f"--object-store-memory={STORE_BYTES}")
     with (
         log.open("wb") as out,

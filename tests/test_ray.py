@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
-from clusters import free_port, join, object_store, ray_cluster
+from clusters import WATCHFUL, free_port, join, object_store, ray_cluster
 from conftest import SAMPLES, Shell
 
 from resnest_cli import buckets
@@ -181,14 +181,15 @@ def test_a_folder_that_was_begun_is_gone_on_with_and_no_row_is_doubled(
 
 @pytest.mark.usefixtures("_no_token")
 def test_a_node_that_is_lost_and_then_a_driver_that_is_killed_cost_no_row(tmp_path: Path, shell: Shell) -> None:
-    listed, names = many(tmp_path)
+    listed, names = many(tmp_path, 2400)
     to = tmp_path / "rows.jsonl"
     job = ("predict", "--files-from", listed, *DIGITS, "--resume", "-o", to)
     # In a process of its own: what Ray's test cluster sets up is for a whole process.
     program = (
         "import sys; from ray.cluster_utils import Cluster\n"
         "node = dict(num_cpus=2, object_store_memory=10**8)\n"
-        "both = Cluster(initialize_head=True, head_node_args=node | dict(include_dashboard=False))\n"
+        f"head = node | dict(include_dashboard=False, _system_config={WATCHFUL})\n"
+        "both = Cluster(initialize_head=True, head_node_args=head)\n"
         "lost = both.add_node(**node); print(both.address, flush=True); sys.stdin.readline()\n"
         "both.remove_node(lost, allow_graceful=False); print('lost', flush=True); sys.stdin.readline(); both.shutdown()"
     )
@@ -204,11 +205,11 @@ def test_a_node_that_is_lost_and_then_a_driver_that_is_killed_cost_no_row(tmp_pa
             nodes.stdin.flush()
             assert nodes.stdout.readline() == b"lost\n"
             before = to.read_bytes().count(b"\n")
-            wait_for_rows(to, process, before + 100)
+            wait_for_rows(to, process, before + 800)  # more than the two had ready
             process.kill()
             first = process.communicate()[1].decode()
         kept = to.read_bytes().count(b"\n")
-        assert before + 100 <= kept < len(names)
+        assert before + 800 <= kept < len(names)
         ended = shell("resnest", *job, "--ray-address", address)
         nodes.communicate(b"\n", LIMIT_S)
     *said, last = first.splitlines()
