@@ -89,13 +89,13 @@ def bench(  # noqa: PLR0913 - one parameter an option
     for row in _bar(found, len(every)) if view.has_bar(rows_on_stdout=as_they_come) else found:
         rows.append(row)
         if as_they_come:
-            _print(rows[-1:], format)
+            _write(rows[-1:], format, sys.stdout)
         elif output:
             _save(rows, format, output)
         if not view.quiet:
             note(_in_short(row))
     if not (as_they_come or output):
-        _print(rows, format)
+        _write(rows, format, sys.stdout)
     failed = sum("error" in row for row in rows)
     if plot and failed < len(rows):
         _draw(rows, plot)
@@ -147,19 +147,18 @@ def _bar(rows: Iterable[dict[str, Any]], total: int) -> Iterator[dict[str, Any]]
     return bar(rows, lambda: total, "measuring", console(sys.stderr))
 
 
-def _print(rows: list[dict[str, Any]], format: str) -> None:
+def _write(rows: list[dict[str, Any]], format: str, stream: IO[str]) -> None:
     from resnest_cli.bench.rows import WRITERS
 
-    _tabulate(rows, sys.stdout) if format == "table" else click.echo(WRITERS[format](rows), nl=False)
+    _tabulate(rows, stream) if format == "table" else click.echo(WRITERS[format](rows), stream, nl=False)
 
 
 def _save(rows: list[dict[str, Any]], format: str, output: Path) -> None:
     """Write the file anew with each row, so that an interrupted sweep leaves its rows."""
     from resnest_cli import saving
-    from resnest_cli.bench.rows import WRITERS
 
     text = io.StringIO()
-    _tabulate(rows, text) if format == "table" else text.write(WRITERS[format](rows))
+    _write(rows, format, text)
     saving.save(output, text.getvalue())
 
 
