@@ -22,7 +22,8 @@
        |  `- TruncatedImage               ... because the file ends too early
        |- ImageTooLarge                   more pixels or bytes than the limit
        |- DecodeTimeout                   not decoded within the limit
-       `- WorkerDied                      the process that decoded it crashed or was killed
+       |- WorkerDied                      the process that decoded it crashed or was killed
+       `- NotANumber                      the network's answer for it is NaN or infinite
 
 Knows nothing of the terminal: the command line turns `exit_code` and the text into what a shell sees.
 """
@@ -36,6 +37,7 @@ class ExitCode(IntEnum):
     OK = 0
     FAILED = 1
     USAGE = 2
+    SOME_FAILED = 3  # finished, every row is there, and some inputs failed; FAILED: no complete result
     HANGUP = 129
     INTERRUPTED = 130
     TERMINATED = 143
@@ -139,3 +141,7 @@ class DecodeTimeout(ImageError):
 
 class WorkerDied(ImageError):
     """The process that decoded the image crashed, or was killed."""
+
+
+class NotANumber(ImageError):
+    """The network's answer for the image has NaN or infinity in it: fp16 that overflows, or damaged weights."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from timm.layers.split_attn import RadixSoftmax
 
-from resnest_cli import catalog, exports, labels, weights
+from resnest_cli import catalog, exports, labels, stream, weights
 from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.engines.pytorch import choose_device
 from resnest_cli.errors import UsageError
@@ -118,10 +118,14 @@ class Explainer:
         for row in Trunk(self.spec, self.options, engine=engine).rows(found):
             yield row if isinstance(row, Failure) else self._explain(row.path, engine.picture(row.values))
 
-    def _explain(self, path: str, pixels: NDArray[np.uint8]) -> Explanation:
+    def _explain(self, path: str, pixels: NDArray[np.uint8]) -> Explanation | Failure:
         image = self._to_input(pixels)
         with torch.no_grad():
-            probabilities = self._network(image).softmax(dim=1)[0]
+            logits = self._network(image)[0]
+        answer = stream.checked(stream.Row(path, logits.cpu().numpy()), "fp32")
+        if isinstance(answer, Failure):
+            return answer
+        probabilities = logits.softmax(dim=0)
         index = int(probabilities.argmax()) if self.target is None else self.target
         cells = self._cam.attribute(image, target=index, relu_attributions=True).detach()
         heat = self._spread(cells, pixels.shape[:2], "bilinear")[0, 0]

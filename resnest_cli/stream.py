@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from resnest_cli import images, sources
-from resnest_cli.errors import DecodeTimeout, ImageError, ImageTooLarge, OutOfMemory, ResnestError
+from resnest_cli.errors import DecodeTimeout, ImageError, ImageTooLarge, NotANumber, OutOfMemory, ResnestError
 from resnest_cli.sources import STDIN
 from resnest_cli.types import DataConfig, Failure, Source, Stages
 
@@ -138,6 +138,14 @@ def decode_in(
         yield given.popleft()()
 
 
+def checked(row: Row, precision: str) -> Row | Failure:
+    """Return the row, or a failure if it has NaN or infinity in it, as fp16 gives when it overflows."""
+    if np.isfinite(row.values).all():
+        return row
+    way_out = "its weights may be damaged" if precision == "fp32" else "try --precision fp32"
+    return Failure.of(row.path, NotANumber(f"the model answers NaN or infinity in {precision}: {way_out}."))
+
+
 def _same(failure: Failure) -> Failure:
     return failure
 
@@ -167,7 +175,7 @@ def infer(
     while True:
         try:
             for output in forward.of(engine.run(batches(rest, batch))):
-                yield from _match(waiting.popleft(), output)
+                yield from _match(waiting.popleft(), output, engine.precision)
         except MemoryError as error:
             if batch == 1:
                 message = (
@@ -213,10 +221,10 @@ def _images(group: list[Decoded]) -> int:
     return sum(isinstance(item, Pixels) for item in group)
 
 
-def _match(group: list[Decoded], output: NDArray[np.float32]) -> Iterator[Row | Failure]:
+def _match(group: list[Decoded], output: NDArray[np.float32], precision: str) -> Iterator[Row | Failure]:
     rows = iter(output)
     for item in group:
-        yield item if isinstance(item, Failure) else Row(item.path, next(rows))
+        yield item if isinstance(item, Failure) else checked(Row(item.path, next(rows)), precision)
 
 
 def _group(items: Iterable[Decoded], batch: int) -> Iterator[list[Decoded]]:

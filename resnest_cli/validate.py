@@ -1,7 +1,7 @@
 """How right is a model on labelled images? The trunk with the truth beside it.
 
 In: a labelled folder, archive or CSV file (`dataset`), and options. Out: a `Validation`: the numbers with timm's names,
-the counts they come from, and the worst mistakes. A file that cannot be read is counted and handed to the caller, and
+the counts they come from, and the worst mistakes. An image without an answer is counted and handed to the caller, and
 never replaced by another. Streams: nothing of an image is kept but counts, and small pictures of the worst.
 """
 
@@ -23,7 +23,7 @@ import numpy as np
 
 from resnest_cli import catalog, images, labels, sources
 from resnest_cli.dataset import Dataset, Labelled
-from resnest_cli.errors import ModelError, UsageError
+from resnest_cli.errors import UsageError
 from resnest_cli.metrics import Answer, Hits, Tally, judge, wilson
 from resnest_cli.stream import Row
 from resnest_cli.trunk import Trunk
@@ -65,7 +65,7 @@ class Validation:
     Attributes:
         among: the class indices that were scored, all of the model's or a subset, int64 in order.
         exif: whether images were turned by their EXIF orientation.
-        errors: images that could not be read; they count nowhere else.
+        errors: images without an answer: unreadable, or NaN; they count nowhere else.
         real: the accuracy by ReaL labels, if these were given.
         worst: wrong answers, the highest loss first, at most `WORST`.
     """
@@ -136,14 +136,14 @@ def validate(  # noqa: PLR0913 - what may be asked of it
         real_labels: a file of ReaL labels, see `RealLabels`.
         subset: score among the classes that the images have only, as ImageNet-A and ImageNet-R are scored.
         keep_worst: keep the worst mistakes, with thumbnails.
-        on_failure: gets each image that could not be read, in order.
+        on_failure: gets each image without an answer, in order.
         progress: sees each image as it is done, and is told how many there will be.
         engine: one of your own instead of what `options` ask for.
 
     Raises:
         UsageError: labels that cannot be understood, or nothing to score.
         UnreadableInput: a damaged archive or list.
-        ModelError: the model cannot be opened, or what it gives is no number.
+        ModelError: the model cannot be opened.
     """
     spec = catalog.resolve(options)
     if options.random_weights:
@@ -259,9 +259,6 @@ def _rows(trunk: Trunk, dataset: Dataset, scratch: Path) -> Iterator[Scored]:
 
 
 def _count(result: Validation, found: Labelled, row: Row, real: RealLabels | None, worst: _Worst | None) -> None:
-    if not np.isfinite(row.values).all():
-        message = f"{result.spec.name} gives no numbers (NaN or infinite) for {found.item.path}: try --precision fp32."
-        raise ModelError(message)
     answer = judge(row.values, found.truth, result.among)
     result.tally.add(answer)
     if real and result.real:

@@ -42,7 +42,15 @@ def lines(text: str) -> list[str]:
 
 def test_exit_codes_are_the_contract() -> None:
     codes = {code.name: code.value for code in ExitCode}
-    assert codes == {"OK": 0, "FAILED": 1, "USAGE": 2, "HANGUP": 129, "INTERRUPTED": 130, "TERMINATED": 143}
+    assert codes == {
+        "OK": 0,
+        "FAILED": 1,
+        "USAGE": 2,
+        "SOME_FAILED": 3,
+        "HANGUP": 129,
+        "INTERRUPTED": 130,
+        "TERMINATED": 143,
+    }
 
 
 def test_table_of_answers() -> None:
@@ -134,7 +142,7 @@ Note: checkpoint file names end in the first 8 hex digits of the sha256.
 
 def test_predict_prints_the_digits(resnest: Resnest) -> None:
     ended = resnest("predict", SEVEN.name, "-m", "digits", "-k", "3", "-f", "table")
-    assert ended.exit_code == ExitCode.FAILED  # there is no such file here
+    assert ended.exit_code == ExitCode.SOME_FAILED  # there is no such file here
     ended = resnest("predict", SEVEN, "-m", "digits", "-k", "3", "-f", "table")
     assert ended.exit_code == ExitCode.OK
     # The path is as long as the checkout's; the rest is pinned.
@@ -217,12 +225,12 @@ def test_a_table_can_go_to_a_file(resnest: Resnest, tmp_path: Path) -> None:
     assert "\x1b" not in out.read_text(encoding="utf-8")
 
 
-def test_one_bad_file_is_one_row_and_exit_code_one(resnest: Resnest, tmp_path: Path) -> None:
+def test_one_bad_file_is_one_row_and_exit_code_three(resnest: Resnest, tmp_path: Path) -> None:
     bad = tmp_path / "bad.png"
     bad.write_text("<html>404</html>")
     ended = resnest("predict", bad, SEVEN, "-m", "digits")
     failed, ok = map(json.loads, ended.stdout.splitlines())
-    assert ended.exit_code == ExitCode.FAILED
+    assert ended.exit_code == ExitCode.SOME_FAILED
     assert "1 of 2 inputs failed: NotAnImage 1." in ended.stderr
     assert failed == {
         "path": str(bad),

@@ -22,7 +22,7 @@ from sklearn.neighbors import NearestNeighbors
 from resnest_cli import Options, features, list_models, similar
 from resnest_cli.catalog import DIGITS
 from resnest_cli.embed import Embedder, normalized
-from resnest_cli.errors import UsageError
+from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.sources import find
 from resnest_cli.types import Failure
 
@@ -86,7 +86,7 @@ def embed(resnest: Resnest, output: Path, *words: str | Path) -> Any:  # noqa: A
 def test_a_file_has_a_row_for_every_input_in_order(suffix: str, resnest: Resnest, tmp_path: Path) -> None:
     output = tmp_path / f"f{suffix}"
     lost = tmp_path / "lost.png"
-    assert embed(resnest, output, SEVEN, lost, NINE).exit_code == 1
+    assert embed(resnest, output, SEVEN, lost, NINE).exit_code == ExitCode.SOME_FAILED
     known = features.read(output)
     assert known.paths == [str(SEVEN), str(lost), str(NINE)]
     assert (known.values.dtype.name, known.values.shape) == ("float32", (3, 512))
@@ -125,7 +125,10 @@ def test_parquet_has_its_columns_and_the_facts_in_its_metadata(resnest: Resnest,
 
 def test_more_inputs_come_from_a_list(resnest: Resnest, tmp_path: Path) -> None:
     (tmp_path / "names").write_bytes(b"lost.png\0" + str(NINE).encode() + b"\0")
-    assert embed(resnest, tmp_path / "f.npy", SEVEN, "--files-from", tmp_path / "names", "-0").exit_code == 1
+    assert (
+        embed(resnest, tmp_path / "f.npy", SEVEN, "--files-from", tmp_path / "names", "-0").exit_code
+        == ExitCode.SOME_FAILED
+    )
     known = features.read(tmp_path / "f.npy")
     assert known.paths == [str(SEVEN), "lost.png", str(NINE)]
     np.testing.assert_array_equal(known.values[[0, 2]], rows_of(Options("digits"), [SEVEN, NINE]))
@@ -136,7 +139,7 @@ def test_json_lines_on_stdout_read_back_exactly(resnest: Resnest) -> None:
     good, bad = map(json.loads, ended.stdout.splitlines())
     assert list(good) == ["path", "status", "embedding"]
     np.testing.assert_array_equal(np.array([good["embedding"]], np.float32), rows_of(Options("digits"), [SEVEN]))
-    assert (bad["embedding"], bad["error"]["type"], ended.exit_code) == (None, "UnreadableInput", 1)
+    assert (bad["embedding"], bad["error"]["type"], ended.exit_code) == (None, "UnreadableInput", ExitCode.SOME_FAILED)
 
 
 def test_a_path_that_is_not_utf8_keeps_its_bytes(resnest: Resnest, tmp_path: Path) -> None:
@@ -206,7 +209,7 @@ def killed_at_fourth_of_five(output: Path) -> None:
 def test_a_killed_job_goes_on_and_ends_with_the_same_bytes(suffix: str, shell: Shell, tmp_path: Path) -> None:
     whole, output = tmp_path / f"whole{suffix}", tmp_path / f"f{suffix}"
     picture = SEVEN.read_bytes()
-    assert run(shell, *FIVE, "-o", whole, stdin=picture).returncode == 1
+    assert run(shell, *FIVE, "-o", whole, stdin=picture).returncode == ExitCode.SOME_FAILED
     killed_at_fourth_of_five(output)
     assert output.exists() == (suffix == ".jsonl")
     begun = output if suffix == ".jsonl" else tmp_path / f"f{suffix}.part"
@@ -216,7 +219,9 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_bytes(suffix: str, shell: S
     said = shell("resnest", "similar", SEVEN, "--index", output).stderr.decode()
     assert said.startswith(f"error: --index {output}: it is not finished; the same `resnest embed` with --resume ")
     assert b"add --resume to continue" in run(shell, *FIVE, "-o", output, stdin=picture).stderr
-    assert run(shell, *FIVE, "-o", output, "--resume", stdin=picture).returncode == 1  # one of the first three failed
+    assert (
+        run(shell, *FIVE, "-o", output, "--resume", stdin=picture).returncode == ExitCode.SOME_FAILED
+    )  # one of the first three failed
     left = {path.name: path.read_bytes() for path in tmp_path.glob("f.*")}
     assert left == {path.name.replace("whole", "f"): path.read_bytes() for path in tmp_path.glob("whole.*")}
 
@@ -329,7 +334,7 @@ def test_similar_answers_each_query_in_order(resnest: Resnest, index: Path) -> N
             "error": {"type": "UnreadableInput", "message": "no such file."},
         },
     ]
-    assert ended.exit_code == 1
+    assert ended.exit_code == ExitCode.SOME_FAILED
 
 
 def test_similar_as_a_person_sees_it(resnest: Resnest, index: Path) -> None:

@@ -17,10 +17,11 @@ from timm.layers.split_attn import SplitAttn
 from torch.nn import functional
 
 from resnest_cli import Options, list_models, pictures
-from resnest_cli.errors import UsageError
+from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.explain import Explainer, Explanation, Shares, class_index
 from resnest_cli.labels import Labels
 from resnest_cli.sources import find
+from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -195,13 +196,22 @@ def test_any_label_fits_its_picture(label: str) -> None:
     assert pictures.split_attention(said).width > pictures.STRIP
 
 
+def test_an_image_that_the_network_has_no_number_for_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    explainer = Explainer(Options("digits", device="cpu"))
+    bias = explainer._network.fc.bias  # noqa: SLF001 - no image of ours overflows fp32
+    monkeypatch.setattr(bias, "data", torch.full_like(bias, torch.inf))
+    (said,) = explainer.explain(find([NINE]))
+    message = "the model answers NaN or infinity in fp32: its weights may be damaged."
+    assert said == Failure(str(NINE), "NotANumber", message)
+
+
 # --- the command
 
 
 def test_a_folder_has_everything_about_every_input(resnest: Resnest, tmp_path: Path) -> None:
     output = tmp_path / "out"
     ended = resnest("explain", NINE, "lost.png", THREE, "-m", "digits", "--raw", "-o", output, "-q")
-    assert ended.exit_code == 1
+    assert ended.exit_code == ExitCode.SOME_FAILED
     names = [line.split(" -> ")[-1] for line in ended.stdout.splitlines()]
     assert names == [str(output / "00001-nine_0037.png"), "lost.png: UnreadableInput: no such file.", names[2]]
     assert ended.stdout.startswith(f"{NINE}: nine ")

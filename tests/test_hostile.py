@@ -18,6 +18,8 @@ import pytest
 from conftest import SAMPLES
 from PIL import Image
 
+from resnest_cli.errors import ExitCode
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -91,7 +93,7 @@ def test_good_rows_are_those_of_a_clean_run_at_any_batch_and_worker_count(mixed:
             assert good["predictions"][0].pop("probability") == pytest.approx(expected["probability"], abs=1e-5)
             assert good["predictions"][0].items() <= expected.items()
             assert bad["status"] == "error"
-        assert done.exit_code == 1
+        assert done.exit_code == ExitCode.SOME_FAILED
 
 
 def test_the_same_image_as_path_and_from_standard_input_has_one_answer(resnest: Resnest) -> None:
@@ -156,7 +158,7 @@ def test_an_image_that_takes_minutes_is_given_up(shell: Shell, tmp_path: Path, w
     (tmp_path / "scans.jpg").write_bytes(many_scans(2000, 20000))
     done = shell("resnest", "predict", SEVEN, tmp_path, SEVEN, *DIGITS, "-j", workers, "--timeout", "2")
     assert outcomes(done.stdout) == ["seven", "DecodeTimeout", "seven"]
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (done.returncode, done.stderr) == (ExitCode.SOME_FAILED, b"")
 
 
 # --- A6, A7: as a person sees it
@@ -389,7 +391,7 @@ def test_a_list_names_files_and_folders_after_the_arguments(resnest: Resnest, tm
     assert [row["path"] for row in rows(done.stdout_bytes)] == [
         *(str(SEVEN), f"{tmp_path}/folder/four.png", str(SEVEN), "missing.png")
     ]
-    assert done.exit_code == 1
+    assert done.exit_code == ExitCode.SOME_FAILED
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import pytest
 from conftest import SAMPLES, Resnest, Shell
 
 from resnest_cli.cli import prepare_process
+from resnest_cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -203,7 +204,7 @@ def test_files_that_are_none_cost_a_row_each_and_nothing_more(shell: Shell, tmp_
         ("missing.png", "UnreadableInput"),
         ("seven_0081.png", "seven"),
     ]
-    assert done.returncode == 1
+    assert done.returncode == ExitCode.SOME_FAILED
     assert b"4 of 7 inputs failed" in done.stderr
 
 
@@ -218,7 +219,7 @@ def test_an_empty_standard_input_is_no_image(resnest: Resnest) -> None:
     done = resnest("predict", "-", *DIGITS)
     (row,) = rows(done.stdout_bytes)
     assert (row["path"], row["error"]["type"]) == ("-", "NotAnImage")
-    assert done.exit_code == 1
+    assert done.exit_code == ExitCode.SOME_FAILED
 
 
 def test_a_text_is_no_image_whatever_its_suffix(resnest: Resnest, tmp_path: Path) -> None:
@@ -226,7 +227,7 @@ def test_a_text_is_no_image_whatever_its_suffix(resnest: Resnest, tmp_path: Path
     done = resnest("predict", tmp_path, *DIGITS)
     (row,) = rows(done.stdout_bytes)
     assert row["error"]["type"] == "NotAnImage"
-    assert done.exit_code == 1
+    assert done.exit_code == ExitCode.SOME_FAILED
 
 
 # Errors
@@ -252,7 +253,7 @@ def test_a_terminal_shows_the_table_and_below_it_the_bar(monkeypatch: pytest.Mon
     with os.fdopen(leader, "rb", buffering=0) as screen, job as process:
         os.close(follower)
         shown = b"".join(until_hang_up(screen)).decode()
-        assert process.wait() == 1
+        assert process.wait() == ExitCode.SOME_FAILED
     assert "classifying" in shown
     assert "2/2" in shown
     # What stands in a line is what came after it was last erased, without the colours.
@@ -275,5 +276,5 @@ def test_streams_that_the_caller_closed_are_told_and_not_needed_for_a_file(shell
     assert (closed.returncode, b"the output cannot be written" in closed.stderr) == (1, True)
     written = shell("sh", "-c", f"{resnest} predict - -m digits -o '{tmp_path}/x.jsonl' >&- <&-", PROGRAM=FAKE)
     (row,) = rows((tmp_path / "x.jsonl").read_bytes())
-    assert (written.returncode, row["error"]["message"]) == (1, "standard input is closed.")
+    assert (written.returncode, row["error"]["message"]) == (ExitCode.SOME_FAILED, "standard input is closed.")
     assert b"Traceback" not in closed.stderr + written.stderr

@@ -123,6 +123,31 @@ def test_the_deadline_holds_in_this_process_too() -> None:
     assert isinstance(last, Pixels)
 
 
+# --- answers
+
+
+class Overflows(FakeEngine):
+    """Has no number for pictures of class 3, and an infinite one for those of class 5."""
+
+    precision = "fp16"
+
+    def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        """Answer as fp16 does where it overflows."""
+        for rows in super().run(batches):
+            rows[rows[:, 3] > 0] = np.nan
+            rows[rows[:, 5] > 0, 0] = -np.inf
+            yield rows
+
+
+def test_an_answer_that_is_no_number_is_a_failure_and_its_neighbours_stay() -> None:
+    rows = list(infer(decoded(["2", "3", "bad", "5", "4"]), Overflows(), 8))
+    assert [row.path for row in rows] == ["2", "3", "bad", "5", "4"]
+    assert answers(rows) == ["2", "bad", "bad", "bad", "4"]
+    message = "the model answers NaN or infinity in fp16: try --precision fp32."
+    assert rows[1] == Failure("3", "NotANumber", message)
+    assert rows[3] == Failure("5", "NotANumber", message)
+
+
 # --- memory
 
 

@@ -60,7 +60,7 @@ def bench(  # noqa: PLR0913 - one parameter an option
 
     Batches are timed one at a time (step time), and as a stream that is kept full (images a second). The limit is that
     of a large matrix product, measured in the same run, engine and precision. Every combination of the values given is
-    a configuration, with a process of its own; one that fails has a row that says why, and the exit code is 1.
+    a configuration, with a process of its own; one that fails has a row that says why, and the exit code is 3.
 
     The time budget of a configuration is exceeded where five steps, and two batches for each stream, take longer.
     Nothing is downloaded: the weights are random, which does not change the speed; only of a folder of `resnest
@@ -100,7 +100,7 @@ def bench(  # noqa: PLR0913 - one parameter an option
     if plot and failed < len(rows):
         _draw(rows, plot)
     if failed:
-        click.get_current_context().exit(ExitCode.FAILED)
+        click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 
 def _models(names: tuple[str, ...]) -> list[str]:

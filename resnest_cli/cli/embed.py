@@ -54,7 +54,7 @@ def embed(  # noqa: PLR0913 - one parameter an option
     """Give the pooled features of images.
 
     That is what the network knows before it decides on a class. INPUT is as for predict. Row i belongs to input i: one
-    that fails has a row of NaN (null in Parquet and JSON), its error beside it, and the exit code is 1.
+    that fails has a row of NaN (null in Parquet and JSON), its error beside it, and the exit code is 3.
 
     FILE.npy is float32 [N, F], the paths in FILE.paths.jsonl; FILE.parquet and FILE.jsonl hold paths and features.
     A job that was stopped continues with --resume, and ends with the file that it would have been. `resnest similar`
@@ -94,7 +94,7 @@ def embed(  # noqa: PLR0913 - one parameter an option
     if summary.failed or summary.ok > 1:
         view.say(summary.words(out.done))
     if summary.failed:
-        click.get_current_context().exit(ExitCode.FAILED)
+        click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 
 def _to_folder(  # noqa: PLR0913 - as the command

@@ -77,7 +77,7 @@ def explain(  # noqa: PLR0913 - one parameter an option
             records.flush()
     if failed:
         view.say(f"{failed} of {number} inputs failed.")
-        click.get_current_context().exit(ExitCode.FAILED)
+        click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 
 def _prepare(output: Path, *, overwrite: bool) -> None:

@@ -42,7 +42,7 @@ def write(  # noqa: PLR0913 - what a job consists of
     resume: bool,
     total: Callable[[], int | None],
 ) -> None:
-    """Let the cluster write the rows of what is found, and say what came of it; exit with 1 if an input failed."""
+    """Let the cluster write the rows of what is found, and say what came of it; exit with 3 if an input failed."""
     from resnest_cli.ray_data import RayTrunk
 
     if not isinstance(trunk, RayTrunk):
@@ -72,7 +72,7 @@ def _summarise(spans: list[Span], earlier: int, seconds: float, view: View) -> N
     if failures:
         types = ", ".join(f"{kind} {count:,}" for kind, count in failures.most_common())
         view.say(f"{failures.total():,} of {rows:,} inputs failed: {types}.")
-        click.get_current_context().exit(ExitCode.FAILED)
+        click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 
 def _with_bar(rows: Iterator[int], total: Callable[[], int | None], earlier: int) -> Iterator[int]:

@@ -63,7 +63,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
 
     INPUT is a file, a folder, a glob pattern, an http(s) URL, or - for one image on standard input. Each image named
     or found gives exactly one record, in order. One that cannot be classified gives a record that says why, and the
-    exit code is 1.
+    exit code is 3.
 
     The format "auto" follows the suffix of the output file; without one it is a table on a terminal and jsonl in a
     pipe. A job with an output file that was stopped, however, continues where it was with --resume.
@@ -120,7 +120,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
     if summary.failed or summary.ok > 1:
         view.say(summary.words(out.done))
     if summary.failed:
-        click.get_current_context().exit(ExitCode.FAILED)
+        click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 
 def _calibrated(options: Options, calibrate: Path | None) -> Options:

@@ -75,7 +75,7 @@ def similar(  # noqa: PLR0913 - one parameter an option
     failed = (_dump if format == "json" else _print)(found)
     if failed:
         view.say(f"{failed} queries failed.")
-        click.get_current_context().exit(ExitCode.FAILED)
+        click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 
 def _search(

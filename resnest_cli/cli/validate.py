@@ -60,7 +60,7 @@ def validate(  # noqa: PLR0913 - one parameter an option
     DATA is a folder that has a folder for each class, a tar archive of one, or a CSV file with the columns path and
     label. A class is named by its WordNet id, its name or its index: names decide, not the order of folders.
 
-    An image that cannot be read is named, counted as an error and never replaced; the exit code is 1 then. Images are
+    An image without an answer is named, counted as an error and never replaced; the exit code is 3 then. Images are
     not turned by their EXIF orientation, as published numbers were made.
 
     \b
@@ -89,8 +89,8 @@ def validate(  # noqa: PLR0913 - one parameter an option
     else:
         _print(found)
     if found.errors:
-        view.say(f"{found.errors} of {found.errors + found.tally.images} images could not be read.")
-        click.get_current_context().exit(ExitCode.FAILED)
+        view.say(f"{found.errors} of {found.errors + found.tally.images} images have no answer.")
+        click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 
 def _writers(
@@ -152,7 +152,7 @@ def _print(found: Validation) -> None:
 def _rows(found: Validation) -> Iterator[tuple[str, str]]:
     row, facts = found.summary(), found.spec.facts
     yield "model", f"{row['model']}, {row['param_count']} M parameters"
-    unread = f", and {row['errors']} that could not be read" if row["errors"] else ""
+    unread = f", and {row['errors']} without an answer" if row["errors"] else ""
     yield "images", f"{row['n']}{unread}, of {found.tally.confusion.any(axis=1).sum()} classes"
     yield "scored among", f"{len(found.among)} of {found.spec.num_classes} classes"
     yield "top-1", _percent(row["top1"], row["top1_ci95"], facts.get("top1_timm"))
