@@ -214,6 +214,8 @@ def test_pipes_get_json_lines_and_files_the_format_of_their_suffix(resnest: Resn
     assert json.loads((tmp_path / "answers.json").read_text()) == rows
     table = list(csv.DictReader(io.StringIO((tmp_path / "answers.csv").read_text())))
     assert [row["label_1"] for row in table] == ["seven", "seven"]
+    assert resnest("predict", SEVEN, SEVEN, "-m", "digits", "-o", tmp_path / "answers.tsv").exit_code == ExitCode.OK
+    assert (tmp_path / "answers.tsv").read_text() == (tmp_path / "answers.csv").read_text().replace(",", "\t")
     again = resnest("predict", SEVEN, "-m", "digits", "-o", tmp_path / "answers.csv")
     assert (again.exit_code, "add --overwrite" in again.stderr) == (ExitCode.FAILED, True)
 
@@ -223,6 +225,26 @@ def test_a_table_can_go_to_a_file(resnest: Resnest, tmp_path: Path) -> None:
     assert resnest("predict", SEVEN, "-m", "digits", "-f", "table", "-o", out).exit_code == ExitCode.OK
     assert "1  seven" in out.read_text(encoding="utf-8")
     assert "\x1b" not in out.read_text(encoding="utf-8")
+
+
+def test_a_dash_as_output_is_standard_output(resnest: Resnest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "seven").mkdir(parents=True)
+    (tmp_path / "data" / "seven" / "x.png").write_bytes(SEVEN.read_bytes())
+    for words, as_format in (
+        (("predict", SEVEN, "-m", "digits"), ("-f", "jsonl")),
+        (("predict", SEVEN, "-m", "digits", "-f", "tsv"), ()),
+        (("embed", SEVEN, "-m", "digits"), ()),
+        (("validate", "data", "-m", "digits"), ("-f", "json")),
+    ):
+        assert resnest(*words, "-o", "-").stdout == resnest(*words, *as_format).stdout != ""
+    (row,) = json.loads(resnest("bench", "-m", "digits", "--seconds", "0", "-f", "json", "-o", "-").stdout)
+    assert row["model"] == "digits"
+    for command in ("explain", "export", "quantize", "train", "finetune"):
+        ended = resnest(command, "x", "-o", "-")
+        assert (ended.exit_code, ended.stdout) == (ExitCode.USAGE, "")
+        assert "the result is a folder, which standard output cannot hold: name one." in ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_one_bad_file_is_one_row_and_exit_code_three(resnest: Resnest, tmp_path: Path) -> None:

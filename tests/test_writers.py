@@ -68,7 +68,17 @@ def test_csv_has_a_column_for_every_rank() -> None:
     )
 
 
-@pytest.mark.parametrize("format", ["jsonl", "json", "csv"])
+def test_tsv_is_the_table_of_csv_with_tabs() -> None:
+    odd = [*RECORDS, Failure("tab\there\n.jpg", "BrokenImage", "=1")]
+    cells = [list(csv.reader(io.StringIO(written(odd, "csv").decode(), newline="")))]
+    cells += [list(csv.reader(io.StringIO(written(odd, "tsv").decode(), newline=""), delimiter="\t"))]
+    assert cells[0] == cells[1]
+    assert written(RECORDS[:1], "tsv").decode().splitlines()[1] == (
+        "a/dog.jpg\tok\t258\tn02111889\tSamoyed\t0.64251965\t9\t\ta, b\t0.1\t\t"
+    )
+
+
+@pytest.mark.parametrize("format", ["jsonl", "json", "csv", "tsv"])
 def test_rows_are_out_before_the_next_record_is_asked_for(format: str) -> None:
     out = io.BytesIO()
 

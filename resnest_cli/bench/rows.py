@@ -1,6 +1,6 @@
 """What was measured, as rows with names: ours (the contract in the README) and, beside them, those of timm's tables.
 
-In: `Options` and what a worker answered. Out: dictionaries, and these as JSON, JSON lines or CSV. Units are in the
+In: `Options` and what a worker answered. Out: dictionaries, and these as JSON, JSON lines, CSV or TSV. Units are in the
 names; accuracy is in percent and `param_count` in millions, as timm has them.
 """
 
@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import sys
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -65,17 +66,23 @@ def to_jsonl(rows: Sequence[dict[str, Any]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def to_csv(rows: Sequence[dict[str, Any]]) -> str:
+def to_csv(rows: Sequence[dict[str, Any]], *, delimiter: str = ",") -> str:
     """Write a table; what is nested in a row has its names joined with _."""
     flat = [_flat(row) for row in rows]
     out = io.StringIO()
-    table = csv.DictWriter(out, list(dict.fromkeys(name for row in flat for name in row)), lineterminator="\n")
+    names = list(dict.fromkeys(name for row in flat for name in row))
+    table = csv.DictWriter(out, names, delimiter=delimiter, lineterminator="\n")
     table.writeheader()
     table.writerows(flat)
     return out.getvalue()
 
 
-WRITERS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {"json": to_json, "jsonl": to_jsonl, "csv": to_csv}
+WRITERS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
+    "json": to_json,
+    "jsonl": to_jsonl,
+    "csv": to_csv,
+    "tsv": partial(to_csv, delimiter="\t"),
+}
 
 
 def _arithmetic(gmacs: float | None, rate: float, peak: float) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from resnest_cli.cli.options import ALL, View, format_option, sweep_options
+from resnest_cli.cli.options import ALL, OutputFile, View, format_option, sweep_options
 from resnest_cli.cli.text import note
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_BENCH_SECONDS
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from resnest_cli.options import Options
 
-FORMATS = ("auto", "table", "json", "jsonl", "csv")
+FORMATS = ("auto", "table", "json", "jsonl", "csv", "tsv")
 EVERY_ENGINE = ("openvino", "torch")
 _FILE = click.Path(path_type=Path)
 
@@ -36,7 +36,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--images", type=_FILE, metavar="DIR", help="Time the way from files to answers too, stage by stage.")
 @click.option("--baseline", is_flag=True, help="Run plain eager timm beside, in turns.")
 @format_option(FORMATS, "auto")
-@click.option("-o", "--output", type=_FILE, metavar="FILE", help="Write there, not to stdout.")
+@click.option("-o", "--output", type=OutputFile(), metavar="FILE", help="Write there, not to stdout.")
 @click.option("--plot", type=_FILE, metavar="FILE.png", help="Draw speed against accuracy, and against batch size.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @sweep_options
@@ -136,7 +136,7 @@ def _settle(format: str, output: Path | None) -> str:
         return format
     suffix = output.suffix.lower().removeprefix(".") if output else "table"
     if suffix not in FORMATS[1:]:
-        message = f"-o {output}: its suffix names no format; add --format, or use .json, .jsonl or .csv."
+        message = f"-o {output}: its suffix names no format; add --format, or use .json, .jsonl, .csv or .tsv."
         raise UsageError(message)
     return suffix
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resnest_cli.cli.inputs import Inputs, input_options
-from resnest_cli.cli.options import View, explain_options
+from resnest_cli.cli.options import OutputFolder, View, explain_options
 from resnest_cli.cli.text import one_line
 from resnest_cli.errors import ExitCode, OutputError
 
@@ -24,9 +24,7 @@ RECORDS = "explain.jsonl"
 
 @click.command()
 @input_options
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The folder for pictures."
-)
+@click.option("-o", "--output", required=True, type=OutputFolder(), metavar="DIR", help="The folder for pictures.")
 @click.option("--class", "class", metavar="CLASS", help="Name, index or WordNet id; else each image's first class.")
 @click.option("--raw", is_flag=True, help="Write the heat map too, as float32 [H, W] in a .npy file.")
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier run wrote into DIR.")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from resnest_cli.cli.options import ModelName, View, export_options
+from resnest_cli.cli.options import ModelName, OutputFolder, View, export_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from resnest_cli.exporting import Exported
     from resnest_cli.options import Options
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--to", required=True, type=click.Choice(["onnx", "openvino", "torch"]), help="Format; onnx needs the extra onnx."
 )
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The folder to make."
-)
+@click.option("-o", "--output", required=True, type=OutputFolder(), metavar="DIR", help="The folder to make.")
 @click.option("--raw-uint8", is_flag=True, help="Take pixels, uint8 [N, H, W, 3], and normalise inside.")
 @click.option("--pictures", multiple=True, metavar="PATH", help="Compare with torch on these, not on bundled ones.")
 @click.option("--overwrite", is_flag=True, help="Replace the folder if there is one.")

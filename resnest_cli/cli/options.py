@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from resnest_cli.trunk import Opener
 
 ALL = "all"
+STDOUT = "-"  # as the name of an output
 VERBOSE = "resnest_cli.verbose"  # where the group's error handler finds -v, in `Context.meta`
 
 
@@ -92,20 +93,47 @@ class ModelName(click.ParamType[str]):
         return [Item(name) for name in names if name.startswith(incomplete)]
 
 
-class Place(click.ParamType["Path | str"]):
-    """Where a result goes: a file, as a `Path`; a folder (it ends in /) or a prefix in an object store, as text."""
+class OutputFile(click.ParamType["Path | None"]):
+    """A file for a result, as a `Path`; "-" is standard output, None, as where nothing is given."""
 
     name = "path"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:  # noqa: ANN401, ARG002 - as click declares it
-        """Tell which it is."""
-        if isinstance(value, str) and (value.endswith("/") or value.startswith(("s3://", "gs://"))):
-            return value
-        return Path(value)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | None:  # noqa: ANN401, ARG002 - as click declares it
+        """Tell a file from standard output."""
+        return None if value == STDOUT else Path(value)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Offer files."""
         return click.Path().shell_complete(ctx, param, incomplete)
+
+
+class Place(click.ParamType["Path | str | None"]):
+    """Where rows go: as `OutputFile`; and a folder (it ends in /) or a prefix in an object store, as text."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str | None:  # noqa: ANN401 - as click declares it
+        """Tell which it is."""
+        if isinstance(value, str) and (value.endswith("/") or value.startswith(("s3://", "gs://"))):
+            return value
+        return OutputFile().convert(value, param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Offer files."""
+        return click.Path().shell_complete(ctx, param, incomplete)
+
+
+class OutputFolder(click.Path):
+    """A folder for a result, as a `Path`; standard output can hold none."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as click declares it
+        """Refuse "-"."""
+        if value == STDOUT:
+            self.fail("the result is a folder, which standard output cannot hold: name one.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Several(click.ParamType[tuple[Any, ...]]):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnest_cli.cli.options import ModelName, View, export_options
+from resnest_cli.cli.options import ModelName, OutputFolder, View, export_options
 from resnest_cli.cli.text import note, one_line
 from resnest_cli.errors import ExitCode
 
@@ -24,7 +24,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.command()
 @click.argument("model", type=ModelName())
 @click.option("--calibrate", required=True, type=_FOLDER, metavar="DIR", help="Images like those the model is for.")
-@click.option("-o", "--output", required=True, type=_FOLDER, metavar="DIR", help="The folder to make.")
+@click.option("-o", "--output", required=True, type=OutputFolder(), metavar="DIR", help="The folder to make.")
 @click.option(
     "--samples", default=300, show_default=True, type=click.IntRange(1), metavar="N", help="Images to calibrate on."
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from resnest_cli.cli.options import VERBOSE, ModelName, View
+from resnest_cli.cli.options import VERBOSE, ModelName, OutputFolder, View
 from resnest_cli.errors import OutputError, TrainingStopped, UsageError
 from resnest_cli.options import INTERPOLATIONS, Options
 from resnest_cli.training.recipe import PRECISIONS, Recipe, changed
@@ -87,7 +87,7 @@ def _model_option(*names: str, **settings: Any) -> Callable[[Any], Any]:  # noqa
 
 _RUN = (
     click.argument("data", metavar="DIR", type=click.Path(path_type=Path)),
-    click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT", help="The model folder to make."),
+    click.option("-o", "--output", type=OutputFolder(), metavar="OUT", help="The model folder to make."),
     click.option("--resume", is_flag=True, help="Go on with the run in OUT, as it was begun."),
     click.option(
         "--val",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from resnest_cli.cli.options import View, format_option, validate_options
+from resnest_cli.cli.options import STDOUT, View, format_option, validate_options
 from resnest_cli.cli.text import note, one_line
 from resnest_cli.errors import ExitCode, UsageError
 
@@ -33,7 +33,7 @@ _PICTURE, _TABLE = ".png", ".csv"
     "--real-labels", type=_FILE, metavar="FILE", help="ReaL labels for ImageNet's validation set (real.json)."
 )
 @format_option(("table", "json"), "table")
-@click.option("-o", "--output", type=_FILE, metavar="FILE", help="Write the numbers there too, as JSON.")
+@click.option("-o", "--output", type=_FILE, metavar="FILE", help="Write the numbers there too, as JSON; - is -f json.")
 @click.option("--per-class", type=_FILE, metavar="FILE.csv", help="Write the table of classes.")
 @click.option(
     "--confusion", type=_FILE, multiple=True, metavar="FILE", help="Write the confusion matrix: .csv or .png."
@@ -71,6 +71,8 @@ def validate(  # noqa: PLR0913 - one parameter an option
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
     from resnest_cli import validate as task
 
+    if output == Path(STDOUT):
+        output, format = None, "json"
     writers = _writers(output, per_class, confusion, mistakes, overwrite=overwrite)
     view.say(f"{options.model}{', random weights (the numbers mean nothing)' * options.random_weights} on {data}")
     found = task.validate(

@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from resnest_cli.errors import OutputError, UsageError
@@ -108,17 +109,17 @@ def write_html(rows: Iterable[Row], out: IO[bytes], about: About) -> None:
     html.write(rows, out, about)
 
 
-def _csv_header(topk: int) -> bytes:
+def _header(delimiter: str, topk: int) -> bytes:
     groups = [f"{column}_{rank}" for rank in range(1, topk + 1) for column in _COLUMNS]
-    return _csv_line(["path", "status", *groups, "error_type", "error_message"])
+    return _line(["path", "status", *groups, "error_type", "error_message"], delimiter)
 
 
-def _csv_row(row: Row, topk: int) -> bytes:
+def _encode(delimiter: str, row: Row, topk: int) -> bytes:
     values = [_cell(prediction[column]) for prediction in row["predictions"] for column in _COLUMNS]
     padding = [""] * (topk * len(_COLUMNS) - len(values))
     error = row.get("error", {"type": "", "message": ""})
     ends = [_cell(error["type"]), _cell(error["message"])]
-    return _csv_line([_cell(row["path"], "surrogateescape"), row["status"], *values, *padding, *ends])
+    return _line([_cell(row["path"], "surrogateescape"), row["status"], *values, *padding, *ends], delimiter)
 
 
 def _cell(value: object, odd: str = "backslashreplace") -> object:
@@ -135,16 +136,28 @@ def _cell(value: object, odd: str = "backslashreplace") -> object:
     return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
 
 
-def _csv_line(cells: list[object]) -> bytes:
+def _line(cells: list[object], delimiter: str) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\r\n").writerow(cells)  # with \r in the line end, it quotes a \r in a cell
+    csv.writer(text, delimiter=delimiter, lineterminator="\r\n").writerow(
+        cells
+    )  # with \r in the line end, it quotes a \r in a cell
     return text.getvalue().removesuffix("\r\n").encode("utf-8", "surrogateescape") + b"\n"
 
 
-def _read_csv_row(text: bytes) -> Row:
-    (cells,) = csv.reader(io.StringIO(text.decode("utf-8", "surrogateescape"), newline=""))
+def _decode(delimiter: str, text: bytes) -> Row:
+    (cells,) = csv.reader(io.StringIO(text.decode("utf-8", "surrogateescape"), newline=""), delimiter=delimiter)
     path, status, *_, error, message = (cell.removeprefix("'") for cell in cells)
     return {"path": path, "status": status} | ({"error": {"type": error, "message": message}} if error else {})
+
+
+def separated(delimiter: str) -> Lines:
+    """Give the format of cells with `delimiter` between them, quoted and made harmless as in CSV."""
+    return Lines(
+        header=partial(_header, delimiter),
+        encode=partial(_encode, delimiter),
+        decode=partial(_decode, delimiter),
+        is_whole=lambda text: text.count(b'"') % 2 == 0,  # else the line end stands inside a quoted cell
+    )
 
 
 def read_json(text: bytes) -> Row:
@@ -166,17 +179,12 @@ JSONL = Lines(
     decode=read_json,
     is_whole=lambda _: True,
 )
-CSV = Lines(
-    header=_csv_header,
-    encode=_csv_row,
-    decode=_read_csv_row,
-    is_whole=lambda text: text.count(b'"') % 2 == 0,  # else the line end stands inside a quoted cell
-)
-LINES = {"jsonl": JSONL, "csv": CSV}
+LINES = {"jsonl": JSONL, "csv": separated(","), "tsv": separated("\t")}
 WRITERS: dict[str, Writer] = {
     "jsonl": JSONL.write,
     "json": write_json,
-    "csv": CSV.write,
+    "csv": LINES["csv"].write,
+    "tsv": LINES["tsv"].write,
     "parquet": write_parquet,
     "html": write_html,
 }
