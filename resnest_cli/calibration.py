@@ -81,7 +81,7 @@ def _key(spec: ModelSpec, options: Options, calibrate: Path) -> str:
     """Name an int8 model by what it depends on: the weights, the code, how images are read, and the images."""
     path = weights.locate(spec, options.weights)
     digest = hashlib.sha256(graphs.key(spec, weights.sha256(path), exports.INT8).encode())
-    digest.update(json.dumps([asdict(spec.data), options.exif]).encode())
+    digest.update(json.dumps([asdict(spec.data), options.upright]).encode())
     for source in chain(*choose(calibrate, SAMPLES, SEED)):
         digest.update(hashlib.sha256(_content(source)).digest())
     return f"{spec.architecture}-{digest.hexdigest()[:24]}"

@@ -1,29 +1,29 @@
-"""Labelled images: a folder of class folders, a tar archive of one, or a CSV file of paths and labels.
+"""Labelled images: a folder of class folders, a tar archive of one, or a table of paths and labels.
 
 In: a path and the class names of a model. Out: a stream of sources, each with its true class. Names decide, never
 positions: a label is a WordNet id, a class name or a class index. All of them are looked at before the first image is
-read, and one that says nothing, or two things, is refused. Does not open an image.
+read, and one that says nothing, or two things, is refused. Where the images lie on sides (train, val, test), one side
+is given. Does not open an image.
 """
 
 from __future__ import annotations
 
-import csv
 import lzma
 import os
 import re
-import shutil
 import tarfile
 import unicodedata
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from resnest_cli import sources
-from resnest_cli.errors import UnreadableInput, UsageError
+from resnest_cli import sources, splits, tables
+from resnest_cli.errors import BadDataSet, OutputError, UnreadableInput, UsageError
 from resnest_cli.images import SUFFIXES
 from resnest_cli.types import Failure, Source
 
@@ -35,16 +35,31 @@ if TYPE_CHECKING:
 MAX_MEMBER_BYTES = 1 << 29  # of an image in an archive: it is unpacked before it is read
 EXAMPLES = 3  # of refused labels, in a message
 _INDEX_DIGITS = 9  # no model has more classes
+_ANY_SIDE = "?"  # of what cannot be listed: it counts, whatever is asked for
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image as it is listed: its path for a person, the words that may name its class, where its bytes are."""
+    """One image as it is listed.
+
+    Attributes:
+        path: for a person.
+        words: what may name its class.
+        source: where its bytes are.
+        split: its side, if a table says so.
+        unpack: copies it out of an archive into a folder, and tells where it is now.
+    """
 
     path: str
     words: tuple[str, ...]
     source: Source
-    is_copy: bool = False  # unpacked from an archive: to be removed when it was read
+    split: str = ""
+    unpack: Callable[[Path], Source] | None = None
+
+    @property
+    def is_copy(self) -> bool:
+        """Tell whether its file is to be removed when it was read."""
+        return self.unpack is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +68,17 @@ class Labelled:
 
     item: Item
     truth: int
+
+
+Layout: TypeAlias = "Callable[[str], Iterator[Item | Failure]]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What the words of an image say: its side ("" for none), and its class, which should be one."""
+
+    side: str
+    classes: frozenset[int]
 
 
 class ClassNames:
@@ -111,56 +137,111 @@ class Dataset:
     """The labelled images at a place; the constructor looks at every name there.
 
     Args:
-        place: a folder with a folder for each class, a tar archive (plain or compressed) of one, or a CSV file whose
-            first line names the columns `path` (from the CSV file's folder) and `label`.
+        place: a folder with a folder for each class, a tar archive (plain or compressed) of one, or a table (see
+            `tables`) with the columns `path` (from the table's folder) and `label`. Folders called train, val or test
+            above (or below) the class folders, a column `split`, or a table `split.csv` in the folder part it in sides.
         labels: the class names of the model.
+        split: which side is wanted, or "all"; by default val, else test, else train.
 
     Attributes:
-        total: images listed, readable or not.
+        place: where it is read from.
+        split: the side that is given; "all" where there are none.
+        sides: how many images each side has; those of no side are under "".
+        total: images to be given, readable or not.
         present: the class indices that they have, in order.
 
     Raises:
-        UsageError: nothing labelled is there, or a label names no class, or more than one.
-        UnreadableInput: the archive or the CSV file is damaged.
+        UsageError: nothing labelled is there, or a label names no class, or more than one; no such side.
+        UnreadableInput: the archive or the table is damaged.
     """
 
-    def __init__(self, place: str | os.PathLike[str], labels: Labels) -> None:
+    def __init__(self, place: str | os.PathLike[str], labels: Labels, split: str | None = None) -> None:
         self.place = os.fspath(place)
+        if Path(self.place).is_dir() and (table := tables.of_folder(Path(self.place))):
+            self.place = str(table)
         self._names = ClassNames(labels)
         self._layout = _layout(self.place)
-        self.total, self.present = self._survey()
-
-    def images(self, scratch: Path) -> Iterator[Labelled | Failure]:
-        """List every image with its class, in the order of the folder, archive or file.
-
-        Images in an archive are unpacked into `scratch`, one at a time as they are asked for.
-        """
-        for item in self._layout(self.place, scratch):
-            yield item if isinstance(item, Failure) else Labelled(item, min(self._names.find(item.words)))
-
-    def _survey(self) -> tuple[int, tuple[int, ...]]:
-        """Look at all labels and refuse what is not clear, before anything is computed."""
-        refused: dict[str, str] = {}  # label -> an image that has it
-        classes: dict[tuple[str, ...], set[int]] = {}
-        total = 0
-        for item in self._layout(self.place, None):
-            total += 1
-            if isinstance(item, Failure):
-                continue
-            if item.words not in classes:
-                classes[item.words] = self._names.find(item.words)
-            if len(classes[item.words]) != 1:
-                refused.setdefault("/".join(item.words), item.path)
-        if refused:
-            raise UsageError(self._complaint(refused))
-        present = sorted({index for found in classes.values() for index in found})
-        if not present:
+        self._known: dict[tuple[tuple[str, ...], str], _Meaning] = {}
+        refused = self._survey()
+        self.split = self._side(split)
+        if wrong := {label: path for (side, label), path in refused.items() if self.is_wanted(side)}:
+            raise UsageError(self._complaint(wrong))
+        self.total = sum(images for side, images in self.sides.items() if self.is_wanted(side))
+        wanted = [meaning for meaning in self._known.values() if self.is_wanted(meaning.side)]
+        self.present = tuple(sorted({index for meaning in wanted for index in meaning.classes}))
+        if not self.present:
             message = (
                 f"{self.place}: no labelled images. Give a folder with a folder for each class, a tar archive of one, "
                 "or a CSV file with the columns path and label."
             )
             raise UsageError(message)
-        return total, tuple(present)
+
+    def images(self, scratch: Path) -> Iterator[Labelled | Failure]:
+        """List every image of the side with its class, in the order of the folder, archive or table.
+
+        Images in an archive are unpacked into `scratch`, one at a time as they are asked for.
+        """
+        for item in self._items():
+            if isinstance(item, Failure):
+                yield item
+                continue
+            meaning = self._meaning(item)
+            if self.is_wanted(meaning.side):
+                given = replace(item, source=item.unpack(scratch)) if item.unpack else item
+                yield Labelled(given, min(meaning.classes))
+
+    def is_wanted(self, side: str) -> bool:
+        """Tell whether images of a side are given."""
+        return side in {self.split, _ANY_SIDE} or (self.split == splits.ALL and side != splits.LEFT_OUT)
+
+    def _items(self) -> Iterator[Item | Failure]:
+        try:
+            yield from self._layout(self.place)
+        except BadDataSet as error:  # a table that does not fit is to be mended like a label that does not
+            raise UsageError(str(error)) from error
+
+    def _survey(self) -> dict[tuple[str, str], str]:
+        """Look at all labels before anything is computed; give the refused ones of each side, with an image of each."""
+        refused: dict[tuple[str, str], str] = {}
+        self.sides: Counter[str] = Counter()
+        for item in self._items():
+            if isinstance(item, Failure):
+                self.sides[_ANY_SIDE] += 1
+                continue
+            meaning = self._meaning(item)
+            self.sides[meaning.side] += 1
+            if len(meaning.classes) != 1:
+                refused.setdefault((meaning.side, "/".join(item.words)), item.path)
+        return refused
+
+    def _side(self, wanted: str | None) -> str:
+        there = sorted({*self.sides} & {splits.TRAIN, splits.VAL, splits.TEST})
+        if wanted not in {None, splits.ALL, *there}:
+            has = f"it has {' and '.join(there)}" if there else "it has no folders or column that say one"
+            message = f"--split {wanted}: {self.place} has no such side; {has}."
+            raise UsageError(message)
+        return wanted or splits.to_score(there)
+
+    def _meaning(self, item: Item) -> _Meaning:
+        """Tell an item's side and the classes that its words name; each pair of words and split is looked at once."""
+        key = (item.words, item.split)
+        if key not in self._known:
+            self._known[key] = self._by_words(item.words) if not item.split else _Meaning(item.split, self._find(item))
+        return self._known[key]
+
+    def _find(self, item: Item) -> frozenset[int]:
+        return frozenset(self._names.find(item.words))
+
+    def _by_words(self, words: tuple[str, ...]) -> _Meaning:
+        """Take a word for a side where the others name a class without it: `train` may be a class of its own."""
+        named = [at for at, word in enumerate(words) if splits.side(word)]
+        for at in named:
+            classes = self._names.find((*words[:at], *words[at + 1 :]))
+            if classes and (at < len(words) - 1 or not self._names.find(words[at:])):
+                return _Meaning(splits.side(words[at]), frozenset(classes))
+        classes = self._names.find(words)
+        side = splits.side(words[named[0]]) if named and not classes else ""
+        return _Meaning(side, frozenset(classes))
 
     def _complaint(self, refused: dict[str, str]) -> str:
         lines = [f"  {self._reason(label, path)}" for label, path in list(refused.items())[:EXAMPLES]]
@@ -188,7 +269,7 @@ def _loosely(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name)).strip().casefold()
 
 
-def _layout(place: str) -> Callable[[str, Path | None], Iterator[Item | Failure]]:
+def _layout(place: str) -> Layout:
     """Choose how the place is read.
 
     Raises:
@@ -199,16 +280,19 @@ def _layout(place: str) -> Callable[[str, Path | None], Iterator[Item | Failure]
     if not Path(place).is_file():
         message = f"{place}: no such folder or file. Give a folder of class folders, a tar archive or a CSV file."
         raise UsageError(message)
-    if place.lower().endswith(".csv"):
-        return _in_csv
+    if place.lower().endswith(tables.SUFFIXES):
+        return _in_table
     with _readable(place):
         if tarfile.is_tarfile(place):
             return _in_tar
-    message = f"{place}: neither a tar archive nor a CSV file (.csv). Give one of these, or a folder of class folders."
+    message = (
+        f"{place}: neither a tar archive nor a table ({', '.join(tables.SUFFIXES)}). Give one of these (a spreadsheet "
+        "can be saved as CSV, a ZIP archive unpacked), or a folder of class folders."
+    )
     raise UsageError(message)
 
 
-def _in_folder(place: str, _scratch: Path | None) -> Iterator[Item | Failure]:
+def _in_folder(place: str) -> Iterator[Item | Failure]:
     for found in sources.find([place]):
         if isinstance(found, Failure):
             yield found
@@ -218,7 +302,7 @@ def _in_folder(place: str, _scratch: Path | None) -> Iterator[Item | Failure]:
             yield Item(found.path, words, found)
 
 
-def _in_tar(place: str, scratch: Path | None) -> Iterator[Item | Failure]:
+def _in_tar(place: str) -> Iterator[Item | Failure]:
     with _readable(place), tarfile.open(place) as archive:
         while member := archive.next():
             archive.members = []  # type: ignore[attr-defined] # or it would keep what it knows of each member
@@ -229,31 +313,37 @@ def _in_tar(place: str, scratch: Path | None) -> Iterator[Item | Failure]:
             if member.size > MAX_MEMBER_BYTES:
                 yield Failure.of(path, UnreadableInput(f"larger than {MAX_MEMBER_BYTES >> 20} MB."))
                 continue
-            yield Item(path, name.parts[:-1], _unpacked(archive, member, scratch), is_copy=True)
+            unpack = partial(_unpacked, place, archive, member)
+            yield Item(path, name.parts[:-1], Source(member.name), unpack=unpack)
 
 
-def _unpacked(archive: tarfile.TarFile, member: tarfile.TarInfo, scratch: Path | None) -> Source:
-    """Copy a member into `scratch`; without one, only its name is wanted."""
-    if scratch is None:
-        return Source(member.name)
+def _unpacked(place: str, archive: tarfile.TarFile, member: tarfile.TarInfo, scratch: Path) -> Source:
+    """Copy a member into `scratch`.
+
+    Raises:
+        UnreadableInput: the archive is damaged.
+        OutputError: there is no room.
+    """
+    with _readable(place):
+        file = archive.extractfile(member)
+        content = file.read() if file else b""  # a regular file has some
     target = scratch / str(member.offset)  # its name may be anything
-    content = archive.extractfile(member)
-    assert content is not None  # noqa: S101 - a regular file has content
-    with content, target.open("wb") as file:
-        shutil.copyfileobj(content, file)
+    try:
+        target.write_bytes(content)
+    except OSError as error:
+        message = (
+            f"{scratch} cannot be written ({error.strerror}): images of {place} are unpacked there, one at a time. "
+            "Make room, or name another folder in TMPDIR."
+        )
+        raise OutputError(message) from error
     return Source(str(target))
 
 
-def _in_csv(place: str, _scratch: Path | None) -> Iterator[Item | Failure]:
-    folder = str(Path(place).parent)
-    with _readable(place), open(place, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:  # noqa: PTH123 - as typed
-        rows = csv.DictReader(file)
-        if not {"path", "label"} <= set(rows.fieldnames or ()):
-            message = f"{place}: the first line must name the columns path and label, as in `path,label`."
-            raise UsageError(message)
-        for row in rows:
-            path = os.path.join(folder, row["path"] or "")  # noqa: PTH118 - pathlib would normalise what stands there
-            yield Item(path, (row["label"],) if row["label"] else (), Source(path))
+def _in_table(place: str) -> Iterator[Item | Failure]:
+    table = Path(place)
+    for row in tables.rows(table):
+        source = tables.source(table, row.path)
+        yield Item(source.path, (row.label,) if row.label else (), source, row.split)
 
 
 def _is_hidden(parts: Sequence[str]) -> bool:
@@ -263,10 +353,10 @@ def _is_hidden(parts: Sequence[str]) -> bool:
 
 @contextmanager
 def _readable(place: str) -> Iterator[None]:
-    """Say in our words that the list of images cannot be read."""
+    """Say in our words that the archive cannot be read."""
     try:
         yield
-    except (tarfile.TarError, zlib.error, lzma.LZMAError, csv.Error, EOFError, OSError) as error:
+    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         message = f"{place} cannot be read: {reason}."
         raise UnreadableInput(message) from error

@@ -100,7 +100,7 @@ class Embedder:
             "weights_sha256": jobs.origin(self.spec, options, engine),
             "width": engine.width,
             "normalized": self.normalize,
-            "preprocessing": {**asdict(self.spec.data), "exif": options.exif},
+            "preprocessing": {**asdict(self.spec.data), "exif": options.upright},
             "engine": engine.name,
             "precision": engine.precision,
             "versions": jobs.versions(engine),

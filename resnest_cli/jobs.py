@@ -50,7 +50,7 @@ def identity(spec: ModelSpec, options: Options, engine: Engine) -> dict[str, Any
     return {
         "model": spec.name,
         "weights": origin(spec, options, engine),
-        "preprocessing": {**asdict(spec.data), "exif": options.exif},
+        "preprocessing": {**asdict(spec.data), "exif": options.upright},
         "engine": engine.name,
         "precision": engine.precision,
     }

@@ -44,7 +44,8 @@ class Options:
         interpolation: one of `INTERPOLATIONS`.
         mean: subtracted from each RGB channel (scale 0..1).
         std: each RGB channel is divided by it (scale 0..1).
-        exif: turn the image as its EXIF orientation says.
+        exif: turn the image as its EXIF orientation says; None does, but not where a validation has a published number
+            to meet, which was made without.
         timeout: seconds that reading and decoding an image may take.
         max_pixels: images with more pixels are refused.
         labels: a file with one class name a line.
@@ -67,7 +68,7 @@ class Options:
     interpolation: str | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
-    exif: bool = True
+    exif: bool | None = None
     timeout: float = 60.0
     max_pixels: int = MAX_PIXELS
     labels: str | PathLike[str] | None = None
@@ -95,6 +96,11 @@ class Options:
             _finite("--mean", value)
         for value in self.std or ():
             _positive("--std", value)
+
+    @property
+    def upright(self) -> bool:
+        """Whether images are turned as their EXIF orientation says."""
+        return self.exif is not False
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -6,7 +6,6 @@ Does not know where a file goes.
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ _STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem }
 li { display: flex; gap: 1rem; align-items: center; padding: .6rem 0; border-top: 1px solid #8886 }
 ol { list-style: none; padding: 0 }
-img { width: 160px; height: 160px; object-fit: contain; image-rendering: auto; background: #8882 }
+img, .none { width: 160px; height: 160px; flex: none; object-fit: contain; background: #8882 }
 .path { overflow-wrap: anywhere; font-size: 85%; opacity: .75 }
 td { padding-right: 1rem; vertical-align: top }
 """.strip()
@@ -132,7 +131,7 @@ def _class_cells(found: Validation, row: ClassRow) -> list[Any]:
 
 def _item(found: Validation, mistake: Mistake) -> str:
     names, answer = found.labels.names, mistake.answer
-    jpeg = base64.b64encode(mistake.thumbnail).decode("ascii")
+    picture = f'<img alt="" src="{mistake.thumbnail}">' if mistake.thumbnail else '<div class="none"></div>'
     rows = (
         ("is", f"{names[answer.truth]} ({answer.truth})"),
         ("taken for", f"{names[answer.best[0]]} ({answer.best[0]}), {answer.confidence:.1%}"),
@@ -141,8 +140,7 @@ def _item(found: Validation, mistake: Mistake) -> str:
     )
     cells = "".join(f"<tr><td>{name}</td><td><bdi>{_plain(value)}</bdi></td></tr>" for name, value in rows)
     return (
-        f'<li><img alt="" src="data:image/jpeg;base64,{jpeg}"><div><table>{cells}</table>'
-        f'<div class="path"><bdi>{_plain(mistake.path)}</bdi></div></div></li>'
+        f'<li>{picture}<div><table>{cells}</table><div class="path"><bdi>{_plain(mistake.path)}</bdi></div></div></li>'
     )
 
 

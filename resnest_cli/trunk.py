@@ -81,7 +81,7 @@ class Trunk:
         self.spec = spec
         self.options = options
         self.stages = Stages()
-        self._load = stream.Loader(spec.data, options.exif, options.max_pixels, options.allow_private_urls)
+        self._load = stream.Loader(spec.data, options.upright, options.max_pixels, options.allow_private_urls)
         self._lasting = lasting
         self._pool = self._start_workers() if many and self._workers() else None
         try:

@@ -1,6 +1,6 @@
 """How right is a model on labelled images? The trunk with the truth beside it.
 
-In: a labelled folder, archive or CSV file (`dataset`), and options. Out: a `Validation`: the numbers with timm's names,
+In: a labelled folder, archive or table (`dataset`), and options. Out: a `Validation`: the numbers with timm's names,
 the counts they come from, and the worst mistakes. An image without an answer is counted and handed to the caller, and
 never replaced by another. Streams: nothing of an image is kept but counts, and small pictures of the worst.
 """
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import io
 import json
+import logging
 import re
 import tempfile
 from collections import deque
@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from resnest_cli import catalog, images, labels, sources
+from resnest_cli import catalog, labels, splits, thumbnails
 from resnest_cli.dataset import Dataset, Labelled
-from resnest_cli.errors import UsageError
+from resnest_cli.errors import OutputError, UsageError
 from resnest_cli.metrics import Answer, Hits, Tally, judge, wilson
 from resnest_cli.stream import Row
 from resnest_cli.trunk import Trunk
@@ -42,20 +42,20 @@ if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec, Source
 
 WORST = 50  # mistakes that are kept
-THUMBNAIL = 160  # pixels of its longer edge
 REAL_IMAGES = 50_000  # in ImageNet's validation set
 _NUMBERED = re.compile(r"ILSVRC2012_val_(\d{8})\.\w+$")
 
+_log = logging.getLogger(__name__)
 Scored: TypeAlias = tuple[Labelled | Failure, Row | Failure]
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One wrong answer: the image's path as listed, and a JPEG of at most `THUMBNAIL` pixels a side."""
+    """One wrong answer: the image's path as listed, and a small picture (a `data:` URI, "" where there is none)."""
 
     path: str
     answer: Answer
-    thumbnail: bytes
+    thumbnail: str
 
 
 @dataclass
@@ -65,6 +65,7 @@ class Validation:
     Attributes:
         among: the class indices that were scored, all of the model's or a subset, int64 in order.
         exif: whether images were turned by their EXIF orientation.
+        split: the side of the data that was scored; "all" where it has none.
         errors: images without an answer: unreadable, or NaN; they count nowhere else.
         real: the accuracy by ReaL labels, if these were given.
         worst: wrong answers, the highest loss first, at most `WORST`.
@@ -75,6 +76,7 @@ class Validation:
     among: NDArray[np.int64]
     param_count: int
     exif: bool
+    split: str
     tally: Tally
     real: Hits | None = None
     errors: int = 0
@@ -101,6 +103,8 @@ class Validation:
             "loss": tally.loss if tally.images else None,
             "ece": tally.calibration_error if tally.images else None,
             "published_top1": facts.get("top1_timm"),
+            "exif": self.exif,
+            "split": self.split,
         }
         if self.real:
             row |= {f"real_{name}": value for name, value in _accuracy(self.real).items()}
@@ -121,6 +125,7 @@ def validate(  # noqa: PLR0913 - what may be asked of it
     *,
     real_labels: str | os.PathLike[str] | None = None,
     subset: bool = False,
+    split: str | None = None,
     keep_worst: bool = False,
     on_failure: Callable[[Failure], None] = lambda _: None,
     progress: Callable[[Iterable[Scored], int], Iterator[Scored]] = lambda items, _: iter(items),
@@ -128,13 +133,15 @@ def validate(  # noqa: PLR0913 - what may be asked of it
 ) -> Validation:
     """Score the model that `options` name on the labelled images at `place` (see `Dataset`).
 
-    Published numbers were made without turning images by their EXIF orientation: for these, `options.exif` is False.
+    Images are turned by their EXIF orientation, as everywhere else, but for models that have a published number to
+    stand beside: these were made without. `options.exif` overrides that.
 
     Args:
-        place: a folder of class folders, a tar archive of one, or a CSV file.
+        place: a folder of class folders, a tar archive of one, or a table.
         options: which model, and how it runs.
         real_labels: a file of ReaL labels, see `RealLabels`.
         subset: score among the classes that the images have only, as ImageNet-A and ImageNet-R are scored.
+        split: the side of the data to score, "train", "val" or "test", or "all"; by default see `Dataset`.
         keep_worst: keep the worst mistakes, with thumbnails.
         on_failure: gets each image without an answer, in order.
         progress: sees each image as it is done, and is told how many there will be.
@@ -143,13 +150,16 @@ def validate(  # noqa: PLR0913 - what may be asked of it
     Raises:
         UsageError: labels that cannot be understood, or nothing to score.
         UnreadableInput: a damaged archive or list.
+        OutputError: no room to unpack an archive.
         ModelError: the model cannot be opened.
     """
     spec = catalog.resolve(options)
     if options.random_weights:
         spec = replace(spec, facts={})  # what was published is of trained ones
+    options = replace(options, exif=_turns(options.exif, spec))
     named = labels.load(spec, options.labels)
-    dataset = Dataset(place, named)
+    dataset = Dataset(place, named, split)
+    _say_side(dataset)
     real = RealLabels(real_labels, spec.num_classes) if real_labels else None
     trunk = Trunk(spec, options, engine=engine)
     result = Validation(
@@ -157,13 +167,14 @@ def validate(  # noqa: PLR0913 - what may be asked of it
         named,
         among=np.array(dataset.present if subset else range(spec.num_classes), np.int64),
         param_count=trunk.engine.facts["param_count"],
-        exif=options.exif,
+        exif=options.upright,
+        split=dataset.split,
         tally=Tally(spec.num_classes),
         real=Hits() if real else None,
     )
-    worst = _Worst(exif=options.exif) if keep_worst else None
-    with tempfile.TemporaryDirectory(prefix="resnest-") as scratch, contextlib.closing(trunk):
-        for found, row in progress(_rows(trunk, dataset, Path(scratch)), dataset.total):
+    worst = _Worst(exif=options.upright) if keep_worst else None
+    with contextlib.closing(trunk), _scratch() as scratch:
+        for found, row in progress(_rows(trunk, dataset, scratch), dataset.total):
             if isinstance(row, Failure):
                 result.errors += 1
                 on_failure(row)
@@ -171,6 +182,37 @@ def validate(  # noqa: PLR0913 - what may be asked of it
                 _count(result, found, row, real, worst)
     result.worst = worst.ranked() if worst else []
     return result
+
+
+def _turns(asked: bool | None, spec: ModelSpec) -> bool:  # noqa: FBT001 - an option's value
+    """Settle whether images are turned by EXIF: as asked, else unless a published number is to be met."""
+    return "top1_timm" not in spec.facts if asked is None else asked
+
+
+def _say_side(dataset: Dataset) -> None:
+    """Say which side is scored, and what stays unread; nothing where all is."""
+    others = {name or "no side": n for name, n in sorted(dataset.sides.items()) if n and not dataset.is_wanted(name)}
+    if others:
+        rest = ", ".join(f"{n:,} of {name}" for name, n in others.items())
+        _log.info("the %s side of %s: %d images; not read: %s", dataset.split, dataset.place, dataset.total, rest)
+    elif dataset.split == splits.TRAIN:
+        _log.info("%s has a train side only, and that is scored", dataset.place)
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """Give a temporary folder.
+
+    Raises:
+        OutputError: there is none that can be written.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="resnest-")
+    except OSError as error:
+        message = f"no temporary folder can be made ({error.strerror}): make room, or name another folder in TMPDIR."
+        raise OutputError(message) from error
+    with folder:
+        yield Path(folder.name)
 
 
 class RealLabels:
@@ -224,20 +266,13 @@ class _Worst:
         """Keep it if it is among the worst."""
         if answer.right or (len(self._heap) == WORST and answer.loss <= self._heap[0][0]):
             return
-        mistake = Mistake(item.path, answer, self._thumbnail(item.source))
+        mistake = Mistake(item.path, answer, thumbnails.of(item.source.path, exif=self._exif))
         push = heapq.heappushpop if len(self._heap) == WORST else heapq.heappush
         push(self._heap, (answer.loss, next(self._order), mistake))
 
     def ranked(self) -> list[Mistake]:
         """List them, the worst first."""
         return [mistake for *_, mistake in sorted(self._heap, reverse=True)]
-
-    def _thumbnail(self, source: Source) -> bytes:
-        image = images.decode(sources.read(source), exif=self._exif)
-        image.thumbnail((THUMBNAIL, THUMBNAIL))
-        jpeg = io.BytesIO()
-        image.save(jpeg, "JPEG", quality=80)
-        return jpeg.getvalue()
 
 
 def _rows(trunk: Trunk, dataset: Dataset, scratch: Path) -> Iterator[Scored]:

@@ -40,7 +40,7 @@ class Layer(NamedTuple):
 BASE = {"errors", "types", "options", "machine", "imports"}
 WEB = {"web", "wire"}  # what a request needs; imported in functions only
 STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "exports", "transfer", "checkpoint"}
-PIPELINE = {"buckets", "images", "pool", "sources", "stream", "thumbnails", "urls"}
+PIPELINE = {"buckets", "images", "pool", "sources", "splits", "stream", "tables", "thumbnails", "urls"}
 ENGINES = {
     "engines",
     "engines.fake",
@@ -73,7 +73,7 @@ BENCH = {"bench", "bench.measure", "bench.rows", "bench.sweep"}
 MEASURES = {"metrics", "dataset", "validate", "report"}
 LIGHT_TRAINING = {
     "training",
-    "training.table",
+    "training.layout",
     "training.recipe",
     "training.dataset",
     "training.job",
@@ -89,8 +89,9 @@ LAYERS = [
     Layer(BASE, BASE, set(), set()),
     Layer(WEB, {"", *WEB}, {"requests", "urllib3"}, set()),
     Layer(STORE, {"", *BASE, *WEB, *STORE}, {"platformdirs"}, {"filelock"}),
-    Layer(PIPELINE - {"buckets"}, BASE | WEB | PIPELINE, {"numpy", "PIL"}, set()),
+    Layer(PIPELINE - {"buckets", "tables"}, BASE | WEB | PIPELINE, {"numpy", "PIL"}, set()),
     Layer({"buckets"}, BASE | {"images"}, set(), {"pyarrow"}),
+    Layer({"tables"}, BASE | {"buckets", "splits", "urls"}, set(), {"pyarrow"}),
     Layer({"engines"}, BASE | STORE | ENGINES, set(), set()),
     Layer({"engines.adopt"}, BASE | STORE | {"engines.openvino"}, set(), set()),
     Layer({"engines.fake", "engines.pixels"}, BASE | STORE, {"numpy"}, set()),
@@ -153,12 +154,12 @@ LAYERS = [
         set(),
     ),
     Layer({"cli.output"}, BASE | CLI, {"rich"}, set()),
-    Layer({"cli.training_screen"}, BASE | CLI | TRAINING, {"click", "rich"}, set()),
+    Layer({"cli.training_screen"}, BASE | CLI | TRAINING | {"splits"}, {"click", "rich"}, set()),
     Layer(CLI - SCREENS, {"", *BASE, *STORE, *PIPELINE, *VERBS, *CLI}, {"click"}, {"rich"}),
     Layer(DOORS, {"cli", *BASE, *STORE, *ENGINES, *TASKS}, set(), set()),
 ]
 # Tasks, the pipeline and rich are imported by commands in their bodies only.
-CLI_AT_TOP = {"", "errors", "options", "types", "writers", "training.recipe", *CLI} - SCREENS
+CLI_AT_TOP = {"", "errors", "options", "splits", "types", "writers", "training.recipe", *CLI} - SCREENS
 HEAVY = {
     "torch",
     "timm",
@@ -346,7 +347,7 @@ OPTIONS = {
     "doctor": ["--format"],
     "download": ["--all", "--verify", "--format", *VIEW],
     "validate": [
-        *("--subset", "--real-labels", "--format", "--output", "--per-class", "--confusion", "--mistakes"),
+        *("--split", "--subset", "--real-labels", "--format", "--output", "--per-class", "--confusion", "--mistakes"),
         *("--overwrite", "--model", *WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
     ],
     "bench": [

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from resnest_cli.errors import BadDataSet
+from resnest_cli.splits import LEFT_OUT, TRAIN, VAL
 from resnest_cli.training import dataset
-from resnest_cli.training.dataset import LEFT_OUT, TRAIN, VAL, DataSet
+
+if TYPE_CHECKING:
+    from resnest_cli.training.dataset import DataSet
 
 
 def draw(path: Path, seed: int) -> Path:
@@ -219,17 +223,124 @@ def test_a_table_names_files_beside_it(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("file,label\na.png,x\n", "no column path .it has file, label."),
-        ("path,label\na.png,\n", "row 2: a path, a label"),
-        ("path,label,split\na.png,x,train\nb.png,x,\n", "some rows have a split and some have none"),
-        ("path,label,split\na.png,x,holdout\n", "row 2: .* a split of train or val"),
-        ("", "no column path and no column label .it has no rows."),
+        ("id,label\na.png,x\n", "must name the columns path and label .`path,label`.; it has: id, label"),
+        ("path,label\na.png,\n", "row 2: it has no label"),
+        ("path,label\n,x\n", "row 2: it has no path"),
+        ("path,label\na.png,x,y\n", "row 2: more cells than columns"),
+        ("path,label,split\na.png,x,train\nb.png,x,\n", "row 3: some rows have a split, some have none"),
+        ("path,label,split\na.png,x,holdout\n", "row 2: the split 'holdout' is none of train, val and test"),
+        ("", "must name the columns path and label .* it has: none"),
+        ('path,label\n"a.png,x\n', "cannot be read as a table: unexpected end of data"),
+        ("path,label\ns3://bucket/a.png,x\n", "row 2: s3://bucket/a.png is on no disk of this machine"),
+        ("path;label\nhttps://host/a.png;x\n", "row 2: https://host/a.png is on no disk of this machine"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(BadDataSet, match=said):
         load(tmp_path / "labels.csv")
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "unread"),
+    [
+        ("Train", "Test", ""),
+        ("TRAINING", "Validation", "test"),
+        ("train", "valid", ""),
+        ("seg_train", "seg_test", "seg_pred"),
+        ("training_set", "test_set", ""),
+        ("train", "dev", ""),
+    ],
+)
+def test_sides_are_known_by_any_of_their_names(tmp_path: Path, train: str, val: str, unread: str) -> None:
+    fill(tmp_path / train, {"a": 4, "b": 4})
+    fill(tmp_path / val, {"a": 2, "b": 2}, first=100)
+    if unread:
+        draw(tmp_path / unread / "1.png", 200)
+    data = load(tmp_path)
+    assert (data.counts(TRAIN), data.counts(VAL)) == ({"a": 4, "b": 4}, {"a": 2, "b": 2})
+    assert data.words == ((f"validation is on {tmp_path / val}; not read: {unread}.",) if unread else ())
+
+
+def test_wrapped_folders_are_gone_through(tmp_path: Path) -> None:
+    """As a downloaded archive has them: archive/seg_train/seg_train/buildings."""
+    fill(tmp_path / "archive" / "seg_train" / "seg_train", {"a": 4, "b": 4})
+    fill(tmp_path / "archive" / "seg_test" / "seg_test", {"a": 2, "b": 2}, first=100)
+    data = load(tmp_path)
+    assert data.classes == ("a", "b")
+    assert (data.counts(TRAIN), data.counts(VAL)) == ({"a": 4, "b": 4}, {"a": 2, "b": 2})
+
+
+def test_a_train_side_alone_is_split(tmp_path: Path) -> None:
+    fill(tmp_path / "train", {"a": 4, "b": 4})
+    assert load(tmp_path).counts(VAL) == {"a": 1, "b": 1}
+
+
+def test_a_class_may_be_called_like_a_side(tmp_path: Path) -> None:
+    data = load(fill(tmp_path, {"train": 4, "car": 4, "bus": 4}))
+    assert data.classes == ("bus", "car", "train")
+
+
+def test_one_folder_in_each_class_hides_nothing(tmp_path: Path) -> None:
+    fill(tmp_path / "a", {"images": 4})
+    fill(tmp_path / "b", {"images": 4}, first=100)
+    assert load(tmp_path).counts(TRAIN) == {"a": 3, "b": 3}
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("cat/train", "cat/val", "dog/train", "dog/val"),
+        ("cat/train", "cat/test", "dog/Train"),
+        ("2019/cat", "2019/dog", "2020/cat", "2020/dog"),
+    ],
+    ids="+".join,
+)
+def test_folders_that_may_be_classes_or_hold_them_are_refused(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    for i, folder in enumerate(folders):
+        draw(tmp_path / folder / "1.png", i)
+    with pytest.raises(BadDataSet, match=r"what are the classes, .*, or the folders in each of them, .*\?"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [
+        (("val/a", "test/b"), "a test and a val side, and none to train on"),
+        (("train", "test"), "train has no class folders"),
+        (("train/a", "train/b", "val"), "val has no class folders"),
+    ],
+    ids=str,
+)
+def test_sides_that_cannot_be_trained_on_are_refused(tmp_path: Path, folders: tuple[str, ...], said: str) -> None:
+    for i, folder in enumerate(folders):
+        draw(tmp_path / folder / "1.png", i)
+    with pytest.raises(BadDataSet, match=said):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(("train", "val"), [("train", "test"), ("Training", "VALID"), ("train", "")])
+def test_a_table_may_name_sides(tmp_path: Path, train: str, val: str) -> None:
+    fill(tmp_path, {"a": 5, "b": 5})
+    sides = {
+        name: val if int(name[2]) > 2 and val else train for name in (f"{c}/{i}.png" for c in "ab" for i in range(5))
+    }
+    rows = "".join(f"{name},{name[0]},{side}\n" for name, side in sides.items())
+    (tmp_path / "list.csv").write_text(f"path,label,split\n{rows}")
+    data = load(tmp_path / "list.csv")
+    assert data.counts(VAL) == ({"a": 2, "b": 2} if val else {"a": 1, "b": 1})
+    (tmp_path / "list.csv").rename(tmp_path / "split.csv")  # as the folder's own
+    assert load(tmp_path).examples == data.examples
+    assert load(tmp_path).words == (f"{tmp_path / 'split.csv'} says which images there are.", *data.words)
+
+
+def test_the_test_side_of_a_table_is_not_read(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 6, "b": 6})
+    rows = "".join(f"{c}/{i}.png,{c},{('train', 'val', 'test')[i % 3]}\n" for c in "ab" for i in range(6))
+    (tmp_path / "list.csv").write_text(f"path,label,split\n{rows}")
+    data = load(tmp_path / "list.csv")
+    assert (data.counts(TRAIN), data.counts(VAL)) == ({"a": 2, "b": 2}, {"a": 2, "b": 2})
+    assert data.words == ("4 files are on the test side and not read.",)
 
 
 def test_what_is_written_is_read_back_and_can_be_trained_on_again(tmp_path: Path) -> None:

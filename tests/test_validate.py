@@ -44,6 +44,7 @@ CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 KEYS = [
     *("model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct", "interpolation"),
     *("n", "errors", "top1_ci95", "top5_ci95", "loss", "ece", "published_top1"),
+    *("exif", "split"),
 ]
 
 
@@ -251,6 +252,95 @@ def test_a_list_with_labels_of_every_kind(resnest: Resnest, held_out: HeldOut, t
     assert row == row | reference(truth)
 
 
+@pytest.fixture(scope="module")
+def sided(held_out: HeldOut, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write three sides of one wrong, two right and four right images."""
+    folder = tmp_path_factory.mktemp("sided")
+    sides = {"train": (1, {"seven": "one"}), "Valid": (2, {"two": "two"}), "test": (4, {"nine": "nine"})}
+    for side, (count, classes) in sides.items():
+        for true, said in classes.items():
+            for path in sorted(path for path in held_out.truth if path.parent.name == true)[:count]:
+                target = folder / side / said / path.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, target)
+    return folder
+
+
+def as_it_is(folder: Path, _tmp_path: Path) -> Path:
+    return folder
+
+
+def as_tar(folder: Path, tmp_path: Path) -> Path:
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.add(folder, "data")
+    return tmp_path / "x.tar"
+
+
+def as_table(folder: Path, tmp_path: Path) -> Path:
+    rows = [f"{path},{path.parent.name},{path.parent.parent.name}" for path in folder.rglob("*.png")]
+    (tmp_path / "x.csv").write_text("\n".join(["path,label,Split", *rows]))
+    return tmp_path / "x.csv"
+
+
+def as_folder_with_table(folder: Path, tmp_path: Path) -> Path:
+    return as_table(folder, tmp_path).rename(tmp_path / "split.csv").parent
+
+
+def as_classes_with_sides(folder: Path, tmp_path: Path) -> Path:
+    for path in folder.rglob("*.png"):
+        target = tmp_path / path.parent.name / path.parent.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    return tmp_path
+
+
+@pytest.mark.parametrize("make", [as_it_is, as_tar, as_table, as_folder_with_table, as_classes_with_sides])
+def test_one_side_is_scored_and_said(
+    make: Callable[[Path, Path], Path], sided: Path, tmp_path: Path, resnest: Resnest
+) -> None:
+    place = make(sided, tmp_path)
+    named = place / "split.csv" if make is as_folder_with_table else place
+    for words, n, side in (((), 2, "val"), (("--split", "train"), 1, "train"), (("--split", "test"), 4, "test")):
+        ended = resnest("validate", place, "-m", "digits", "-f", "json", *words)
+        row = json.loads(ended.stdout)
+        assert (row["n"], row["top1"], row["split"]) == (n, 0 if side == "train" else 100, side)
+        assert f"the {side} side of {named}: {n} images; not read: " in ended.stderr
+    row = measured(resnest, place, "--split", "all")
+    assert (row["n"], row["split"]) == (7, "all")
+    assert re.search(r"images +2, of 1 classes, the val side", resnest("validate", place, "-m", "digits").stdout)
+
+
+def test_without_a_val_side_the_test_side_is_scored_else_all(sided: Path, tmp_path: Path, resnest: Resnest) -> None:
+    for side in ("train", "test"):
+        shutil.copytree(sided / side, tmp_path / side)
+    assert measured(resnest, tmp_path)["split"] == "test"
+    shutil.rmtree(tmp_path / "test")
+    ended = resnest("validate", tmp_path, "-m", "digits")
+    assert f"{tmp_path} has a train side only, and that is scored." in ended.stderr
+    assert measured(resnest, tmp_path / "train")["split"] == "all"
+    ended = resnest("validate", tmp_path, "-m", "digits", "--split", "val")
+    assert ended.exit_code == ExitCode.USAGE
+    assert f"--split val: {tmp_path} has no such side; it has train." in ended.stderr
+
+
+def test_what_is_on_another_side_may_have_any_label(sided: Path, tmp_path: Path, resnest: Resnest) -> None:
+    shutil.copytree(sided, tmp_path / "data")
+    (tmp_path / "data" / "train" / "one").rename(tmp_path / "data" / "train" / "no class")
+    assert measured(resnest, tmp_path / "data")["n"] == 2
+    ended = resnest("validate", tmp_path / "data", "-m", "digits", "--split", "train")
+    assert "'train/no class' is no class of the model" in ended.stderr
+
+
+def test_a_class_may_be_called_like_a_side(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("".join(f"{name}\n" for name in ("train", "car", *map(str, range(100, 108)))))
+    for folder in ("train", "car", "val/train", "val/car"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        (tmp_path / "data" / folder / "x.jpg").touch()
+    named = load(find_model("digits"), tmp_path / "names.txt")
+    assert Dataset(tmp_path / "data", named).sides == {"": 2, "val": 2}
+    assert Dataset(tmp_path / "data" / "val", named).sides == {"": 2}
+
+
 def test_unreadable_files_are_counted_and_named_and_never_replaced(
     resnest: Resnest, held_out: HeldOut, tmp_path: Path
 ) -> None:
@@ -339,7 +429,7 @@ def test_where_classes_are_called_by_numbers_an_index_is_refused(tmp_path: Path,
         (lambda _: None, "no such folder or file", ExitCode.USAGE),
         (lambda path: path.mkdir(), "no labelled images", ExitCode.USAGE),
         (os.mkfifo, "no such folder or file", ExitCode.USAGE),
-        (lambda path: path.write_text("hello"), "neither a tar archive nor a CSV file", ExitCode.USAGE),
+        (lambda path: path.write_text("hello"), "neither a tar archive nor a table", ExitCode.USAGE),
     ],
     ids=["missing", "empty", "fifo", "text"],
 )
@@ -354,12 +444,42 @@ def test_what_is_no_dataset_is_refused(
 def test_lists_that_are_none(tmp_path: Path, resnest: Resnest) -> None:
     for content, words in (
         ("a.png,one\n", "the first line must name the columns path and label"),
-        ("path,label\na.png\n", "list.csv"),
+        ("path,label\na.png\n", "list.csv, row 2: it has no label"),
         ("path,label\na.png,eleven\n", "'eleven' is no class"),
     ):
         (tmp_path / "list.csv").write_text(content)
         ended = resnest("validate", tmp_path / "list.csv", "-m", "digits")
         assert (ended.exit_code, words in ended.stderr) == (ExitCode.USAGE, True), content
+
+
+def test_a_full_temporary_folder_is_named_and_not_the_archive(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    Image.effect_noise((300, 300), 90).save(tmp_path / "x.png")
+    with tarfile.open(tmp_path / "images.tar", "w") as tar:
+        tar.add(tmp_path / "x.png", "nine/x.png")
+    dataset = Dataset(tmp_path / "images.tar", load(find_model("digits")))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OutputError) as refused:
+            next(dataset.images(tmp_path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(refused.value) == (
+        f"{tmp_path} cannot be written (File too large): images of {tmp_path}/images.tar are unpacked there, one at a "
+        "time. Make room, or name another folder in TMPDIR."
+    )
+
+
+def test_without_any_temporary_folder_tmpdir_is_named(
+    tmp_path: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nine").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "nine" / "x.png")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    ended = resnest("validate", tmp_path, "-m", "digits")
+    assert ended.exit_code == ExitCode.FAILED
+    assert "no temporary folder can be made (No such file or directory)" in ended.stderr
 
 
 @pytest.mark.parametrize("kind", ["w", "w:gz"])
@@ -393,10 +513,8 @@ def test_the_worst_mistakes_as_a_page(resnest: Resnest, held_out: HeldOut, tmp_p
     assert "&lt;b&gt;&amp;\\udcff.png" in text
     assert "<b>" not in text
     assert not re.search(r"https?:|src=\"(?!data:)", text)
-    (first_picture, *_), sizes = re.findall(r"base64,([\w+/=]+)", text), []
-    with Image.open(BytesIO(b64decode(first_picture))) as image:
-        sizes.append((image.format, image.size))
-    assert sizes == [("JPEG", (32, 32))]
+    with Image.open(BytesIO(b64decode(re.findall(r"base64,([\w+/=]+)", text)[0]))) as image:
+        assert (image.format, image.size) == ("WEBP", (32, 32))
     assert len(text) < 200_000
 
 
@@ -404,8 +522,36 @@ def test_thumbnails_are_small(tmp_path: Path) -> None:
     (tmp_path / "nine").mkdir()
     Image.effect_noise((1200, 600), 90).save(tmp_path / "nine" / "x.jpg")
     (mistake,) = validate(tmp_path, Options("digits"), keep_worst=True, engine=FakeEngine()).worst
-    with Image.open(BytesIO(mistake.thumbnail)) as image:
+    with Image.open(BytesIO(b64decode(mistake.thumbnail.partition(",")[2]))) as image:
         assert image.size == (160, 80)
+
+
+def test_a_mistake_without_a_small_picture_is_a_mistake(
+    tmp_path: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page reads the file again, with limits of its own: whatever comes of that, the numbers stand."""
+    (tmp_path / "nine").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "nine" / "x.png")
+    monkeypatch.setattr("resnest_cli.thumbnails.MAX_PIXELS", 10)
+    page = tmp_path / "worst.html"
+    row = measured(resnest, tmp_path, "--mistakes", page)
+    assert (row["n"], row["top1"]) == (1, 0)
+    assert "<img" not in page.read_text()
+    assert f"{tmp_path}/nine/x.png" in page.read_text()
+
+
+def test_numbers_come_before_files(tmp_path: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nine").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "nine" / "x.png")
+
+    def full(*_: object) -> None:
+        message = "x.json cannot be written: No space left on device."
+        raise OutputError(message)
+
+    monkeypatch.setattr("resnest_cli.saving.save", full)
+    ended = resnest("validate", tmp_path, "-m", "digits", "-f", "json", "-o", tmp_path / "x.json")
+    assert json.loads(ended.stdout)["n"] == 1
+    assert "No space left on device" in ended.stderr
 
 
 def test_real_labels(tmp_path: Path) -> None:
@@ -479,14 +625,33 @@ def test_published_numbers_stand_beside(
     assert ended.stderr.startswith("resnest50d, random weights (the numbers mean nothing) on ")
 
 
-def test_the_orientation_tag_is_left_alone_unless_asked_for(tmp_path: Path, resnest: Resnest) -> None:
-    (tmp_path / "data" / "seven").mkdir(parents=True)
+def test_images_are_turned_by_exif_as_predict_turns_them(tmp_path: Path, resnest: Resnest) -> None:
+    (tmp_path / "seven").mkdir()
     upright = Image.open(next((find_model("digits").folder or Path()).rglob("seven*.png"))).convert("RGB")
     exif = Image.Exif()
     exif[0x0112] = 3
-    upright.rotate(180).save(tmp_path / "data" / "seven" / "x.png", exif=exif)
-    assert measured(resnest, tmp_path / "data", "--exif")["top1"] == 100
-    assert measured(resnest, tmp_path / "data")["top1"] == 0
+    upright.rotate(180).save(tmp_path / "seven" / "x.png", exif=exif)
+    for words, top1 in (((), 100), (("--exif",), 100), (("--no-exif",), 0)):
+        row = measured(resnest, tmp_path, *words)
+        assert (row["top1"], row["exif"]) == (top1, top1 == 100)
+    assert validate(tmp_path, Options("digits")).exif
+    assert not validate(tmp_path, Options("digits", exif=False)).exif
+
+
+def test_published_numbers_are_met_without_turning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, resnest: Resnest
+) -> None:
+    monkeypatch.setattr("resnest_cli.trunk.open_engine", lambda spec, *_, **__: FakeEngine(spec))
+    (tmp_path / "n01440764").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "n01440764" / "x.png")
+    for words, said in (
+        ((), "not turned by EXIF, as the published numbers"),
+        (("--exif",), ", turned by EXIF"),
+        (("--random-weights",), ", turned by EXIF"),
+    ):
+        shown = " ".join(resnest("validate", tmp_path, *words).stdout.split())
+        assert said in shown
+        assert shown.count("turned by EXIF") == 1 + (words == ("--exif",))
 
 
 def test_files_that_cannot_be_written_are_told_before_the_work(tmp_path: Path, resnest: Resnest) -> None:

@@ -193,7 +193,7 @@ def _stages(engine: Engine, options: Options, found: list[Source]) -> dict[str, 
             marks = [time.perf_counter()]
             content = sources.read(source)
             marks.append(time.perf_counter())
-            image = images.decode(content, exif=options.exif)
+            image = images.decode(content, exif=options.upright)
             marks.append(time.perf_counter())
             images.preprocess(image, engine.spec.data)
             marks.append(time.perf_counter())

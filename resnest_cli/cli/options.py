@@ -209,8 +209,11 @@ _WEIGHTS = (
 _LABELS = (
     _option("--labels", type=click.Path(), metavar="FILE", help="One class name a line, instead of the model's."),
 )
-_TURN: dict[str, Any] = {"help": "Turn images upright by their EXIF orientation."}
-_EXIF = _option("--exif/--no-exif", **_TURN)
+_TURN = "Turn images upright by their EXIF orientation."
+_EXIF = _option("--exif/--no-exif", help=f"{_TURN}  [default: exif]")
+_EXIF_OR_AS_PUBLISHED = _option(
+    "--exif/--no-exif", help=f"{_TURN}  [default: exif, but no-exif for models with a published number]"
+)
 _WORKERS = _option("-j", "--workers", type=NumberOrAuto(), metavar="N|auto", help="Decoding processes; 0 uses none.")
 _PREPROCESSING = (
     _option("--crop-pct", type=float, metavar="P", help="Share of the resized edge that the centre crop keeps."),
@@ -277,8 +280,8 @@ def feature_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def validate_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add every option of `Options`, but images are not turned unless asked for: so published numbers were made."""
-    images = [_option("--exif/--no-exif", default=False, **_TURN) if option is _EXIF else option for option in _IMAGES]
+    """Add every option of `Options`; whether images are turned depends on the model."""
+    images = [_EXIF_OR_AS_PUBLISHED if option is _EXIF else option for option in _IMAGES]
     return _collected(command, (_MODEL, *_WEIGHTS, *_LABELS, *_RUN, *images, *_VIEW))
 
 

@@ -231,7 +231,7 @@ def _rows(records: Iterable[Record], format: str, options: Options) -> Iterable[
 
     def with_picture(record: Record) -> Row:
         failed = isinstance(record, Failure)
-        return to_row(record) | {"thumbnail": "" if failed else thumbnails.of(record.path, exif=options.exif)}
+        return to_row(record) | {"thumbnail": "" if failed else thumbnails.of(record.path, exif=options.upright)}
 
     return map(with_picture, records)
 

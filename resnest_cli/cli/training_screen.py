@@ -21,9 +21,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from resnest_cli import splits
 from resnest_cli.cli.output import console, facts, table
 from resnest_cli.cli.text import one_line
-from resnest_cli.training import dataset, recipe
+from resnest_cli.training import recipe
 from resnest_cli.training.loop import Epoch, Step
 from resnest_cli.training.run import HEAD, Cached, Done, Scanned, Settled
 
@@ -126,7 +127,7 @@ class Screen:
 
 def _classes(data: DataSet) -> Any:  # noqa: ANN401 - rich's
     """Count the images of every class, of the smallest ones should there be many."""
-    train, val, left_out = (data.counts(split) for split in (dataset.TRAIN, dataset.VAL, dataset.LEFT_OUT))
+    train, val, left_out = (data.counts(split) for split in (splits.TRAIN, splits.VAL, splits.LEFT_OUT))
     shown = sorted(data.classes, key=lambda name: train[name])[:ROWS] if len(data.classes) > ROWS else data.classes
     cells = [[name, str(train[name]), str(val[name]), str(left_out[name])] for name in shown]
     if len(data.classes) > ROWS:

@@ -12,6 +12,7 @@ import click
 from resnest_cli.cli.options import STDOUT, View, format_option, validate_options
 from resnest_cli.cli.text import note, one_line
 from resnest_cli.errors import ExitCode, UsageError
+from resnest_cli.splits import ALL, CHOICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +29,7 @@ _PICTURE, _TABLE = ".png", ".csv"
 
 @click.command()
 @click.argument("data", metavar="DATA")
+@click.option("--split", type=click.Choice(CHOICES), help="Side to score.  [default: val, else test]")
 @click.option("--subset", is_flag=True, help="Score among the classes that DATA has only (ImageNet-A, -R).")
 @click.option(
     "--real-labels", type=_FILE, metavar="FILE", help="ReaL labels for ImageNet's validation set (real.json)."
@@ -44,6 +46,7 @@ _PICTURE, _TABLE = ".png", ".csv"
 def validate(  # noqa: PLR0913 - one parameter an option
     *,
     data: str,
+    split: str | None,
     subset: bool,
     real_labels: Path | None,
     format: str,
@@ -57,11 +60,12 @@ def validate(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Measure accuracy on labelled images.
 
-    DATA is a folder that has a folder for each class, a tar archive of one, or a CSV file with the columns path and
-    label. A class is named by its WordNet id, its name or its index: names decide, not the order of folders.
+    DATA is a folder that has a folder for each class, a tar archive of one, or a table (CSV or Parquet) with the
+    columns path and label. A class is named by its WordNet id, its name or its index: names decide, not the order of
+    folders. Of a folder with train and val (or test) in it, or a table with a column split, the val side is scored.
 
     An image without an answer is named, counted as an error and never replaced; the exit code is 3 then. Images are
-    not turned by their EXIF orientation, as published numbers were made.
+    turned by their EXIF orientation, but for models with a published number, which was made without.
 
     \b
     Examples:
@@ -80,16 +84,17 @@ def validate(  # noqa: PLR0913 - one parameter an option
         options,
         real_labels=real_labels,
         subset=subset,
+        split=split,
         keep_worst=mistakes is not None,
         on_failure=_name,
         progress=_bar if view.has_bar() else lambda items, _: iter(items),
     )
-    for path, write in writers.items():
-        _save(path, write(found))
     if format == "json":
         click.echo(json.dumps(found.summary()))
     else:
         _print(found)
+    for path, write in writers.items():
+        _save(path, write(found))
     if found.errors:
         view.say(f"{found.errors} of {found.errors + found.tally.images} images have no answer.")
         click.get_current_context().exit(ExitCode.SOME_FAILED)
@@ -155,7 +160,8 @@ def _rows(found: Validation) -> Iterator[tuple[str, str]]:
     row, facts = found.summary(), found.spec.facts
     yield "model", f"{row['model']}, {row['param_count']} M parameters"
     unread = f", and {row['errors']} without an answer" if row["errors"] else ""
-    yield "images", f"{row['n']}{unread}, of {found.tally.confusion.any(axis=1).sum()} classes"
+    side = "" if found.split == ALL else f", the {found.split} side"
+    yield "images", f"{row['n']}{unread}, of {found.tally.confusion.any(axis=1).sum()} classes{side}"
     yield "scored among", f"{len(found.among)} of {found.spec.num_classes} classes"
     yield "top-1", _percent(row["top1"], row["top1_ci95"], facts.get("top1_timm"))
     yield "top-5", _percent(row["top5"], row["top5_ci95"], facts.get("top5_timm"))
@@ -179,7 +185,8 @@ def _percent(value: float | None, interval: list[float] | None, published: float
 
 def _preparation(found: Validation) -> str:
     data = found.spec.data
-    turned = "turned by EXIF" if found.exif else "not turned by EXIF"
+    not_turned = "not turned by EXIF" + ", as the published numbers" * bool(found.spec.facts)
+    turned = "turned by EXIF" if found.exif else not_turned
     return f"{data.input_size[1]} px, crop {data.crop_pct}, {data.interpolation}, {turned}"
 
 

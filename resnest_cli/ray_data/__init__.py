@@ -70,7 +70,7 @@ class RayTrunk:
         self.stages = Stages()
         self._want = want
         self._private = address is None
-        self._load = stream.Loader(spec.data, options.exif, options.max_pixels, options.allow_private_urls)
+        self._load = stream.Loader(spec.data, options.upright, options.max_pixels, options.allow_private_urls)
         self._parcel: Any = None  # Ray's reference to it
         with ExitStack() as ends:
             self._nodes = ends.enter_context(cluster.joined(address))

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 import resnest_cli
-from resnest_cli import cache, machine, network, weights
+from resnest_cli import cache, machine, network, splits, weights
 from resnest_cli.errors import BadDataSet, DeviceError, ExitCode, OutputError, TrainingStopped, UsageError
 from resnest_cli.training import checkpoints, dataset, folder, job, recipe, report
 from resnest_cli.training.data import EvalTransform, Features, Images, seed_everything, train_transform
@@ -158,7 +158,7 @@ class Run:
         return recipe.settled(
             replace(self.job.recipe, precision=precision),
             self.result.architecture,
-            images=len(self.data.side(dataset.TRAIN)),
+            images=len(self.data.side(splits.TRAIN)),
             processes=self.place.processes,
             default_batch=DEFAULT_BATCH.get(self.place.device.type, 128),
         )
@@ -195,10 +195,10 @@ class Run:
     def _head(self) -> Iterator[Event]:
         """Train a linear classifier on the pooled features of images as `predict` sees them."""
         yield from self._cache_features()
-        count = len(self.data.side(dataset.TRAIN))
+        count = len(self.data.side(splits.TRAIN))
         sides = [
             Features(torch.from_numpy(rows), torch.tensor([label for _, label in self.data.side(split)]))
-            for rows, split in ((self.features[:count], dataset.TRAIN), (self.features[count:], dataset.VAL))
+            for rows, split in ((self.features[:count], splits.TRAIN), (self.features[count:], splits.VAL))
         ]
         seed_everything(self._seed, "head")
         head = nn.Linear(self.features.shape[1], len(self.data.classes))
@@ -206,8 +206,8 @@ class Run:
 
     def _layers(self, made: nn.Module) -> Iterator[Event]:
         config, workers = self.result.data, self._decoders()
-        train = Images(self.data.side(dataset.TRAIN), train_transform(config, self.recipe), self._seed, workers)
-        val = Images(self.data.side(dataset.VAL), EvalTransform(config), self._seed, workers)
+        train = Images(self.data.side(splits.TRAIN), train_transform(config, self.recipe), self._seed, workers)
+        val = Images(self.data.side(splits.VAL), EvalTransform(config), self._seed, workers)
         yield from self._stage(LAYERS, made, train, val, self.recipe, self.place)
 
     def _stage(  # noqa: PLR0913, PLR0917 - what the two stages differ in
@@ -246,7 +246,7 @@ class Run:
     def _cache_features(self) -> Iterator[Event]:
         """Compute the features of all images once, float32 [train + val, F]; every process does its share."""
         path = self.out / CHECKPOINTS / "features.npy"
-        sources = [Source(path) for split in (dataset.TRAIN, dataset.VAL) for path, _ in self.data.side(split)]
+        sources = [Source(path) for split in (splits.TRAIN, splits.VAL) for path, _ in self.data.side(split)]
         kept = _read_features(path, len(sources)) if self.place.first else None
         kept = shared(self.place, kept)
         if kept is None:
@@ -317,7 +317,7 @@ class Run:
 
     def _report(self, judgement: Judgement, sha256: str, trained: int) -> dict[str, Any]:
         true, taken = judgement.targets.numpy(), judgement.predicted.numpy()
-        train_targets = np.array([label for _, label in self.data.side(dataset.TRAIN)])
+        train_targets = np.array([label for _, label in self.data.side(splits.TRAIN)])
         metrics = {
             "model": self.start.name,
             "command": self.job.command,

@@ -1,0 +1,210 @@
+"""Where labelled files lie: class folders, sides with such folders in them, or a table.
+
+In: a place. Out: an `Example` for each file, and lines for a person. Names and places only: opens no image.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from resnest_cli import images, sources, splits, tables
+from resnest_cli.errors import BadDataSet, UnreadableInput
+from resnest_cli.splits import LEFT_OUT, TEST, TRAIN, VAL
+from resnest_cli.types import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+NAMED = 5  # files or classes that a sentence names before it says how many more
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One file: its class by name, and its side: "train", "val", "left out" (for `reason`), or "" before the split.
+
+    `sha256` is that of its content, "" of a file that could not be read.
+    """
+
+    path: str
+    label: str
+    split: str = ""
+    reason: str = ""
+    sha256: str = ""
+
+
+def scan(root: Path) -> tuple[list[Example], list[str]]:
+    """List every file at `root` with its class and, where the data say one, its side.
+
+    Raises:
+        BadDataSet: nothing is there, or it is not clear what the classes are.
+    """
+    if root.is_file():
+        return _from_table(root)
+    if not root.is_dir():
+        message = f"{root}: there is no such folder or file. Give a folder with one subfolder a class."
+        raise BadDataSet(message)
+    if own := tables.of_folder(root):
+        found, words = _from_table(own)
+        return found, [f"{own} says which images there are.", *words]
+    inner = _unwrapped(root)
+    sides = _sides(inner)
+    return _from_sides(inner, sides) if sides else _from_classes(inner, "")
+
+
+def rows(table: Path) -> list[tables.Row]:
+    """Read the rows of a table.
+
+    Raises:
+        BadDataSet: it cannot be read, or is none of labelled images.
+    """
+    try:
+        return list(tables.rows(table))
+    except UnreadableInput as error:
+        raise BadDataSet(str(error)) from error
+
+
+def _from_table(table: Path) -> tuple[list[Example], list[str]]:
+    """Take every row, its path as it is or from the table's folder; the side `test` only where there is no `val`."""
+    listed = rows(table)
+    if remote := next((row for row in listed if tables.is_remote(row.path.strip())), None):
+        message = (
+            f"{table}, row {remote.number}: {remote.path.strip()} is on no disk of this machine, and training reads "
+            "files only. Download the images first, and list their paths."
+        )
+        raise BadDataSet(message)
+    val = _to_validate({row.split for row in listed})
+    meaning = {"": "", LEFT_OUT: LEFT_OUT, TRAIN: TRAIN if val else "", val: VAL if val else ""}
+    found = [
+        Example(os.path.abspath(tables.source(table, row.path).path), _normal(row.label), split, row.reason)  # noqa: PTH100 - resolve would follow links
+        for row in listed
+        if (split := meaning.get(row.split)) is not None
+    ]
+    unread = len(listed) - len(found)
+    return found, [f"{files(unread)} on the test side and not read."] if unread else []
+
+
+def _to_validate(sides: Iterable[str]) -> str:
+    """Choose the side to validate on; "" where a share of the other is held out for that."""
+    return next((side for side in (VAL, TEST) if side in sides), "")
+
+
+def _sides(root: Path) -> dict[str, list[Path]]:
+    """Find the folders that are called like sides: at least two, or the only one there is. Else they are classes."""
+    folders, sides = _folders(root), defaultdict(list)
+    for folder in folders:
+        sides[splits.side(folder.name)].append(folder)
+    others = sides.pop("", [])
+    return sides if len(sides) > 1 or not others else {}
+
+
+def _from_sides(root: Path, sides: dict[str, list[Path]]) -> tuple[list[Example], list[str]]:
+    if TRAIN not in sides:
+        message = f"{root}: a {' and a '.join(sides)} side, and none to train on: put the class folders into train/."
+        raise BadDataSet(message)
+    val = _to_validate(sides)
+    found: list[Example] = []
+    words: list[str] = []
+    parts = [(folder, TRAIN if val else "") for folder in sides[TRAIN]] + [
+        (folder, VAL) for folder in sides.get(val, [])
+    ]
+    for folder, split in parts:
+        examples, said = _from_classes(_unwrapped(folder, splits.side), split)
+        found += examples
+        words += said
+    taken = [folder for folder, _ in parts]
+    if unread := [folder.name for folder in _folders(root) if folder not in taken]:
+        where = " and ".join(map(str, sides.get(val, []))) or f"a share of {taken[0]}"
+        words.append(f"validation is on {where}; not read: {few(unread)}.")
+    return found, words
+
+
+def _unwrapped(folder: Path, is_one: Callable[[str], object] = bool) -> Path:
+    """Go through folders with nothing but one folder of folders in them, as archives and downloads have them."""
+    while not _images(folder) and len(only := _folders(folder)) == 1 and is_one(only[0].name):
+        if _images(only[0]) or not _folders(only[0]):
+            break
+        folder = only[0]
+    return folder
+
+
+def _folders(folder: Path) -> list[Path]:
+    """List the folders in a folder, but for hidden ones."""
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _images(folder: Path) -> list[Path]:
+    """List the files in a folder that are named like images."""
+    entries = (entry for entry in folder.iterdir() if entry.name.lower().endswith(images.SUFFIXES))
+    return sorted(entry for entry in entries if entry.is_file())
+
+
+def _from_classes(root: Path, split: str) -> tuple[list[Example], list[str]]:
+    folders = _folders(root)
+    _check_levels(root, folders)
+    hidden = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry not in folders)
+    words = [f"{root}: {some(hidden)} hidden, and no class."] if hidden else []
+    found = [example for folder in folders for example in _class(folder, split)]
+    found += [Example(str(path.absolute()), "", LEFT_OUT, "it lies in no class folder") for path in _images(root)]
+    if not any(example.label for example in found):
+        message = f"{root} has no class folders: put the images of each class into a subfolder of its name."
+        raise BadDataSet(message)
+    others = _other_files(folders)
+    return found, words + ([f"{root}: {some(others)} not named like an image and not read."] if others else [])
+
+
+def _check_levels(root: Path, folders: Sequence[Path]) -> None:
+    """Refuse folders that may be classes or hold them: all with the same folders in them, or with sides in them."""
+    inside = [{folder.name for folder in _folders(each)} for each in folders]
+    names = sorted(set().union(*inside))
+    sides = {splits.side(name) for name in names} - {""}
+    alike = len(names) > 1 and all(each == inside[0] for each in inside) and not any(map(_images, folders))
+    if len(folders) > 1 and (alike or len(sides) > 1):
+        outer = [folder.name for folder in folders]
+        message = (
+            f"{root}: what are the classes, {few(outer)}, or the folders in each of them, {few(names)}? Put the "
+            "images of a class into one folder of its name, such as train/cat and val/cat; or list them in a table "
+            "with the columns path, label and split."
+        )
+        raise BadDataSet(message)
+
+
+def _class(folder: Path, split: str) -> Iterator[Example]:
+    """Find the images of one class; a folder without any is kept as an example that is left out, to be judged later."""
+    label = _normal(folder.name)
+    for item in sources.find([folder.absolute()]):
+        if isinstance(item, Failure):
+            yield Example(item.path, label, LEFT_OUT, item.message)
+        else:
+            yield Example(item.path, label, split)
+
+
+def _other_files(folders: list[Path]) -> list[str]:
+    names = (os.path.join(at, name) for top in folders for at, _, files in os.walk(top) for name in files)  # noqa: PTH118 - paths stay strings
+    return sorted(name for name in names if not name.lower().endswith(images.SUFFIXES))
+
+
+def _normal(name: str) -> str:
+    """Bring the two ways to write an accented letter to one (macOS stores names in the other); no blanks around."""
+    return unicodedata.normalize("NFC", name).strip(" ")
+
+
+def files(count: int) -> str:
+    """Count files, with the verb that follows."""
+    return "1 file is" if count == 1 else f"{count:,} files are"
+
+
+def some(names: Iterable[str]) -> str:
+    """Name the first few, with the verb that follows: "a is", "a, b are", "a, b and 7 more are"."""
+    every = list(names)
+    return f"{few(every)} {'is' if len(every) == 1 else 'are'}"
+
+
+def few(names: Sequence[str]) -> str:
+    """Name the first few, and say how many more there are."""
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
