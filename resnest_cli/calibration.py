@@ -52,10 +52,8 @@ def choose(place: Path, samples: int, seed: int) -> tuple[list[Source], list[Sou
 def ensure(options: Options, calibrate: Path) -> Options:
     """Give `options` for the model in int8: found in the cache under what it is made from, or made and kept now.
 
-    Where this CPU has no instructions for int8, the model as it is runs in the next best precision, and that is said.
-
     Raises:
-        UsageError: int8 runs on the CPU in OpenVINO, and something else was asked for; or as `quantize` does.
+        UsageError: something else than the CPU and OpenVINO was asked for; there is nothing to calibrate; or as below.
         ModelError and others: as `quantize` does.
     """
     if options.device not in {"auto", "cpu"} or options.engine == "torch":
@@ -65,8 +63,12 @@ def ensure(options: Options, calibrate: Path) -> Options:
     spec = catalog.resolve(options)
     from resnest_cli.engines.openvino import has_int8  # noqa: PLC0415 - heavy
 
-    if options.random_weights or exports.is_int8(spec) or not has_int8():
-        return options
+    if options.random_weights or exports.is_int8(spec):
+        what = "random weights" if options.random_weights else f"{options.model}, which is an int8 model,"
+        message = f"--calibrate: {what} cannot be calibrated: leave it out."
+        raise UsageError(message)
+    if not has_int8():
+        return options  # opening it says why not
     place = cache.folder() / cache.INT8 / _key(spec, options, calibrate)
     with graphs.alone(place):
         if not place.exists():

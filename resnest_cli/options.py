@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 ENGINES = ("auto", "openvino", "torch")
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 DEFAULT_TOPK = 5
 MAX_PIXELS = 178_956_970  # where Pillow draws the line by itself
 DEFAULT_BENCH_SECONDS = 20.0
@@ -35,8 +35,8 @@ class Options:
         random_weights: seeded random weights, for speed tests and trials only.
         device: "auto", "cpu", "cuda", "cuda:N", "mps" or "xpu".
         engine: "auto", "openvino" (CPU) or "torch".
-        precision: "fp32" (the numbers timm gives), "bf16", "fp16", or "int8" (of a model that `resnest quantize` made,
-            which runs in int8 where nothing else is asked for).
+        precision: "fp32" (the numbers timm gives), "bf16", "fp16", "int8", or "auto": int8 for a folder that `resnest
+            quantize` made, else fp32. What is asked for by name is what runs, or it is refused.
         batch: images a forward pass, or "auto".
         workers: decoding processes; 0 decodes in this one; or "auto".
         img_size: edge of the square network input in pixels.
@@ -60,7 +60,7 @@ class Options:
     random_weights: bool = False
     device: str = "auto"
     engine: str = "auto"
-    precision: str = "fp32"
+    precision: str = "auto"
     batch: int | str = "auto"
     workers: int | str = "auto"
     img_size: int | None = None

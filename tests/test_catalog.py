@@ -124,7 +124,7 @@ def test_options_change_the_preprocessing() -> None:
         ({"device": "cuda:x"}, "--device cuda:x"),
         ({"device": "xautox"}, "--device xautox"),
         ({"engine": "tensorrt"}, "--engine tensorrt"),
-        ({"precision": "fp8"}, "--precision fp8: use one of fp32, bf16, fp16."),
+        ({"precision": "fp8"}, "--precision fp8: use one of auto, fp32, bf16, fp16."),
         ({"interpolation": "cubic"}, "--interpolation cubic"),
         ({"batch": 0}, "--batch 0: use a whole number from 1."),
         ({"batch": "8"}, "--batch 8"),

@@ -389,6 +389,22 @@ def test_the_cpu_asked_for_is_openvinos_whatever_else_is_there(gpu: Callable[...
     assert chosen(device="cpu") == ("openvino", "asked for")
 
 
+def test_what_runs_on_the_cpu_only_takes_it_where_the_device_is_left_open(gpu: Callable[..., None]) -> None:
+    """What is left to "auto" suits what is asked for by name, also where a GPU would be taken else."""
+    gpu(sign=True, torch_finds="cuda")
+    assert chosen(engine="openvino") == ("openvino", "openvino asked for")
+    with pytest.raises(UsageError, match=r"^--precision int8: (first make an int8 model: |this CPU has no instr).+"):
+        chosen(precision="int8")
+    with pytest.raises(UsageError, match=r"^--precision int8: GPUs run in torch\."):
+        chosen(precision="int8", device="cuda")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_the_default_precision_is_fp32(precision: str) -> None:
+    engine = open_engine(SPEC, Options("digits", precision=precision, device="cpu"))
+    assert (engine.name, engine.precision) == ("openvino", "fp32")
+
+
 def test_torch_runs_if_it_is_asked_for() -> None:
     assert chosen(engine="torch", device="cpu") == ("torch", "asked for; torch asked for")
 

@@ -364,11 +364,20 @@ def test_without_the_extra_the_pip_line_is_named(monkeypatch: pytest.MonkeyPatch
         ({"mean": (0.1, 0.1, 0.1)}, "--mean is fixed in it"),
         ({"random_weights": True}, "it has its weights inside"),
         ({"engine": "torch"}, "it runs on OpenVINO, and torch asked for"),
+        ({"precision": "fp16"}, "it runs on OpenVINO, and fp16 runs in torch"),
+        ({"precision": "int8"}, "^--precision int8: "),  # it would have run in fp32, and been called int8
     ],
 )
 def test_what_an_export_cannot_do_is_refused(changes: dict[str, Any], words: str, exported: Any) -> None:  # noqa: ANN401
     with pytest.raises(UsageError, match=words):
         Classifier(Options(str(exported("openvino")), device="cpu", **changes))
+
+
+def test_an_export_runs_on_the_cpu_of_a_machine_with_a_gpu(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+    monkeypatch.setattr("resnest_cli.machine.may_have_accelerator", lambda: True)
+    monkeypatch.setattr("resnest_cli.engines.pytorch.choose_device", lambda _: (torch.device("cuda"), "cuda found"))
+    with Classifier(str(exported("openvino"))) as model:
+        assert (model.engine.name, model.engine.device, model.engine.reason) == ("openvino", "cpu", "an exported model")
 
 
 def test_an_export_gives_no_features_and_no_export(exported: Any, resnest: Resnest, tmp_path: Path) -> None:  # noqa: ANN401

@@ -212,6 +212,42 @@ def test_elsewhere_and_for_features_the_weights_run(made: Quantized, caplog: pyt
     assert "gives classes only, no features" in caplog.text
 
 
+@needs_int8
+def test_fp32_asked_for_is_fp32_and_auto_is_int8(made: Quantized, caplog: pytest.LogCaptureFixture) -> None:
+    """The folder has both: what is asked for by name runs, also where the default would be another."""
+    spec, pixels = find_model(str(made.folder)), np.array(Image.open(next(SAMPLES.glob("*.png"))).convert("RGB"))[None]
+    dense = open_engine(find_model("digits"), Options("digits", device="cpu"))
+    rows = {"dense": next(iter(dense.run([pixels])))}
+    for asked, given in {"fp32": "fp32", "int8": "int8", "auto": "int8"}.items():
+        engine = open_engine(spec, Options(str(made.folder), device="cpu", precision=asked))
+        assert (engine.name, engine.precision) == ("openvino", given)
+        rows[asked] = next(iter(engine.run([pixels])))
+    np.testing.assert_array_equal(rows["fp32"], rows["dense"])
+    np.testing.assert_array_equal(rows["auto"], rows["int8"])
+    assert np.abs(rows["auto"] - rows["dense"]).max() > 0.01
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+@needs_int8
+def test_int8_asked_for_by_name_is_refused_where_it_cannot_be(made: Quantized) -> None:
+    spec = find_model(str(made.folder))
+    for options, want, words in [
+        (Options(precision="int8", engine="torch"), "logits", "torch asked for"),
+        (Options(precision="int8"), "features", "an int8 graph gives classes only, no features"),
+    ]:
+        with pytest.raises(UsageError, match=rf"^--precision int8: {words}\. Or use --precision auto\.$"):
+            open_engine(spec, options, want=want)
+
+
+@needs_int8
+def test_a_cluster_is_told_what_was_chosen_here(made: Quantized) -> None:
+    from resnest_cli.ray_data.stages import Parcel
+
+    options = Options(str(made.folder), device="cpu")
+    engine = open_engine(find_model(str(made.folder)), options)
+    assert Parcel.of(engine, options, "logits").open(1).precision == engine.precision == "int8"
+
+
 @pytest.fixture
 def no_int8(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run on a CPU without instructions for int8."""
@@ -231,12 +267,19 @@ def test_a_job_in_int8_is_known_by_its_graph(made: Quantized, resnest: Resnest, 
 
 
 @pytest.mark.usefixtures("no_int8")
-def test_without_instructions_for_int8_another_precision_runs(made: Quantized, resnest: Resnest) -> None:
-    ended = resnest("predict", SAMPLES, "-m", made.folder, "-f", "csv", "-k", "1")
+def test_without_instructions_for_int8_the_weights_run_unless_int8_is_asked_for(
+    made: Quantized, resnest: Resnest
+) -> None:
+    words = ("predict", SAMPLES, "-m", made.folder, "-f", "csv", "-k", "1", "--device", "cpu")
+    ended = resnest(*words)
     assert ended.exit_code == 0
-    assert "this CPU has no instructions for int8, which would be slower: " in ended.stderr
+    why = "this CPU has no instructions for int8, which would be slower"
+    assert f"{made.folder}: {why}, so that its weights run in fp32 instead of int8." in ended.stderr
     assert "openvino int8" not in ended.stderr
     assert ended.stdout.splitlines()[1].split(",")[4] == "eight"
+    ended = resnest(*words, "--precision", "int8")
+    assert ended.exit_code == ExitCode.USAGE
+    assert ended.stderr == f"error: --precision int8: {why}. Or use --precision auto.\n"
 
 
 @pytest.mark.usefixtures("no_int8")
@@ -247,8 +290,8 @@ def test_without_instructions_for_int8_none_is_made(resnest: Resnest, images: Pa
     assert not list(tmp_path.iterdir())
     words = ("predict", SAMPLES, "-m", "digits", "-f", "csv", "--precision", "int8", "--calibrate", images)
     ended = resnest(*words)
-    assert ended.exit_code == 0
-    assert "this CPU has no instructions for int8" in ended.stderr
+    assert ended.exit_code == ExitCode.USAGE
+    assert "--precision int8: this CPU has no instructions for int8" in ended.stderr
 
 
 def test_int8_of_other_models_is_refused_with_the_way_to_it(resnest: Resnest) -> None:
@@ -405,13 +448,25 @@ def test_int8_on_a_gpu_is_refused(images: Path) -> None:
         ensure(Options("digits", precision="int8", device="cuda"), images / "calibrate")
 
 
+def test_what_cannot_be_calibrated_is_refused(made: Quantized, images: Path) -> None:
+    """Leaving `--calibrate` out in silence would be another model than the one asked for."""
+    for options in (
+        Options("digits", precision="int8", random_weights=True),
+        Options(str(made.folder), precision="int8"),
+    ):
+        with pytest.raises(UsageError, match=r"^--calibrate: .+ cannot be calibrated: leave it out\.$"):
+            ensure(options, images / "calibrate")
+
+
 # --- bench
 
 
 def test_bench_measures_the_graph_of_an_int8_folder_and_else_random_weights(made: Quantized) -> None:
-    every = configurations(Options(), ["digits", str(made.folder)], ["auto"], ["fp32", "int8"], ["auto"])
+    kinds = ["auto", "fp32", "int8"]
+    every = configurations(Options(), ["digits", str(made.folder)], ["auto"], kinds, ["auto"])
     assert [(one.precision, one.random_weights) for one in every] == [
-        *(("fp32", True), ("int8", True), ("fp32", True), ("int8", False))
+        *(("auto", True), ("fp32", True), ("int8", True)),
+        *(("auto", False), ("fp32", True), ("int8", False)),
     ]
 
 

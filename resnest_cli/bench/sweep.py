@@ -59,7 +59,7 @@ def configurations(
 
 def _weighted(options: Options) -> Options:
     """Take random weights, but the own graph of an int8 model: which layers it has in int8 does change the speed."""
-    own = exports.is_int8(catalog.resolve(options)) and options.precision == exports.INT8
+    own = exports.is_int8(catalog.resolve(options)) and options.precision in {"auto", exports.INT8}
     return replace(options, random_weights=not own, weights=None)
 
 
@@ -169,7 +169,7 @@ def _measure(options: Options, seconds: float, images: str | None, *, baseline: 
     with Worker(options, seconds, images) as ours:
         found = ours.ask("measure")
         if baseline:
-            precision = "fp32" if options.precision == exports.INT8 else options.precision  # timm has no int8
+            precision = "fp32" if found["precision"] == exports.INT8 else found["precision"]  # timm has no int8
             beside = replace(options, batch=found["batch"], device=found["device"], precision=precision)
             with Worker(beside, seconds, engine="timm") as theirs:
                 found["baseline"] = _in_turns(ours, theirs, seconds)

@@ -171,7 +171,7 @@ _IMG_SIZE = _option(
 _RUN = (
     _DEVICE,
     _option("--engine", type=click.Choice(ENGINES), help="What runs the network."),
-    _option("--precision", type=click.Choice(PRECISIONS), help="fp32 gives the numbers of plain timm."),
+    _option("--precision", type=click.Choice(PRECISIONS), help="auto is fp32, timm's numbers; int8 in int8 folders."),
     _option("-b", "--batch", "--batch-size", type=NumberOrAuto(), metavar="N|auto", help="Images a forward pass."),
     _IMG_SIZE,
 )

@@ -57,8 +57,8 @@ def quantize(  # noqa: PLR0913 - one parameter an option
     after is measured too. Where the quickest way to int8 does not do, slower and better ones are tried; if none does,
     nothing is written. What was done is in quantize.json in the new folder.
 
-    Every command takes the new folder: where it runs on such a CPU in int8, elsewhere and for other tasks with its
-    weights in fp32 or bf16, and says which.
+    Every command takes the new folder: on such a CPU it runs in int8; elsewhere, for other tasks, and where you give
+    --precision fp32, its weights run in fp32.
 
     \b
     Examples:

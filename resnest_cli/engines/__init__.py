@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from resnest_cli import exports, graphs, machine, weights
 from resnest_cli.errors import OutputError, UsageError
 from resnest_cli.exports import INT8
-from resnest_cli.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from resnest_cli.options import Options
     from resnest_cli.types import ModelSpec
 
 RANDOM = "random"  # stands for the hash of weights that are made from a seed
@@ -83,19 +83,21 @@ class Engine(Protocol):
 def open_engine(spec: ModelSpec, options: Options, *, want: str = "logits") -> Engine:
     """Open the engine that `options` ask for, with the weights they name, for "logits" or pooled "features".
 
+    What they leave to "auto" suits what they ask for by name; what cannot be had as asked is refused, never replaced.
+
     Raises:
         UsageError: an engine that cannot do what is asked of it.
         WeightsUnavailable, BadCheckpoint: see `weights.locate` and `network.build`.
-        DeviceError: the device is not there.
+        DeviceError: the device is not there, or does not compute the precision.
         OutputError: OpenVINO was asked for, and its graph cannot be kept in the cache.
     """
-    why_torch = _why_torch(options)
+    why_torch = _why_torch(spec, options)
     if options.engine == "openvino" and why_torch:
         message = f"--engine openvino: {why_torch}. Use --engine auto or torch."
         raise UsageError(message)
+    options = replace(options, precision=_settle_precision(spec, options, why_torch, want))
     if exports.is_one(spec):
         return _open_exported(spec, options, why_torch, want)
-    options = _settle_int8(spec, options, why_torch, want)
     if options.precision == INT8:
         return _open_int8(spec, options)
     path = None if options.random_weights else weights.locate(spec, options.weights)
@@ -114,7 +116,7 @@ def open_engine(spec: ModelSpec, options: Options, *, want: str = "logits") -> E
     return engine
 
 
-def _why_torch(options: Options) -> str:
+def _why_torch(spec: ModelSpec, options: Options) -> str:
     """Say why torch is to run it, or nothing where OpenVINO can."""
     if options.engine == "torch":
         return "torch asked for"
@@ -122,11 +124,22 @@ def _why_torch(options: Options) -> str:
         return f"{options.precision} runs in torch"
     if find_spec("openvino") is None:
         return "openvino is not installed"
-    if options.device == "cpu" or (options.device == "auto" and not machine.may_have_accelerator()):
+    if options.device == "cpu" or (options.device == "auto" and _why_any_device_is_the_cpu(spec, options)):
         return ""
     from resnest_cli.engines.pytorch import choose_device  # noqa: PLC0415 - seconds
 
     return "" if choose_device(options.device)[0].type == "cpu" else "GPUs run in torch"
+
+
+def _why_any_device_is_the_cpu(spec: ModelSpec, options: Options) -> str:
+    """Say why `--device auto` is the CPU, or nothing where torch is to look for a GPU."""
+    if not machine.may_have_accelerator():
+        return "no GPU found"
+    if options.engine == "openvino":
+        return "openvino asked for"
+    if options.precision == INT8:
+        return "int8 asked for"
+    return "an exported model" if exports.is_one(spec) else ""
 
 
 def _open_openvino(spec: ModelSpec, options: Options, path: Path | None, want: str) -> Engine:
@@ -144,14 +157,14 @@ def _open_openvino(spec: ModelSpec, options: Options, path: Path | None, want: s
             return make_graph(spec, path, digest, want)
 
         graph = graphs.ensure(graphs.key(spec, digest, want), convert)
-    return OpenVinoEngine(spec, graph, precision=options.precision, reason=_why_cpu(options))
+    return OpenVinoEngine(spec, graph, precision=options.precision, reason=_why_cpu(spec, options))
 
 
-def _why_cpu(options: Options) -> str:
+def _why_cpu(spec: ModelSpec, options: Options) -> str:
     if options.device == "cpu":
         return "asked for"
-    if not machine.may_have_accelerator():
-        return "no GPU found"
+    if why := _why_any_device_is_the_cpu(spec, options):
+        return why
     from resnest_cli.engines.pytorch import choose_device  # noqa: PLC0415 - was imported to be asked before
 
     return choose_device(options.device)[1]
@@ -172,34 +185,31 @@ def _open_exported(spec: ModelSpec, options: Options, why_torch: str, want: str)
     return OpenVinoEngine(spec, graph, precision=options.precision, reason="an exported model")
 
 
-def _settle_int8(spec: ModelSpec, options: Options, why_torch: str, want: str) -> Options:
-    """Decide what runs where int8 is asked for, or a folder that has it: int8, or its weights otherwise, and say so.
+def _settle_precision(spec: ModelSpec, options: Options, why_torch: str, want: str) -> str:
+    """Give the precision to run in: the one asked for; where that is "auto", int8 for a folder that has it, else fp32.
 
     Raises:
-        UsageError: int8 was asked for in words, and cannot be had of this model.
+        UsageError: int8 was asked for by name, and cannot be had.
     """
     own = exports.is_int8(spec) and options.weights is None and not options.random_weights
-    asked = options.precision == INT8
-    if not asked and not (own and options.precision == Options.precision):
-        return options
-    problem = why_torch
-    if not problem:
-        from resnest_cli.engines.openvino import has_int8, next_to_int8  # noqa: PLC0415 - heavy
-
-        if not has_int8():
-            _log.warning("this CPU has no instructions for int8, which would be slower: %s instead", next_to_int8())
-            return replace(options, precision=next_to_int8())
-        problem = _why_not_int8(spec, options, want, own=own)
-    if problem and asked:
-        message = f"--precision int8: {problem}."
+    if options.precision not in {"auto", INT8}:
+        return options.precision
+    if options.precision == "auto" and not own:
+        return "fp32"
+    problem = why_torch or _why_not_int8(spec, options, want, own=own)
+    if problem and options.precision == INT8:
+        message = f"--precision int8: {problem}. Or use --precision auto."
         raise UsageError(message)
     if problem:
         _log.warning("%s: %s, so that its weights run in fp32 instead of int8", spec.name, problem)
-        return options
-    return replace(options, precision=INT8)
+    return "fp32" if problem else INT8
 
 
 def _why_not_int8(spec: ModelSpec, options: Options, want: str, *, own: bool) -> str:
+    from resnest_cli.engines.openvino import has_int8  # noqa: PLC0415 - heavy
+
+    if not has_int8():
+        return "this CPU has no instructions for int8, which would be slower"
     if want != "logits":
         return "an int8 graph gives classes only, no features"
     if not own and not options.random_weights:

@@ -61,7 +61,8 @@ class Parcel:
     @classmethod
     def of(cls, engine: Engine, options: Options, want: str) -> Parcel:
         """Pack what `engine`, which is open here, was opened from."""
-        options = replace(options, device=engine.device.partition(":")[0])  # a node's GPUs have numbers of their own
+        # A node's GPUs have numbers of their own; what was left to choose is as it was chosen here.
+        options = replace(options, device=engine.device.partition(":")[0], precision=engine.precision)
         pack = partial(cls, engine.spec, options, want)
         graph: graphs.Graph | None = getattr(engine, "graph", None)
         if graph:
