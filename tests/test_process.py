@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -156,7 +158,11 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-@pytest.mark.parametrize("command", [("predict", SEVEN, *DIGITS), ("list-models",)], ids=["predict", "list-models"])
+@pytest.mark.parametrize(
+    "command",
+    [("predict", SEVEN, *DIGITS), ("list-models",), ("--help",), ("predict", "--help"), ("--version",)],
+    ids=lambda words: " ".join(words[:2]) if words[-1][0] == "-" else words[0],
+)
 def test_a_full_disk_is_told(command: tuple[str | Path, ...]) -> None:
     with Path("/dev/full").open("wb") as full, started(*command, program=WITHOUT_NETWORK, stdout=full) as process:
         stderr = pipe(process.stderr).read()
@@ -176,6 +182,47 @@ def test_a_disk_that_fails_is_told() -> None:
         assert process.wait() == 1
     assert b"cannot be written: Input/output error." in stderr
     assert b"Traceback" not in stderr
+
+
+def test_a_reader_that_is_gone_before_the_help_comes_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as gone, started("--help", program=WITHOUT_NETWORK, stdout=gone) as process:
+        stderr = pipe(process.stderr).read()
+        assert (process.wait(), stderr) == (0, b"")
+
+
+def test_an_output_that_does_not_wait_gets_every_row() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)  # as programs do that share it
+    with (
+        os.fdopen(reading, "rb") as reader,
+        os.fdopen(writing, "wb") as busy,
+        started("predict", *[SEVEN] * 1000, *DIGITS, "-j", "0", program=WITHOUT_NETWORK, stdout=busy) as process,
+    ):
+        busy.close()
+        first = reader.readline()  # by then, or soon, the pipe is full
+        assert len(rows(first + reader.read())) == 1000
+        assert process.wait() == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("stderr", [">/dev/full", ">&-"])
+def test_what_cannot_be_said_on_stderr_costs_no_row(stderr: str) -> None:
+    words = shlex.join([sys.executable, *WITHOUT_NETWORK, "predict", str(SEVEN), "lost.png", str(SEVEN), *DIGITS])
+    done = subprocess.run(["/bin/sh", "-c", f"{words} 2{stderr}"], stdout=subprocess.PIPE, timeout=LIMIT_S, check=False)
+    assert [row["status"] for row in rows(done.stdout)] == ["ok", "error", "ok"]
+    assert done.returncode == ExitCode.SOME_FAILED
+
+
+def test_what_the_system_refuses_is_not_blamed_on_the_output(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files", "/some/where")
+
+    monkeypatch.setattr("resnest_cli.catalog.list_models", refused)
+    done = resnest("list-models")
+    assert (done.exit_code, done.stdout, done.stderr) == (1, "", "error: /some/where: Too many open files.\n")
+    assert isinstance(done.exception, SystemExit)
 
 
 # Inputs of all kinds

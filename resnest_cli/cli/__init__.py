@@ -22,8 +22,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from resnest_cli import __version__
+from resnest_cli.cli import streams
 from resnest_cli.cli.options import VERBOSE
+from resnest_cli.cli.streams import ReaderGone
 from resnest_cli.errors import ExitCode, OutputError, ResnestError
+from resnest_cli.paths import reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,31 +70,39 @@ class ResnestGroup(click.Group):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
-        except BrokenPipeError:  # the reader (`| head -1`) has what it wanted
-            _abandon_stdout()
-            ctx.exit(ExitCode.OK)
         except KeyboardInterrupt:
             click.echo("interrupted.", err=True)
             ctx.exit(ExitCode.INTERRUPTED)
         except ResnestError as error:
             _fail(ctx, error)
-        except OSError as error:
-            _abandon_stdout()
-            _fail(ctx, OutputError(f"the output cannot be written: {error.strerror or error}."))
+        except OSError as error:  # where nobody foresaw that the system could refuse: it is said what, not guessed why
+            _fail(ctx, error)
         return result
 
+    def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - as click declares it
+        """Run everything: help, too, is written to an output that may fail, or that nobody reads to its end."""
+        try:
+            return super().main(*args, **extra)
+        except ReaderGone:
+            streams.abandon_stdout()
+            sys.exit(ExitCode.OK)
+        except OutputError as error:
+            _say(error)
+            sys.exit(error.exit_code)
 
-def _fail(ctx: click.Context, error: ResnestError) -> NoReturn:
+
+def _fail(ctx: click.Context, error: ResnestError | OSError) -> NoReturn:
     if ctx.meta.get(VERBOSE):
         traceback.print_exception(error)
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
-    ctx.exit(error.exit_code)
+    _say(error)
+    ctx.exit(error.exit_code if isinstance(error, ResnestError) else ExitCode.FAILED)
 
 
-def _abandon_stdout() -> None:
-    """Let the interpreter's own flush at exit go nowhere, instead of failing a second time."""
-    with contextlib.suppress(OSError, ValueError):  # stdout may be closed, or no file at all
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _say(error: ResnestError | OSError) -> None:
+    if isinstance(error, OutputError):
+        streams.abandon_stdout()
+    words = f"{error.filename or 'the system'}: {reason(error)}" if isinstance(error, OSError) else error
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {words}", err=True)
 
 
 @click.group(
@@ -119,8 +130,7 @@ def prepare_process() -> None:
     """Make SIGTERM and SIGHUP exits that let files be closed, and see to it that the start is quick."""
     # Imports make 67,000 objects and no garbage: looking for it costs a tenth of a start.
     gc.set_threshold(UNCOLLECTED)
-    if sys.stdout is None:  # closed by the caller: let writing fail, as to any other file that cannot be written
-        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")
+    streams.install()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about oddities of files that are read all the same
     for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):
         number = getattr(signal, name)
@@ -135,11 +145,15 @@ def _leave(end: SystemExit) -> NoReturn:
     The interpreter and its libraries would give it back piece by piece, which takes a tenth of a short command's time.
     """
     atexit._run_exitfuncs()  # noqa: SLF001 - what the interpreter itself begins with
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        raise end from None  # which says so
+    with contextlib.suppress(ReaderGone):
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            raise end from None  # which says so
+        except OutputError as error:
+            _say(error)
+            end = SystemExit(ExitCode.FAILED)
     if not isinstance(end.code, int):
         raise end
     os._exit(end.code)
