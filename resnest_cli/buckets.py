@@ -10,12 +10,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import ImageTooLarge, ResnestError, UnreadableInput, UsageError
-from resnest_cli.images import SUFFIXES
 from resnest_cli.types import Failure, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
+
+    from resnest_cli.photographs import Rule
 
 SCHEMES = ("s3://", "gs://")
 ROWS = 65536  # names of an index in memory at a time
@@ -26,8 +27,8 @@ def is_bucket(path: str) -> bool:
     return path.startswith(SCHEMES)
 
 
-def find(path: str, *, recursive: bool = True) -> Iterator[Source | Failure]:
-    """Find the objects below a prefix whose suffix is an image's, in the order of names; or the object itself."""
+def find(path: str, rule: Rule, *, recursive: bool = True) -> Iterator[Source | Failure]:
+    """Find the objects below a prefix that `rule` takes, in the order of names; or the object itself."""
     scheme, _, place = path.partition("://")
     try:
         store = opened(path)
@@ -35,8 +36,8 @@ def find(path: str, *, recursive: bool = True) -> Iterator[Source | Failure]:
         if is_object:
             yield Source(path)
             return
-        for name in _walk(store, place.rstrip("/"), recursive=recursive):
-            yield Source(f"{scheme}://{name}")
+        for name in _walk(store, place.rstrip("/"), f"{scheme}://", rule, recursive=recursive):
+            yield Source(name)
     except OSError as error:
         yield Failure.of(path, UnreadableInput(_reason(error)))
 
@@ -114,15 +115,16 @@ def _kind(store: Any, place: str) -> str:  # noqa: ANN401 - pyarrow has no types
     return name
 
 
-def _walk(store: Any, prefix: str, *, recursive: bool) -> Iterator[str]:  # noqa: ANN401 - pyarrow has no types
+def _walk(store: Any, prefix: str, scheme: str, rule: Rule, *, recursive: bool) -> Iterator[str]:  # noqa: ANN401 - pyarrow has no types
     """Walk a prefix in the order of names; holds those of one level at a time."""
     entries = store.get_file_info(_pyarrow("fs").FileSelector(prefix))
     for entry in sorted(entries, key=lambda entry: entry.base_name):
+        path = scheme + entry.path
         if entry.type.name == "Directory":
-            if recursive:
-                yield from _walk(store, entry.path, recursive=recursive)
-        elif entry.base_name.lower().endswith(SUFFIXES):
-            yield entry.path
+            if recursive and rule.enters(path):
+                yield from _walk(store, entry.path, scheme, rule, recursive=recursive)
+        elif rule.takes(path):
+            yield path
 
 
 def _reason(error: OSError) -> str:

@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING
 
 from resnest_cli import cache, catalog, exports, graphs, sources, weights
 from resnest_cli.errors import ImageError, UsageError
+from resnest_cli.paths import Kind, look
+from resnest_cli.photographs import LeftOut
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from resnest_cli.options import Options
@@ -31,25 +34,37 @@ LEAST = 30  # images that there must be
 _log = logging.getLogger(__name__)
 
 
-def choose(place: Path, samples: int, seed: int) -> tuple[list[Source], list[Source]]:
-    """Draw images to calibrate on, and others to judge on.
+def choose(
+    place: Path, samples: int, seed: int, exclude: Sequence[str] = (), *, say: bool = True
+) -> tuple[list[Source], list[Source]]:
+    """Draw images to calibrate on, and others to judge on; `exclude` is as for `sources.find`.
+
+    What is left out is logged, unless `say` is False because it has been.
 
     Raises:
         UsageError: there are too few.
     """
-    if not place.is_dir():
-        message = f"--calibrate {place}: no such folder."
+    seen = look(place)
+    if not seen.is_folder:
+        why = seen.why if seen.kind is Kind.UNKNOWN else "no such folder."
+        message = f"--calibrate {place}: {why}"
         raise UsageError(message)
-    found = [source for source in sources.find([str(place)]) if not isinstance(source, Failure)]
+    left_out = LeftOut()
+    items = sources.find([str(place)], exclude=exclude, left_out=left_out)
+    found = [source for source in items if not isinstance(source, Failure)]
     if len(found) < LEAST:
-        message = f"--calibrate {place}: {len(found)} images; {LEAST} are needed, and {SAMPLES + HELD_OUT} are better."
+        others = f" ({left_out.counts()})" if left_out else ""
+        needed = f"{LEAST} are needed, and {SAMPLES + HELD_OUT} are better"
+        message = f"--calibrate {place}: {len(found)} images{others}; {needed}."
         raise UsageError(message)
+    if left_out and say:
+        _log.info("%s", left_out.words())
     random.Random(seed).shuffle(found)  # noqa: S311 - not for secrets
     judged = min(HELD_OUT, max(len(found) - samples, len(found) // 3))
     return found[judged:][:samples], found[:judged]
 
 
-def ensure(options: Options, calibrate: Path) -> Options:
+def ensure(options: Options, calibrate: Path, exclude: Sequence[str] = ()) -> Options:
     """Give `options` for the model in int8: found in the cache under what it is made from, or made and kept now.
 
     Raises:
@@ -69,22 +84,22 @@ def ensure(options: Options, calibrate: Path) -> Options:
         raise UsageError(message)
     if not has_int8():
         return options  # opening it says why not
-    place = cache.folder() / cache.INT8 / _key(spec, options, calibrate)
+    place = cache.folder() / cache.INT8 / _key(spec, options, calibrate, exclude)
     with graphs.alone(place):
         if not place.exists():
             from resnest_cli.quantize import quantize  # noqa: PLC0415 - torch and NNCF, once
 
-            for failure in quantize(options, calibrate, place).failures:
+            for failure in quantize(options, calibrate, place, exclude=exclude).failures:
                 _log.warning("%s: %s: %s", failure.path, failure.type, failure.message)
     return replace(options, model=str(place), weights=None)
 
 
-def _key(spec: ModelSpec, options: Options, calibrate: Path) -> str:
+def _key(spec: ModelSpec, options: Options, calibrate: Path, exclude: Sequence[str]) -> str:
     """Name an int8 model by what it depends on: the weights, the code, how images are read, and the images."""
     path = weights.locate(spec, options.weights)
     digest = hashlib.sha256(graphs.key(spec, weights.sha256(path), exports.INT8).encode())
     digest.update(json.dumps([asdict(spec.data), options.upright]).encode())
-    for source in chain(*choose(calibrate, SAMPLES, SEED)):
+    for source in chain(*choose(calibrate, SAMPLES, SEED, exclude, say=False)):
         digest.update(hashlib.sha256(_content(source)).digest())
     return f"{spec.architecture}-{digest.hexdigest()[:24]}"
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from resnest_cli import hub
 from resnest_cli.errors import ModelError, UnknownModel, WeightsUnavailable
 from resnest_cli.options import INTERPOLATIONS
+from resnest_cli.paths import Kind, look
 from resnest_cli.types import DataConfig, ModelSpec
 
 if TYPE_CHECKING:
@@ -69,9 +70,10 @@ def find_model(name: str) -> ModelSpec:
         repo = name.removeprefix(HUB_PREFIX)
         return _from_config(name, _fetch_config(repo), repo=repo)
     folder = DIGITS if name == "digits" else Path(name)
-    if folder.is_dir():
+    seen = look(folder)
+    if seen.is_folder:
         return _from_config(name, folder / "config.json", folder=folder)
-    raise _unknown(name)
+    raise _unknown(name, seen.why if seen.kind is Kind.UNKNOWN else "")
 
 
 def resolve(options: Options) -> ModelSpec:
@@ -193,7 +195,9 @@ def _data_config(row: dict[str, Any]) -> DataConfig:
     return DataConfig(**given)
 
 
-def _unknown(name: str) -> UnknownModel:
+def _unknown(name: str, why: str = "") -> UnknownModel:
+    if why:
+        return UnknownModel(f"--model {name}: {why} `resnest list-models` shows the variants.")
     known = [*(spec.name for spec in list_models()), "digits"]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]}?" if near else ""

@@ -22,9 +22,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
-from resnest_cli import sources, splits, tables
+from resnest_cli import splits, tables, walk
 from resnest_cli.errors import BadDataSet, OutputError, UnreadableInput, UsageError
-from resnest_cli.images import SUFFIXES
+from resnest_cli.paths import Kind, look, reason
+from resnest_cli.photographs import LeftOut, Rule
 from resnest_cli.types import Failure, Source
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Labelled:
     truth: int
 
 
-Layout: TypeAlias = "Callable[[str], Iterator[Item | Failure]]"
+Layout: TypeAlias = "Callable[[str, Rule], Iterator[Item | Failure]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,7 @@ class Dataset:
             above (or below) the class folders, a column `split`, or a table `split.csv` in the folder part it in sides.
         labels: the class names of the model.
         split: which side is wanted, or "all"; by default val, else test, else train.
+        exclude: patterns of what to leave out of a folder or archive, see `photographs.Rule`.
 
     Attributes:
         place: where it is read from.
@@ -149,15 +151,24 @@ class Dataset:
         sides: how many images each side has; those of no side are under "".
         total: images to be given, readable or not.
         present: the class indices that they have, in order.
+        left_out: what is there and is not looked at.
 
     Raises:
         UsageError: nothing labelled is there, or a label names no class, or more than one; no such side.
         UnreadableInput: the archive or the table is damaged.
     """
 
-    def __init__(self, place: str | os.PathLike[str], labels: Labels, split: str | None = None) -> None:
+    def __init__(
+        self,
+        place: str | os.PathLike[str],
+        labels: Labels,
+        split: str | None = None,
+        *,
+        exclude: Sequence[str] = (),
+    ) -> None:
         self.place = os.fspath(place)
-        if Path(self.place).is_dir() and (table := tables.of_folder(Path(self.place))):
+        self._exclude = exclude
+        if look(self.place).is_folder and (table := tables.of_folder(Path(self.place))):
             self.place = str(table)
         self._names = ClassNames(labels)
         self._layout = _layout(self.place)
@@ -170,9 +181,10 @@ class Dataset:
         wanted = [meaning for meaning in self._known.values() if self.is_wanted(meaning.side)]
         self.present = tuple(sorted({index for meaning in wanted for index in meaning.classes}))
         if not self.present:
+            others = f" ({self.left_out.counts()})" if self.left_out else ""
             message = (
-                f"{self.place}: no labelled images. Give a folder with a folder for each class, a tar archive of one, "
-                "or a CSV file with the columns path and label."
+                f"{self.place}: no labelled images{others}.{self._why} Give a folder with a folder for each class, a "
+                "tar archive of one, or a CSV file with the columns path and label."
             )
             raise UsageError(message)
 
@@ -181,7 +193,7 @@ class Dataset:
 
         Images in an archive are unpacked into `scratch`, one at a time as they are asked for.
         """
-        for item in self._items():
+        for item in self._items(Rule(self._exclude, self.place)):
             if isinstance(item, Failure):
                 yield item
                 continue
@@ -194,9 +206,9 @@ class Dataset:
         """Tell whether images of a side are given."""
         return side in {self.split, _ANY_SIDE} or (self.split == splits.ALL and side != splits.LEFT_OUT)
 
-    def _items(self) -> Iterator[Item | Failure]:
+    def _items(self, rule: Rule) -> Iterator[Item | Failure]:
         try:
-            yield from self._layout(self.place)
+            yield from self._layout(self.place, rule)
         except BadDataSet as error:  # a table that does not fit is to be mended like a label that does not
             raise UsageError(str(error)) from error
 
@@ -204,8 +216,12 @@ class Dataset:
         """Look at all labels before anything is computed; give the refused ones of each side, with an image of each."""
         refused: dict[tuple[str, str], str] = {}
         self.sides: Counter[str] = Counter()
-        for item in self._items():
+        self._why = ""
+        rule = Rule(self._exclude, self.place)
+        self.left_out: LeftOut = rule.left_out
+        for item in self._items(rule):
             if isinstance(item, Failure):
+                self._why = self._why or f" {item.path}: {item.message}"
                 self.sides[_ANY_SIDE] += 1
                 continue
             meaning = self._meaning(item)
@@ -275,10 +291,12 @@ def _layout(place: str) -> Layout:
     Raises:
         UsageError: it is not there, or nothing that can be read here.
     """
-    if Path(place).is_dir():
+    seen = look(place)
+    if seen.is_folder:
         return _in_folder
-    if not Path(place).is_file():
-        message = f"{place}: no such folder or file. Give a folder of class folders, a tar archive or a CSV file."
+    if not seen.is_file:
+        why = "no such folder or file." if seen.kind is Kind.MISSING else seen.why or "neither a folder nor a file."
+        message = f"{place}: {why} Give a folder of class folders, a tar archive or a CSV file."
         raise UsageError(message)
     if place.lower().endswith(tables.SUFFIXES):
         return _in_table
@@ -292,22 +310,20 @@ def _layout(place: str) -> Layout:
     raise UsageError(message)
 
 
-def _in_folder(place: str) -> Iterator[Item | Failure]:
-    for found in sources.find([place]):
+def _in_folder(place: str, rule: Rule) -> Iterator[Item | Failure]:
+    for found in walk.walk(place, rule):
         if isinstance(found, Failure):
             yield found
-            continue
-        words = Path(os.path.relpath(found.path, place)).parts[:-1]
-        if not _is_hidden(words):
-            yield Item(found.path, words, found)
+        else:
+            yield Item(found.path, Path(os.path.relpath(found.path, place)).parts[:-1], found)
 
 
-def _in_tar(place: str) -> Iterator[Item | Failure]:
+def _in_tar(place: str, rule: Rule) -> Iterator[Item | Failure]:
     with _readable(place), tarfile.open(place) as archive:
         while member := archive.next():
             archive.members = []  # type: ignore[attr-defined] # or it would keep what it knows of each member
             name = PurePosixPath(member.name)
-            if not (member.isfile() and name.name.lower().endswith(SUFFIXES)) or _is_hidden(name.parts):
+            if not (member.isfile() and rule.takes_member(f"{place}/{name}")):
                 continue
             path = f"{place}/{member.name}"
             if member.size > MAX_MEMBER_BYTES:
@@ -339,16 +355,11 @@ def _unpacked(place: str, archive: tarfile.TarFile, member: tarfile.TarInfo, scr
     return Source(str(target))
 
 
-def _in_table(place: str) -> Iterator[Item | Failure]:
+def _in_table(place: str, _rule: Rule) -> Iterator[Item | Failure]:
     table = Path(place)
     for row in tables.rows(table):
         source = tables.source(table, row.path)
         yield Item(source.path, (row.label,) if row.label else (), source, row.split)
-
-
-def _is_hidden(parts: Sequence[str]) -> bool:
-    """Tell what lies in a folder whose name starts with a dot, or is such a file: desktops and editors leave them."""
-    return any(part.startswith(".") and part not in {".", ".."} for part in parts) or "__MACOSX" in parts
 
 
 @contextmanager
@@ -357,6 +368,6 @@ def _readable(place: str) -> Iterator[None]:
     try:
         yield
     except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        message = f"{place} cannot be read: {reason}."
+        why = reason(error) if isinstance(error, OSError) and error.strerror else f"{error}."
+        message = f"{place} cannot be read: {why}"
         raise UnreadableInput(message) from error

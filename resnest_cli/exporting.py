@@ -83,6 +83,7 @@ def export(  # noqa: PLR0913 - each is a choice of the user's
     raw_uint8: bool = False,
     overwrite: bool = False,
     pictures: Sequence[str] = (str(SAMPLES),),
+    exclude: Sequence[str] = (),
 ) -> Exported:
     """Export the model that `options` name as "onnx", "openvino" or "torch" into a new `folder`.
 
@@ -93,6 +94,7 @@ def export(  # noqa: PLR0913 - each is a choice of the user's
         raw_uint8: take pixels uint8 [N, H, W, 3] and normalise inside; if not, normalised float32 [N, 3, H, W].
         overwrite: replace the folder if there is one.
         pictures: what to compare with torch on: files, folders, patterns.
+        exclude: patterns of what to leave out of these folders, see `photographs.Rule`.
 
     Raises:
         UsageError: no such format, or what it needs is not installed.
@@ -105,7 +107,7 @@ def export(  # noqa: PLR0913 - each is a choice of the user's
     path = None if options.random_weights else weights.locate(spec, options.weights)
     network = build(spec, path)
     config = describe(spec, options, network, path, to, raw=raw_uint8)
-    pixels = _pixels(spec, options, pictures)
+    pixels = _pixels(spec, options, pictures, exclude)
     with saving.fresh(folder) as partial, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries, about each other
         _log.info("writing %s as %s: this takes seconds to minutes", spec.name, to)
@@ -251,7 +253,7 @@ _WRITERS = {"onnx": _write_onnx, "openvino": _write_openvino, "torch": _write_to
 _RUNNERS = {"onnx": _run_onnx, "openvino": _run_openvino, "torch": _run_torch}
 
 
-def _pixels(spec: ModelSpec, options: Options, pictures: Iterable[str]) -> NDArray[np.uint8]:
+def _pixels(spec: ModelSpec, options: Options, pictures: Iterable[str], exclude: Sequence[str]) -> NDArray[np.uint8]:
     """Load the pictures to compare on, uint8 [N, H, W, 3].
 
     Raises:
@@ -259,7 +261,7 @@ def _pixels(spec: ModelSpec, options: Options, pictures: Iterable[str]) -> NDArr
     """
     engine = PixelEngine(spec)
     found = []
-    for row in Trunk(spec, options, engine=engine).rows(sources.find(pictures)):
+    for row in Trunk(spec, options, engine=engine).rows(sources.find(pictures, exclude=exclude)):
         if isinstance(row, Failure):
             message = f"--pictures {row.path}: {row.message}"
             raise UsageError(message)

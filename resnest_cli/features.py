@@ -23,6 +23,7 @@ import numpy as np
 
 from resnest_cli import cache, jobs
 from resnest_cli.errors import UsageError
+from resnest_cli.paths import Kind, look
 from resnest_cli.types import Failure
 from resnest_cli.writers import Lines, read_json, require, to_json
 
@@ -161,11 +162,15 @@ def read(path: Path) -> Features:
     if path.suffix not in _READERS:
         message = f"--index {path}: not a file of features; `resnest embed ... -o FILE.npy` makes one."
         raise UsageError(message)
-    is_whole = path.exists() and path.suffix != ".jsonl"  # while a job is to replace it, the old one stands
-    if not is_whole and jobs.beside(path, jobs.SIDECAR).exists():
+    seen = look(path)
+    if seen.kind is Kind.UNKNOWN:
+        message = f"--index {path}: {seen.why}"
+        raise UsageError(message)
+    is_whole = seen.is_there and path.suffix != ".jsonl"  # while a job is to replace it, the old one stands
+    if not is_whole and look(jobs.beside(path, jobs.SIDECAR)).is_there:
         message = f"--index {path}: it is not finished; the same `resnest embed` with --resume continues."
         raise UsageError(message)
-    if not path.exists():
+    if not seen.is_there:
         message = f"--index {path}: there is no such file; `resnest embed ... -o {path}` makes it."
         raise UsageError(message)
     try:

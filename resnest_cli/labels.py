@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from resnest_cli import cache, hub
 from resnest_cli.errors import LabelsError
+from resnest_cli.paths import reason
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -109,8 +110,11 @@ def _download(url: str, sha256: str) -> bytes:
 def _read(path: Path, spec: ModelSpec) -> tuple[str, ...]:
     try:
         names = tuple(path.read_text(encoding="utf-8-sig").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"--labels {path} cannot be read: {error}"
+    except UnicodeDecodeError as error:
+        message = f"--labels {path} cannot be read: it is not text in UTF-8."
+        raise LabelsError(message) from error
+    except (OSError, ValueError) as error:
+        message = f"--labels {path} cannot be read: {reason(error)}"
         raise LabelsError(message) from error
     if len(names) != spec.num_classes or not all(name.strip() for name in names):
         message = (

@@ -19,7 +19,7 @@ from resnest_cli.trunk import Trunk
 from resnest_cli.types import Failure, Prediction, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -99,6 +99,7 @@ class Classifier:
         topk: int = DEFAULT_TOPK,
         threshold: float = 0.0,
         recursive: bool = True,
+        exclude: Sequence[str] = (),
     ) -> Iterator[Record]:
         """Classify every image named or found, lazily and in order.
 
@@ -107,6 +108,7 @@ class Classifier:
             topk: how many classes an answer has at most; more than there are gives all.
             threshold: keep only classes with at least this probability, 0..1.
             recursive: look into the folders of folders.
+            exclude: patterns of what to leave out of folders, such as "*_mask.png" or "raw".
 
         Returns:
             An iterator of one record for each image: a `Result`, or a `Failure` where there is no answer. Probabilities
@@ -117,7 +119,7 @@ class Classifier:
         """
         if isinstance(inputs, (str, os.PathLike)):
             inputs = [inputs]
-        return self.classify(sources.find(inputs, recursive=recursive), topk=topk, threshold=threshold)
+        return self.classify(sources.find(inputs, recursive=recursive, exclude=exclude), topk=topk, threshold=threshold)
 
     def classify(
         self, found: Iterable[Source | Failure], *, topk: int = DEFAULT_TOPK, threshold: float = 0.0

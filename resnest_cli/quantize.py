@@ -130,6 +130,7 @@ def quantize(  # noqa: PLR0913 - each is a choice of the user's
     samples: int = SAMPLES,
     seed: int = SEED,
     min_agreement: float = MIN_AGREEMENT,
+    exclude: Sequence[str] = (),
     overwrite: bool = False,
 ) -> Quantized:
     """Make an int8 model of the one that `options` name, in a new `folder`.
@@ -142,6 +143,7 @@ def quantize(  # noqa: PLR0913 - each is a choice of the user's
         samples: how many images to calibrate on; see `calibration.choose`.
         seed: which ones.
         min_agreement: the share of judged images whose first class must be that of fp32, 0..1.
+        exclude: patterns of what to leave out of `calibrate`, see `photographs.Rule`.
         overwrite: replace the folder if there is one.
 
     Raises:
@@ -156,11 +158,11 @@ def quantize(  # noqa: PLR0913 - each is a choice of the user's
     path = None if options.random_weights else weights.locate(spec, options.weights)
     network = build(spec, path)
     config = exporting.describe(spec, options, network, path, exports.INT8, raw=True)
-    calibration, held_out = (_load(spec, options, part) for part in choose(calibrate, samples, seed))
+    calibration, held_out = (_load(spec, options, part) for part in choose(calibrate, samples, seed, exclude))
     _check_pictures(calibration, held_out, calibrate)
     strangeness = int8.strangeness(network, spec, calibration.pixels[:_LOOKED_AT])
     _check_strangeness(strangeness if min_agreement and path else 0, calibrate)
-    truths = _truths(calibrate, labels.load(spec, options.labels))
+    truths = _truths(calibrate, exclude, labels.load(spec, options.labels))
     with saving.fresh(folder) as new, tempfile.TemporaryDirectory(prefix="resnest-") as scratch:
         (new / weights.FILENAMES[0]).write_bytes(save(network.state_dict(), {"format": "pt"}))
         dense = int8.prepare(network, spec, Path(scratch) / "dense")
@@ -246,10 +248,10 @@ def _check_strangeness(strangeness: float, place: Path) -> None:
         raise ModelError(message)
 
 
-def _truths(place: Path, named: Labels) -> dict[str, int]:
+def _truths(place: Path, exclude: Sequence[str], named: Labels) -> dict[str, int]:
     """Give the true class of each image by its path; nothing where the place's folders do not name classes."""
     try:
-        found = Dataset(place, named).images(place)
+        found = Dataset(place, named, exclude=exclude).images(place)
     except UsageError:
         return {}
     return {image.item.source.path: image.truth for image in found if isinstance(image, Labelled)}

@@ -1,69 +1,85 @@
 """From what the user names to a stream of things to read: files, folders, patterns, URLs, buckets, "-" for stdin.
 
-In: arguments, and lists of names (`listed`). Out: `Source` values in the order given, folders sorted by name, one for
-each mention (nothing is dropped as a duplicate); a folder or pattern that names no image becomes a `Failure`. Reads no
-image here: `read` does, one at a time and late, and refuses what is not a regular file, so that a FIFO or a device
-cannot hang a job. All is lazy: what is held is a folder's names, which have to be sorted, and a pattern's matches.
+In: arguments. Out: `Source` values in the order given, folders sorted by name, one for each mention (nothing is dropped
+as a duplicate); a folder or pattern that names no image, and a name that cannot be looked at, becomes a `Failure`. No
+image is read here: `read` does that, one at a time and late, and refuses what is not a regular file, so that a FIFO or
+a device cannot hang a job. All is lazy: what is held is a folder's names, which have to be sorted.
 """
 
 from __future__ import annotations
 
-import errno
 import glob
+import logging
 import os
+import re
 import stat
 import sys
 import threading
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING
 
-from resnest_cli import buckets, urls
-from resnest_cli.errors import ImageTooLarge, NoImages, ResnestError, UnreadableInput
-from resnest_cli.images import SUFFIXES
+from resnest_cli import buckets, ends, urls, walk
+from resnest_cli.errors import ImageTooLarge, NoImages, NotAnImage, UnreadableInput
 from resnest_cli.options import MAX_PIXELS
+from resnest_cli.paths import Kind, look, reason
+from resnest_cli.photographs import LeftOut, Rule
 from resnest_cli.types import Failure, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 STDIN = "-"
 MAX_BYTES = 4 * MAX_PIXELS
 CHUNK_BYTES = 1 << 16
+LONGEST_NAME = 4096  # bytes of the first name in a list
+_NETPBM = re.compile(r"P\d\b")  # the first line of such an image, and perhaps the name of a file
+_log = logging.getLogger(__name__)
 
 
-def find(inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = True) -> Iterator[Source | Failure]:
+def find(
+    inputs: Iterable[str | os.PathLike[str] | Failure],
+    *,
+    recursive: bool = True,
+    exclude: Sequence[str] = (),
+    left_out: LeftOut | None = None,
+) -> Iterator[Source | Failure]:
     """Turn inputs into sources, lazily.
 
-    A named file is always tried; in folders the suffix decides (`images.SUFFIXES`, any case). Links to folders are
-    followed unless they lead back to a folder they are in.
+    A named file is always tried; in folders `photographs.Rule` decides. Links to folders are followed unless they lead
+    back to a folder they are in.
+
+    Args:
+        inputs: what the user named; a failure is passed on.
+        recursive: look into the folders of folders.
+        exclude: patterns of what to leave out of folders, see `photographs.Rule`.
+        left_out: gets the count of what was found and is not looked at; without it, that is logged at the end.
     """
+    total = LeftOut() if left_out is None else left_out
     for named in inputs:
-        path = os.fspath(named)
-        if Path(path).is_dir():
-            yield from _or_failure(path, "this folder", _walk(path, recursive=recursive))
-        elif buckets.is_bucket(path):
-            yield from _or_failure(path, "this bucket or prefix", buckets.find(path, recursive=recursive))
-        elif urls.is_url(path):
-            yield urls.source(path)
-        elif glob.has_magic(path) and not os.path.lexists(path):
-            yield from _or_failure(path, "this pattern", _expand(path))
+        if isinstance(named, Failure):
+            yield named
         else:
-            yield Source(path)
+            path = os.fspath(named)
+            yield from _found(path, exclude, total, recursive=recursive)
+    if left_out is None and total:
+        _log.info("%s", total.words())
 
 
-def listed(file: IO[bytes], *, null: bool = False) -> Iterator[str]:
-    """Read names from a list, lazily: one a line (ended as on Unix or Windows), or with `null` up to a NUL byte.
-
-    Their bytes are kept, as surrogate escapes where they are not valid text. Empty ones are skipped. The name "-" is
-    that of a file, since standard input is no image if it is a list.
-
-    Raises:
-        ResnestError: the list cannot be read to its end.
-    """
-    for name in _split(file, b"\0" if null else b"\n"):
-        path = os.fsdecode(name if null else name.removesuffix(b"\r"))
-        if path:
-            yield f"./{path}" if path == STDIN else path
+def _found(path: str, exclude: Sequence[str], left_out: LeftOut, *, recursive: bool) -> Iterator[Source | Failure]:
+    """Find what one input names."""
+    seen, rule = look(path), Rule(exclude, path)
+    if seen.is_folder:
+        yield from _or_failure(path, "this folder", walk.walk(path, rule, recursive=recursive), rule, left_out)
+    elif buckets.is_bucket(path):
+        found = buckets.find(path, rule, recursive=recursive)
+        yield from _or_failure(path, "this bucket or prefix", found, rule, left_out)
+    elif urls.is_url(path):
+        yield urls.source(path)
+    elif glob.has_magic(path) and not seen.is_there and not os.path.lexists(path):
+        yield from _matched(path, Rule(exclude, walk.parted(path)[0]), left_out, recursive=recursive)
+    elif seen.kind is Kind.UNKNOWN:
+        yield Failure.of(path, UnreadableInput(seen.why))
+    else:
+        yield Source(path)
 
 
 def count(found: Iterable[Source | Failure], done: int = 0) -> Callable[[], int | None]:
@@ -88,7 +104,7 @@ def read(source: Source, *, max_bytes: int = MAX_BYTES, allow_private: bool = Fa
         if sys.stdin is None:
             message = "standard input is closed."
             raise UnreadableInput(message)
-        return _read_within(sys.stdin.buffer, max_bytes)
+        return _only_image(_read_within(sys.stdin.buffer, max_bytes))
     if buckets.is_bucket(source.path):
         return buckets.read(source.path, max_bytes)
     if source.url or urls.is_url(source.path):
@@ -104,33 +120,36 @@ def read(source: Source, *, max_bytes: int = MAX_BYTES, allow_private: bool = Fa
             _check_size(status.st_size, max_bytes)
             return file.read()
     except (OSError, ValueError) as error:
-        raise UnreadableInput(_reason(error)) from error
-
-
-def _split(file: IO[bytes], separator: bytes) -> Iterator[bytes]:
-    rest = b""
-    while chunk := _more(file):
-        *names, rest = (rest + chunk).split(separator)
-        yield from names
-    yield rest
-
-
-def _more(file: IO[bytes]) -> bytes:
-    """Read what there is, without waiting for more."""
-    try:
-        chunk: bytes = file.read1(CHUNK_BYTES)  # type: ignore[attr-defined] # every buffered reader has it
-    except (OSError, ValueError) as error:
-        raise ResnestError(f"the list of inputs cannot be read to its end: {_reason(error)}") from error
-    return chunk
+        is_lost = isinstance(error, FileNotFoundError) and os.path.islink(source.path)  # noqa: PTH114 - as typed
+        raise UnreadableInput("a link to what is not there." if is_lost else reason(error)) from error
 
 
 def _read_within(file: IO[bytes], limit: int) -> bytes:
     """Read to the end, but not endlessly: a device or a program may feed it."""
     content = bytearray()
-    while chunk := file.read(CHUNK_BYTES):
-        content += chunk
-        _check_size(len(content), limit)
+    try:
+        while chunk := file.read(CHUNK_BYTES):
+            content += chunk
+            _check_size(len(content), limit)
+    except (OSError, ValueError) as error:  # it is a folder, or was closed
+        raise UnreadableInput(f"standard input: {reason(error)}") from error
     return bytes(content)
+
+
+def _only_image(content: bytes) -> bytes:
+    """Give what standard input held; say so if there is a second image in it, of which there can be no record.
+
+    Raises:
+        NotAnImage: it is a list of names.
+    """
+    name = os.fsdecode(re.split(rb"[\r\n\0]", content[:LONGEST_NAME], maxsplit=1)[0])
+    if name and not _NETPBM.match(name) and (urls.is_url(name) or look(name).is_there):
+        raise NotAnImage(
+            "this is a list of names, not an image: --files-from - reads one (-0 where NUL bytes end them)."
+        )
+    if ends.another_follows(content):
+        _log.warning("standard input holds more than one image, and only the first is looked at: name the files")
+    return content
 
 
 def _check_size(size: int, limit: int) -> None:
@@ -138,88 +157,30 @@ def _check_size(size: int, limit: int) -> None:
         raise ImageTooLarge(f"the file has more than {limit:,} bytes, which is the limit ({size:,}); see --max-pixels.")
 
 
-def _walk(folder: str, *, recursive: bool) -> Iterator[Source | Failure]:
-    """Walk a folder in the order of names, a folder's content where its name stands; never into an ancestor of itself.
-
-    Holds the names of one folder at each level, since these are to be sorted, and nothing else.
-    """
-    levels = [_Level(iter([folder]), frozenset([folder]), frozenset())]
-    while levels:
-        level = levels[-1]
-        path = next(level.paths, None)
-        if path is None:
-            levels.pop()
-        elif path not in level.folders:
-            yield Source(path)
-        elif recursive or len(levels) == 1:
-            try:
-                inner = _list(path, level.inside)
-            except OSError as error:
-                yield Failure.of(path, UnreadableInput(_reason(error)))
-            else:
-                levels.append(inner)
-
-
-class _Level(NamedTuple):
-    """A folder that is being walked: what is left of it, which of that are folders, and itself and its ancestors."""
-
-    paths: Iterator[str]
-    folders: frozenset[str]
-    inside: frozenset[tuple[int, int]]  # device and inode of each
-
-
-def _list(folder: str, inside: frozenset[tuple[int, int]]) -> _Level:
-    """List the images and folders in a folder; nothing if it is one of those it is inside of."""
-    status = os.stat(folder)  # noqa: PTH116 - paths stay strings: pathlib would normalise what the user typed
-    here = (status.st_dev, status.st_ino)
-    names: list[str] = []
-    folders: set[str] = set()
-    if here not in inside:
-        with os.scandir(folder) as scan:
-            for entry in scan:
-                if _is_folder(entry):
-                    folders.add(entry.name)
-                    names.append(entry.name)
-                elif entry.name.lower().endswith(SUFFIXES):
-                    names.append(entry.name)
-    names.sort()
-    names.reverse()
-    return _Level(_joined(folder, names), frozenset(os.path.join(folder, name) for name in folders), inside | {here})  # noqa: PTH118 - strings
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
-
-
-def _joined(folder: str, names: list[str]) -> Iterator[str]:
-    """Give the paths of names, which are in reverse order and are forgotten as they are given."""
-    while names:
-        yield os.path.join(folder, names.pop())  # noqa: PTH118 - strings
-
-
-def _expand(pattern: str) -> Iterator[Source]:
-    for path in sorted(glob.iglob(pattern, recursive=True)):  # noqa: PTH207 - as typed, absolute or not
-        if not Path(path).is_dir():
-            yield Source(path)
-
-
-def _or_failure(path: str, what: str, found: Iterator[Source | Failure]) -> Iterator[Source | Failure]:
+def _or_failure(
+    path: str, what: str, found: Iterator[Source | Failure], rule: Rule, left_out: LeftOut
+) -> Iterator[Source | Failure]:
     """Pass on what was found; say so when that was nothing, since each input named has a record."""
     first = next(found, None)
     if first is None:
-        yield Failure.of(path, NoImages(f"no images in {what}; the suffixes looked for are {' '.join(SUFFIXES)}."))
+        counts = rule.left_out.counts()
+        yield Failure.of(path, NoImages(f"no images in {what}{f': {counts}' if counts else ', which holds no files'}."))
         return
     yield first
     yield from found
+    left_out.add(path, rule.left_out)
 
 
-def _reason(error: OSError | ValueError) -> str:
-    """Say what went wrong without the path, which the record already has."""
-    if isinstance(error, FileNotFoundError):
-        return "no such file."
-    if isinstance(error, OSError) and error.errno == errno.ENXIO:
-        return "not a regular file: a socket cannot be read as an image."
-    return f"{error.strerror if isinstance(error, OSError) else error}."
+def _matched(pattern: str, rule: Rule, left_out: LeftOut, *, recursive: bool) -> Iterator[Source | Failure]:
+    """Find what a pattern matches; a name with brackets that nothing matches is taken for a file that is not there."""
+    found = walk.match(pattern, rule, recursive=recursive)
+    first = next(found, None)
+    if first is not None:
+        yield first
+        yield from found
+        left_out.add(pattern, rule.left_out)
+    elif any(wildcard in pattern for wildcard in "*?"):
+        counts = rule.left_out.counts()
+        yield Failure.of(pattern, NoImages(f"nothing matches this pattern{f': {counts}' if counts else ''}."))
+    else:
+        yield Failure.of(pattern, UnreadableInput("no such file, and as a pattern it matches nothing."))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from resnest_cli import buckets, splits, urls
 from resnest_cli.errors import BadDataSet, UnreadableInput
+from resnest_cli.paths import look
 from resnest_cli.types import Source
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def source(table: Path, path: str) -> Source:
 def of_folder(folder: Path) -> Path | None:
     """Give the table `split.csv` of a folder, if it has one that says the side of each image."""
     table = folder / SPLIT_FILE
-    if not table.is_file():
+    if not look(table).is_file:
         return None
     with _readable(table):
         _, header = next(_text(table), (0, ()))

@@ -31,7 +31,7 @@ from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -126,6 +126,7 @@ def validate(  # noqa: PLR0913 - what may be asked of it
     real_labels: str | os.PathLike[str] | None = None,
     subset: bool = False,
     split: str | None = None,
+    exclude: Sequence[str] = (),
     keep_worst: bool = False,
     on_failure: Callable[[Failure], None] = lambda _: None,
     progress: Callable[[Iterable[Scored], int], Iterator[Scored]] = lambda items, _: iter(items),
@@ -142,6 +143,7 @@ def validate(  # noqa: PLR0913 - what may be asked of it
         real_labels: a file of ReaL labels, see `RealLabels`.
         subset: score among the classes that the images have only, as ImageNet-A and ImageNet-R are scored.
         split: the side of the data to score, "train", "val" or "test", or "all"; by default see `Dataset`.
+        exclude: patterns of what to leave out of a folder or archive, see `photographs.Rule`.
         keep_worst: keep the worst mistakes, with thumbnails.
         on_failure: gets each image without an answer, in order.
         progress: sees each image as it is done, and is told how many there will be.
@@ -158,8 +160,10 @@ def validate(  # noqa: PLR0913 - what may be asked of it
         spec = replace(spec, facts={})  # what was published is of trained ones
     options = replace(options, exif=_turns(options.exif, spec))
     named = labels.load(spec, options.labels)
-    dataset = Dataset(place, named, split)
+    dataset = Dataset(place, named, split, exclude=exclude)
     _say_side(dataset)
+    if dataset.left_out:
+        _log.info("%s: %s", place, dataset.left_out.counts())
     real = RealLabels(real_labels, spec.num_classes) if real_labels else None
     trunk = Trunk(spec, options, engine=engine)
     result = Validation(

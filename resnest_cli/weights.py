@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from resnest_cli import hub, transfer
 from resnest_cli.errors import BadCheckpoint, OutputError, WeightsUnavailable
+from resnest_cli.paths import look
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -53,7 +54,7 @@ def locate(spec: ModelSpec, chosen: str | PathLike[str] | None = None) -> Path:
     """
     if chosen is not None:
         path = Path(chosen)
-        if not path.is_file():
+        if not look(path).is_file:
             message = f"--weights {path}: {_why_no_file(path)}"
             raise BadCheckpoint(message)
         return path
@@ -151,16 +152,17 @@ def sha256(path: Path) -> str:
 
 def _in_folder(folder: Path) -> Path:
     for name in FILENAMES:
-        if (folder / name).is_file():
+        if look(folder / name).is_file:
             return folder / name
     message = f"{folder} has no weights: expected {' or '.join(FILENAMES)} beside its config.json."
     raise BadCheckpoint(message)
 
 
 def _why_no_file(path: Path) -> str:
-    if path.is_dir():
+    seen = look(path)
+    if seen.is_folder:
         return f"a folder. A model folder goes to --model: --model {path}"
-    return "not a regular file." if path.exists() else "no such file."
+    return "not a regular file." if seen.is_there else seen.why
 
 
 def _ways_out(spec: ModelSpec, why: str) -> str:

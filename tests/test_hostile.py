@@ -294,7 +294,8 @@ def test_what_may_not_be_read_is_a_row(resnest: Resnest, tmp_path: Path) -> None
 def test_memory_does_not_grow_with_the_number_of_files() -> None:
     import tracemalloc
 
-    from resnest_cli.sources import find, listed
+    from resnest_cli.lists import listed
+    from resnest_cli.sources import find
 
     def peak(number: int) -> int:
         names = io.BytesIO()
@@ -398,7 +399,7 @@ def test_a_list_names_files_and_folders_after_the_arguments(resnest: Resnest, tm
     ("words", "message"),
     [
         ((), "Missing argument 'INPUT...'"),
-        (("--files-from", "nowhere.txt"), "--files-from nowhere.txt: the list cannot be read: No such file"),
+        (("--files-from", "nowhere.txt"), "--files-from nowhere.txt: the list cannot be read: no such file."),
         (("--files-from", "."), "--files-from .: the list cannot be read: Is a directory"),
         ((str(SEVEN), "-0"), "-0 tells how a list is read"),
         (("-", "--files-from", "-"), "exclude each other"),

@@ -37,11 +37,11 @@ class Layer(NamedTuple):
     inside: set[str]
 
 
-BASE = {"errors", "types", "options", "machine", "imports"}
+BASE = {"errors", "types", "options", "machine", "imports", "paths"}
 WEB = {"web", "wire"}  # what a request needs; imported in functions only
 STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "exports", "transfer", "checkpoint"}
-PICTURES = {"deep", "images", "scaling", "signatures", "tiff"}
-PIPELINE = {"buckets", "pool", "sources", "splits", "stream", "tables", "thumbnails", "urls", *PICTURES}
+PIPELINE = {"buckets", "images", "pool", "sources", "splits", "stream", "tables", "thumbnails", "urls"}
+PIPELINE |= {"ends", "lists", "photographs", "walk"}
 ENGINES = {
     "engines",
     "engines.fake",
@@ -91,8 +91,8 @@ LAYERS = [
     Layer(WEB, {"", *WEB}, {"requests", "urllib3"}, set()),
     Layer(STORE, {"", *BASE, *WEB, *STORE}, {"platformdirs"}, {"filelock"}),
     Layer(PIPELINE - {"buckets", "tables"}, BASE | WEB | PIPELINE, {"numpy", "PIL"}, set()),
-    Layer({"buckets"}, BASE | {"images"}, set(), {"pyarrow"}),
     Layer({"tables"}, BASE | {"buckets", "splits", "urls"}, set(), {"pyarrow"}),
+    Layer({"buckets"}, BASE | {"images", "photographs"}, set(), {"pyarrow"}),
     Layer({"engines"}, BASE | STORE | ENGINES, set(), set()),
     Layer({"engines.adopt"}, BASE | STORE | {"engines.openvino"}, set(), set()),
     Layer({"engines.fake", "engines.pixels"}, BASE | STORE, {"numpy"}, set()),
@@ -160,7 +160,7 @@ LAYERS = [
     Layer(DOORS, {"cli", *BASE, *STORE, *ENGINES, *TASKS}, set(), set()),
 ]
 # Tasks, the pipeline and rich are imported by commands in their bodies only.
-CLI_AT_TOP = {"", "errors", "options", "splits", "types", "writers", "training.recipe", *CLI} - SCREENS
+CLI_AT_TOP = {"", "errors", "options", "paths", "splits", "types", "writers", "training.recipe", *CLI} - SCREENS
 HEAVY = {
     "torch",
     "timm",
@@ -308,7 +308,7 @@ RECIPE = [
 ]
 FIXED_SIZE = ["--img-size", "--crop-pct", "--interpolation", "--mean", "--std"]
 WHERE = ["--device", "--gpus", "--workers"]
-INPUTS = ["--files-from", "--null", "--recursive"]
+INPUTS = ["--files-from", "--null", "--exclude", "--recursive"]
 OPTIONS = {
     "predict": [
         *(*INPUTS, "--topk", "--threshold", "--format", "--output", "--overwrite", "--resume", "--calibrate"),
@@ -323,36 +323,57 @@ OPTIONS = {
         *("--device", "--img-size", *IMAGES, *VIEW),
     ],
     "export": [
-        *("--to", "--output", "--raw-uint8", "--pictures", "--overwrite", *WEIGHTS, "--labels", "--img-size"),
+        *(
+            "--to",
+            "--output",
+            "--raw-uint8",
+            "--pictures",
+            "--exclude",
+            "--overwrite",
+            *WEIGHTS,
+            "--labels",
+            "--img-size",
+        ),
         *("--crop-pct", "--interpolation", "--mean", "--std", *VIEW),
     ],
     "quantize": [
-        *("--calibrate", "--output", "--samples", "--seed", "--min-agreement", "--overwrite", *WEIGHTS, "--labels"),
+        *(
+            "--calibrate",
+            "--exclude",
+            "--output",
+            "--samples",
+            "--seed",
+            "--min-agreement",
+            "--overwrite",
+            *WEIGHTS,
+            "--labels",
+        ),
         *("--img-size", "--crop-pct", "--interpolation", "--mean", "--std", *VIEW),
     ],
     "similar": [
-        *("--index", "--topk", "--duplicates", "--format", "--model", "--weights"),
+        *("--exclude", "--index", "--topk", "--duplicates", "--format", "--model", "--weights"),
         *("--device", "--engine", "--batch", "--workers", *VIEW),
     ],
     "list-models": ["--format", "--sort"],
     "show": ["--format"],
     "finetune": [
-        *("--output", "--resume", "--val", "--model", "--weights", "--random-weights", "--full"),
+        *("--exclude", "--output", "--resume", "--val", "--model", "--weights", "--random-weights", "--full"),
         *(*RECIPE, *FIXED_SIZE, *WHERE, *VIEW),
     ],
     "train": [
-        *("--output", "--resume", "--val", "--model", "--recipe", "--arch"),
+        *("--exclude", "--output", "--resume", "--val", "--model", "--recipe", "--arch"),
         *(*RECIPE, *FIXED_SIZE, *WHERE, *VIEW),
     ],
     "cache": [],
     "doctor": ["--format"],
     "download": ["--all", "--verify", "--format", *VIEW],
     "validate": [
-        *("--split", "--subset", "--real-labels", "--format", "--output", "--per-class", "--confusion", "--mistakes"),
+        *("--split", "--exclude", "--subset", "--real-labels", "--format", "--output", "--per-class", "--confusion"),
+        "--mistakes",
         *("--overwrite", "--model", *WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
     ],
     "bench": [
-        *("--seconds", "--images", "--baseline", "--format", "--output", "--plot", "--overwrite"),
+        *("--seconds", "--images", "--exclude", "--baseline", "--format", "--output", "--plot", "--overwrite"),
         *("--model", "--engine", "--precision", "--batch", "--device", "--img-size", *VIEW),
     ],
 }

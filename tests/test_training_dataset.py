@@ -151,8 +151,7 @@ def test_what_lies_beside_the_classes_is_named(tmp_path: Path) -> None:
     data = load(tmp_path)
     assert data.classes == ("a", "b")
     assert data.words == (
-        f"{tmp_path}: .ipynb_checkpoints is hidden, and no class.",
-        f"{tmp_path}: {tmp_path / 'a' / 'notes.txt'} is not named like an image and not read.",
+        f"{tmp_path}: 1 file not looked at: 1 .txt; 1 hidden, thumbnail or trash name left out.",
         "1 file is left out, each with its reason in split.csv:",
         f"  {tmp_path / 'loose.png'}: it lies in no class folder",
     )

@@ -428,8 +428,8 @@ def test_where_classes_are_called_by_numbers_an_index_is_refused(tmp_path: Path,
     [
         (lambda _: None, "no such folder or file", ExitCode.USAGE),
         (lambda path: path.mkdir(), "no labelled images", ExitCode.USAGE),
-        (os.mkfifo, "no such folder or file", ExitCode.USAGE),
         (lambda path: path.write_text("hello"), "neither a tar archive nor a table", ExitCode.USAGE),
+        (os.mkfifo, "neither a folder nor a file", ExitCode.USAGE),
     ],
     ids=["missing", "empty", "fifo", "text"],
 )

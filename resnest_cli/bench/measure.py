@@ -24,7 +24,7 @@ from resnest_cli.trunk import Trunk
 from resnest_cli.types import Failure, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -118,7 +118,9 @@ def run_stream(engine: Engine, pixels: NDArray[np.uint8], seconds: float, step: 
     return _feed(engine, pixels, seconds, least=max(LEAST_STEPS, 2 * engine.facts["streams"]))
 
 
-def run_files(engine: Engine, options: Options, folder: str, seconds: float, forward: float) -> Files:
+def run_files(  # noqa: PLR0913 - what is timed, for how long, and beside what
+    engine: Engine, options: Options, folder: str, *, exclude: Sequence[str], seconds: float, forward: float
+) -> Files:
     """Time a folder of images from files to answers, again and again until `seconds` are spent; and its stages alone.
 
     Stages are timed in one thread, image by image, files in the system's cache; `forward` is the engine's own rate.
@@ -126,7 +128,7 @@ def run_files(engine: Engine, options: Options, folder: str, seconds: float, for
     Raises:
         NoImages: none can be read there.
     """
-    found = list(sources.find([folder], recursive=True))
+    found = list(sources.find([folder], exclude=exclude))
     stages = _stages(engine, options, [item for item in found if isinstance(item, Source)])
     deadline = time.perf_counter() + seconds
 

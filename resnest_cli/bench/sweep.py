@@ -22,7 +22,7 @@ from resnest_cli.bench.rows import row
 from resnest_cli.errors import ResnestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -64,7 +64,12 @@ def _weighted(options: Options) -> Options:
 
 
 def sweep(
-    every: Iterable[Options], seconds: float, *, images: str | None = None, baseline: bool = False
+    every: Iterable[Options],
+    seconds: float,
+    *,
+    images: str | None = None,
+    exclude: Sequence[str] = (),
+    baseline: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Measure each configuration for about `seconds` and give its row.
 
@@ -72,13 +77,14 @@ def sweep(
         every: the configurations.
         seconds: the time budget of each.
         images: a folder, to measure the way from files to answers too.
+        exclude: patterns of what to leave out of it, see `photographs.Rule`.
         baseline: run plain eager timm beside each, in turns, for as long again.
     """
     prepared: set[Options] = set()
     for options in every:
         try:
             _prepare(options, prepared)
-            found = _measure(options, seconds, images, baseline=baseline)
+            found = _measure(options, seconds, images, exclude, baseline=baseline)
         except ConfigurationFailed as error:
             found = {"error": {"type": error.kind, "message": str(error)}}
         yield row(options, found)
@@ -87,7 +93,14 @@ def sweep(
 class Worker:
     """A process that has one configuration open, see `resnest_cli.bench.worker`."""
 
-    def __init__(self, options: Options, seconds: float, images: str | None = None, engine: str = "") -> None:
+    def __init__(
+        self,
+        options: Options,
+        seconds: float,
+        images: str | None = None,
+        exclude: Sequence[str] = (),
+        engine: str = "",
+    ) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
         self._process = subprocess.Popen(
             [sys.executable, "-m", "resnest_cli.bench.worker"],
@@ -96,7 +109,13 @@ class Worker:
             stderr=self._log,
             encoding="utf-8",
         )
-        job = {"options": asdict(options), "seconds": seconds, "images": images, "engine": engine}
+        job = {
+            "options": asdict(options),
+            "seconds": seconds,
+            "images": images,
+            "exclude": [*exclude],
+            "engine": engine,
+        }
         try:
             self.ask(json.dumps(job))
         except BaseException:
@@ -165,8 +184,10 @@ def _prepare(options: Options, prepared: set[Options]) -> None:
         prepared.add(alike)
 
 
-def _measure(options: Options, seconds: float, images: str | None, *, baseline: bool) -> dict[str, Any]:
-    with Worker(options, seconds, images) as ours:
+def _measure(
+    options: Options, seconds: float, images: str | None, exclude: Sequence[str], *, baseline: bool
+) -> dict[str, Any]:
+    with Worker(options, seconds, images, exclude) as ours:
         found = ours.ask("measure")
         if baseline:
             precision = "fp32" if found["precision"] == exports.INT8 else found["precision"]  # timm has no int8

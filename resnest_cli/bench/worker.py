@@ -34,10 +34,13 @@ _NO_MEMORY = ("out of memory", "bad_alloc", "allocate memory", "could not alloca
 class Job:
     """What one line of standard input asks for, opened."""
 
-    def __init__(self, options: dict[str, Any], seconds: float, images: str | None, engine: str) -> None:
+    def __init__(
+        self, options: dict[str, Any], seconds: float, images: str | None, exclude: list[str], engine: str
+    ) -> None:
         self.options = Options(**options)
         self.seconds = seconds
         self.images = images
+        self.exclude = exclude
         self.begin = time.perf_counter()
         self.engine = _open(self.options, plain=engine == PLAIN_TIMM)
         self.load_time = time.perf_counter() - self.begin
@@ -75,7 +78,9 @@ class Job:
         }
         if self.images:
             seconds = self.seconds * measure.STREAM_SHARE
-            files = measure.run_files(self.engine, self.options, self.images, seconds, stream.rate)
+            files = measure.run_files(
+                self.engine, self.options, self.images, exclude=self.exclude, seconds=seconds, forward=stream.rate
+            )
             found["files"] = asdict(files)
         return {**_facts(self.engine), **found, "peak_flops": max(limit, self._limit())}
 

@@ -9,10 +9,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import ALL, OutputFile, View, format_option, sweep_options
 from resnest_cli.cli.text import note
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_BENCH_SECONDS
+from resnest_cli.paths import Kind, look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -34,6 +36,7 @@ _FILE = click.Path(path_type=Path)
     help="Time budget of a configuration.",
 )
 @click.option("--images", type=_FILE, metavar="DIR", help="Time the way from files to answers too, stage by stage.")
+@EXCLUDE
 @click.option("--baseline", is_flag=True, help="Run plain eager timm beside, in turns.")
 @format_option(FORMATS, "auto")
 @click.option("-o", "--output", type=OutputFile(), metavar="FILE", help="Write there, not to stdout.")
@@ -44,6 +47,7 @@ def bench(  # noqa: PLR0913 - one parameter an option
     *,
     seconds: float,
     images: Path | None,
+    exclude: tuple[str, ...],
     baseline: bool,
     format: str,
     output: Path | None,
@@ -76,7 +80,7 @@ def bench(  # noqa: PLR0913 - one parameter an option
 
     engines = EVERY_ENGINE if ALL in engine else engine
     every = configurations(options, _models(model), engines, precision, batch)
-    _check(images, output, plot, overwrite=overwrite)
+    _check(images, exclude, output, plot, overwrite=overwrite)
     if plot and len(batch) == 1 and not _any_published(every):
         raise UsageError(
             "--plot: nothing to draw: these models have no published accuracy, and there is one batch only."
@@ -84,7 +88,8 @@ def bench(  # noqa: PLR0913 - one parameter an option
     format = _settle(format, output)
     view.say(f"{len(every)} configuration{'s' * (len(every) > 1)} with random weights, about {seconds:g} s each")
     rows: list[dict[str, Any]] = []
-    found = sweep(every, seconds, images=None if images is None else str(images), baseline=baseline)
+    place = None if images is None else str(images)
+    found = sweep(every, seconds, images=place, exclude=exclude, baseline=baseline)
     as_they_come = output is None and format == "jsonl"
     for row in _bar(found, len(every)) if view.has_bar(rows_on_stdout=as_they_come) else found:
         rows.append(row)
@@ -115,19 +120,39 @@ def _any_published(every: list[Options]) -> bool:
     return any(catalog.resolve(options).facts for options in every)
 
 
-def _check(images: Path | None, output: Path | None, plot: Path | None, *, overwrite: bool) -> None:
+def _check(
+    images: Path | None, exclude: tuple[str, ...], output: Path | None, plot: Path | None, *, overwrite: bool
+) -> None:
     """Refuse before the work what cannot be read or written."""
     from resnest_cli import saving
 
-    if images and not images.is_dir():
-        message = f"--images {images}: no such folder."
-        raise UsageError(message)
+    if images:
+        _look_through(images, exclude)
     for path in filter(None, (output, plot)):
         saving.claim(path, overwrite=overwrite)
     if plot:
         from resnest_cli import plots
 
         plots.require()
+
+
+def _look_through(images: Path, exclude: tuple[str, ...]) -> None:
+    """Look for images once, so that what is left out is said once: each configuration looks for itself."""
+    from resnest_cli import sources
+    from resnest_cli.types import Failure
+
+    seen = look(images)
+    if not seen.is_folder:
+        why = seen.why if seen.kind is Kind.UNKNOWN else "no such folder."
+        raise UsageError(f"--images {images}: {why}")
+    why, some = "", False
+    for item in sources.find([str(images)], exclude=exclude):
+        if isinstance(item, Failure):
+            why = why or f"--images {item.path}: {item.message}"
+        else:
+            some = True
+    if not some:
+        raise UsageError(why)
 
 
 def _settle(format: str, output: Path | None) -> str:

@@ -13,6 +13,7 @@ from resnest_cli.cli.inputs import Inputs, input_options
 from resnest_cli.cli.options import OutputFolder, View, explain_options
 from resnest_cli.cli.text import one_line
 from resnest_cli.errors import ExitCode, OutputError
+from resnest_cli.paths import look
 
 if TYPE_CHECKING:
     from resnest_cli.explain import Explanation
@@ -84,7 +85,7 @@ def _prepare(output: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: it cannot be made, or holds an earlier run's records.
     """
-    if (output / RECORDS).exists() and not overwrite:
+    if look(output / RECORDS).is_there and not overwrite:
         message = f"{output / RECORDS} exists; add --overwrite to replace it."
         raise OutputError(message)
     try:

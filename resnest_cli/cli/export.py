@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import ModelName, OutputFolder, View, export_options
 
 if TYPE_CHECKING:
@@ -25,10 +26,19 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", required=True, type=OutputFolder(), metavar="DIR", help="The folder to make.")
 @click.option("--raw-uint8", is_flag=True, help="Take pixels, uint8 [N, H, W, 3], and normalise inside.")
 @click.option("--pictures", multiple=True, metavar="PATH", help="Compare with torch on these, not on bundled ones.")
+@EXCLUDE
 @click.option("--overwrite", is_flag=True, help="Replace the folder if there is one.")
 @export_options
 def export(  # noqa: PLR0913 - one parameter an option
-    *, to: str, output: Path, raw_uint8: bool, pictures: tuple[str, ...], overwrite: bool, options: Options, view: View
+    *,
+    to: str,
+    output: Path,
+    raw_uint8: bool,
+    pictures: tuple[str, ...],
+    exclude: tuple[str, ...],
+    overwrite: bool,
+    options: Options,
+    view: View,
 ) -> None:
     """Write a model as a folder that runs elsewhere, without torch and without resnest.
 
@@ -48,7 +58,8 @@ def export(  # noqa: PLR0913 - one parameter an option
     from resnest_cli.exporting import SAMPLES
     from resnest_cli.exporting import export as write
 
-    said = write(options, to, output, raw_uint8=raw_uint8, overwrite=overwrite, pictures=pictures or (str(SAMPLES),))
+    compared = pictures or (str(SAMPLES),)
+    said = write(options, to, output, raw_uint8=raw_uint8, overwrite=overwrite, pictures=compared, exclude=exclude)
     from resnest_cli.cli.output import console, facts
 
     console(sys.stdout).print(facts(list(_rows(said))))

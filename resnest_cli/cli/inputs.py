@@ -13,12 +13,19 @@ import click
 
 from resnest_cli.cli.options import declare
 from resnest_cli.errors import UsageError
+from resnest_cli.paths import look, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from resnest_cli.types import Failure, Source
 
+EXCLUDE = click.option(
+    *("--exclude",),
+    multiple=True,
+    metavar="GLOB",
+    help="Leave out of folders the names and paths that match; may be repeated.",
+)
 _DECLARED = (
     click.argument("names", nargs=-1, metavar="INPUT..."),
     click.option(
@@ -28,6 +35,7 @@ _DECLARED = (
         help="Read more names of inputs there (.parquet: column path).",
     ),
     click.option("-0", "--null", is_flag=True, help="Names in that list end with a NUL byte, not a line."),
+    EXCLUDE,
     click.option("--recursive/--no-recursive", default=True, show_default=True, help="Look into folders of folders."),
 )
 
@@ -36,8 +44,17 @@ def input_options(command: Callable[..., None]) -> Callable[..., None]:
     """Declare INPUT... and how more are named; the command gets `inputs`."""
 
     @functools.wraps(command)
-    def collect(*, names: tuple[str, ...], files_from: str | None, null: bool, recursive: bool, **values: Any) -> None:  # noqa: ANN401 - as declared
-        command(inputs=Inputs(names, files_from, null=null, recursive=recursive), **values)
+    def collect(
+        *,
+        names: tuple[str, ...],
+        files_from: str | None,
+        null: bool,
+        recursive: bool,
+        exclude: tuple[str, ...],
+        **values: Any,  # noqa: ANN401 - as declared
+    ) -> None:
+        inputs = Inputs(names, files_from, null=null, recursive=recursive, exclude=exclude)
+        command(inputs=inputs, **values)
 
     return declare(collect, _DECLARED)
 
@@ -50,11 +67,12 @@ class Inputs:
     files_from: str | None = None
     null: bool = False
     recursive: bool = True
+    exclude: tuple[str, ...] = ()
 
     @property
     def may_be_many(self) -> bool:
         """Whether more than one image is to be expected."""
-        return self.files_from is not None or len(self.names) > 1 or Path(self.names[0]).is_dir()
+        return self.files_from is not None or len(self.names) > 1 or look(self.names[0]).is_folder
 
     def find(self) -> Iterator[Source | Failure]:
         """Find them: the arguments first, then what the list holds, as it is read.
@@ -64,19 +82,20 @@ class Inputs:
         """
         from resnest_cli.sources import find
 
-        return find(self._named(), recursive=self.recursive)
+        return find(self._named(), recursive=self.recursive, exclude=self.exclude)
 
     def count(self, done: int = 0) -> Callable[[], int | None]:
         """Count, in the background, what comes after the first `done`; what can be read but once is not counted."""
-        from resnest_cli.sources import count
+        from resnest_cli.photographs import LeftOut
+        from resnest_cli.sources import STDIN, count, find
 
-        if self.files_from is not None and not Path(self.files_from).is_file():
+        if self.files_from == STDIN or (self.files_from is not None and not look(self.files_from).is_file):
             return lambda: None
-        return count(self.find(), done)
+        again = find(self._named(), recursive=self.recursive, exclude=self.exclude, left_out=LeftOut())
+        return count(again, done)
 
-    def _named(self) -> Iterator[str]:
-        from resnest_cli.buckets import index
-        from resnest_cli.sources import STDIN, listed
+    def _named(self) -> Iterator[str | Failure]:
+        from resnest_cli.sources import STDIN
 
         if self.files_from is None:
             if self.null:
@@ -88,9 +107,25 @@ class Inputs:
             return iter(self.names)
         if self.files_from == STDIN and STDIN in self.names:
             raise UsageError("- and --files-from - exclude each other: standard input is an image, or the list.")
-        if self.files_from.endswith(".parquet"):
-            return chain(self.names, index(self.files_from))
-        return chain(self.names, listed(_open_list(self.files_from), null=self.null))
+        return chain(self.names, _some(self.files_from, self._listed(self.files_from)))
+
+    def _listed(self, path: str) -> Iterator[str]:
+        from resnest_cli.buckets import index
+        from resnest_cli.lists import listed
+
+        return index(path) if path.endswith(".parquet") else listed(_open_list(path), null=self.null)
+
+
+def _some(path: str, names: Iterator[str]) -> Iterator[str | Failure]:
+    """Pass names on; a list without any is an input without images, as an empty folder is."""
+    from resnest_cli.types import Failure
+
+    first = next(names, None)
+    if first is None:
+        yield Failure(path, "NoImages", "the list of inputs names nothing.")
+        return
+    yield first
+    yield from names
 
 
 def _open_list(path: str) -> IO[bytes]:
@@ -105,7 +140,7 @@ def _open_list(path: str) -> IO[bytes]:
         return sys.stdin.buffer
     try:
         file = Path(path).open("rb")  # noqa: SIM115 - closed with the command
-    except OSError as error:
-        raise UsageError(f"--files-from {path}: the list cannot be read: {error.strerror or error}.") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--files-from {path}: the list cannot be read: {reason(error)}") from error
     click.get_current_context().call_on_close(file.close)
     return file

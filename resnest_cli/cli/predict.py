@@ -80,7 +80,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
     from resnest_cli.predict import Classifier, describe
 
     found = inputs.find()
-    options = _calibrated(options, calibrate)
+    options = _calibrated(options, calibrate, inputs.exclude)
     if isinstance(output, str):
         _to_folder(
             output,
@@ -123,7 +123,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
         click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 
-def _calibrated(options: Options, calibrate: Path | None) -> Options:
+def _calibrated(options: Options, calibrate: Path | None, exclude: tuple[str, ...]) -> Options:
     """Have an int8 model made with the images at `calibrate`, or find the one that was."""
     if calibrate is None:
         return options
@@ -131,7 +131,7 @@ def _calibrated(options: Options, calibrate: Path | None) -> Options:
         raise UsageError("--calibrate is for --precision int8: add that.")
     from resnest_cli import calibration
 
-    return calibration.ensure(options, calibrate)
+    return calibration.ensure(options, calibrate, exclude)
 
 
 def _to_folder(  # noqa: PLR0913 - as the command

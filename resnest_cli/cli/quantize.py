@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import ModelName, OutputFolder, View, export_options
 from resnest_cli.cli.text import note, one_line
 from resnest_cli.errors import ExitCode
@@ -24,6 +25,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.command()
 @click.argument("model", type=ModelName())
 @click.option("--calibrate", required=True, type=_FOLDER, metavar="DIR", help="Images like those the model is for.")
+@EXCLUDE
 @click.option("-o", "--output", required=True, type=OutputFolder(), metavar="DIR", help="The folder to make.")
 @click.option(
     "--samples", default=300, show_default=True, type=click.IntRange(1), metavar="N", help="Images to calibrate on."
@@ -42,6 +44,7 @@ _FOLDER = click.Path(path_type=Path)
 def quantize(  # noqa: PLR0913 - one parameter an option
     *,
     calibrate: Path,
+    exclude: tuple[str, ...],
     output: Path,
     samples: int,
     seed: int,
@@ -75,6 +78,7 @@ def quantize(  # noqa: PLR0913 - one parameter an option
         samples=samples,
         seed=seed,
         min_agreement=min_agreement,
+        exclude=exclude,
         overwrite=overwrite,
     )
     from resnest_cli.cli.output import console, facts

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import View, format_option, query_options
 from resnest_cli.errors import ExitCode, UsageError
 
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
     from resnest_cli.features import Features
     from resnest_cli.options import Options
     from resnest_cli.stream import Row
-    from resnest_cli.types import Failure
+    from resnest_cli.types import Failure, Source
 
 TOGETHER = 64  # queries that are compared in one pass over the index
 
 
 @click.command()
 @click.argument("queries", nargs=-1, metavar="QUERY...")
+@EXCLUDE
 @click.option(
     "--index",
     required=True,
@@ -46,6 +48,7 @@ TOGETHER = 64  # queries that are compared in one pass over the index
 def similar(  # noqa: PLR0913 - one parameter an option
     *,
     queries: tuple[str, ...],
+    exclude: tuple[str, ...],
     index: Path,
     topk: int,
     duplicates: float | None,
@@ -65,13 +68,14 @@ def similar(  # noqa: PLR0913 - one parameter an option
       resnest similar dog.jpg --index photos.npy
       resnest similar --duplicates 0.95 --index photos.npy
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli import features
+    from resnest_cli import features, sources
 
     if bool(queries) == (duplicates is not None):
         message = "give either images to look for, or --duplicates THRESHOLD."
         raise UsageError(message)
     known = features.read(index)
-    found = _groups(known, duplicates) if duplicates is not None else _search(known, queries, topk, options, view)
+    sought = sources.find(queries, exclude=exclude)
+    found = _groups(known, duplicates) if duplicates is not None else _search(known, sought, topk, options, view)
     failed = (_dump if format == "json" else _print)(found)
     if failed:
         view.say(f"{failed} queries failed.")
@@ -79,16 +83,15 @@ def similar(  # noqa: PLR0913 - one parameter an option
 
 
 def _search(
-    known: Features, queries: tuple[str, ...], topk: int, options: Options, view: View
+    known: Features, queries: Iterator[Source | Failure], topk: int, options: Options, view: View
 ) -> Iterator[dict[str, Any]]:
     from resnest_cli.cli.embed import describe
     from resnest_cli.embed import Embedder, options_of
-    from resnest_cli.sources import find
 
     with Embedder(options_of(known.facts, options)) as embedder:
         _check(embedder, known)
         view.say(describe(embedder))
-        rows = embedder.embed(find(queries))
+        rows = embedder.embed(queries)
         while some := list(islice(rows, TOGETHER)):
             yield from _answers(known, some, topk)
 

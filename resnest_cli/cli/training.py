@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import VERBOSE, ModelName, OutputFolder, View
 from resnest_cli.errors import OutputError, TrainingStopped, UsageError
 from resnest_cli.options import INTERPOLATIONS, Options
+from resnest_cli.paths import look
 from resnest_cli.training.recipe import PRECISIONS, Recipe, changed
 
 if TYPE_CHECKING:
@@ -87,13 +89,8 @@ def _model_option(*names: str, **settings: Any) -> Callable[[Any], Any]:  # noqa
 
 _RUN = (
     click.argument("data", metavar="DIR", type=click.Path(path_type=Path)),
-    click.option(
-        "-o",
-        "--output",
-        type=OutputFolder(),
-        metavar="OUT",
-        help="The model folder to make, outside DIR.  [default: DIR-MODEL-finetuned or -trained]",
-    ),
+    EXCLUDE,
+    click.option("-o", "--output", type=OutputFolder(), metavar="OUT", help="The model folder to make."),
     click.option("--resume", is_flag=True, help="Go on with the run in OUT, as it was begun."),
     click.option(
         "--val",
@@ -162,13 +159,13 @@ def execute(command: str, defaults: Recipe, values: dict[str, Any]) -> None:
         UsageError: the folder is taken, or holds another job.
     """
     from resnest_cli.cli.training_screen import Screen
-    from resnest_cli.training import job, report
+    from resnest_cli.training import report
     from resnest_cli.training.run import Run
 
     click.get_current_context().meta[VERBOSE] = values["verbose"]
     view = View(quiet=values["quiet"], progress=not (values["quiet"] or values["no_progress"]))
     asked = _job(command, defaults, values)
-    out = values["output"] or job.folder_for(asked)
+    out = values["output"] or Path(f"{Path(asked.data).name}-{Path(values['model']).name}")
     if not report.can_draw():
         view.say(report.NO_PICTURES)
     run = Run(_begun(asked, out, resume=values["resume"]), out, device=values["device"], workers=values["workers"])
@@ -201,6 +198,7 @@ def _job(command: str, defaults: Recipe, values: dict[str, Any]) -> Job:
         arch=job.parse_arch(values.get("arch", ())),
         val=values["val"],
         full=values.get("full"),
+        exclude=values["exclude"],
     )
 
 
@@ -211,9 +209,9 @@ def _begun(asked: Job, out: Path, *, resume: bool) -> Job:
     if resume:
         kept = job.read(out)
         job.agree(kept, asked, _given())
-        return replace(kept, data=asked.data)
-    job.check_outside(out, Path(asked.data))
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        return kept
+    seen = look(out)
+    if seen.is_there and (not seen.is_folder or any(out.iterdir())):
         message = f"{out} exists: go on with the run in it with --resume, or name another folder with -o."
         raise UsageError(message)
     return asked

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import STDOUT, View, format_option, validate_options
 from resnest_cli.cli.text import note, one_line
 from resnest_cli.errors import ExitCode, UsageError
@@ -30,6 +31,7 @@ _PICTURE, _TABLE = ".png", ".csv"
 @click.command()
 @click.argument("data", metavar="DATA")
 @click.option("--split", type=click.Choice(CHOICES), help="Side to score.  [default: val, else test]")
+@EXCLUDE
 @click.option("--subset", is_flag=True, help="Score among the classes that DATA has only (ImageNet-A, -R).")
 @click.option(
     "--real-labels", type=_FILE, metavar="FILE", help="ReaL labels for ImageNet's validation set (real.json)."
@@ -47,6 +49,7 @@ def validate(  # noqa: PLR0913 - one parameter an option
     *,
     data: str,
     split: str | None,
+    exclude: tuple[str, ...],
     subset: bool,
     real_labels: Path | None,
     format: str,
@@ -85,6 +88,7 @@ def validate(  # noqa: PLR0913 - one parameter an option
         real_labels=real_labels,
         subset=subset,
         split=split,
+        exclude=exclude,
         keep_worst=mistakes is not None,
         on_failure=_name,
         progress=_bar if view.has_bar() else lambda items, _: iter(items),

@@ -27,7 +27,7 @@ from resnest_cli.training.layout import NAMED, Example, files, rows, scan, some
 from resnest_cli.types import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 CHECKED_AT_ONCE = 1024  # files handed to the threads together: bounds memory
@@ -51,13 +51,15 @@ class DataSet:
         return Counter(example.label for example in self.examples if example.split == split)
 
 
-def load(root: Path, *, share: float, seed: int) -> DataSet:
+def load(root: Path, *, share: float, seed: int, exclude: Sequence[str] = ()) -> DataSet:
     """Scan, check and split what is at `root`; `share` of each class is held out where the data come in one part.
+
+    `exclude` are patterns of what to leave out of folders, see `photographs.Rule`.
 
     Raises:
         BadDataSet: nothing can be trained on it; the message says what to mend.
     """
-    found, words = scan(root)
+    found, words = scan(root, exclude)
     _check_names({example.label for example in found if example.split != LEFT_OUT}, root)
     examples = _without_conflicts(_check_files(found))
     if any(example.split == "" for example in examples):

@@ -9,10 +9,13 @@ import os
 import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from resnest_cli import images, sources, splits, tables
+from resnest_cli import images, splits, tables, walk
 from resnest_cli.errors import BadDataSet, UnreadableInput
+from resnest_cli.paths import Kind, look, reason
+from resnest_cli.photographs import Rule
 from resnest_cli.splits import LEFT_OUT, TEST, TRAIN, VAL
 from resnest_cli.types import Failure
 
@@ -37,23 +40,29 @@ class Example:
     sha256: str = ""
 
 
-def scan(root: Path) -> tuple[list[Example], list[str]]:
+def scan(root: Path, exclude: Sequence[str] = ()) -> tuple[list[Example], list[str]]:
     """List every file at `root` with its class and, where the data say one, its side.
+
+    `exclude` are patterns of what to leave out of folders, see `photographs.Rule`.
 
     Raises:
         BadDataSet: nothing is there, or it is not clear what the classes are.
     """
-    if root.is_file():
+    seen = look(root)
+    if seen.is_file:
         return _from_table(root)
-    if not root.is_dir():
-        message = f"{root}: there is no such folder or file. Give a folder with one subfolder a class."
+    if not seen.is_folder:
+        why = "there is no such folder or file." if seen.kind is Kind.MISSING else seen.why or "it is not a folder."
+        message = f"{root}: {why} Give a folder with one subfolder a class."
         raise BadDataSet(message)
     if own := tables.of_folder(root):
         found, words = _from_table(own)
         return found, [f"{own} says which images there are.", *words]
-    inner = _unwrapped(root)
-    sides = _sides(inner)
-    return _from_sides(inner, sides) if sides else _from_classes(inner, "")
+    rule = Rule(exclude, str(root.absolute()))
+    inner = _unwrapped(root, rule)
+    sides = _sides(inner, rule)
+    found, words = _from_sides(inner, sides, rule) if sides else (_from_classes(inner, "", rule), [])
+    return found, [*([f"{root}: {rule.left_out.counts()}."] if rule.left_out else []), *words]
 
 
 def rows(table: Path) -> list[tables.Row]:
@@ -93,16 +102,16 @@ def _to_validate(sides: Iterable[str]) -> str:
     return next((side for side in (VAL, TEST) if side in sides), "")
 
 
-def _sides(root: Path) -> dict[str, list[Path]]:
+def _sides(root: Path, rule: Rule) -> dict[str, list[Path]]:
     """Find the folders that are called like sides: at least two, or the only one there is. Else they are classes."""
-    folders, sides = _folders(root), defaultdict(list)
+    folders, sides = _folders(root, rule), defaultdict(list)
     for folder in folders:
         sides[splits.side(folder.name)].append(folder)
     others = sides.pop("", [])
     return sides if len(sides) > 1 or not others else {}
 
 
-def _from_sides(root: Path, sides: dict[str, list[Path]]) -> tuple[list[Example], list[str]]:
+def _from_sides(root: Path, sides: dict[str, list[Path]], rule: Rule) -> tuple[list[Example], list[str]]:
     if TRAIN not in sides:
         message = f"{root}: a {' and a '.join(sides)} side, and none to train on: put the class folders into train/."
         raise BadDataSet(message)
@@ -113,56 +122,71 @@ def _from_sides(root: Path, sides: dict[str, list[Path]]) -> tuple[list[Example]
         (folder, VAL) for folder in sides.get(val, [])
     ]
     for folder, split in parts:
-        examples, said = _from_classes(_unwrapped(folder, splits.side), split)
-        found += examples
-        words += said
+        found += _from_classes(_unwrapped(folder, rule, splits.side), split, rule)
     taken = [folder for folder, _ in parts]
-    if unread := [folder.name for folder in _folders(root) if folder not in taken]:
+    if unread := [folder.name for folder in _folders(root, rule) if folder not in taken]:
         where = " and ".join(map(str, sides.get(val, []))) or f"a share of {taken[0]}"
         words.append(f"validation is on {where}; not read: {few(unread)}.")
     return found, words
 
 
-def _unwrapped(folder: Path, is_one: Callable[[str], object] = bool) -> Path:
+def _unwrapped(folder: Path, rule: Rule, is_one: Callable[[str], object] = bool) -> Path:
     """Go through folders with nothing but one folder of folders in them, as archives and downloads have them."""
-    while not _images(folder) and len(only := _folders(folder)) == 1 and is_one(only[0].name):
-        if _images(only[0]) or not _folders(only[0]):
+    while not _images(folder, rule) and len(only := _folders(folder, rule)) == 1 and is_one(only[0].name):
+        if _images(only[0], rule) or not _folders(only[0], rule):
             break
         folder = only[0]
     return folder
 
 
-def _folders(folder: Path) -> list[Path]:
-    """List the folders in a folder, but for hidden ones."""
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+def _entries(folder: Path) -> list[Path]:
+    """List what is in a folder, by name.
+
+    Raises:
+        BadDataSet: it cannot be listed.
+    """
+    try:
+        return sorted(folder.absolute().iterdir())
+    except OSError as error:
+        message = f"{folder} cannot be read: {reason(error)}"
+        raise BadDataSet(message) from error
 
 
-def _images(folder: Path) -> list[Path]:
-    """List the files in a folder that are named like images."""
-    entries = (entry for entry in folder.iterdir() if entry.name.lower().endswith(images.SUFFIXES))
-    return sorted(entry for entry in entries if entry.is_file())
+def _folders(folder: Path, rule: Rule) -> list[Path]:
+    """List the folders in a folder that are not left out."""
+    return [entry for entry in _entries(folder) if rule.sees(str(entry)) and look(entry).is_folder]
 
 
-def _from_classes(root: Path, split: str) -> tuple[list[Example], list[str]]:
-    folders = _folders(root)
-    _check_levels(root, folders)
-    hidden = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry not in folders)
-    words = [f"{root}: {some(hidden)} hidden, and no class."] if hidden else []
-    found = [example for folder in folders for example in _class(folder, split)]
-    found += [Example(str(path.absolute()), "", LEFT_OUT, "it lies in no class folder") for path in _images(root)]
+def _images(folder: Path, rule: Rule) -> list[Path]:
+    """List the files in a folder that are named like images, and not left out."""
+    entries = (entry for entry in _entries(folder) if entry.name.lower().endswith(images.SUFFIXES))
+    return [entry for entry in entries if rule.sees(str(entry)) and look(entry).is_file]
+
+
+def _from_classes(root: Path, split: str, rule: Rule) -> list[Example]:
+    folders = _folders(root, rule)
+    _check_levels(root, folders, rule)
+    for entry in _entries(root):  # to count what is left out
+        (rule.enters if look(entry).is_folder else rule.takes)(str(entry))
+    found = [example for folder in folders for example in _class(folder, split, rule)]
+    found += [Example(str(path), "", LEFT_OUT, "it lies in no class folder") for path in _images(root, rule)]
     if not any(example.label for example in found):
-        message = f"{root} has no class folders: put the images of each class into a subfolder of its name."
+        others = f" ({rule.left_out.counts()})" if rule.left_out else ""
+        message = f"{root} has no class folders{others}: put the images of each class into a subfolder of its name."
         raise BadDataSet(message)
-    others = _other_files(folders)
-    return found, words + ([f"{root}: {some(others)} not named like an image and not read."] if others else [])
+    return found
 
 
-def _check_levels(root: Path, folders: Sequence[Path]) -> None:
+def _check_levels(root: Path, folders: Sequence[Path], rule: Rule) -> None:
     """Refuse folders that may be classes or hold them: all with the same folders in them, or with sides in them."""
-    inside = [{folder.name for folder in _folders(each)} for each in folders]
+    inside = [{folder.name for folder in _folders(each, rule)} for each in folders]
     names = sorted(set().union(*inside))
     sides = {splits.side(name) for name in names} - {""}
-    alike = len(names) > 1 and all(each == inside[0] for each in inside) and not any(map(_images, folders))
+    alike = (
+        len(names) > 1
+        and all(each == inside[0] for each in inside)
+        and not any(_images(each, rule) for each in folders)
+    )
     if len(folders) > 1 and (alike or len(sides) > 1):
         outer = [folder.name for folder in folders]
         message = (
@@ -173,19 +197,15 @@ def _check_levels(root: Path, folders: Sequence[Path]) -> None:
         raise BadDataSet(message)
 
 
-def _class(folder: Path, split: str) -> Iterator[Example]:
+def _class(folder: Path, split: str, rule: Rule) -> Iterator[Example]:
     """Find the images of one class; a folder without any is kept as an example that is left out, to be judged later."""
-    label = _normal(folder.name)
-    for item in sources.find([folder.absolute()]):
+    label, items = _normal(folder.name), walk.walk(str(folder), rule)
+    first = next(items, Failure(str(folder), "NoImages", "no images in this folder"))
+    for item in chain([first], items):
         if isinstance(item, Failure):
             yield Example(item.path, label, LEFT_OUT, item.message)
         else:
             yield Example(item.path, label, split)
-
-
-def _other_files(folders: list[Path]) -> list[str]:
-    names = (os.path.join(at, name) for top in folders for at, _, files in os.walk(top) for name in files)  # noqa: PTH118 - paths stay strings
-    return sorted(name for name in names if not name.lower().endswith(images.SUFFIXES))
 
 
 def _normal(name: str) -> str:

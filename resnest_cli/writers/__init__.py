@@ -21,6 +21,7 @@ from functools import partial
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from resnest_cli.errors import OutputError, UsageError
+from resnest_cli.paths import look, reason
 from resnest_cli.types import Failure, Stages
 
 if TYPE_CHECKING:
@@ -225,13 +226,13 @@ def open_output(path: Path | None, *, overwrite: bool) -> Iterator[IO[bytes]]:
     if path is None:
         yield sys.stdout.buffer
         return
-    if path.is_file() and not overwrite:
+    if look(path).is_file and not overwrite:
         message = f"{path} exists; add --overwrite to replace it."
         raise OutputError(message)
     try:
         out = path.open("wb")
-    except OSError as error:
-        message = f"{path} cannot be written: {error.strerror}."
+    except (OSError, ValueError) as error:
+        message = f"{path} cannot be written: {reason(error)}"
         raise OutputError(message) from error
     with out:
         yield out
