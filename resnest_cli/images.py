@@ -7,25 +7,29 @@ image, or not a whole one, is raised as an `ImageError` that says what it is.
 Three kinds of image are not what `convert("RGB")`, and so timm, makes of them, because that would be another picture:
 
 - What is transparent is shown on white, as on a page. `convert` shows whatever colour the file has hidden there.
-- 16-bit grey, 32-bit integers and floats are scaled to 0..255. `convert` cuts off what is above 255, and makes floats
-  from 0 to 1 black.
+- What has more than 8 bits a channel, or signed numbers, is scaled to 0..255: by the usual scale of such numbers where
+  the content fits it, else by the range of the content (`scaling` has the rule). `convert` cuts off what is above 255,
+  and makes floats from 0 to 1 black. TIFF files that Pillow does not open at all are read by `tiff`.
 - CMYK that brings its ICC profile, and Lab, are converted by colour to sRGB. RGB stays as it is, whatever its profile.
 
-Multi-frame files (GIF, WebP, APNG, TIFF, MPO, ICO) give their first frame. Formats outside `FORMATS` are never tried:
+Multi-frame files (GIF, WebP, APNG, TIFF, MPO, ICO) give their first frame; of a TIFF file whose first page is a small
+version of the second, the second. Large texts in a PNG file are skipped. Formats outside `FORMATS` are never tried:
 some of Pillow's decoders start other programs (EPS) or read a picture into text that is none.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from contextlib import contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
+from resnest_cli import deep, signatures, tiff
 from resnest_cli.errors import BrokenImage, ImageError, ImageTooLarge, NotAnImage, TruncatedImage
 from resnest_cli.options import MAX_PIXELS
 
@@ -53,7 +57,10 @@ FORMATS = {
     "QOI": (".qoi",),
 }
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-_FULL_SCALES = {"I": (255, 65535, 2**31 - 1), "F": (1, 255, 65535)}  # where the type does not tell what white is
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TEXTS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}
+_DEPTH = 24  # where a PNG file says how many bits a channel has
+_SUBFILE = 254  # the tag that says whether a page is a small version of another
 _GUARD = threading.Lock()
 _RESAMPLING = {mode.name.lower(): mode for mode in Image.Resampling}
 # EXIF 2.32, tag 0x0112: what undoes each orientation.
@@ -66,6 +73,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# What Pillow logs goes to whoever asks for it, and not to the terminal where nobody does.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 _EARLY_ENDS = ("truncated", "premature", "unexpected end", "not enough", "buffer overrun")
 
 
@@ -79,11 +88,7 @@ def decode(content: bytes, *, exif: bool = True, max_pixels: int = MAX_PIXELS) -
         ImageTooLarge: more than `max_pixels` pixels, told from the header.
     """
     try:
-        with _open(content) as image:
-            _check_area(*image.size, max_pixels, "the image")
-            image.load()
-            rgb = _to_rgb(image)
-            return _upright(rgb, image) if exif else rgb
+        return _decode(content, exif=exif, max_pixels=max_pixels)
     except Exception as error:
         raise _translate(error, content) from error
 
@@ -124,14 +129,60 @@ def _open(content: bytes) -> Iterator[Image.Image]:
         yield image
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return _from_grey(np.asarray(image), 65535)
-    if image.mode in {"I", "F"}:
-        values = np.nan_to_num(np.asarray(image), posinf=0, neginf=0)
-        deep = image.format == "PPM"  # Pillow has scaled it to 16 bits
-        return _from_grey(values, 65535 if deep else _full_scale(values, _FULL_SCALES[image.mode]))
+def _decode(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image:
+    try:
+        with _open(content) as image:
+            _skip_small_page(image)
+            _check_area(*image.size, max_pixels, "the image")
+            image.load()
+            picture = deep.rgb(image, content, max_pixels) or _to_rgb(image, content)
+            return _upright(picture, _orientation(image)) if exif else picture
+    except ValueError:
+        if slim := _without_text(content):  # Pillow refuses large text, rightly: it may inflate to gigabytes
+            return _decode(slim, exif=exif, max_pixels=max_pixels)
+        raise
+    except UnidentifiedImageError:
+        if content.startswith(tiff.SIGNS) and not signatures.describe(content):  # which some cameras' raw photos are
+            return _from_tiff(content, exif=exif, max_pixels=max_pixels)
+        raise
+
+
+def _from_tiff(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image:
+    """Decode a TIFF file of a kind that Pillow does not open."""
+    tags = tiff.tags_of(content)
+    _check_area(tags[256], tags[257], max_pixels, "the image")
+    picture = deep.from_tiff(content, tags, max_pixels).rgb()
+    return _upright(picture, tags.get(ExifTags.Base.Orientation, 1)) if exif else picture
+
+
+def _skip_small_page(image: Image.Image) -> None:
+    """Leave the first page of a TIFF file if it says that it is a small version of another that follows."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and tiff.numbers(image.tag_v2, _SUBFILE, 0)[0] & 1:
+        try:
+            image.seek(1)
+        except Exception:  # noqa: BLE001 - whatever is wrong with a page that may not be there, the first is good
+            image.seek(0)
+
+
+def _without_text(content: bytes) -> bytes:
+    """Give a PNG file less its text and colour profile, which never reaches the pixels; nothing where it has none."""
+    if not content.startswith(_PNG):
+        return b""
+    kept, at = [_PNG], len(_PNG)
+    while at < len(content):
+        end = (
+            at + 12 + int.from_bytes(content[at : at + 4], "big")
+        )  # its length, its name and its checksum are 12 bytes
+        if content[at + 4 : at + 8] not in _TEXTS:
+            kept.append(content[at:end])
+        at = end
+    slim = b"".join(kept)
+    return slim if len(slim) < len(content) else b""
+
+
+def _to_rgb(image: Image.Image, content: bytes) -> Image.Image:
     if image.has_transparency_data:
+        _scale_key(image, content)
         page = Image.new("RGBA", image.size, "white")
         page.alpha_composite(image.convert("RGBA"))
         return page.convert("RGB")
@@ -140,18 +191,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _from_grey(values: NDArray[Any], white: float) -> Image.Image:
-    grey = values.astype(np.float32)
-    grey *= 255 / white
-    grey += 0.5
-    np.clip(grey, 0, 255, out=grey)
-    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-
-
-def _full_scale(values: NDArray[Any], usual: tuple[int, ...]) -> float:
-    """Tell what is white: of the usual ends of scale the first that nothing exceeds, else the largest value itself."""
-    largest = float(values.max())
-    return next((scale for scale in usual if largest <= scale), largest)
+def _scale_key(image: Image.Image, content: bytes) -> None:
+    """Give the grey that stands for transparent in the 8 bits to which Pillow has scaled grey of 2 and 4."""
+    if image.format == "PNG" and image.mode == "L" and isinstance(image.info.get("transparency"), int):
+        image.info["transparency"] *= 255 // (2 ** content[_DEPTH] - 1)
 
 
 def _managed(image: Image.Image) -> Image.Image:
@@ -165,13 +208,17 @@ def _managed(image: Image.Image) -> Image.Image:
     return managed or image.convert("RGB")
 
 
-def _upright(rgb: Image.Image, image: Image.Image) -> Image.Image:
-    """Turn `rgb` as the orientation tag of `image` says; a damaged EXIF block says nothing."""
+def _orientation(image: Image.Image) -> int:
+    """Read the orientation tag; a damaged EXIF block says nothing."""
     try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # noqa: BLE001 - whatever its parser stumbles over, the picture is good
-        turn = None
-    return rgb if turn is None else rgb.transpose(turn)
+        return 1
+
+
+def _upright(picture: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _resized(image: Image.Image, scaled: tuple[int, int], crop_mode: str) -> tuple[int, int]:
@@ -211,49 +258,18 @@ def _translate(error: Exception, content: bytes) -> ImageError:
         return error
     if isinstance(error, Image.DecompressionBombError | MemoryError):
         return ImageTooLarge(f"{error}" or "not enough memory to decode it.")
-    if isinstance(error, UnidentifiedImageError):
-        return NotAnImage(_describe(content))
     reason = str(error) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError) or (content.startswith(tiff.SIGNS) and signatures.describe(content)):
+        return _unknown(content)
     if any(sign in reason.lower() for sign in _EARLY_ENDS):
         return TruncatedImage(f"the file ends before the image does ({reason}).")
     return BrokenImage(f"the image does not decode ({reason}).")
 
 
-def _describe(content: bytes) -> str:
-    """Say what a file that is no image looks like, from its first bytes."""
-    head = content[:512].lstrip().lower()
-    if not content:
-        return "the file is empty."
-    for sign, words in _LOOKS_LIKE.items():
-        if head.startswith(sign):
-            return words
-    if b"<svg" in head:
-        return "SVG drawings are not read: convert it to PNG first."
-    if head[4:8] == b"ftyp":
-        return "HEIC, video or another format of the MP4 family is not read: convert it to JPEG or AVIF first."
-    if _is_text(content[:512]):
-        return "this is a text file, not an image."
-    return f"not an image in a format that is read here ({', '.join(FORMATS)})."
-
-
-def _is_text(head: bytes) -> bool:
-    try:
-        text = head.decode()
-    except UnicodeDecodeError as error:
-        text = head[: error.start].decode() if error.start > len(head) - 4 else "\0"  # 4: a character may be cut
-    return all(character.isprintable() or character.isspace() for character in text)
-
-
-# The first bytes of a file, in lower case and without white space before them -> what it is.
-_LOOKS_LIKE = {
-    b"<!doctype html": "this is an HTML page, not an image (a failed download?).",
-    b"<html": "this is an HTML page, not an image (a failed download?).",
-    b"version https://git-lfs": "this is a Git LFS pointer, not the image itself: run `git lfs pull`.",
-    b"%pdf": "this is a PDF document, not an image.",
-    b"%!ps": "PostScript is not read: convert it to PNG first.",
-    b"\xc5\xd0\xd3\xc6": "PostScript is not read: convert it to PNG first.",
-    b"8bps": "Photoshop documents are not read: export it as PNG first.",
-    b"\xd7\xcd\xc6\x9a": "Windows metafiles are not read: convert it to PNG first.",
-    b"#define": "this is C source (perhaps an XBM picture), which is not read.",
-    b"pk\x03\x04": "this is a ZIP archive, not an image.",
-}
+def _unknown(content: bytes) -> ImageError:
+    """Name a file that no reader takes: another kind of file, or one of ours whose beginning is damaged."""
+    if name := signatures.describe(content):
+        return NotAnImage(name)
+    if kind := signatures.readable(content):
+        return BrokenImage(f"the file begins like a picture in {kind} format, but its header is damaged.")
+    return NotAnImage(f"not an image in a format that is read here ({', '.join(FORMATS)}).")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+import yaml
 from PIL import Image
 from sklearn.metrics import accuracy_score, recall_score
 from timm.data.mixup import Mixup
@@ -28,7 +29,7 @@ from resnest_cli.errors import ExitCode, TrainingStopped, UsageError
 from resnest_cli.training import checkpoints, loop, recipe
 from resnest_cli.training.data import EvalTransform, order, seed_everything, train_transform
 from resnest_cli.training.distributed import Place
-from resnest_cli.training.job import Job
+from resnest_cli.training.job import Job, folder_for
 from resnest_cli.training.loop import Loop, Step
 from resnest_cli.training.recipe import FINETUNE, RESNEST, Recipe
 from resnest_cli.training.report import figures
@@ -376,6 +377,88 @@ def test_a_run_goes_on_only_as_it_was_begun(coloured: Path, whole: Path, resnest
     ended = resnest("train", coloured, "-o", whole, "--resume", "--epochs", "4", "--seed", "0")
     assert ended.exit_code == 2
     assert "--resume goes on as the run was begun: epochs 3 (now 4)." in ended.stderr
+
+
+def test_images_that_moved_are_found_and_must_be_the_same(coloured: Path, tmp_path: Path, resnest: Resnest) -> None:
+    before, now, out = tmp_path / "before", tmp_path / "now", tmp_path / "out"
+    shutil.copytree(coloured, before)
+    steps(job(before), out, 1)
+    before.rename(now)
+    ended = resnest("train", before, "-o", out, "--resume", "-j", "0", "--device", "cpu")
+    assert ended.exit_code == 1
+    assert (
+        f"{before} is not there any more. If the images moved: resnest train NEWDIR -o {out} --resume" in ended.stderr
+    )
+    other = now / "train" / "1" / "0.png"
+    content = other.read_bytes()
+    other.write_bytes((now / "train" / "10" / "0.png").read_bytes())
+    ended = resnest("train", now, "-o", out, "--resume", "-j", "0", "--device", "cpu")
+    assert ended.exit_code == 1
+    assert f"1 of 48 files are not those that the run began with ({other}: another image than before)" in ended.stderr
+    other.write_bytes(content)
+    steps(replace(job(now)), out, 1, resume=True)
+    assert {
+        row["path"].startswith(f"{now}/") for row in csv.DictReader((out / "split.csv").read_text().splitlines())
+    } == {True}
+    assert yaml.safe_load((out / "run.yaml").read_text())["data"] == str(now)
+    other.unlink()
+    ended = resnest("train", now.rename(before), "-o", out, "--resume", "-j", "0", "--device", "cpu")
+    assert f"({before}/train/1/0.png: UnreadableInput: no such file.)" in ended.stderr
+
+
+def test_the_model_does_not_go_into_the_data(
+    coloured: Path, tmp_path: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "wild"
+    shutil.copytree(coloured, data)
+    monkeypatch.chdir(data)
+    words = ("-m", "digits", "--epochs", "1", "-j", "0", "--device", "cpu", "--head-only", "-q")
+    for inside in ("model", "train/model", "."):
+        ended = resnest("finetune", ".", "-o", inside, *words)
+        assert ended.exit_code == 2
+        assert f"{inside} lies in {data}: the next run there would train on its pictures." in ended.stderr
+    assert f"-o {tmp_path}/wild-model\n" in resnest("finetune", ".", "-o", data / "model", *words).stderr
+    assert resnest("finetune", ".", *words).exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["wild", "wild-digits-finetuned"]
+    assert sorted(path.name for path in data.iterdir()) == ["train", "val"]
+    ended = resnest("finetune", ".", *words)
+    assert ended.exit_code == 2
+    assert f"{tmp_path}/wild-digits-finetuned exists: go on with the run in it with --resume" in ended.stderr
+
+
+def test_each_command_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "v1.0").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert folder_for(job(tmp_path / "v1.0")) == Path("v1.0-resnest14d-trained")
+    assert folder_for(job(tmp_path / "v1.0", command="finetune")) == Path("v1.0-resnest14d-finetuned")
+    assert folder_for(job(tmp_path / "list.csv")) == Path("list-resnest14d-trained")
+
+
+def test_validate_finds_what_finetune_found_also_of_images_turned_by_exif(tmp_path: Path, resnest: Resnest) -> None:
+    """Up and down are half dark: as they lie in the file, each half of the images looks like the other class."""
+    rng = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    for side, count in (("train", 12), ("val", 6)):
+        for name in ("up", "down"):
+            (tmp_path / "data" / side / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 60, (32, 32, 3), np.uint8)
+                pixels[:16] += np.uint8(180)
+                image = Image.fromarray(pixels if name == "up" else pixels[::-1])
+                path = tmp_path / "data" / side / name / f"{i}.png"
+                image.rotate(180).save(path, exif=exif) if i % 2 else image.save(path)
+    out = tmp_path / "out"
+    words = ("-m", "digits", "-j", "0", "--device", "cpu", "--head-only", "-q", "--epochs", "20")
+    assert resnest("finetune", tmp_path / "data", "-o", out, *words).exit_code == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["top1"] > 0.9
+    for data in (tmp_path / "data", out / "split.csv", out):
+        found = json.loads(resnest("validate", data, "-m", out, "-f", "json", "-q").stdout)
+        assert (found["top1"], found["n"], found["exif"]) == (pytest.approx(100 * metrics["top1"], abs=1e-3), 12, True)
+        assert found["loss"] == pytest.approx(metrics["val_loss"], abs=1e-3)
+    found = json.loads(resnest("validate", out, "-m", out, "-f", "json", "-q", "--no-exif").stdout)
+    assert found["top1"] < 70
 
 
 def test_balance_draws_rare_classes_as_often() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +90,13 @@ def _model_option(*names: str, **settings: Any) -> Callable[[Any], Any]:  # noqa
 _RUN = (
     click.argument("data", metavar="DIR", type=click.Path(path_type=Path)),
     EXCLUDE,
-    click.option("-o", "--output", type=OutputFolder(), metavar="OUT", help="The model folder to make."),
+    click.option(
+        "-o",
+        "--output",
+        type=OutputFolder(),
+        metavar="OUT",
+        help="The model folder to make, outside DIR.  [default: DIR-MODEL-finetuned or -trained]",
+    ),
     click.option("--resume", is_flag=True, help="Go on with the run in OUT, as it was begun."),
     click.option(
         "--val",
@@ -159,13 +165,13 @@ def execute(command: str, defaults: Recipe, values: dict[str, Any]) -> None:
         UsageError: the folder is taken, or holds another job.
     """
     from resnest_cli.cli.training_screen import Screen
-    from resnest_cli.training import report
+    from resnest_cli.training import job, report
     from resnest_cli.training.run import Run
 
     click.get_current_context().meta[VERBOSE] = values["verbose"]
     view = View(quiet=values["quiet"], progress=not (values["quiet"] or values["no_progress"]))
     asked = _job(command, defaults, values)
-    out = values["output"] or Path(f"{Path(asked.data).name}-{Path(values['model']).name}")
+    out = values["output"] or job.folder_for(asked)
     if not report.can_draw():
         view.say(report.NO_PICTURES)
     run = Run(_begun(asked, out, resume=values["resume"]), out, device=values["device"], workers=values["workers"])
@@ -209,7 +215,8 @@ def _begun(asked: Job, out: Path, *, resume: bool) -> Job:
     if resume:
         kept = job.read(out)
         job.agree(kept, asked, _given())
-        return kept
+        return replace(kept, data=asked.data)
+    job.check_outside(out, Path(asked.data))
     seen = look(out)
     if seen.is_there and (not seen.is_folder or any(out.iterdir())):
         message = f"{out} exists: go on with the run in it with --resume, or name another folder with -o."

@@ -5,6 +5,8 @@ In: a command's options. Out: a `Job`, and the model's spec with its new classes
 
 from __future__ import annotations
 
+import os
+import shlex
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 FILENAME = "run.yaml"
 FINETUNE, TRAIN = "finetune", "train"
+_DONE = {FINETUNE: "finetuned", TRAIN: "trained"}
 # The options of a model that belong to a job; the others say where it runs, which may change when it goes on.
 OF_MODEL = ("model", "weights", "random_weights", "img_size", "crop_pct", "interpolation", "mean", "std")
 
@@ -95,14 +98,38 @@ def read(folder: Path) -> Job:
         raise UsageError(message) from error
 
 
+def folder_for(asked: Job) -> Path:
+    """Name the folder of a run that was given none: here, or beside the data where "here" is inside of these."""
+    data = Path(asked.data)
+    words = (data.name if data.is_dir() else data.stem, Path(asked.model["model"]).name, _DONE[asked.command])
+    name = Path("-".join(filter(None, words)))
+    return data.parent / name if _is_inside(Path.cwd(), data) else name
+
+
+def check_outside(out: Path, data: Path) -> None:
+    """Refuse a folder for the run that lies in the data.
+
+    Raises:
+        UsageError: it does; the message says what to type.
+    """
+    if _is_inside(out, data):
+        message = (
+            f"{out} lies in {data}: the next run there would train on its pictures. Name a folder outside: "
+            f"-o {shlex.quote(str(data.parent / f'{data.name}-{out.name}'))}"
+        )
+        raise UsageError(message)
+
+
 def agree(kept: Job, asked: Job, given: Collection[str]) -> None:
     """Refuse to go on with another job than the one that was begun; only options that were `given` are compared.
+
+    The data may have moved: whether they are the same is found out when they are read.
 
     Raises:
         UsageError: the message names what differs.
     """
     old, new = _flat(kept), _flat(asked)
-    differ = [name for name in old if name in {*given, "command", "data"} and old[name] != new[name]]
+    differ = [name for name in old if name in {*given, "command"} - {"data"} and old[name] != new[name]]
     if differ:
         said = ", ".join(f"{name.replace('_', '-')} {old[name]!r} (now {new[name]!r})" for name in differ)
         message = f"--resume goes on as the run was begun: {said}. Leave that away, or start with another -o."
@@ -129,6 +156,11 @@ def parse_arch(pairs: tuple[str, ...]) -> dict[str, Any]:
 def absolute(path: str | Path | None) -> str | None:
     """Give a path that holds in any working folder, without following links."""
     return None if path is None else str(Path(path).absolute())
+
+
+def _is_inside(path: Path, data: Path) -> bool:
+    """Tell whether a path is a folder of data, or below it; where links lead counts."""
+    return data.is_dir() and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(data))
 
 
 def _flat(job: Job) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import shlex
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -148,10 +149,37 @@ class Run:
         """Give what is trained on, or why nothing can be: the other processes must not wait for it."""
         try:
             if resume:
-                return dataset.read(self.out / SPLIT)
+                return self._data_of_before()
             return dataset.load(Path(self.job.data), share=self.job.val, seed=self._seed, exclude=self.job.exclude)
         except BadDataSet as error:
             return error
+
+    def _data_of_before(self) -> DataSet:
+        """Read what the run was begun with; it may be elsewhere now, which is kept."""
+        data, before, now = dataset.read(self.out / SPLIT), Path(job.read(self.out).data), Path(self.job.data)
+        if not now.exists():
+            words = shlex.join(["resnest", self.job.command, "NEWDIR", "-o", str(self.out), "--resume"])
+            message = f"{now} is not there any more. If the images moved: {words}"
+            raise BadDataSet(message)
+        if before != now:
+            roots = (before.parent, now.parent) if now.is_file() else (before, now)
+            data = dataset.moved(data, *roots)
+            self._write(data)
+        return data
+
+    def _write(self, data: DataSet) -> None:
+        """Keep the job and its data.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        try:
+            (self.out / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+            dataset.write(self.out / SPLIT, data)
+        except OSError as error:
+            message = f"{self.out} cannot be written: {error.strerror or error}."
+            raise OutputError(message) from error
+        job.write(self.job, self.out)
 
     def _settled(self) -> Recipe:
         precision = _precision(self.job.recipe.precision, self.place.device)
@@ -166,13 +194,7 @@ class Run:
     def _make_folder(self) -> None:
         if self.job.command == job.FINETUNE and self.job.full is None:
             self.job = replace(self.job, full=self.place.device.type != "cpu")
-        try:
-            (self.out / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-            dataset.write(self.out / SPLIT, self.data)
-        except OSError as error:
-            message = f"{self.out} cannot be written: {error.strerror or error}."
-            raise OutputError(message) from error
-        job.write(self.job, self.out)
+        self._write(self.data)
 
     def _from_scratch(self) -> Iterator[Event]:
         seed_everything(self._seed, "weights")

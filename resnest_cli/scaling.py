@@ -1,0 +1,116 @@
+"""From the numbers of a deep image (16-bit, 32-bit, float) to 8 bits a channel. numpy only.
+
+In: an array of any integer or float type. Out: uint8 of the same shape. Nothing here reads a file.
+
+Which number is white? In this order:
+
+1. The usual scale of the numbers, from black at 0: 255, 1023 or 4095 (8, 10 and 12 bits stored in more), 65535, or what
+   the type can hold; for floats 1, 255 or 65535. The content must fit: nearly nothing lies outside it, and the content
+   spans a good part of it: half, or an eighth of the type's own scale, since a 16-bit picture may well be dark.
+2. Else the content's own range, as Kelvin, reflectance 0..3000 or heights in metres have it.
+
+"Nearly" and "range" leave out a thousandth of the pixels at either end, so that one hot pixel decides nothing. Numbers
+that stand for "no data" take no part and become black: NaN, the infinities, 1e20 and beyond, -9999 and the like, and
+what the file declares.
+
+A 16-bit image that stays below 4096 is thus taken for 12 bits. As a 16-bit picture it would be shown all but black
+(below 16 of 255), which nobody keeps; but cameras, scanners and microscopes store 12 bits like this every day.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from resnest_cli.errors import BrokenImage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Values = NDArray[Any]
+
+TAIL = 0.001  # the share of the pixels, at either end, that may lie outside
+SLACK = 0.05  # how far what is resampled overshoots its scale, as a share of it
+OWN_SPAN, GUESSED_SPAN = 1 / 8, 1 / 2  # how much of a scale the content must span
+SAMPLE = 200_000  # numbers that percentiles are told from
+NO_DATA = (-9999, -99999, -32768, -32767, -(2**31))
+NO_DATA_FROM = 1e20  # the fill value of climate data; 3.4e38, the largest float32, is that of maps
+
+
+def to_8_bits(
+    values: Values, *, no_data: float | None = None, zero_is_white: bool = False, stretch: bool = True
+) -> NDArray[np.uint8]:
+    """Scale numbers to 0..255, from black to white, or from white to black if `zero_is_white`.
+
+    Without `stretch` the numbers have the scale of their type (the smallest usual one that holds them, for floats).
+
+    Raises:
+        BrokenImage: there is no number in it that says anything.
+    """
+    values = values.astype(np.float32) if values.dtype.str.endswith("f2") else values  # half floats end at 65504
+    missing = _missing(values, no_data)
+    known = values if missing is None else values[~missing]
+    if not known.size:
+        message = "the image holds no data: all its values are NaN, or stand for missing ones."
+        raise BrokenImage(message)
+    black, white = _range(known) if stretch else (0, _white(float(known.max()), known.dtype))
+    values = values if missing is None else np.where(missing, values.dtype.type(black), values)
+    grey = (values - np.float64(black) if black else values).astype(np.float32)
+    grey *= 255 / (white - black)
+    grey += 0.5
+    np.clip(grey, 0, 255, out=grey)
+    shown = grey.astype(np.uint8)
+    if zero_is_white:
+        np.subtract(255, shown, out=shown)
+    if missing is not None:
+        shown[missing] = 0
+    return shown
+
+
+def spans(values: Values, of: float) -> bool:
+    """Tell whether the numbers, but for a few, span enough of their type's own scale, 0..`of`."""
+    low, high = _ends(values)
+    return high - low >= of * OWN_SPAN
+
+
+def _missing(values: Values, no_data: float | None) -> NDArray[np.bool_] | None:
+    """Mark the numbers that stand for "no data"; None where there are none."""
+    floats, signed = values.dtype.kind == "f", values.dtype.kind in "if"
+    missing = np.zeros(values.shape, bool)
+    if floats:
+        missing |= ~(np.abs(values) < NO_DATA_FROM)  # so that NaN is in
+    for number in (*(NO_DATA if signed else ()), *(() if no_data is None else (no_data,))):
+        missing |= values == number
+    return missing if missing.any() else None
+
+
+def _range(values: Values) -> tuple[float, float]:
+    """Find which numbers are black and white."""
+    low, high = _ends(values)
+    for scale, share in _scales(values.dtype):
+        if low >= -SLACK * scale and high <= (1 + SLACK) * scale and high - low >= share * scale:
+            return 0, scale
+    return (low, high) if low < high else (0, _white(low, values.dtype))
+
+
+def _ends(values: Values) -> tuple[float, float]:
+    """Give the smallest and the largest number, a few at each end left out; all taken in where only these differ."""
+    flat = values.reshape(-1)
+    sample = flat[:: max(1, flat.size // SAMPLE) | 1]  # odd, so that it does not run down a column
+    low, high = np.quantile(sample.astype(np.float64), [TAIL, 1 - TAIL])
+    return (float(low), float(high)) if low < high else (float(values.min()), float(values.max()))
+
+
+def _scales(dtype: np.dtype[Any]) -> list[tuple[float, float]]:
+    """Give the usual ends of scale of a type, smaller ones first, and which share of each must be spanned."""
+    if dtype.kind == "f":
+        return [(scale, GUESSED_SPAN) for scale in (1, 255, 65535)]
+    own = int(np.iinfo(dtype).max)
+    return [*((scale, GUESSED_SPAN) for scale in (255, 1023, 4095, 65535) if scale < own), (own, OWN_SPAN)]
+
+
+def _white(value: float, dtype: np.dtype[Any]) -> float:
+    """Give the end of scale of a type; where it has none of its own, the smallest usual one that holds `value`."""
+    scales = [scale for scale, _ in _scales(dtype)]
+    return next((scale for scale in scales[-1 if dtype.kind == "u" else 0 :] if value <= scale), value)
