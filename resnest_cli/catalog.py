@@ -16,8 +16,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli import hub
-from resnest_cli.errors import ModelError, UnknownModel, WeightsUnavailable
-from resnest_cli.options import INTERPOLATIONS
+from resnest_cli.errors import ModelError, UnknownModel, UsageError, WeightsUnavailable
+from resnest_cli.options import INTERPOLATIONS, check_preprocessing
 from resnest_cli.paths import Kind, look
 from resnest_cli.types import DataConfig, ModelSpec
 
@@ -167,6 +167,7 @@ def _check(spec: ModelSpec, path: Path) -> None:
             f"use one of {', '.join(INTERPOLATIONS)}, and one of {', '.join(CROP_MODES)}."
         )
         raise ModelError(message)
+    _check_preprocessing(spec.data, path)
     if spec.data.input_size[0] != 3:  # noqa: PLR2004 - RGB
         message = f"{path}: input_size {spec.data.input_size}: only three-channel (RGB) models are supported."
         raise ModelError(message)
@@ -183,6 +184,20 @@ def _check(spec: ModelSpec, path: Path) -> None:
     if len(spec.label_names) not in {0, spec.num_classes}:
         message = f"{path}: {len(spec.label_names)} label_names for {spec.num_classes} classes; correct the file."
         raise ModelError(message)
+
+
+def _check_preprocessing(data: DataConfig, path: Path) -> None:
+    if not all(
+        isinstance(values, tuple) and len(values) == len("RGB") for values in (data.input_size, data.mean, data.std)
+    ):
+        message = f"{path}: input_size, mean and std are three numbers each. Correct the file."
+        raise ModelError(message)
+    try:
+        names = ("input_size", "crop_pct", "mean", "std")
+        check_preprocessing(names, data.input_size[1:], data.crop_pct, data.mean, data.std)
+    except UsageError as error:
+        message = f"{path}: {error} Correct the file."
+        raise ModelError(message) from error
 
 
 def _data_config(row: dict[str, Any]) -> DataConfig:

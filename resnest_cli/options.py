@@ -6,7 +6,6 @@ a device or a file exists is found out where it is used.
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from resnest_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from os import PathLike
 
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
@@ -21,6 +21,15 @@ ENGINES = ("auto", "openvino", "torch")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 DEFAULT_TOPK = 5
 MAX_PIXELS = 178_956_970  # where Pillow draws the line by itself
+# OpenVINO's pooling needs two cells in front of the last stage, which divides the edge by 16. An image needs some 370
+# bytes a pixel in a forward pass (resnest50d and resnest200e, fp32): 6 GB at 4096; the largest published edge is 416.
+MIN_SIZE, MAX_SIZE = 17, 4096
+MIN_CROP = 0.1  # the image is resized to ten times the edge
+LEAST = 0.001
+MAX_BATCH = 4096
+MAX_WORKERS = 1024
+MAX_MAX_PIXELS = 10**11
+MAX_TIMEOUT = 86_400  # a day
 DEFAULT_BENCH_SECONDS = 20.0
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 
@@ -37,10 +46,10 @@ class Options:
         engine: "auto", "openvino" (CPU) or "torch".
         precision: "fp32" (the numbers timm gives), "bf16", "fp16", "int8", or "auto": int8 for a folder that `resnest
             quantize` made, else fp32. What is asked for by name is what runs, or it is refused.
-        batch: images a forward pass, or "auto".
+        batch: images a forward pass, 1 to 4096, or "auto".
         workers: decoding processes; 0 decodes in this one; or "auto".
-        img_size: edge of the square network input in pixels.
-        crop_pct: share of the resized edge that the centre crop keeps, above 0.
+        img_size: edge of the square network input in pixels, 17 to 4096.
+        crop_pct: share of the resized edge that the centre crop keeps, 0.1 to 1.
         interpolation: one of `INTERPOLATIONS`.
         mean: subtracted from each RGB channel (scale 0..1).
         std: each RGB channel is divided by it (scale 0..1).
@@ -86,16 +95,15 @@ class Options:
         _one_of("--precision", self.precision, PRECISIONS)
         if self.interpolation is not None:
             _one_of("--interpolation", self.interpolation, INTERPOLATIONS)
-        _at_least("--batch", self.batch, 1)
-        _at_least("--workers", self.workers, 0)
-        _at_least("--img-size", self.img_size, 1)
-        _positive("--crop-pct", self.crop_pct)
-        _positive("--timeout", self.timeout)
-        _at_least("--max-pixels", self.max_pixels, 1)
-        for value in self.mean or ():
-            _finite("--mean", value)
-        for value in self.std or ():
-            _positive("--std", value)
+        if self.batch != "auto":
+            _whole("--batch", self.batch, 1, MAX_BATCH)
+        if self.workers != "auto":
+            _whole("--workers", self.workers, 0, MAX_WORKERS)
+        _whole("--max-pixels", self.max_pixels, 1, MAX_MAX_PIXELS)
+        _number("--timeout", self.timeout, LEAST, MAX_TIMEOUT, "seconds")
+        size = None if self.img_size is None else (self.img_size, self.img_size)
+        names = ("--img-size", "--crop-pct", "--mean", "--std")
+        check_preprocessing(names, size, self.crop_pct, self.mean, self.std)
 
     @property
     def upright(self) -> bool:
@@ -109,19 +117,41 @@ def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
         raise UsageError(message)
 
 
-def _at_least(option: str, value: int | str | None, least: int) -> None:
-    if value not in {None, "auto"} and not (isinstance(value, int) and value >= least):
-        message = f"{option} {value}: use a whole number from {least}."
+def check_preprocessing(
+    names: tuple[str, str, str, str],
+    size: Sequence[int] | None,
+    crop_pct: float | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> None:
+    """Refuse a preprocessing that cannot be meant, whoever asks for it; None is not asked for.
+
+    `size` is (height, width) in pixels; `names` are what the four are called where they come from.
+
+    Raises:
+        UsageError: a value outside of what works; the message says what does.
+    """
+    for edge in size or ():
+        _whole(names[0], edge, MIN_SIZE, MAX_SIZE)
+    if crop_pct is not None:
+        _number(names[1], crop_pct, MIN_CROP, 1, _scale(crop_pct, 100, "a share, not percent"))
+    for name, values, least in zip(names[2:], (mean, std), (0, LEAST), strict=True):
+        for value in values or ():
+            _number(name, value, least, 1, _scale(value, 255, "on the scale 0..1, not 0..255"))
+
+
+def _scale(value: float, of: float, words: str) -> str:
+    """Say on which scale a value is wanted, and what it would be there if it was given on another."""
+    return f"{words}: {value / of:.3g}?" if isinstance(value, int | float) and 1 < value <= of else words
+
+
+def _whole(name: str, value: int | str, least: int, most: int) -> None:
+    if not (isinstance(value, int) and least <= value <= most):
+        message = f"{name} {value}: use a whole number from {least} to {most}."
         raise UsageError(message)
 
 
-def _finite(option: str, value: float) -> None:
-    if not math.isfinite(value):
-        message = f"{option} {value}: use a number."
-        raise UsageError(message)
-
-
-def _positive(option: str, value: float | None) -> None:
-    if value is not None and not (value > 0 and math.isfinite(value)):
-        message = f"{option} {value}: use a number above 0."
+def _number(name: str, value: float, least: float, most: float, hint: str) -> None:
+    if not (isinstance(value, int | float) and least <= value <= most):  # NaN is in no range
+        message = f"{name} {value}: use a number from {least:g} to {most:g} ({hint})."
         raise UsageError(message)

@@ -16,6 +16,8 @@ from resnest_cli.types import DataConfig
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from conftest import Resnest
+
 VARIANTS = [
     *("resnest14d", "resnest26d", "resnest50d", "resnest50d_1s4x24d", "resnest50d_4s2x40d"),
     *("resnest101e", "resnest200e", "resnest269e"),
@@ -124,18 +126,91 @@ def test_options_change_the_preprocessing() -> None:
         ({"device": "cuda:x"}, "--device cuda:x"),
         ({"device": "xautox"}, "--device xautox"),
         ({"engine": "tensorrt"}, "--engine tensorrt"),
-        ({"precision": "fp8"}, "--precision fp8: use one of auto, fp32, bf16, fp16."),
+        ({"precision": "fp8"}, "--precision fp8: use one of auto, fp32, bf16, fp16, int8."),
         ({"interpolation": "cubic"}, "--interpolation cubic"),
-        ({"batch": 0}, "--batch 0: use a whole number from 1."),
+        ({"batch": 0}, "--batch 0: use a whole number from 1 to 4096."),
+        ({"batch": 10**9}, "--batch 1000000000: use a whole number from 1 to 4096."),
         ({"batch": "8"}, "--batch 8"),
-        ({"workers": -1}, "--workers -1"),
-        ({"img_size": 0}, "--img-size 0"),
-        ({"crop_pct": float("nan")}, "--crop-pct nan: use a number above 0."),
-        ({"crop_pct": 0.0}, r"--crop-pct 0\.0"),
-        ({"std": (1.0, 0.0, 1.0)}, r"--std 0\.0"),
-        ({"mean": (0.5, float("inf"), 0.5)}, "--mean inf"),
+        ({"workers": -1}, "--workers -1: use a whole number from 0 to 1024."),
+        ({"workers": 10**6}, "--workers 1000000"),
+        ({"img_size": 0}, "--img-size 0: use a whole number from 17 to 4096."),
+        ({"img_size": 16}, "--img-size 16"),
+        ({"img_size": 30_000}, "--img-size 30000"),
+        ({"img_size": 5_000_000}, "--img-size 5000000"),
+        ({"crop_pct": 50}, "--crop-pct 50: use a number from 0.1 to 1 (a share, not percent: 0.5?)."),
+        ({"crop_pct": 87.5}, "(a share, not percent: 0.875?)."),
+        ({"crop_pct": float("nan")}, "--crop-pct nan: use a number from 0.1 to 1 (a share, not percent)."),
+        ({"crop_pct": 0.0}, "--crop-pct 0.0: use a number from 0.1 to 1 (a share, not percent)."),
+        ({"mean": (123, 117, 104)}, "--mean 123: use a number from 0 to 1 (on the scale 0..1, not 0..255: 0.482?)."),
+        ({"mean": (0.5, float("inf"), 0.5)}, "--mean inf: use a number from 0 to 1 (on the scale 0..1, not 0..255)."),
+        ({"mean": (-0.5, 0.5, 0.5)}, "--mean -0.5"),
+        (
+            {"std": (58.4, 57.1, 57.4)},
+            "--std 58.4: use a number from 0.001 to 1 (on the scale 0..1, not 0..255: 0.229?).",
+        ),
+        ({"std": (1.0, 0.0, 1.0)}, "--std 0.0"),
+        ({"std": (1e-30, 1.0, 1.0)}, "--std 1e-30"),
+        ({"timeout": 0}, "--timeout 0: use a number from 0.001 to 86400 (seconds)."),
+        ({"timeout": float("inf")}, "--timeout inf"),
+        ({"max_pixels": 0}, "--max-pixels 0: use a whole number from 1 to 100000000000."),
+        ({"max_pixels": 10**30}, "--max-pixels 1"),
     ],
 )
 def test_an_option_that_cannot_be_meant_is_refused(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError) as caught:
         Options(**changes)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("changes", [{"img_size": 17}, {"img_size": 4096}, {"crop_pct": 1}, {"mean": (0, 0, 1)}])
+def test_the_ends_of_a_range_can_be_meant(changes: dict[str, Any]) -> None:
+    Options(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"crop_pct": 0}, "crop_pct 0: use a number from 0.1 to 1"),
+        ({"crop_pct": "0.9"}, "crop_pct 0.9: use a number"),
+        ({"input_size": [3, 100_000, 100_000]}, "input_size 100000: use a whole number from 17 to 4096."),
+        ({"input_size": [3, 32]}, "input_size, mean and std are three numbers each"),
+        ({"input_size": 32}, "config.json: input_size, mean and std are three"),
+        (
+            {"mean": [123.675, 116.28, 103.53]},
+            "mean 123.675: use a number from 0 to 1 (on the scale 0..1, not 0..255: 0.485?)",
+        ),
+        ({"mean": [0.5]}, "input_size, mean and std are three numbers each"),
+        ({"std": [0, 0, 0]}, "std 0: use a number from 0.001 to 1"),
+        ({"std": 0.5}, "config.json: input_size, mean and std are three"),
+    ],
+)
+def test_a_config_whose_preprocessing_cannot_be_meant_is_refused(
+    changes: dict[str, Any], problem: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(DIGITS, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["pretrained_cfg"] |= changes
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError) as caught:
+        find_model(str(folder))
+    assert problem in str(caught.value)
+    assert str(caught.value).startswith(f"{folder / 'config.json'}: ")
+    assert str(caught.value).endswith("Correct the file.")
+
+
+@pytest.mark.parametrize("words", [("--threshold", "nan"), ("--crop-pct", "nan"), ("--timeout", "inf"), ("-k", "0")])
+def test_the_command_line_takes_no_number_that_is_none(words: tuple[str, str], resnest: Resnest) -> None:
+    ended = resnest("predict", DIGITS, "-m", "digits", *words)
+    assert ended.exit_code == 2
+    assert words[1] in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_variable_is_checked_like_the_option_that_it_stands_for(
+    resnest: Resnest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESNEST_PREDICT_CROP_PCT", "87.5")
+    ended = resnest("predict", DIGITS, "-m", "digits")
+    assert ended.exit_code == 2
+    assert "use a number from 0.1 to 1 (a share, not percent: 0.875?)." in ended.stderr

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import timm
 from conftest import SAMPLES
 from PIL import Image
 
 from resnest_cli import Classifier, Result
 from resnest_cli.catalog import DIGITS
+from resnest_cli.options import MIN_SIZE
 
 METRICS = json.loads((DIGITS / "metrics.json").read_text())
 # Kept literally, so that another file of weights cannot slip in with its own metrics.
@@ -28,6 +30,13 @@ def test_every_sample_is_named_by_its_class() -> None:
         assert isinstance(record, Result)
         assert Path(record.path).name.split("_")[0] == record.top1.label
         assert record.top1.probability > 0.5
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_the_smallest_size_that_is_taken_runs(engine: str) -> None:
+    with Classifier("digits", img_size=MIN_SIZE, engine=engine, device="cpu", workers=0) as model:
+        (record,) = model.predict([SAMPLES / "two_0051.png"])
+    assert record.top1.probability > 0.1
 
 
 def test_held_out_accuracy_is_what_the_metrics_say(held_out_digits: list[Any], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import ALL, OutputFile, View, format_option, sweep_options
+from resnest_cli.cli.options import ALL, Number, OutputFile, View, format_option, sweep_options
 from resnest_cli.cli.text import note
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_BENCH_SECONDS
@@ -31,7 +31,7 @@ _FILE = click.Path(path_type=Path)
     "--seconds",
     default=DEFAULT_BENCH_SECONDS,
     show_default=True,
-    type=click.FloatRange(0),
+    type=Number(0),
     metavar="S",
     help="Time budget of a configuration.",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 import sys
 from dataclasses import dataclass, fields
@@ -76,6 +77,17 @@ class NumberOrAuto(click.ParamType[int | str]):
             return int(value)
         except ValueError:
             self.fail(f"{value!r} is neither a whole number nor auto.", param, ctx)
+
+
+class Number(click.FloatRange):
+    """A finite number in a range; click's own lets "nan" into any."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - as click declares it
+        """Convert to float."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a number that can be meant.", param, ctx)
+        return number
 
 
 class ModelName(click.ParamType[str]):
@@ -165,9 +177,7 @@ _MODEL = _option(
     "-m", "--model", type=ModelName(), metavar="MODEL", help="Variant, digits, folder or hf-hub:OWNER/REPO."
 )
 _DEVICE = _option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N, mps or xpu.")
-_IMG_SIZE = _option(
-    "--img-size", type=click.IntRange(min=1), metavar="N", help="Edge of the network's input, in pixels."
-)
+_IMG_SIZE = _option("--img-size", type=int, metavar="N", help="Edge of the network's input, in pixels.")
 _RUN = (
     _DEVICE,
     _option("--engine", type=click.Choice(ENGINES), help="What runs the network."),
@@ -226,7 +236,7 @@ _IMAGES = (
     *_PREPROCESSING,
     _EXIF,
     _option("--timeout", type=float, metavar="S", help="Seconds that reading and decoding an image may take."),
-    _option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse images with more pixels."),
+    _option("--max-pixels", type=int, metavar="N", help="Refuse images with more pixels."),
     _option("--allow-private-urls", is_flag=True, help="Fetch from this machine and private networks."),
 )
 _MOVED = "Where the index's model is now, if it moved."

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from resnest_cli.cli.inputs import Inputs, input_options
-from resnest_cli.cli.options import Place, View, format_option, model_options, ray_options
+from resnest_cli.cli.options import Number, Place, View, format_option, model_options, ray_options
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_TOPK
 from resnest_cli.types import Failure
@@ -35,7 +35,7 @@ FORMATS = ("auto", "table", *WRITERS)
 @click.command()
 @input_options
 @click.option("-k", "--topk", default=DEFAULT_TOPK, show_default=True, type=click.IntRange(1), help="Classes an image.")
-@click.option("--threshold", default=0.0, type=click.FloatRange(0, 1), metavar="P", help="Keep classes from P on.")
+@click.option("--threshold", default=0.0, type=Number(0, 1), metavar="P", help="Keep classes from P on.")
 @format_option(FORMATS, "auto")
 @click.option("-o", "--output", type=Place(), metavar="FILE", help="Write there, not to stdout; with --ray also DIR/.")
 @click.option("--overwrite", is_flag=True, help="Replace an output file that exists.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import ModelName, OutputFolder, View, export_options
+from resnest_cli.cli.options import ModelName, Number, OutputFolder, View, export_options
 from resnest_cli.cli.text import note, one_line
 from resnest_cli.errors import ExitCode
 
@@ -35,7 +35,7 @@ _FOLDER = click.Path(path_type=Path)
     "--min-agreement",
     default=0.98,
     show_default=True,
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     metavar="P",
     help="Share of other images whose first class must stay.",
 )

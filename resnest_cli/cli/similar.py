@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import View, format_option, query_options
+from resnest_cli.cli.options import Number, View, format_option, query_options
 from resnest_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ TOGETHER = 64  # queries that are compared in one pass over the index
 @click.option("-k", "--topk", default=10, show_default=True, type=click.IntRange(1), help="Images a query.")
 @click.option(
     "--duplicates",
-    type=click.FloatRange(-1, 1),
+    type=Number(-1, 1),
     metavar="THRESHOLD",
     help="Instead, list groups within the index that are at least so similar.",
 )

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import VERBOSE, ModelName, OutputFolder, View
+from resnest_cli.cli.options import VERBOSE, ModelName, Number, OutputFolder, View
 from resnest_cli.errors import OutputError, TrainingStopped, UsageError
 from resnest_cli.options import INTERPOLATIONS, Options
 from resnest_cli.paths import look
@@ -102,7 +102,7 @@ _RUN = (
         "--val",
         default=0.2,
         show_default=True,
-        type=click.FloatRange(0, 0.9, min_open=True),
+        type=Number(0, 0.9, min_open=True),
         metavar="P",
         help="Share of each class to hold out, if DIR has no val folder.",
     ),
@@ -120,9 +120,7 @@ _WEIGHTS = (
     _model_option("--random-weights", is_flag=True, help="Start from untrained weights."),
 )
 _IMAGES = (
-    _model_option(
-        "--img-size", type=click.IntRange(min=1), metavar="N", help="Edge of the network's input, in pixels."
-    ),
+    _model_option("--img-size", type=int, metavar="N", help="Edge of the network's input, in pixels."),
     _model_option("--crop-pct", type=float, metavar="P", help="Share that validation's centre crop keeps."),
     _model_option("--interpolation", type=click.Choice(INTERPOLATIONS), help="How images are resized."),
     _model_option("--mean", type=float, nargs=3, metavar="R G B", help="Subtracted from each channel (scale 0..1)."),
