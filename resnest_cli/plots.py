@@ -1,4 +1,4 @@
-"""Pictures of results: the confusion matrix, and speed against accuracy. The one room of matplotlib, an extra.
+"""Pictures of results, drawn by matplotlib, an extra: the confusion matrix, and speed against accuracy.
 
 In: a `Validation`, or rows of a benchmark. Out: the bytes of a PNG. Nothing is shown on a screen.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnest_cli.errors import UsageError
+from resnest_cli.lettering import lettered, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +34,8 @@ def require() -> None:
     Raises:
         UsageError: matplotlib is not installed.
     """
-    _figure(1, 1)
+    with lettered(()):
+        pass
 
 
 def confusion_png(found: Validation) -> bytes:
@@ -43,6 +44,11 @@ def confusion_png(found: Validation) -> bytes:
     Of more than `MOST_CLASSES` classes it shows those with the most mistakes, and all others as one.
     """
     counts, names, title = shown(found)
+    with lettered([*names, title]):
+        return _confusion(counts, names, title)
+
+
+def _confusion(counts: NDArray[np.int64], names: list[str], title: str) -> bytes:
     size = 2.5 + 0.34 * len(names)
     figure = _figure(size + 1.2, size)
     axes = figure.subplots()
@@ -71,13 +77,14 @@ def speed_png(rows: Sequence[dict[str, Any]]) -> bytes:
     panels = [_accuracy] if published else []
     if has_batches or not published:
         panels.append(_batches)
-    figure = _figure(7.5 * len(panels), 5.5)
-    for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        draw(axes, published if draw is _accuracy else good)
-        axes.set_ylabel("images a second" if draw is _batches else "published top-1, %")
-        axes.grid(alpha=0.3, which="both", linewidth=0.5)
-        axes.legend(fontsize=8)
-    return _png(figure)
+    with lettered(row["model"] for row in good):
+        figure = _figure(7.5 * len(panels), 5.5)
+        for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            draw(axes, published if draw is _accuracy else good)
+            axes.set_ylabel("images a second" if draw is _batches else "published top-1, %")
+            axes.grid(alpha=0.3, which="both", linewidth=0.5)
+            axes.legend(fontsize=8)
+        return _png(figure)
 
 
 def _accuracy(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
@@ -126,9 +133,9 @@ def shown(found: Validation) -> tuple[NDArray[np.int64], list[str], str]:
     """Choose what is drawn: counts [K, K], their names, the title."""
     among = found.among
     counts = found.tally.confusion[np.ix_(among, among)]
-    title = f"{found.spec.name}, {found.tally.images} images"
+    title = f"{plain(found.spec.name)}, {found.tally.images} images"
     if len(among) <= MOST_CLASSES + 1:  # a single one would be no others
-        return counts, [found.labels.names[i] for i in among], title
+        return counts, [plain(found.labels.names[i]) for i in among], title
     wrong = counts.sum(axis=1) + counts.sum(axis=0) - 2 * counts.diagonal()
     chosen = np.sort(np.argsort(-wrong, kind="stable")[:MOST_CLASSES])
     others = np.setdiff1d(np.arange(len(among)), chosen)
@@ -137,18 +144,15 @@ def shown(found: Validation) -> tuple[NDArray[np.int64], list[str], str]:
     folded[:-1, -1] = counts[np.ix_(chosen, others)].sum(axis=1)
     folded[-1, :-1] = counts[np.ix_(others, chosen)].sum(axis=0)
     folded[-1, -1] = counts[np.ix_(others, others)].sum()
-    names = [f"{found.labels.names[i]} ({i})" for i in among[chosen]]
+    names = [f"{plain(found.labels.names[i])} ({i})" for i in among[chosen]]
     title += f"\nthe {MOST_CLASSES} of {len(among)} classes with most mistakes"
     return folded, [*names, "all others"], title
 
 
 def _figure(width: float, height: float) -> Figure:
     """Make a figure of so many inches that belongs to no window."""
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow
-    except ImportError as error:
-        message = "pictures need matplotlib, which is not installed: pip install 'resnest-cli[plot]'"
-        raise UsageError(message) from error
+    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow
+
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -83,6 +83,7 @@ LIGHT_TRAINING = {
 }
 TRAINING = {name for name in MODULES if name.split(".")[0] == "training"}
 VERBS = TASKS | FEATURES | RAY | MEASURES | BENCH | TORCH_TASKS | TRAINING | {"plots", "calibration", "quantize"}
+VERBS |= {"lettering"}
 CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
 SCREENS = {"cli.output", "cli.training_screen"}  # imported by commands in their bodies: rich is heavy
 DOORS = {"", "__main__"}
@@ -141,11 +142,12 @@ LAYERS = [
     Layer(MEASURES, BASE | STORE | PIPELINE | {"engines", "trunk", *MEASURES}, {"numpy"}, set()),
     Layer(BENCH, BASE | STORE | PIPELINE | {"trunk", *BENCH}, {"numpy"}, set()),
     Layer({"bench.worker"}, BASE | STORE | BENCH | {"engines", "engines.plain"}, set(), set()),
-    Layer({"plots"}, BASE | MEASURES, {"numpy"}, {"matplotlib"}),
+    Layer({"lettering"}, BASE, set(), {"matplotlib"}),
+    Layer({"plots"}, BASE | MEASURES | {"lettering"}, {"numpy"}, {"matplotlib"}),
     Layer({"doctor"}, BASE | STORE | ENGINES, set(), {"timm"}),
     Layer(
         LIGHT_TRAINING,
-        BASE | STORE | PIPELINE | LIGHT_TRAINING,
+        BASE | STORE | PIPELINE | LIGHT_TRAINING | {"lettering"},
         {"numpy", "yaml"},
         {"pyarrow", "matplotlib"},
     ),

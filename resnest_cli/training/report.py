@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import warnings
 from collections import Counter
 from importlib.util import find_spec
 from io import BytesIO, StringIO
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resnest_cli import cache
+from resnest_cli.lettering import lettered, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,8 +85,9 @@ def draw(
     taken: NDArray[np.int64],
 ) -> None:
     """Draw `curves.png` and `confusion.png`."""
-    _save(_curves(history), folder / "curves.png")
-    _save(_confusion(classes, true, taken), folder / "confusion.png")
+    with lettered(plain(name) for name in classes):
+        _save(_curves(history), folder / "curves.png")
+        _save(_confusion([plain(name) for name in classes], true, taken), folder / "confusion.png")
 
 
 def _confusions(true: NDArray[np.int64], taken: NDArray[np.int64]) -> list[tuple[tuple[int, int], int]]:
@@ -150,13 +151,11 @@ def _shown(count: int, true: NDArray[np.int64], taken: NDArray[np.int64]) -> lis
 
 
 def _short(name: str) -> str:
-    """Keep a name short, and free of the signs that matplotlib would set as a formula."""
-    return (name if len(name) <= 18 else f"{name[:17]}…").replace("$", r"\$")  # noqa: PLR2004 - about the picture's margin
+    """Keep a name short."""
+    return name if len(name) <= 18 else f"{name[:17]}…"  # noqa: PLR2004 - about the picture's margin
 
 
 def _save(figure: Figure, path: Path) -> None:
     content = BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about letters that its font lacks; they become boxes
-        figure.savefig(content, format="png", dpi=120)
+    figure.savefig(content, format="png", dpi=120)
     cache.write_atomically(path, content.getvalue())

@@ -1,0 +1,134 @@
+"""Names in pictures: drawn as they are, in whatever script, without a crash and without noise."""
+
+from __future__ import annotations
+
+import logging
+import re
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+from PIL import Image
+
+from resnest_cli import lettering
+from resnest_cli.lettering import lettered, plain
+from resnest_cli.training import report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Resnest
+
+ODD = ("big $%_s$", "$x$", r"\frac{", "50%", "a_b^c", "$", "$$", r"\$", "#&~{}", "line\nbreak", "\udcff", "\x1b[2J")
+DOG = "\N{CJK UNIFIED IDEOGRAPH-72AC}"
+
+
+@pytest.fixture(autouse=True)
+def _no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for fonts anew, and let no test's style be seen by another."""
+    lettering._families.cache_clear()  # noqa: SLF001 - what the test is about
+    monkeypatch.setattr(mpl, "rcParams", mpl.RcParams(mpl.rcParams))
+
+
+@pytest.fixture
+def font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Install a font that has one letter, a square dog; give its name."""
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    for point in ((900, 0), (900, 900), (0, 900)):
+        pen.lineTo(point)
+    pen.closePath()
+    builder = FontBuilder(1000)
+    builder.setupGlyphOrder([".notdef", "dog"])
+    builder.setupCharacterMap({ord(DOG): "dog"})
+    builder.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "dog": pen.glyph()})
+    builder.setupHorizontalMetrics({".notdef": (1000, 0), "dog": (1000, 0)})
+    builder.setupHorizontalHeader(ascent=900, descent=-100)
+    builder.setupNameTable({"familyName": "Dogs", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(tmp_path / "dogs.ttf")
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [*font_manager.fontManager.ttflist])
+    font_manager.fontManager.addfont(tmp_path / "dogs.ttf")
+    return "Dogs"
+
+
+def drawn(words: str) -> bytes:
+    """Draw words; give the pixels."""
+    content = BytesIO()
+    with lettered([words]):
+        figure = Figure(figsize=(1, 1))
+        figure.text(0.2, 0.2, words, fontsize=40)
+        figure.savefig(content, format="raw")
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_name_is_no_formula(name: str) -> None:
+    with lettered([plain(name)]):
+        figure = Figure()
+        text = figure.text(0, 0, plain(name))
+        figure.savefig(BytesIO(), format="png")
+    assert not text.get_parse_math()
+    assert text.get_text().isprintable()
+
+
+def test_a_users_style_does_not_bring_formulas_back() -> None:
+    mpl.rcParams.update({"text.usetex": True, "axes.formatter.use_mathtext": True, "font.family": ["No Such Font"]})
+    with lettered(["x"]):
+        figure = Figure()
+        figure.subplots().plot([1e9, 2e9])
+        figure.savefig(BytesIO(), format="png")
+
+
+def test_letters_come_from_a_font_that_has_them(font: str, caplog: pytest.LogCaptureFixture) -> None:
+    with lettered([f"a {DOG}"]):
+        assert mpl.rcParams["font.family"][-1] == font
+    assert not caplog.records
+    assert drawn(DOG) != drawn("\N{CJK UNIFIED IDEOGRAPH-72AB}")
+
+
+def test_letters_that_no_font_has_are_said_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = [entry for entry in font_manager.fontManager.ttflist if entry.fname.startswith(mpl.get_data_path())]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", own)
+    for _ in range(2):
+        drawn(DOG)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"no font of this machine has {DOG}, so pictures show boxes; one such as Noto has them"
+    ]
+
+
+def test_matplotlib_says_nothing_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    with lettered(["x"]):
+        logging.getLogger("matplotlib.font_manager").warning("building a cache")
+    assert not caplog.records
+
+
+def test_classes_of_any_name_are_validated_and_drawn(tmp_path: Path, resnest: Resnest) -> None:
+    names = [*ODD[:9], DOG]
+    (tmp_path / "names.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    for i in range(10):
+        Image.new("RGB", (32, 32), (25 * i,) * 3).save(tmp_path / f"{i}.png")
+    rows = "".join(f'{i}.png,"{name}"\n' for i, name in enumerate(names))
+    (tmp_path / "list.csv").write_text(f"path,label\n{rows}", encoding="utf-8")
+    picture = tmp_path / "x.png"
+    words = ("--labels", tmp_path / "names.txt", "--confusion", picture, "--mistakes", tmp_path / "x.html")
+    ended = resnest("validate", tmp_path / "list.csv", "-m", "digits", *words)
+    assert ended.exit_code == 0, ended.output
+    assert re.search(r"images +10, of 10 classes", ended.stdout)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_training_draws_classes_of_any_name(tmp_path: Path) -> None:
+    history = [{"stage": "1-head", "train_loss": 1.0, "val_loss": 1.0, "val_top1": 0.5}]
+    true = np.arange(len(ODD) + 1)
+    report.draw(tmp_path, history, [*ODD, DOG], true, true)
+    assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
