@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from signal import SIGKILL
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +29,7 @@ from timm.scheduler import create_scheduler_v2
 from resnest_cli import Classifier
 from resnest_cli.catalog import DIGITS
 from resnest_cli.errors import ExitCode, TrainingStopped, UsageError
-from resnest_cli.training import checkpoints, loop, recipe
+from resnest_cli.training import checkpoints, data, loop, recipe
 from resnest_cli.training.data import EvalTransform, order, seed_everything, train_transform
 from resnest_cli.training.distributed import Place
 from resnest_cli.training.job import Job, folder_for
@@ -154,6 +157,28 @@ def test_decoding_processes_change_nothing(whole: Path, coloured: Path, tmp_path
     *_, last = Run(job(coloured), tmp_path / "out", device="cpu", workers=2).events()
     assert isinstance(last, Done)
     assert last.metrics["sha256"] == weights(whole)
+
+
+def test_without_shared_memory_batches_come_through_pipes(
+    whole: Path, coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Docker gives 64 MB, and a process that shares more is killed."""
+    caplog.set_level("INFO", "resnest_cli.training.data")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=3 << 20))
+    *_, last = Run(job(coloured), tmp_path / "out", device="cpu", workers=2).events()
+    assert isinstance(last, Done)
+    assert last.metrics["sha256"] == weights(whole)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{data.SHARED} has 3 of 6 MB that batches need: they come through pipes"
+    ]
+
+
+def test_a_decoding_process_that_is_killed_ends_it_in_words(
+    coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnest_cli.training.run.train_transform", lambda *_: lambda _: os.kill(os.getpid(), SIGKILL))
+    with pytest.raises(TrainingStopped, match="a process that decodes images was killed, perhaps for want of memory"):
+        list(Run(job(coloured), tmp_path / "out", device="cpu", workers=1).events())
 
 
 def test_left_after_any_step_it_goes_on_to_the_same_weights(
@@ -453,8 +478,8 @@ def test_validate_finds_what_finetune_found_also_of_images_turned_by_exif(tmp_pa
     assert resnest("finetune", tmp_path / "data", "-o", out, *words).exit_code == 0
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["top1"] > 0.9
-    for data in (tmp_path / "data", out / "split.csv", out):
-        found = json.loads(resnest("validate", data, "-m", out, "-f", "json", "-q").stdout)
+    for place in (tmp_path / "data", out / "split.csv", out):
+        found = json.loads(resnest("validate", place, "-m", out, "-f", "json", "-q").stdout)
         assert (found["top1"], found["n"], found["exif"]) == (pytest.approx(100 * metrics["top1"], abs=1e-3), 12, True)
         assert found["loss"] == pytest.approx(metrics["val_loss"], abs=1e-3)
     found = json.loads(resnest("validate", out, "-m", out, "-f", "json", "-q", "--no-exif").stdout)

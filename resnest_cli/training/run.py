@@ -10,6 +10,7 @@ all layers, each with a rate below that of the layer above it.
 from __future__ import annotations
 
 import contextlib
+import math
 import platform
 import shlex
 from dataclasses import asdict, dataclass, replace
@@ -27,10 +28,18 @@ import resnest_cli
 from resnest_cli import cache, machine, network, splits, weights
 from resnest_cli.errors import BadDataSet, DeviceError, ExitCode, OutputError, TrainingStopped, UsageError
 from resnest_cli.training import checkpoints, dataset, folder, job, recipe, report
-from resnest_cli.training.data import EvalTransform, Features, Images, seed_everything, train_transform
+from resnest_cli.training.data import (
+    AHEAD,
+    EvalTransform,
+    Features,
+    Images,
+    lacks_shared_memory,
+    seed_everything,
+    train_transform,
+)
 from resnest_cli.training.dataset import DataSet
 from resnest_cli.training.distributed import Place, join, leave, shared, summed
-from resnest_cli.training.loop import Epoch, Judgement, Loop, Step, make_optimizer
+from resnest_cli.training.loop import VAL_BATCH, Epoch, Judgement, Loop, Step, make_optimizer
 from resnest_cli.training.rate import find_rate
 from resnest_cli.training.signals import Signals
 from resnest_cli.trunk import Trunk
@@ -228,8 +237,12 @@ class Run:
 
     def _layers(self, made: nn.Module) -> Iterator[Event]:
         config, workers = self.result.data, self._decoders()
-        train = Images(self.data.side(splits.TRAIN), train_transform(config, self.recipe), self._seed, workers)
-        val = Images(self.data.side(splits.VAL), EvalTransform(config), self._seed, workers)
+        largest = max(int(self.recipe.batch) // self.recipe.accumulate, self.place.processes * VAL_BATCH)
+        needed = 2 * workers * AHEAD * largest * 4 * math.prod(config.input_size)  # two sides, float32
+        piped = lacks_shared_memory(needed)
+        transform = train_transform(config, self.recipe)
+        train = Images(self.data.side(splits.TRAIN), transform, self._seed, workers, piped=piped)
+        val = Images(self.data.side(splits.VAL), EvalTransform(config), self._seed, workers, piped=piped)
         yield from self._stage(LAYERS, made, train, val, self.recipe, self.place)
 
     def _stage(  # noqa: PLR0913, PLR0917 - what the two stages differ in
@@ -418,3 +431,8 @@ def _translated(place: Place) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         message = f"{place.device} has not enough memory: give a smaller --batch, or share a step with --accumulate 2."
         raise DeviceError(message) from error
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        message = "a process that decodes images was killed, perhaps for want of memory: fewer need less (-j 1, -j 0)."
+        raise TrainingStopped(message) from error
