@@ -7,12 +7,15 @@ file once); beyond that an approximate index such as faiss is the tool, and take
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from resnest_cli.embed import normalized
+from resnest_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     Rows = NDArray[np.float32]
 
 BLOCK = 4096  # rows compared at a time: 32 MB of 2048 features
+MAX_PAIRS = 20_000_000  # that groups are made of: 400 MB, a minute
 
 ROUNDING = 1e-6  # of a cosine in float32: that of an image with itself is 1 but for so much
 
@@ -74,22 +78,58 @@ def pairs(values: Rows, threshold: float) -> Iterator[Pair]:
 
 
 def groups(found: Iterator[Pair]) -> list[list[Pair]]:
-    """Collect pairs into groups that hang together: A like B and B like C are one group, whatever A and C are."""
-    parent: dict[int, int] = {}
+    """Group rows so that every pair within a group is among the pairs `found`; each group is given by its pairs.
 
-    def root(row: int) -> int:
-        while parent.setdefault(row, row) != row:
-            parent[row] = row = parent[parent[row]]
-        return row
+    A row is in one group only. Pairs are taken by likeness, the most alike first (equal ones in the order of the
+    index), and two groups become one as soon as all pairs between them have been seen: complete linkage.
 
-    kept = list(found)
-    for pair in kept:
-        one, other = sorted((root(pair.first), root(pair.second)))
-        parent[other] = one
-    collected: dict[int, list[Pair]] = {}
-    for pair in kept:
-        collected.setdefault(root(pair.first), []).append(pair)
-    return [collected[first] for first in sorted(collected)]
+    Raises:
+        UsageError: there are more than `MAX_PAIRS` of them.
+    """
+    kept = _as_array(found)
+    members: dict[int, list[int]] = {}
+    group_of: dict[int, int] = {}
+    seen: dict[int, Counter[int]] = {}  # of each group: with which others how many pairs
+    order = np.lexsort((kept["second"], kept["first"], -kept["similarity"]))
+    for row, other in zip(kept["first"][order].tolist(), kept["second"][order].tolist(), strict=True):
+        one, two = (group_of.setdefault(each, each) for each in (row, other))
+        for here, there in ((one, two), (two, one)):
+            members.setdefault(here, [here])
+            seen.setdefault(here, Counter())[there] += 1
+        if seen[one][two] == len(members[one]) * len(members[two]):
+            small, large = sorted((one, two), key=lambda group: len(seen[group]) + len(members[group]))
+            _join(small, large, members, group_of, seen)
+    together: dict[int, list[Pair]] = {}
+    for first, second, similarity in kept.tolist():
+        if group_of[first] == group_of[second]:
+            together.setdefault(group_of[first], []).append(Pair(first, second, similarity))
+    return sorted(together.values(), key=lambda group: group[0].first)
+
+
+def _as_array(found: Iterator[Pair]) -> NDArray[Any]:
+    """Keep pairs as numbers: ten times smaller than as objects."""
+    kinds = [("first", np.int64), ("second", np.int64), ("similarity", np.float32)]
+    kept = np.fromiter(
+        ((pair.first, pair.second, pair.similarity) for pair in islice(found, MAX_PAIRS + 1)), np.dtype(kinds)
+    )
+    if len(kept) > MAX_PAIRS:
+        message = f"more than {MAX_PAIRS:,} pairs are so alike: give --duplicates a higher threshold."
+        raise UsageError(message)
+    return kept
+
+
+def _join(
+    small: int, large: int, members: dict[int, list[int]], group_of: dict[int, int], seen: dict[int, Counter[int]]
+) -> None:
+    """Make one group of two, with the name of the large one."""
+    for row in members[small]:
+        group_of[row] = large
+    members[large] += members.pop(small)
+    for third, count in seen.pop(small).items():
+        del seen[third][small]
+        if third != large:
+            seen[large][third] += count
+            seen[third][large] += count
 
 
 def _cosines(one: Rows, other: Rows) -> Rows:

@@ -15,8 +15,7 @@ import torch
 from conftest import SAMPLES
 from lively import IS_FULL, finetuned, save_pictures, to_input
 from pyarrow import parquet
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+from sklearn.cluster import AgglomerativeClustering
 from sklearn.neighbors import NearestNeighbors
 
 from resnest_cli import Options, features, list_models, similar
@@ -285,12 +284,44 @@ def test_pairs_and_groups_are_those_of_all_comparisons(monkeypatch: pytest.Monke
     found = list(similar.pairs(values, 0.7))
     assert sorted((pair.first, pair.second) for pair in found) == [*zip(firsts.tolist(), seconds.tolist(), strict=True)]
     assert (5, 40) in {(pair.first, pair.second) for pair in similar.pairs(values, 1.0)}
-    graph = coo_matrix((np.ones(len(firsts)), (firsts, seconds)), (60, 60))
-    _, component = connected_components(graph, directed=False)
-    expected = {frozenset(np.flatnonzero(component == one).tolist()) for one in component[firsts]}
+    known = np.delete(np.arange(60), 11)
+    clusters = AgglomerativeClustering(None, metric="precomputed", linkage="complete", distance_threshold=0.3)
+    labels = clusters.fit_predict(1 - cosines[np.ix_(known, known)])
+    expected = {frozenset(known[labels == label].tolist()) for label in labels if (labels == label).sum() > 1}
     groups = similar.groups(iter(found))
     assert {frozenset(row for pair in group for row in (pair.first, pair.second)) for group in groups} == expected
     assert max(map(len, expected)) > 2
+
+
+def at(*degrees: float) -> NDArray[np.float32]:
+    """Give points of the plane, each by its angle."""
+    angles = np.radians(degrees)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "together"),
+    [
+        ((0, 20, 40, 60), [[0, 1], [2, 3]]),  # a chain, of which 40 degrees between the ends are too many
+        ((0, 12, 22), [[1, 2]]),  # the middle goes with the nearer one
+        ((22, 12, 0, 90, 91, 180), [[0, 1], [3, 4]]),
+        ((0, 10, 20, 100, 120), [[0, 1, 2], [3, 4]]),  # 20 degrees are the limit, and allowed
+        ((0, 0, 25, 25, 8, 15), [[0, 1, 4, 5], [2, 3]]),  # 8 and 15 go where the farthest is nearer
+        ((0, 30, 60), []),
+    ],
+)
+def test_any_two_of_a_group_are_as_alike_as_asked(degrees: tuple[float, ...], together: list[list[int]]) -> None:
+    found = similar.groups(similar.pairs(at(*degrees), float(np.cos(np.radians(20)))))
+    assert [sorted({row for pair in group for row in (pair.first, pair.second)}) for group in found] == together
+    for group, rows in zip(found, together, strict=True):
+        assert len(group) == len(rows) * (len(rows) - 1) / 2  # all its pairs are given
+
+
+def test_more_pairs_than_memory_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(similar, "MAX_PAIRS", 5)
+    assert len(similar.groups(similar.pairs(at(0, 0, 0, 90), 0.9))[0]) == 3
+    with pytest.raises(UsageError, match=r"^more than 5 pairs are so alike: give --duplicates a higher threshold\.$"):
+        similar.groups(similar.pairs(at(0, 0, 0, 0), 0.9))
 
 
 def test_a_photographs_nearest_neighbour_is_itself_and_digits_have_their_class_for_neighbour(
@@ -335,6 +366,17 @@ def test_similar_answers_each_query_in_order(resnest: Resnest, index: Path) -> N
         },
     ]
     assert ended.exit_code == ExitCode.SOME_FAILED
+
+
+def test_what_is_said_of_a_group_is_true_of_any_two(resnest: Resnest, tmp_path: Path) -> None:
+    paths = [f"{angle}.png" for angle in (0, 20, 40, 60)]
+    index = tmp_path / "index.npy"
+    np.save(index, at(0, 20, 40, 60))
+    (tmp_path / "index.npy.json").write_text('{"model": "digits", "width": 2}')
+    (tmp_path / "index.paths.jsonl").write_text("".join(json.dumps({"path": path}) + "\n" for path in paths))
+    ended = resnest("similar", "--duplicates", "0.9", "--index", index)
+    words = "2 images, 0.9397 or more alike\n    {}.png\n    {}.png\n"
+    assert ended.stdout == words.format(0, 20) + words.format(40, 60)
 
 
 def test_similar_as_a_person_sees_it(resnest: Resnest, index: Path) -> None:

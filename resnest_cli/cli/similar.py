@@ -41,7 +41,7 @@ TOGETHER = 64  # queries that are compared in one pass over the index
     "--duplicates",
     type=Number(-1, 1),
     metavar="THRESHOLD",
-    help="Instead, list groups within the index that are at least so similar.",
+    help="Instead, list groups within the index, any two images of each at least so similar.",
 )
 @format_option(("table", "json"), "table")
 @query_options
