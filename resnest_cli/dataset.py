@@ -152,6 +152,7 @@ class Dataset:
         total: images to be given, readable or not.
         present: the class indices that they have, in order.
         left_out: what is there and is not looked at.
+        is_packed: whether images are unpacked one by one.
 
     Raises:
         UsageError: nothing labelled is there, or a label names no class, or more than one; no such side.
@@ -172,6 +173,7 @@ class Dataset:
             self.place = str(table)
         self._names = ClassNames(labels)
         self._layout = _layout(self.place)
+        self.is_packed = self._layout is _in_tar
         self._known: dict[tuple[tuple[str, ...], str], _Meaning] = {}
         refused = self._survey()
         self.split = self._side(split)
@@ -271,7 +273,7 @@ class Dataset:
         )
 
     def _reason(self, label: str, path: str) -> str:
-        if not label:
+        if not label or splits.side(label.rpartition("/")[2]):
             return f"{path} is in no class folder"
         found = self._names.find(label.split("/"))
         if found:

@@ -177,7 +177,8 @@ def validate(  # noqa: PLR0913 - what may be asked of it
         real=Hits() if real else None,
     )
     worst = _Worst(exif=options.upright) if keep_worst else None
-    with contextlib.closing(trunk), _scratch() as scratch:
+    unpacked = _scratch() if dataset.is_packed else contextlib.nullcontext(Path())
+    with contextlib.closing(trunk), unpacked as scratch:
         for found, row in progress(_rows(trunk, dataset, scratch), dataset.total):
             if isinstance(row, Failure):
                 result.errors += 1

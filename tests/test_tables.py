@@ -115,3 +115,14 @@ def test_urls_in_a_table_are_fetched_where_that_is_allowed(resnest: Resnest, tmp
         ended = resnest("validate", tmp_path / "list.csv", "-m", "digits", "-f", "json", "--allow-private-urls")
     assert ended.exit_code == ExitCode.OK, ended.output
     assert (json.loads(ended.stdout)["n"], json.loads(ended.stdout)["top1"]) == (1, 100)
+
+
+def test_objects_in_a_table_are_read_from_their_store(
+    resnest: Resnest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = (SAMPLES / "seven_0081.png").read_bytes()
+    monkeypatch.setattr("resnest_cli.buckets.read", lambda path, _: content if path == "s3://bucket/x.png" else b"")
+    (tmp_path / "list.csv").write_text("path,label\ns3://bucket/x.png,seven\n")
+    ended = resnest("validate", tmp_path / "list.csv", "-m", "digits", "-f", "json", "-j", "0")
+    assert ended.exit_code == ExitCode.OK, ended.output
+    assert (json.loads(ended.stdout)["n"], json.loads(ended.stdout)["top1"]) == (1, 100)

@@ -457,6 +457,9 @@ def test_each_command_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytes
     assert folder_for(job(tmp_path / "v1.0")) == Path("v1.0-resnest14d-trained")
     assert folder_for(job(tmp_path / "v1.0", command="finetune")) == Path("v1.0-resnest14d-finetuned")
     assert folder_for(job(tmp_path / "list.csv")) == Path("list-resnest14d-trained")
+    (tmp_path / "v1.0" / "train").mkdir()
+    monkeypatch.chdir(tmp_path / "v1.0" / "train")
+    assert folder_for(job(tmp_path / "v1.0" / "train" / "..")) == tmp_path / "v1.0-resnest14d-trained"
 
 
 def test_validate_finds_what_finetune_found_also_of_images_turned_by_exif(tmp_path: Path, resnest: Resnest) -> None:

@@ -331,6 +331,17 @@ def test_what_is_on_another_side_may_have_any_label(sided: Path, tmp_path: Path,
     assert "'train/no class' is no class of the model" in ended.stderr
 
 
+def test_a_side_without_class_folders_is_said_to_have_none(tmp_path: Path) -> None:
+    """As ImageNet comes from Kaggle: classes to train on, and fifty thousand images side by side to validate on."""
+    for folder in ("Data/CLS-LOC/train/n01440764", "Data/CLS-LOC/val"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "ILSVRC2012_val_00000001.JPEG").touch()
+    named = load(find_model("resnest50d"))
+    with pytest.raises(UsageError, match=r"CLS-LOC/val/ILSVRC2012_val_00000001\.JPEG is in no class folder"):
+        Dataset(tmp_path, named)
+    assert Dataset(tmp_path, named, "train").present == (0,)
+
+
 def test_a_class_may_be_called_like_a_side(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("".join(f"{name}\n" for name in ("train", "car", *map(str, range(100, 108)))))
     for folder in ("train", "car", "val/train", "val/car"):
@@ -471,15 +482,18 @@ def test_a_full_temporary_folder_is_named_and_not_the_archive(tmp_path: Path) ->
     )
 
 
-def test_without_any_temporary_folder_tmpdir_is_named(
+def test_without_any_temporary_folder_tmpdir_is_named_where_one_is_needed(
     tmp_path: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "nine").mkdir()
-    Image.new("RGB", (32, 32)).save(tmp_path / "nine" / "x.png")
+    (tmp_path / "data" / "nine").mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save(tmp_path / "data" / "nine" / "x.png")
+    archive = as_tar(tmp_path / "data", tmp_path)
+    assert measured(resnest, archive)["n"] == 1
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
-    ended = resnest("validate", tmp_path, "-m", "digits")
+    ended = resnest("validate", archive, "-m", "digits")
     assert ended.exit_code == ExitCode.FAILED
     assert "no temporary folder can be made (No such file or directory)" in ended.stderr
+    assert measured(resnest, tmp_path / "data")["n"] == 1
 
 
 @pytest.mark.parametrize("kind", ["w", "w:gz"])

@@ -100,7 +100,7 @@ def read(folder: Path) -> Job:
 
 def folder_for(asked: Job) -> Path:
     """Name the folder of a run that was given none: here, or beside the data where "here" is inside of these."""
-    data = Path(asked.data)
+    data = Path(os.path.abspath(asked.data))  # noqa: PTH100 - the name of `..`, without following links
     words = (data.name if data.is_dir() else data.stem, Path(asked.model["model"]).name, _DONE[asked.command])
     name = Path("-".join(filter(None, words)))
     return data.parent / name if _is_inside(Path.cwd(), data) else name
@@ -113,6 +113,7 @@ def check_outside(out: Path, data: Path) -> None:
         UsageError: it does; the message says what to type.
     """
     if _is_inside(out, data):
+        data = Path(os.path.abspath(data))  # noqa: PTH100 - as above
         message = (
             f"{out} lies in {data}: the next run there would train on its pictures. Name a folder outside: "
             f"-o {shlex.quote(str(data.parent / f'{data.name}-{out.name}'))}"
