@@ -145,3 +145,8 @@ class WorkerDied(ImageError):
 
 class NotANumber(ImageError):
     """The network's answer for the image has NaN or infinity in it: fp16 that overflows, or damaged weights."""
+
+
+def counted(number: int, thing: str) -> str:
+    """Give "1 image" or "2,000 images", for a message."""
+    return f"{number:,} {thing}{'s' * (number != 1)}"

@@ -63,7 +63,8 @@ GOLDEN_ANSWERS = """\
 photos/dog.jpg
   1  Samoyed                            n02111889   88.46%  █████████████████▋
   2  keeshond                           n02112350    4.58%  ▉
-  3  a class with a name far too long…  n04258138    0.04%
+  3  a class with a name far too long   n04258138    0.04%
+     for one row of eighty
 photos/\\x1b[31m\\u202egpj.exe\\n.jpg
     NotAnImage: this is an HTML page, [bold]not an image[/].
 none.jpg
@@ -184,7 +185,7 @@ def test_show_in_json_and_csv(resnest: Resnest) -> None:
         (("predict", "x.png", "-o", "out.txt"), "-o out.txt: its suffix names no format;"),
         (("predict",), "Missing argument 'INPUT...'"),
         (("bench", "--weights", "x"), "No such option '--weights'"),
-        (("predikt",), "No such command 'predikt'."),
+        (("predikt",), "No such command 'predikt'. Did you mean: resnest predict"),
     ],
 )
 def test_what_cannot_be_meant_ends_with_two_and_a_hint(words: tuple[str, ...], message: str, resnest: Resnest) -> None:

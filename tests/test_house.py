@@ -6,6 +6,7 @@ import ast
 import os
 import sys
 from dataclasses import FrozenInstanceError, fields
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +15,7 @@ import pytest
 
 import resnest_cli
 from resnest_cli.cli import cli
+from resnest_cli.cli.help import FEW, SECTIONS, Command
 from resnest_cli.options import Options
 
 if TYPE_CHECKING:
@@ -385,6 +387,29 @@ OPTIONS = {
 def declared(command: click.Command) -> dict[str, click.Option]:
     options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
     return {next(name for name in option.opts if name.startswith("--")): option for option in options}
+
+
+def test_every_option_of_a_long_help_has_its_section() -> None:
+    known = set(chain.from_iterable(SECTIONS.values()))
+    for name, command in cli.commands.items():
+        if len(declared(command)) >= FEW:
+            assert set(declared(command)) <= known, name
+
+
+def test_every_command_has_our_help() -> None:
+    assert all(isinstance(command, Command | click.Group) for command in cli.commands.values())
+
+
+def test_one_module_writes_what_a_person_reads() -> None:
+    """Other writes would skip what makes text from outside harmless."""
+    writes = {"click.echo", "click.secho", "print", "sys.stdout.write", "sys.stderr.write", "traceback.print_exception"}
+    for name in CLI - {"cli.text"}:
+        calls = {
+            ast.unparse(node.func)
+            for node in ast.walk(ast.parse(MODULES[name].read_text()))
+            if isinstance(node, ast.Call)
+        }
+        assert not calls & writes, name
 
 
 def test_option_names_are_frozen() -> None:

@@ -10,21 +10,26 @@ import contextlib
 import gc
 import os
 import select
+import shlex
 import signal
 import sys
 import threading
 import traceback
 import warnings
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NoReturn
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import click
 
 from resnest_cli import __version__
 from resnest_cli.cli import streams
+from resnest_cli.cli.help import Context, Formatter, words_of
 from resnest_cli.cli.options import VERBOSE
 from resnest_cli.cli.streams import ReaderGone
+from resnest_cli.cli.text import note
 from resnest_cli.errors import ExitCode, OutputError, ResnestError
 from resnest_cli.paths import reason
 
@@ -33,6 +38,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
+OTHER_WORDS = {"list": "list-models", "models": "list-models", "classify": "predict"}
+WHOLE = 1000  # characters of a summary: more than any has
 UNCOLLECTED = 100_000  # objects made since the last search for garbage: some 10 MB
 GRACE_S = 4.0  # for finished rows to reach the disk after a signal
 
@@ -40,10 +47,13 @@ GRACE_S = 4.0  # for finished rows to reach the disk after a signal
 class Commands(Mapping[str, click.Command]):
     """All commands by name: the one that is run is imported, the others are not."""
 
-    NAMES = (
-        *("bench", "cache", "doctor", "download", "embed", "explain", "export", "finetune"),
-        *("list-models", "predict", "quantize", "show", "similar", "train", "validate"),
-    )
+    SECTIONS: ClassVar = {
+        "Images": ("predict", "explain", "embed", "similar"),
+        "Your own classes": ("finetune", "train", "validate"),
+        "Models": ("list-models", "show", "download", "export", "quantize"),
+        "This machine": ("bench", "doctor", "cache"),
+    }
+    NAMES = tuple(sorted(chain.from_iterable(SECTIONS.values())))
 
     def __getitem__(self, name: str) -> click.Command:
         """Import the command from the module of its name."""
@@ -65,14 +75,48 @@ class Commands(Mapping[str, click.Command]):
 class ResnestGroup(click.Group):
     """The group whose `invoke` maps what can happen to a message and an exit code."""
 
+    context_class = Context
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,  # noqa: ANN401
+    ) -> click.Context:
+        """Read the group's own options; what cannot be meant is said as everywhere."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            _refuse(error)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; for a word that is none, say which was meant."""
+        if args[0] in self.commands or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        raise click.UsageError(_meant(args))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as click calls it
+        """Write the commands by purpose, each with its whole first sentence."""
+        if not isinstance(formatter, Formatter):
+            raise TypeError(type(formatter))
+        formatter.write_sections(
+            (title, [(name, self.commands[name].get_short_help_str(WHOLE)) for name in names])
+            for title, names in Commands.SECTIONS.items()
+        )
+
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click declares it
         """Run a command; what it raises ends as words on stderr, never as a traceback (unless -v asks for it)."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
         except KeyboardInterrupt:
-            click.echo("interrupted.", err=True)
+            note("interrupted.")
             ctx.exit(ExitCode.INTERRUPTED)
+        except click.UsageError as error:
+            _refuse(error)
         except ResnestError as error:
             _fail(ctx, error)
         except OSError as error:  # where nobody foresaw that the system could refuse: it is said what, not guessed why
@@ -91,9 +135,17 @@ class ResnestGroup(click.Group):
             sys.exit(error.exit_code)
 
 
+def _refuse(error: click.UsageError) -> NoReturn:
+    """Say click's errors like ours; what asks for help gets it."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        raise error
+    _say_error(words_of(error))
+    raise click.exceptions.Exit(error.exit_code)
+
+
 def _fail(ctx: click.Context, error: ResnestError | OSError) -> NoReturn:
     if ctx.meta.get(VERBOSE):
-        traceback.print_exception(error)
+        note("".join(traceback.format_exception(error)).rstrip())
     _say(error)
     ctx.exit(error.exit_code if isinstance(error, ResnestError) else ExitCode.FAILED)
 
@@ -101,8 +153,27 @@ def _fail(ctx: click.Context, error: ResnestError | OSError) -> NoReturn:
 def _say(error: ResnestError | OSError) -> None:
     if isinstance(error, OutputError):
         streams.abandon_stdout()
-    words = f"{error.filename or 'the system'}: {reason(error)}" if isinstance(error, OSError) else error
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {words}", err=True)
+    _say_error(f"{error.filename or 'the system'}: {reason(error)}" if isinstance(error, OSError) else str(error))
+
+
+def _say_error(words: str) -> None:
+    note(f" {words}", "error:", fg="red", bold=True)
+
+
+def _meant(args: list[str]) -> str:
+    """Guess what a command that is none was to be."""
+    name, rest = args[0], args[1:]
+    words = f"No such command {name!r}."
+    near = get_close_matches(name, Commands.NAMES, n=1)
+    if name == "help":
+        meant = [*rest[:1], "--help"]
+    elif "://" in name or os.path.lexists(name) or any(c in name for c in "*?"):
+        meant = ["predict", *args]
+    elif name in OTHER_WORDS or near:
+        meant = [OTHER_WORDS.get(name) or near[0], *rest]
+    else:
+        return f"{words} See resnest --help."
+    return f"{words} Did you mean: {shlex.join(['resnest', *meant])}"
 
 
 @click.group(
@@ -111,7 +182,7 @@ def _say(error: ResnestError | OSError) -> None:
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "RESNEST", "max_content_width": 100},
     epilog="To start without any download: resnest predict IMAGE --model digits",
 )
-@click.version_option(__version__, prog_name="resnest")
+@click.version_option(__version__, "-V", "--version", prog_name="resnest")
 def cli() -> None:
     """Classify images with the ResNeSt family."""
 

@@ -9,9 +9,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import ALL, Number, OutputFile, View, format_option, sweep_options
-from resnest_cli.cli.text import note
+from resnest_cli.cli.text import data, note
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_BENCH_SECONDS
 from resnest_cli.paths import Kind, look
@@ -26,7 +27,7 @@ EVERY_ENGINE = ("openvino", "torch")
 _FILE = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--seconds",
     default=DEFAULT_BENCH_SECONDS,
@@ -175,7 +176,12 @@ def _bar(rows: Iterable[dict[str, Any]], total: int) -> Iterator[dict[str, Any]]
 def _write(rows: list[dict[str, Any]], format: str, stream: IO[str]) -> None:
     from resnest_cli.bench.rows import WRITERS
 
-    _tabulate(rows, stream) if format == "table" else click.echo(WRITERS[format](rows), stream, nl=False)
+    if format == "table":
+        _tabulate(rows, stream)
+    elif stream is sys.stdout:
+        data(WRITERS[format](rows))
+    else:
+        stream.write(WRITERS[format](rows))
 
 
 def _save(rows: list[dict[str, Any]], format: str, output: Path) -> None:

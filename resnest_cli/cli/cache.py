@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resnest_cli.cli.options import format_option
+from resnest_cli.cli.text import data, put
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,7 @@ def path() -> None:
     """Print the cache folder."""
     from resnest_cli import cache as store
 
-    click.echo(store.folder())
+    data(f"{store.folder()}\n")
 
 
 @cache.command("list")
@@ -40,7 +41,7 @@ def list_(*, format: str) -> None:
 
     rows = [_row(item) for item in store.items()]
     if format == "json":
-        click.echo(json.dumps(rows, indent=1))
+        put(json.dumps(rows, indent=1))
         return
     from resnest_cli.cli.output import console, table
 
@@ -58,7 +59,7 @@ def clear() -> None:
     freed = sum(store.size(item) for item in items)
     for item in items:
         shutil.rmtree(item) if item.is_dir() else item.unlink()
-    click.echo(f"removed {len(items)} items, {freed / 1e6:.1f} MB, from {store.folder()}")
+    put(f"removed {len(items)} items, {freed / 1e6:.1f} MB, from {store.folder()}")
 
 
 def _row(item: Path) -> dict[str, Any]:

@@ -7,10 +7,12 @@ import sys
 
 import click
 
+from resnest_cli.cli.help import Command
 from resnest_cli.cli.options import format_option
+from resnest_cli.cli.text import put
 
 
-@click.command()
+@click.command(cls=Command)
 @format_option(("table", "json"), "table")
 def doctor(*, format: str) -> None:
     """Tell what this machine has.
@@ -22,7 +24,7 @@ def doctor(*, format: str) -> None:
 
     sections = examine()
     if format == "json":
-        click.echo(json.dumps(sections, indent=1))
+        put(json.dumps(sections, indent=1))
         return
     from resnest_cli.cli.output import console, facts
 

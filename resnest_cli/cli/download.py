@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resnest_cli.cli.help import Command
 from resnest_cli.cli.options import VERBOSE, ModelName, View, format_option
-from resnest_cli.cli.text import printable
+from resnest_cli.cli.text import put
 from resnest_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
     from resnest_cli.download import Item
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("models", nargs=-1, type=ModelName(), metavar="[MODEL]...")
 @click.option("--all", is_flag=True, help="All eight variants (1.4 GB).")
 @click.option("--verify", is_flag=True, help="Fetch nothing: hash again what is there.")
 @format_option(("table", "json"), "table")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
-@click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more: sources, times by stage, tracebacks.")
 @click.option("--no-progress", is_flag=True, help="Show no progress bar.")
 def download(  # noqa: PLR0913 - one parameter an option
     *, models: tuple[str, ...], all: bool, verify: bool, format: str, quiet: bool, verbose: bool, no_progress: bool
@@ -51,7 +52,7 @@ def download(  # noqa: PLR0913 - one parameter an option
     items = task.verify(names) if verify else task.fetch(names, bar.follow if bar else task.unfollowed)
     done = [_said(item, bar, format) for item in items]
     if format == "json":
-        click.echo(json.dumps([_row(item) for item in done], indent=1))
+        put(json.dumps([_row(item) for item in done], indent=1))
     if any(item.state in task.BAD for item in done):
         click.get_current_context().exit(ExitCode.FAILED)
 
@@ -80,9 +81,9 @@ def _said(item: Item, bar: DownloadBar | None, format: str) -> Item:
         bar.stop()
     if format == "table":
         size = f"{item.bytes / 1e6:8.1f} MB" if item.path else ""
-        click.echo(printable(f"{item.model:<18}  {item.state:<10}  {size:11}  {item.path or ''}").rstrip())
+        put(f"{item.model:<18}  {item.state:<10}  {size:11}  {item.path or ''}".rstrip())
         if item.note:
-            click.echo(indent(printable(item.note), "    "))
+            put(indent(item.note, "    "))
     return item
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import Inputs, input_options
 from resnest_cli.cli.options import Place, View, feature_options, ray_options
 from resnest_cli.errors import ExitCode, UsageError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from resnest_cli.types import Failure, Source
 
 
-@click.command()
+@click.command(cls=Command)
 @input_options
 @click.option(
     "-o",

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import Inputs, input_options
 from resnest_cli.cli.options import OutputFolder, View, explain_options
-from resnest_cli.cli.text import one_line
+from resnest_cli.cli.text import one_line, put
 from resnest_cli.errors import ExitCode, OutputError
 from resnest_cli.paths import look
+from resnest_cli.writers import to_json
 
 if TYPE_CHECKING:
     from resnest_cli.explain import Explanation
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 RECORDS = "explain.jsonl"
 
 
-@click.command()
+@click.command(cls=Command)
 @input_options
 @click.option("-o", "--output", required=True, type=OutputFolder(), metavar="DIR", help="The folder for pictures.")
 @click.option("--class", "class", metavar="CLASS", help="Name, index or WordNet id; else each image's first class.")
@@ -67,12 +69,12 @@ def explain(  # noqa: PLR0913 - one parameter an option
             if isinstance(said, Failure):
                 failed += 1
                 record = _failure(said)
-                click.echo(f"{one_line(said.path)}: {said.type}: {one_line(said.message)}")
+                put(one_line(f"{said.path}: {said.type}: {said.message}"))
             else:
                 record = _write(said, output, number, raw=raw)
-                shown = f"{one_line(said.label)} {said.probability:.2%}"
-                click.echo(f"{one_line(said.path)}: {shown} -> {output / record['picture']}")
-            records.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+                shown = f"{said.label} {said.probability:.2%}"
+                put(one_line(f"{said.path}: {shown} -> {output / record['picture']}"))
+            records.write(to_json(record) + b"\n")
             records.flush()
     if failed:
         view.say(f"{failed} of {number} inputs failed.")

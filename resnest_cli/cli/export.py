@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import ModelName, OutputFolder, View, export_options
+from resnest_cli.cli.text import put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from resnest_cli.options import Options
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model", type=ModelName())
 @click.option(
     "--to", required=True, type=click.Choice(["onnx", "openvino", "torch"]), help="Format; onnx needs the extra onnx."
@@ -64,8 +66,8 @@ def export(  # noqa: PLR0913 - one parameter an option
 
     console(sys.stdout).print(facts(list(_rows(said))))
     if not view.quiet:
-        click.echo(f"\nWithout resnest: python {output / 'example.py'} IMAGE, which is\n")
-        click.echo(said.snippet, nl=False)
+        put(f"\nWithout resnest: python {output / 'example.py'} IMAGE, which is\n")
+        put(said.snippet.removesuffix("\n"))
 
 
 def _rows(said: Exported) -> Iterator[tuple[str, str]]:

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from resnest_cli.cli.help import Command
 from resnest_cli.cli.training import execute, training_options
 from resnest_cli.training.recipe import FINETUNE
 
 
-@click.command()
+@click.command(cls=Command)
 @training_options(
     FINETUNE,
     click.option("--full/--head-only", default=None, help="Train all layers after the head.  [default: with a GPU]"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from operator import itemgetter
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resnest_cli.cli.help import Command
 from resnest_cli.cli.options import format_option
+from resnest_cli.cli.text import data, put
 
 if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec
@@ -29,7 +32,7 @@ COLUMNS = {
 }
 
 
-@click.command("list-models")
+@click.command("list-models", cls=Command)
 @click.argument("pattern", default="")
 @format_option(FORMATS, "table")
 @click.option("--sort", type=click.Choice([*COLUMNS.values()]), help="Order by this column; names go up, numbers down.")
@@ -46,7 +49,7 @@ def list_models(*, pattern: str, format: str, sort: str | None) -> None:
     if sort:
         rows.sort(key=itemgetter(sort), reverse=sort != "name")
     if format == "json":
-        click.echo(json.dumps(rows, indent=1))
+        put(json.dumps(rows, indent=1))
     elif format == "csv":
         _write_csv(rows)
     else:
@@ -63,10 +66,12 @@ def row_of(spec: ModelSpec) -> dict[str, Any]:
 def _write_csv(rows: list[dict[str, Any]]) -> None:
     """Write plain columns; the nested recipe is left to json and `resnest show`."""
     names = [name for name, value in rows[0].items() if not isinstance(value, dict)]
-    table = csv.DictWriter(sys.stdout, names, extrasaction="ignore", lineterminator="\n")
+    text = io.StringIO()
+    table = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     for row in rows:
         table.writerow({k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()})
+    data(text.getvalue())
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

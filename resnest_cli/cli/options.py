@@ -7,17 +7,18 @@ import logging
 import math
 import os
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnest_cli.cli.text import printable
+from resnest_cli.cli.text import note
 from resnest_cli.options import ENGINES, INTERPOLATIONS, PRECISIONS, Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from click.shell_completion import CompletionItem
 
@@ -34,6 +35,7 @@ class View:
 
     quiet: bool
     progress: bool
+    verbose: bool = False
 
     def __post_init__(self) -> None:
         """Let the library say what takes long."""
@@ -44,8 +46,24 @@ class View:
     def say(self, text: str) -> None:
         """Say something on stderr that is not data."""
         if not self.quiet:
-            # By its name of the moment: while a bar is shown, what is written there goes above it.
-            click.echo(click.style(printable(text), dim=True), file=sys.stderr, err=True)
+            note(text, dim=True)
+
+    def detail(self, text: str) -> None:
+        """Say what few want to know: with -v."""
+        if self.verbose:
+            self.say(text)
+
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Show what takes its time: on a terminal until it is done, elsewhere as a line."""
+        if not (self.progress and sys.stderr.isatty()):
+            self.say(f"{what} ...")
+            yield
+            return
+        from resnest_cli.cli.output import console, status
+
+        with status(f"{what} ...", console(sys.stderr)):
+            yield
 
     def has_bar(self, *, rows_on_stdout: bool = False) -> bool:
         """Tell whether stderr gets a bar: not where rows come to the same screen, which would be written into it."""
@@ -246,7 +264,7 @@ _RAY = (
 )
 _VIEW = (
     click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors."),
-    click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error."),
+    click.option("-v", "--verbose", is_flag=True, help="Say more: sources, times by stage, tracebacks."),
     click.option("--no-progress", is_flag=True, help="Show no progress bar."),
 )
 
@@ -321,7 +339,7 @@ def _collected(
         click.get_current_context().meta[VERBOSE] = verbose
         names = [field.name for field in fields(Options) if field.name in values and field.name not in apart]
         given = {name: values.pop(name) for name in names}
-        view = View(quiet=quiet, progress=not (quiet or no_progress))
+        view = View(quiet=quiet, progress=not (quiet or no_progress), verbose=verbose)
         command(options=Options(**given), view=view, **values)
 
     return declare(collect, declared)

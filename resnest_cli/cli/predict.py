@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import Inputs, input_options
 from resnest_cli.cli.options import Number, Place, View, format_option, model_options, ray_options
 from resnest_cli.errors import ExitCode, UsageError
@@ -32,7 +33,7 @@ LONG_JOB = 200  # images, from which on a hint at a faster way is worth a line
 FORMATS = ("auto", "table", *WRITERS)
 
 
-@click.command()
+@click.command(cls=Command)
 @input_options
 @click.option("-k", "--topk", default=DEFAULT_TOPK, show_default=True, type=click.IntRange(1), help="Classes an image.")
 @click.option("--threshold", default=0.0, type=Number(0, 1), metavar="P", help="Keep classes from P on.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import ModelName, Number, OutputFolder, View, export_options
 from resnest_cli.cli.text import note, one_line
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _FOLDER = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model", type=ModelName())
 @click.option("--calibrate", required=True, type=_FOLDER, metavar="DIR", help="Images like those the model is for.")
 @EXCLUDE

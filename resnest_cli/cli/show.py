@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from dataclasses import asdict
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resnest_cli.cli.help import Command
 from resnest_cli.cli.list_models import FORMATS
 from resnest_cli.cli.options import ModelName, format_option
+from resnest_cli.cli.text import data, put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model", type=ModelName())
 @format_option(FORMATS, "table")
 def show(*, model: str, format: str) -> None:
@@ -33,11 +36,13 @@ def show(*, model: str, format: str) -> None:
     spec = catalog.find_model(model)
     facts = {**_facts(spec), "cached": weights.is_cached(spec)}
     if format == "json":
-        click.echo(json.dumps(facts, indent=1))
+        put(json.dumps(facts, indent=1))
         return
     rows = list(_flat(facts))
     if format == "csv":
-        csv.writer(sys.stdout, lineterminator="\n").writerows([("fact", "value"), *rows])
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([("fact", "value"), *rows])
+        data(text.getvalue())
         return
     _print_table(rows, catalog.notes() if spec.facts else ())
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import Number, View, format_option, query_options
+from resnest_cli.cli.text import data
 from resnest_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 TOGETHER = 64  # queries that are compared in one pass over the index
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("queries", nargs=-1, metavar="QUERY...")
 @EXCLUDE
 @click.option(
@@ -150,24 +152,23 @@ def _dump(found: Iterator[dict[str, Any]]) -> int:
     failed, separator = 0, "[\n"
     for item in found:
         failed += "error" in item
-        click.echo(separator + json.dumps(item), nl=False)
+        data(separator + json.dumps(item))
         separator = ",\n"
-    click.echo("[]" if separator == "[\n" else "\n]")
+    data("[]\n" if separator == "[\n" else "\n]\n")
     return failed
 
 
 def _print(found: Iterator[dict[str, Any]]) -> int:
     """Print each item: what it is about, and a line for each image; count the failures."""
-    from resnest_cli.cli.output import console
-    from resnest_cli.cli.text import one_line
+    from resnest_cli.cli.output import Shown, console
 
     failed, out = 0, console(sys.stdout)
     for item in found:
         failed += "error" in item
-        title, *lines = map(one_line, _group_lines(item) if "pairs" in item else _answer_lines(item))
-        out.print(title, style="bold", soft_wrap=True)
+        title, *lines = _group_lines(item) if "pairs" in item else _answer_lines(item)
+        out.print(Shown(title, "bold"), soft_wrap=True)
         for line in lines:
-            out.print(line, soft_wrap=True)
+            out.print(Shown(line), soft_wrap=True)
     return failed
 
 

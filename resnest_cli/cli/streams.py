@@ -96,7 +96,7 @@ def _over(kind: type[_Raw], old: Any) -> io.TextIOWrapper:  # noqa: ANN401 - see
     return io.TextIOWrapper(
         io.BufferedWriter(kind(old)),
         encoding=old.encoding,
-        errors=old.errors,
+        errors="backslashreplace",  # a name that the screen cannot show must not end a job
         line_buffering=old.line_buffering,
         write_through=old.write_through,
     )

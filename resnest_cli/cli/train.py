@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from resnest_cli.cli.help import Command
 from resnest_cli.cli.training import execute, training_options
 from resnest_cli.training.recipe import RESNEST
 
 
-@click.command()
+@click.command(cls=Command)
 @training_options(
     RESNEST,
     click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import fields, replace
 from pathlib import Path
@@ -138,7 +139,7 @@ _WHERE = (
         help="Decoding processes; 0 uses none.",
     ),
     click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors."),
-    click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error."),
+    click.option("-v", "--verbose", is_flag=True, help="Say more: sources, times by stage, tracebacks."),
     click.option("--no-progress", is_flag=True, help="Show no progress bar."),
 )
 
@@ -162,17 +163,21 @@ def execute(command: str, defaults: Recipe, values: dict[str, Any]) -> None:
     Raises:
         UsageError: the folder is taken, or holds another job.
     """
-    from resnest_cli.cli.training_screen import Screen
     from resnest_cli.training import job, report
-    from resnest_cli.training.run import Run
 
     click.get_current_context().meta[VERBOSE] = values["verbose"]
     view = View(quiet=values["quiet"], progress=not (values["quiet"] or values["no_progress"]))
     asked = _job(command, defaults, values)
+    if not os.path.lexists(asked.data):
+        raise UsageError(f"{values['data']}: no such folder, archive or table.")
     out = values["output"] or job.folder_for(asked)
+    begun = _begun(asked, out, resume=values["resume"])
+    with view.doing("loading torch"):
+        from resnest_cli.cli.training_screen import Screen
+        from resnest_cli.training.run import Run
     if not report.can_draw():
         view.say(report.NO_PICTURES)
-    run = Run(_begun(asked, out, resume=values["resume"]), out, device=values["device"], workers=values["workers"])
+    run = Run(begun, out, device=values["device"], workers=values["workers"])
     try:
         if values["gpus"]:
             _launch(run, Screen(view, out), values)

@@ -10,20 +10,17 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-import click
 from rich.progress import (
-    BarColumn,
     MofNCompleteColumn,
     Progress,
-    SpinnerColumn,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 
 from resnest_cli import splits
-from resnest_cli.cli.output import console, facts, table
-from resnest_cli.cli.text import one_line
+from resnest_cli.cli.output import Shown, console, facts, progress, table
+from resnest_cli.cli.text import put
 from resnest_cli.training import recipe
 from resnest_cli.training.loop import Epoch, Step
 from resnest_cli.training.run import HEAD, Cached, Done, Scanned, Settled
@@ -75,7 +72,7 @@ class Screen:
         if isinstance(event, Scanned):
             self.stderr.print(_classes(event.data))
             for words in event.data.words:
-                self.stderr.print(one_line(words))
+                self.stderr.print(Shown(words))
         elif isinstance(event, Settled) and event.place.first:
             self.epochs = event.recipe.epochs
             self.stderr.print(facts(list(_settled(event))))
@@ -102,15 +99,8 @@ class Screen:
             )
 
     def _progress(self) -> Progress:
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[loss]}"),
-            TimeRemainingColumn(),
-        )
-        bar = Progress(*columns, console=self.stderr, transient=True)
+        loss = TextColumn("{task.fields[loss]}", markup=False)
+        bar = progress(self.stderr, MofNCompleteColumn(), loss, TimeRemainingColumn())
         self.task = bar.add_task("reading", total=None, loss="")
         return bar
 
@@ -122,7 +112,7 @@ class Screen:
         out.print(table(["class", "images", "recall"], cells, numeric=(1, 2)))
         if len(weakest) > ROWS:
             out.print(f"... and {len(weakest) - ROWS:,} better ones, all in metrics.json")
-        click.echo(f"next: {shlex.join(['resnest', 'predict', 'IMAGE', '-m', str(self.out)])}")
+        put(f"next: {shlex.join(['resnest', 'predict', 'IMAGE', '-m', str(self.out)])}")
 
 
 def _classes(data: DataSet) -> Any:  # noqa: ANN401 - rich's

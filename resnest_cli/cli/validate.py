@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import STDOUT, View, format_option, validate_options
-from resnest_cli.cli.text import note, one_line
+from resnest_cli.cli.text import note, one_line, put
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.splits import ALL, CHOICES
 
@@ -28,7 +29,7 @@ _FILE = click.Path(path_type=Path)
 _PICTURE, _TABLE = ".png", ".csv"
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("data", metavar="DATA")
 @click.option("--split", type=click.Choice(CHOICES), help="Side to score.  [default: val, else test]")
 @EXCLUDE
@@ -94,7 +95,7 @@ def validate(  # noqa: PLR0913 - one parameter an option
         progress=_bar if view.has_bar() else lambda items, _: iter(items),
     )
     if format == "json":
-        click.echo(json.dumps(found.summary()))
+        put(json.dumps(found.summary()))
     else:
         _print(found)
     for path, write in writers.items():

@@ -82,8 +82,10 @@ def to_row(record: Record) -> Row:
 
 def to_json(row: Row) -> bytes:
     """Give the row as one JSON object; probabilities read back exactly as the float32 they were."""
-    # A lone surrogate cannot be encoded; "backslashreplace" writes it as the JSON escape of the same code point.
-    return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    text = json.dumps(row, ensure_ascii=False)
+    if not text.isprintable():  # lone surrogates; and what would move a terminal's cursor or turn its text around
+        text = "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in text)
+    return text.encode()
 
 
 def write_json(rows: Iterable[Row], out: IO[bytes], about: About) -> None:  # noqa: ARG001 - JSON needs no columns
