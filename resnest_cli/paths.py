@@ -72,6 +72,14 @@ def look(path: str | os.PathLike[str]) -> Look:
     return Look(Kind.FILE if stat.S_ISREG(mode) else Kind.OTHER)
 
 
+def is_empty(folder: str | os.PathLike[str]) -> bool:
+    """Tell whether it is a folder that can be listed, and holds nothing."""
+    try:
+        return not os.listdir(folder)  # noqa: PTH208 - as typed
+    except (OSError, ValueError):
+        return False
+
+
 def reason(error: OSError | ValueError) -> str:
     """Say in words, and with a full stop, what the system said of a path; the path itself is left to the caller."""
     if isinstance(error, UnicodeError):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import OutputError
+from resnest_cli.paths import Kind, is_empty, look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,12 +22,13 @@ def claim(path: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: it exists and is not to be replaced, or its folder cannot be written.
     """
-    if path.exists() and not overwrite:
+    seen = look(path)
+    if seen.is_there and not overwrite:
         message = f"{path} exists; add --overwrite to replace it."
         raise OutputError(message)
-    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
-        reason = "it is a folder" if path.is_dir() else "its folder is missing or may not be written"
-        message = f"{path} cannot be written: {reason}."
+    if seen.kind is Kind.UNKNOWN or seen.is_folder or not os.access(path.parent, os.W_OK | os.X_OK):
+        why = "it is a folder." if seen.is_folder else "its folder is missing or may not be written."
+        message = f"{path} cannot be written: {seen.why if seen.kind is Kind.UNKNOWN else why}"
         raise OutputError(message)
 
 
@@ -54,10 +56,14 @@ def claim_folder(folder: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: it exists and is not to be replaced, or is no model folder.
     """
-    if folder.exists() and not overwrite:
+    seen = look(folder)
+    if seen.kind is Kind.UNKNOWN:
+        message = f"{folder} cannot be written: {seen.why}"
+        raise OutputError(message)
+    if seen.is_there and not overwrite:
         message = f"{folder} exists; add --overwrite to replace it."
         raise OutputError(message)
-    if folder.exists() and not (folder / "config.json").exists() and any(folder.iterdir()):
+    if seen.is_there and not look(folder / "config.json").is_there and not is_empty(folder):
         message = f"{folder} is not a model folder, so --overwrite does not replace it. Name another."
         raise OutputError(message)
 

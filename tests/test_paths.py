@@ -203,3 +203,32 @@ def test_a_socket_and_a_file_taken_for_a_folder(tmp_path: Path, monkeypatch: pyt
         assert look("socket.png").kind is Kind.OTHER
     (tmp_path / "a.png").write_bytes(b"x")
     assert list(find(["a.png/"])) == [Source("a.png/")]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", TWO, "-m", "digits", "-o", "{}.csv"),
+        ("embed", TWO, "-m", "digits", "-o", "{}.npy"),
+        ("explain", TWO, "-m", "digits", "-o", "{}"),
+        ("validate", SAMPLES, "-m", "digits", "-o", "{}.json"),
+        ("validate", SAMPLES, "-m", "digits", "--per-class", "{}.csv"),
+        ("bench", "-m", "digits", "-o", "{}.json"),
+        ("export", "digits", "--to", "openvino", "-o", "{}"),
+        ("quantize", "digits", "--calibrate", SAMPLES, "-o", "{}"),
+        ("finetune", SAMPLES, "-m", "digits", "-o", "{}"),
+    ],
+    ids=lambda words: f"{words[0]} {words[-2]}",
+)
+def test_an_output_that_cannot_be_looked_at_is_named(
+    words: tuple[str | Path, ...], closed: Path, resnest: Resnest
+) -> None:
+    if words[0] == "quantize":
+        pytest.importorskip("nncf")
+    for place, reason in ((LONG, "too long"), (f"{closed}/x", "ermission denied.")):
+        done = resnest(*(str(word).replace("{}", place) for word in words))
+        last = done.stderr.splitlines()[-1]
+        assert done.exit_code in {ExitCode.FAILED, ExitCode.USAGE}
+        assert last.startswith(f"error: {place}") or "this CPU" in last
+        assert reason in last or "this CPU" in last
+        assert isinstance(done.exception, SystemExit)

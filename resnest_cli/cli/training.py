@@ -15,7 +15,7 @@ from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import VERBOSE, ModelName, Number, OutputFolder, View
 from resnest_cli.errors import OutputError, TrainingStopped, UsageError
 from resnest_cli.options import INTERPOLATIONS, Options
-from resnest_cli.paths import look
+from resnest_cli.paths import Kind, is_empty, look
 from resnest_cli.training.recipe import PRECISIONS, Recipe, changed
 
 if TYPE_CHECKING:
@@ -221,7 +221,10 @@ def _begun(asked: Job, out: Path, *, resume: bool) -> Job:
         return replace(kept, data=asked.data)
     job.check_outside(out, Path(asked.data))
     seen = look(out)
-    if seen.is_there and (not seen.is_folder or any(out.iterdir())):
+    if seen.kind is Kind.UNKNOWN:
+        message = f"{out} cannot be written: {seen.why}"
+        raise UsageError(message)
+    if seen.is_there and not is_empty(out):
         message = f"{out} exists: go on with the run in it with --resume, or name another folder with -o."
         raise UsageError(message)
     return asked

@@ -17,6 +17,7 @@ import yaml
 from resnest_cli import cache, catalog
 from resnest_cli.errors import OutputError, UsageError
 from resnest_cli.options import Options
+from resnest_cli.paths import look
 from resnest_cli.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def read(folder: Path) -> Job:
 def folder_for(asked: Job) -> Path:
     """Name the folder of a run that was given none: here, or beside the data where "here" is inside of these."""
     data = Path(os.path.abspath(asked.data))  # noqa: PTH100 - the name of `..`, without following links
-    words = (data.name if data.is_dir() else data.stem, Path(asked.model["model"]).name, _DONE[asked.command])
+    words = (data.name if look(data).is_folder else data.stem, Path(asked.model["model"]).name, _DONE[asked.command])
     name = Path("-".join(filter(None, words)))
     return data.parent / name if _is_inside(Path.cwd(), data) else name
 
@@ -161,7 +162,7 @@ def absolute(path: str | Path | None) -> str | None:
 
 def _is_inside(path: Path, data: Path) -> bool:
     """Tell whether a path is a folder of data, or below it; where links lead counts."""
-    return data.is_dir() and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(data))
+    return look(data).is_folder and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(data))
 
 
 def _flat(job: Job) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from torch import nn
 import resnest_cli
 from resnest_cli import cache, machine, network, splits, weights
 from resnest_cli.errors import BadDataSet, DeviceError, ExitCode, OutputError, TrainingStopped, UsageError
+from resnest_cli.paths import look
 from resnest_cli.training import checkpoints, dataset, folder, job, recipe, report
 from resnest_cli.training.data import (
     AHEAD,
@@ -166,12 +167,12 @@ class Run:
     def _data_of_before(self) -> DataSet:
         """Read what the run was begun with; it may be elsewhere now, which is kept."""
         data, before, now = dataset.read(self.out / SPLIT), Path(job.read(self.out).data), Path(self.job.data)
-        if not now.exists():
+        if not look(now).is_there:
             words = shlex.join(["resnest", self.job.command, "NEWDIR", "-o", str(self.out), "--resume"])
             message = f"{now} is not there any more. If the images moved: {words}"
             raise BadDataSet(message)
         if before != now:
-            roots = (before.parent, now.parent) if now.is_file() else (before, now)
+            roots = (before.parent, now.parent) if look(now).is_file else (before, now)
             data = dataset.moved(data, *roots)
             self._write(data)
         return data
