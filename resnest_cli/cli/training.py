@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from dataclasses import fields, replace
 from pathlib import Path
@@ -168,8 +167,10 @@ def execute(command: str, defaults: Recipe, values: dict[str, Any]) -> None:
     click.get_current_context().meta[VERBOSE] = values["verbose"]
     view = View(quiet=values["quiet"], progress=not (values["quiet"] or values["no_progress"]))
     asked = _job(command, defaults, values)
-    if not os.path.lexists(asked.data):
-        raise UsageError(f"{values['data']}: no such folder, archive or table.")
+    seen = look(asked.data)
+    if not seen.is_there:
+        why = "no such folder or table." if seen.kind is Kind.MISSING else seen.why
+        raise UsageError(f"{values['data']}: {why}")
     out = values["output"] or job.folder_for(asked)
     begun = _begun(asked, out, resume=values["resume"])
     with view.doing("loading torch"):
