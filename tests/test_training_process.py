@@ -153,9 +153,11 @@ def test_two_processes_validate_every_image_once_and_agree_with_one(
 
 
 def test_several_processes_say_once_what_is_wrong_with_the_data(tmp_path: Path, shell: Shell) -> None:
-    ended = shell(*TORCHRUN, "train", tmp_path, "-o", tmp_path / "out", *NETWORK, *RECIPE)
+    data = tmp_path / "data"
+    data.mkdir()
+    ended = shell(*TORCHRUN, "train", data, "-o", tmp_path / "out", *NETWORK, *RECIPE)
     said = ended.stderr.decode()
-    wrong = f"error: {tmp_path} has no class folders: put the images of each class into a subfolder of its name."
+    wrong = f"error: {data} has no class folders: put the images of each class into a subfolder of its name."
     assert said.count(wrong) == 1
     assert "[rank" not in said  # a traceback of ours
     assert not (tmp_path / "out").exists()
