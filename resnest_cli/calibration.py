@@ -6,13 +6,17 @@ Loads neither torch nor NNCF where that model is found; `quantize` makes it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
+import os
 import random
+import time
 from dataclasses import asdict, replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from resnest_cli import cache, catalog, exports, graphs, sources, weights
 from resnest_cli.errors import ImageError, UsageError
@@ -22,7 +26,6 @@ from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from resnest_cli.options import Options
     from resnest_cli.types import ModelSpec, Source
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 SAMPLES, SEED = 300, 0
 HELD_OUT = 500  # images to judge on, at most; at least a third of what there is
 LEAST = 30  # images that there must be
+SETTLED_S = 2.0  # the coarsest clock of a disk in use (FAT)
+_ROW = 5  # of what is remembered of a file: its state and its hash
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +89,7 @@ def ensure(options: Options, calibrate: Path, exclude: Sequence[str] = ()) -> Op
         raise UsageError(message)
     if not has_int8():
         return options  # opening it says why not
-    place = cache.folder() / cache.INT8 / _key(spec, options, calibrate, exclude)
+    place = cache.writable() / cache.INT8 / _key(spec, options, calibrate, exclude)
     with graphs.alone(place):
         if not place.exists():
             from resnest_cli.quantize import quantize  # noqa: PLC0415 - torch and NNCF, once
@@ -99,9 +104,60 @@ def _key(spec: ModelSpec, options: Options, calibrate: Path, exclude: Sequence[s
     path = weights.locate(spec, options.weights)
     digest = hashlib.sha256(graphs.key(spec, weights.sha256(path), exports.INT8).encode())
     digest.update(json.dumps([asdict(spec.data), options.upright]).encode())
+    known = _Known(calibrate)
     for source in chain(*choose(calibrate, SAMPLES, SEED, exclude, say=False)):
-        digest.update(hashlib.sha256(_content(source)).digest())
+        digest.update(known.sha256(source).encode())
+    known.save()
     return f"{spec.architecture}-{digest.hexdigest()[:24]}"
+
+
+class _Known:
+    """The hashes of the files in a folder, remembered for as long as the files stay as they are.
+
+    A file is as it was if its size, its times and its number are: the system itself sets the time of its last change,
+    whatever a program makes of the others. What changed a moment ago is not remembered: the next change may come within
+    the same tick of the disk's clock.
+    """
+
+    def __init__(self, place: Path) -> None:
+        name = hashlib.sha256(os.fsencode(os.path.abspath(place))).hexdigest()[:24]  # noqa: PTH100 - as it was typed
+        self._file = cache.folder() / cache.INT8 / f"images-{name}.json"
+        self._before = _read(self._file)
+        self._now: dict[str, list[Any]] = {}
+
+    def sha256(self, source: Source) -> str:
+        """Give the hash of a file's content, or that of nothing if it cannot be read."""
+        state = _state(source.path)
+        *as_it_was, digest = self._before.get(source.path, [None, ""])
+        if as_it_was != state:
+            digest = hashlib.sha256(_content(source)).hexdigest()
+        if state and time.time() - state[0] / 1e9 > SETTLED_S:
+            self._now[source.path] = [*state, digest]
+        return str(digest)
+
+    def save(self) -> None:
+        """Remember, if the cache can."""
+        if self._now != self._before:
+            with contextlib.suppress(OSError):
+                cache.write_atomically(self._file, json.dumps(self._now).encode())
+
+
+def _state(path: str) -> list[int]:
+    """Give the time of a file's last change, in nanoseconds, and what else tells it from others; or nothing."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return []
+    return [found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino]
+
+
+def _read(file: Path) -> dict[str, list[Any]]:
+    try:
+        known = json.loads(file.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return {}
+    fits = isinstance(known, dict) and all(isinstance(row, list) and len(row) == _ROW for row in known.values())
+    return known if fits else {}
 
 
 def _content(source: Source) -> bytes:

@@ -8,11 +8,12 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from resnest_cli import cache, hub, machine
+from resnest_cli import cache, hub, machine, weights
 from resnest_cli.errors import ResnestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 PACKAGES = (
     *("resnest-cli", "torch", "torchvision", "timm", "openvino", "pillow", "numpy"),
@@ -33,9 +34,10 @@ def examine() -> dict[str, Section]:
         },
         "engines": {"openvino": _told(_openvino), "torch": _told(_torch)},
         "cache": {
-            "folder": str(cache.folder()),
-            "size": f"{sum(map(cache.size, cache.items())) / 1e6:.1f} MB",
-            "weights": str(hub.cache_folder()),
+            "folder": _told(lambda: _folder(cache.folder())),
+            "size": _told(lambda: f"{sum(map(cache.size, cache.items())) / 1e6:.1f} MB"),
+            "weights": _told(lambda: _folder(hub.cache_folder())),
+            "checkpoints": _told(lambda: _folder(weights.checkpoints())),
         },
         "hub": {"reached": _told(_hub)},
     }
@@ -54,6 +56,17 @@ def _told(look: Callable[[], str]) -> str:
         return look()
     except Exception as error:  # noqa: BLE001
         return f"no: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+
+
+def _folder(path: Path) -> str:
+    """Name a folder, and say what keeps it from being used."""
+    try:
+        os.scandir(path).close()
+    except FileNotFoundError:
+        return f"{path} (not made yet)"
+    except OSError as error:
+        return f"{path} (cannot be read: {error.strerror})"
+    return f"{path}" if os.access(path, os.W_OK) else f"{path} (cannot be written)"
 
 
 def _openvino() -> str:

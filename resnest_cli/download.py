@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from resnest_cli import catalog, hub, labels, transfer, weights
-from resnest_cli.errors import LabelsError, ResnestError
+from resnest_cli.errors import LabelsError, ResnestError, UsageError
+from resnest_cli.paths import look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,7 +39,7 @@ class Item:
     @property
     def bytes(self) -> int:
         """The size of the file, 0 if there is none."""
-        return self.path.stat().st_size if self.path and self.path.is_file() else 0
+        return self.path.stat().st_size if self.path and look(self.path).is_file else 0
 
 
 def unfollowed(_name: str) -> Watch:
@@ -72,9 +73,9 @@ def verify(names: Iterable[str]) -> Iterator[Item]:
         if isinstance(spec, Item):
             yield spec
         else:
-            yield _packaged(spec) if spec.folder else _checked(name, weights.cached(spec))
+            yield _packaged(spec) if spec.folder else _verify(name, spec)
     path = labels.imagenet_path()
-    if path.is_file():
+    if look(path).is_file:
         good = transfer.fits(path, labels.IMAGENET_SHA256)
         note = "" if good else "it is not used; any use fetches it anew"
         yield Item("class names", "whole" if good else "damaged", path, note)
@@ -90,17 +91,23 @@ def _found(name: str) -> ModelSpec | Item:
 def _fetch(spec: ModelSpec, follow: Callable[[str], Watch]) -> Item:
     if spec.folder:
         return _packaged(spec)
-    path = weights.cached(spec)
-    if path:
-        item = _checked(spec.name, path)
-        if item.state not in BAD:
-            return item
-        hub.discard(path)
     try:
+        if path := weights.cached(spec):
+            item = _checked(spec.name, path)
+            if item.state not in BAD:
+                return item
+            hub.discard(path)
         path = weights.download(spec, follow(spec.name))
     except ResnestError as error:
         return Item(spec.name, "failed", note=str(error))
     return Item(spec.name, "downloaded", path, "" if weights.whole(path) else "no hash of it is known")
+
+
+def _verify(name: str, spec: ModelSpec) -> Item:
+    try:
+        return _checked(name, weights.cached(spec))
+    except ResnestError as error:
+        return Item(name, "failed", note=str(error))
 
 
 def _packaged(spec: ModelSpec) -> Item:
@@ -120,9 +127,13 @@ def _checked(name: str, path: Path | None) -> Item:
 
 
 def _fetch_names() -> Item:
-    was_there = labels.imagenet_path().is_file()
     try:
+        path = labels.imagenet_path()
+        was_there = look(path).is_file
         labels.imagenet_names()
-    except LabelsError as error:
-        return Item("class names", "packaged", note=f"timm's own copy is used, because {error}")
-    return Item("class names", "whole" if was_there else "downloaded", labels.imagenet_path())
+        if look(path).is_file:
+            return Item("class names", "whole" if was_there else "downloaded", path)
+        why = f"{path} cannot be written"
+    except (LabelsError, UsageError) as error:
+        why = str(error)
+    return Item("class names", "packaged", note=f"timm's own copy is used, because {why}")

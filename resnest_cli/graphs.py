@@ -102,9 +102,12 @@ def ensure(name: str, make: Callable[[], Graph]) -> Graph:
 
     Whatever else runs at the same time, one process makes it; the others wait here for it, and have nothing to import.
 
+    Where the cache cannot be written, the graph is kept for this run only (`cache.writable`).
+
     Raises:
-        OSError: the cache cannot be written; and whatever `make` raises.
+        OSError: no graph can be kept anywhere; and whatever `make` raises.
     """
+    cache.writable()
     with alone(folder() / name):
         return find(name) or make()
 
@@ -206,5 +209,6 @@ def _maker_sha256(makers: tuple[str, ...]) -> str:
 def _sweep() -> None:
     """Remove what killed conversions and compilations left."""
     for partial in chain(folder().glob(f"{PARTIAL}*"), folder().glob(f"*/compiled/{PARTIAL}*")):
-        if time.time() - partial.stat().st_mtime > STALE_S:
-            shutil.rmtree(partial, ignore_errors=True)
+        with contextlib.suppress(OSError):  # its owner has finished, or somebody else sweeps
+            if time.time() - partial.stat().st_mtime > STALE_S:
+                shutil.rmtree(partial, ignore_errors=True)

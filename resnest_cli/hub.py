@@ -15,15 +15,16 @@ import os
 import re
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from resnest_cli import cache, transfer
-from resnest_cli.errors import OutputError, WeightsUnavailable
+from resnest_cli.errors import OutputError, UsageError, WeightsUnavailable
+from resnest_cli.paths import Kind, look
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from resnest_cli.transfer import Watch
     from resnest_cli.web import Trouble
@@ -32,7 +33,7 @@ ENDPOINT = "https://huggingface.co"
 PROBE_PATIENCE_S = 6.0
 NOT_FOUND = 404
 _DENIED = {401, 403}
-_REPO = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_REPO = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _COMMIT = re.compile("[0-9a-f]{40}")
 _HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -53,6 +54,9 @@ def cached(repo: str, filename: str) -> Path | None:
     """Give the cached copy of a file, or None; no request is made and huggingface_hub is not imported.
 
     Follows the cache's documented layout: refs/REVISION holds the commit that names the snapshot folder.
+
+    Raises:
+        UsageError: the cache may not be read, or there is no home folder for it; what is in it is not known.
     """
     name, revision = _split(repo)
     folder = _folder(name)
@@ -61,7 +65,11 @@ def cached(repo: str, filename: str) -> Path | None:
     except (OSError, UnicodeDecodeError):
         commit = revision
     path = folder / "snapshots" / commit / filename
-    return path if path.is_file() else None
+    seen = look(path)
+    if seen.kind is Kind.UNKNOWN and _REPO.fullmatch(name):
+        message = f"{_variable()}: {cache_folder()} cannot be read: {seen.why} Set HF_HOME to a folder that can."
+        raise UsageError(message)
+    return path if seen.is_file else None
 
 
 def fetch(repo: str, filename: str, watch: Watch = transfer.unwatched) -> Path:
@@ -110,11 +118,23 @@ def probe(repo: str, filename: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Give the Hugging Face cache folder, by huggingface_hub's own order of environment variables."""
-    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if path := os.environ.get(variable):
-            return _expanded(path)
-    return _home() / "hub"
+    """Give the Hugging Face cache folder, by huggingface_hub's own order of environment variables.
+
+    Raises:
+        UsageError: it is in the home folder, and none is known.
+    """
+    variable = _variable()
+    return _home() / "hub" if variable == "HF_HOME" else cache.expanded(os.environ[variable], variable)
+
+
+def host() -> str:
+    """Give the name of the hub's machine, which is asked for what is not cached."""
+    return urlsplit(_endpoint()).hostname or _endpoint()
+
+
+def _variable() -> str:
+    """Name the variable that says where the cache is."""
+    return next((name for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") if os.environ.get(name)), "HF_HOME")
 
 
 def _download(repo: str, filename: str, watch: Watch) -> Path:
@@ -197,8 +217,11 @@ def _url(repo: str, filename: str) -> str:
     if not _REPO.fullmatch(name) or ".." in repo or "--" in name:
         message = f"{name!r} is no repository name: it looks like OWNER/NAME. `resnest list-models` shows the variants."
         raise WeightsUnavailable(message)
-    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or ENDPOINT
-    return f"{endpoint}/{name}/resolve/{quote(revision, safe='')}/{quote(filename)}"
+    return f"{_endpoint()}/{name}/resolve/{quote(revision, safe='')}/{quote(filename)}"
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or ENDPOINT
 
 
 def _point(pointer: Path, blob: Path) -> None:
@@ -219,10 +242,10 @@ def _authorization() -> str:
         return ""
     token = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN") or ""
     if not token:
-        place = _expanded(os.environ.get("HF_TOKEN_PATH") or str(_home() / "token"))
         try:
+            place = cache.expanded(os.environ.get("HF_TOKEN_PATH") or str(_home() / "token"), "HF_HOME")
             token = place.read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError):
+        except (OSError, UnicodeDecodeError, UsageError):
             return ""
     token = "".join(token.split())
     return f"Bearer {token}" if token else ""
@@ -247,11 +270,7 @@ def _folder(name: str) -> Path:
 
 def _home() -> Path:
     base = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return _expanded(os.environ.get("HF_HOME", f"{base}/huggingface"))
-
-
-def _expanded(path: str) -> Path:
-    return Path(os.path.expandvars(path)).expanduser()
+    return cache.expanded(os.environ.get("HF_HOME", f"{base}/huggingface"), "HF_HOME")
 
 
 def _is_true(value: str) -> bool:

@@ -1,8 +1,8 @@
 """What the classes are called. In: a spec, maybe a file of names. Out: one name and, for ImageNet, one WordNet id each.
 
-The order of choice: the file the user names, the model's own names, the ImageNet list that the model card names
-(fetched once, checked by its hash), the names packaged with timm. A list that does not fit is refused: labels never
-shift.
+The order of choice: the file the user names, the model's own names, the ImageNet list that the model card names (if
+`resnest download` has fetched it; checked by its hash), the one packaged with timm, which is word for word the same. So
+no answer waits for names, and none changes when they come. A list that does not fit is refused: labels never shift.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnest_cli import cache, hub
-from resnest_cli.errors import LabelsError
+from resnest_cli.errors import LabelsError, UsageError
 from resnest_cli.paths import reason
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 IMAGENET_CLASSES = 1000
 IMAGENET_URL = "https://raw.githubusercontent.com/pytorch/hub/master/imagenet_classes.txt"
 IMAGENET_SHA256 = "1f386e0d1cb6e28b9c2dac651c3dea6801e98ad1b41a14ce6bb1a093d72069f5"
-PATIENCE_S = 6.0  # a list of 10 KB, with a fallback at hand, is not worth more
+PATIENCE_S = 6.0  # a list of 10 KB, with the same at hand, is not worth more
 LIMIT_BYTES = 1 << 16
 
 
@@ -53,10 +53,12 @@ def load(spec: ModelSpec, chosen: str | PathLike[str] | None = None) -> Labels:
         return Labels(spec.label_names, wnids, "the model's own")
     if not is_imagenet(spec):
         return Labels(tuple(f"class {i}" for i in range(spec.num_classes)), wnids, "numbered, as the model names none")
-    try:
-        return Labels(imagenet_names(), wnids, IMAGENET_URL)
-    except LabelsError as error:
-        return Labels(_timm_names(), wnids, f"the ones packaged with timm, because {error}")
+    fetched = _kept(IMAGENET_SHA256)
+    return (
+        Labels(fetched, wnids, IMAGENET_URL)
+        if fetched
+        else Labels(_timm_names(), wnids, "ImageNet's, packaged with timm")
+    )
 
 
 def is_imagenet(spec: ModelSpec) -> bool:
@@ -70,21 +72,26 @@ def imagenet_names(url: str = IMAGENET_URL, sha256: str = IMAGENET_SHA256) -> tu
     Raises:
         LabelsError: not cached, and `url` cannot be had or is not the file with this hash.
     """
-    path = imagenet_path()
-    try:
-        content = path.read_bytes()
-    except OSError:
-        content = b""
-    if hashlib.sha256(content).hexdigest() != sha256:
-        content = _download(url, sha256)
-        with contextlib.suppress(OSError):  # a cache that cannot be written costs a download a time, not the answer
-            cache.write_atomically(path, content)
+    if kept := _kept(sha256):
+        return kept
+    content = _download(url, sha256)
+    with contextlib.suppress(OSError, UsageError):  # a cache that cannot be written costs a download a time
+        cache.write_atomically(imagenet_path(), content)
     return tuple(content.decode().splitlines())
 
 
 def imagenet_path() -> Path:
     """Give the place in the cache where the list is kept."""
     return cache.folder() / "imagenet_classes.txt"
+
+
+def _kept(sha256: str) -> tuple[str, ...]:
+    """Give the names in the cache if they are those with this hash, else none."""
+    try:
+        content = imagenet_path().read_bytes()
+    except (OSError, UsageError):
+        return ()
+    return tuple(content.decode().splitlines()) if hashlib.sha256(content).hexdigest() == sha256 else ()
 
 
 def _download(url: str, sha256: str) -> bytes:

@@ -66,9 +66,8 @@ def to_file(wanted: Wanted, target: Path, watch: Watch = unwatched) -> None:
         web.Trouble: it cannot be had, or is not what it should be; nothing usable is left.
         OSError: the disk; what had arrived is removed, so that it is not a full disk that is left behind.
     """
-    from resnest_cli.web import Trouble, shown  # noqa: PLC0415 - requests takes 0.1 s
+    from resnest_cli.web import Trouble  # noqa: PLC0415 - requests takes 0.1 s
 
-    _LOG.info("downloading %s%s", shown(wanted.url), f" ({wanted.size / 1e6:.1f} MB)" if wanted.size else "")
     partial = target.with_name(target.name + PARTIAL)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -91,6 +90,7 @@ def pause(trouble: Trouble, tries: int, patience: Patience) -> bool:
     seconds = max(trouble.wait_s, PAUSE_S * 2 ** (tries - 1)) if tries else 0.0
     if not trouble.again or tries >= TRIES or seconds >= patience.left():
         return False
+    _LOG.info("%s: trying again", trouble)
     time.sleep(seconds)
     return True
 

@@ -6,6 +6,7 @@ features) or its failure. Does not know what the numbers mean, where sources com
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from contextlib import ExitStack
@@ -31,6 +32,9 @@ AHEAD_BYTES = 64 << 20  # ... and what all that may come to, decoded
 # Eight workers with a large image each would need gigabytes: what has more pixels than usual is decoded one at a time.
 USUAL_PIXELS = 128_000_000
 LEAST_USUAL_PIXELS = 32_000_000
+
+
+_log = logging.getLogger(__name__)
 
 
 class Runner(Protocol):
@@ -83,6 +87,8 @@ class Trunk:
         self.stages = Stages()
         self._load = stream.Loader(spec.data, options.upright, options.max_pixels, options.allow_private_urls)
         self._lasting = lasting
+        if os.name != "posix" and options.workers not in {"auto", 0}:
+            _log.warning("-j %s: this system decodes in one process", options.workers)
         self._pool = self._start_workers() if many and self._workers() else None
         try:
             self.engine = engine or open_engine(spec, options, want=want)

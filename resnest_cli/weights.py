@@ -14,8 +14,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnest_cli import hub, transfer
-from resnest_cli.errors import BadCheckpoint, OutputError, WeightsUnavailable
+from resnest_cli import cache, hub, transfer
+from resnest_cli.errors import BadCheckpoint, OutputError, UsageError, WeightsUnavailable
 from resnest_cli.paths import look
 
 if TYPE_CHECKING:
@@ -30,18 +30,25 @@ _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")  # as torch.hub names che
 FILENAMES = ("model.safetensors", "pytorch_model.bin")
 
 
-def is_cached(spec: ModelSpec) -> bool:
-    """Tell whether the weights can be had without a request."""
-    return spec.folder is not None or cached(spec) is not None
+def is_cached(spec: ModelSpec) -> bool | None:
+    """Tell whether the weights can be had without a request; None where the cache may not be looked into."""
+    try:
+        return spec.folder is not None or cached(spec) is not None
+    except UsageError:
+        return None
 
 
 def cached(spec: ModelSpec) -> Path | None:
-    """Give the weights of a variant or repository that were downloaded before, or None."""
+    """Give the weights of a variant or repository that were downloaded before, or None.
+
+    Raises:
+        UsageError: the Hugging Face cache may not be looked into, see `hub.cached`.
+    """
     for name in FILENAMES:
         if path := hub.cached(spec.repo, name):
             return path
     path = _mirrored(spec)
-    return path if path and path.is_file() else None
+    return path if path and look(path).is_file else None
 
 
 def locate(spec: ModelSpec, chosen: str | PathLike[str] | None = None) -> Path:
@@ -50,6 +57,7 @@ def locate(spec: ModelSpec, chosen: str | PathLike[str] | None = None) -> Path:
     Raises:
         BadCheckpoint: the chosen file, or the one that should be in the model folder, is not there.
         WeightsUnavailable: not cached and not to be downloaded; the message names the ways out.
+        UsageError: the cache may not be looked into.
         OutputError: the cache cannot be written.
     """
     if chosen is not None:
@@ -70,12 +78,15 @@ def download(spec: ModelSpec, watch: Watch = transfer.unwatched) -> Path:
         WeightsUnavailable: neither has them; the message names the ways out.
         OutputError: the cache cannot be written.
     """
+    if not hub.offline():
+        size = spec.facts.get("checkpoint_bytes")
+        _LOG.info("downloading %s%s from %s", spec.name, f" ({size / 1e6:.0f} MB)" if size else "", hub.host())
     try:
         return _from_hub(spec, watch)
     except WeightsUnavailable as error:
         if hub.offline() or not spec.facts.get("checkpoint_url"):
             raise WeightsUnavailable(_ways_out(spec, str(error))) from error
-        _LOG.info("%s\ntrying the checkpoint that the model card names", error)
+        _LOG.info("%s\ntrying the checkpoint that the model card names: %s", error, spec.facts["checkpoint_url"])
         try:
             return _from_mirror(spec, watch)
         except WeightsUnavailable as second:
@@ -104,11 +115,22 @@ def _from_hub(spec: ModelSpec, watch: Watch) -> Path:
 
 
 def _mirrored(spec: ModelSpec) -> Path | None:
-    """Give the place of the mirror's checkpoint in torch.hub's cache, where timm would put it too."""
+    """Give the place of the mirror's checkpoint, if there is a mirror and a place."""
     url = str(spec.facts.get("checkpoint_url", ""))
+    try:
+        return checkpoints() / url.rpartition("/")[2] if url else None
+    except UsageError:
+        return None
+
+
+def checkpoints() -> Path:
+    """Give the folder of torch.hub's cache where the mirror's checkpoints are, and where timm would put them too.
+
+    Raises:
+        UsageError: it is in the home folder, and none is known.
+    """
     base = os.environ.get("TORCH_HOME") or f"{os.environ.get('XDG_CACHE_HOME', '~/.cache')}/torch"
-    home = Path(os.path.expandvars(base)).expanduser()
-    return home / "hub" / "checkpoints" / url.rpartition("/")[2] if url else None
+    return cache.expanded(base, "TORCH_HOME") / "hub" / "checkpoints"
 
 
 def _from_mirror(spec: ModelSpec, watch: Watch) -> Path:
@@ -116,7 +138,8 @@ def _from_mirror(spec: ModelSpec, watch: Watch) -> Path:
 
     url, target = spec.facts["checkpoint_url"], _mirrored(spec)
     if target is None:
-        raise AssertionError(url)
+        message = f"there is no place for {url}: set TORCH_HOME to a folder to write in."
+        raise WeightsUnavailable(message)
     try:
         with transfer.alone(target.with_name(f"{target.name}.lock"), target):
             if not target.is_file():

@@ -17,7 +17,7 @@ import pytest
 import trustme
 from hub_stub import Page, Stub, closed_port, commit_of, repository
 
-from resnest_cli import catalog, download, hub, labels, transfer, weights, wire
+from resnest_cli import catalog, download, hub, labels, transfer, web, weights, wire
 from resnest_cli.errors import OutputError, WeightsUnavailable
 
 if TYPE_CHECKING:
@@ -245,6 +245,28 @@ def test_refused_and_unknown_and_unreachable_hosts_are_told_apart(site: Stub, mo
 def test_a_resolver_that_does_not_answer_is_not_waited_for(site: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [site.closing.wait()][1:])
     fails("DNS does not answer")
+
+
+def test_the_first_word_comes_before_the_first_request_and_each_further_try_is_said(
+    site: Stub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A proxy that takes a connection and never answers keeps one waiting: for what, is to be known from the start."""
+    caplog.set_level("INFO", "resnest_cli")
+    real, said = web.ask, []
+
+    def ask(*args: Any, **how: Any) -> Any:  # noqa: ANN401 - passed on
+        said.append(caplog.messages[:])
+        return real(*args, **how)
+
+    monkeypatch.setattr(web, "ask", ask)
+    site.faults = dict.fromkeys(("CONNECT", "HEAD", "GET"), "silence")
+    monkeypatch.setenv("HTTPS_PROXY", site.url)
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example")
+    fails("hub.example")
+    first = "downloading resnest14d from hub.example"
+    again = "the server was silent for 0.3 s: trying again"
+    assert said[:2] == [[first], [first, again]]
+    assert site.log[:2] == ["CONNECT hub.example:443"] * 2
 
 
 def test_a_busy_hub_is_asked_again(site: Stub) -> None:

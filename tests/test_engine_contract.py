@@ -418,6 +418,18 @@ def test_without_openvino_torch_runs_and_says_so(monkeypatch: pytest.MonkeyPatch
         chosen(engine="openvino", device="cpu")
 
 
+def test_torch_instead_of_openvino_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(*_: object) -> None:
+        message = "disk quota exceeded"
+        raise OSError(message)
+
+    monkeypatch.setattr("resnest_cli.graphs.find", lambda _: None)
+    monkeypatch.setattr("resnest_cli.graphs.ensure", refuse)
+    why = "no converted graph can be kept (disk quota exceeded)"
+    assert chosen(device="cpu") == ("torch", f"asked for; {why}")
+    assert f"{why}, so that torch runs instead of openvino" in caplog.text
+
+
 def test_fp16_runs_in_torch_and_openvino_refuses_it_with_a_way_out() -> None:
     assert chosen(precision="fp16", device="cpu") == ("torch", "asked for; fp16 runs in torch")
     with pytest.raises(

@@ -120,6 +120,7 @@ def test_a_variant_is_downloaded_once_and_answers_as_plain_timm(shell: Shell, hu
     command = ("resnest", "predict", SEVEN, "-m", "resnest14d", "-k", "10", "-f", "jsonl")
     online = shell(*command)
     assert online.returncode == 0, online.stderr.decode()
+    assert online.stderr.startswith(b"downloading resnest14d (43 MB) from 127.0.0.1.\n")
     assert b"packaged with timm" in online.stderr
     (row,) = rows(online.stdout)
     assert [answer["index"] for answer in row["predictions"]] == lively.indices

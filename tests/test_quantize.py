@@ -31,7 +31,7 @@ from resnest_cli.engines import open_engine
 from resnest_cli.errors import ExitCode, ModelError, UsageError
 from resnest_cli.network import build, ungroup
 from resnest_cli.quantize import SIDECAR, Agreement, Quantized, Speed, compare, quantize
-from resnest_cli.types import Result
+from resnest_cli.types import Result, Source
 
 if TYPE_CHECKING:
     from conftest import Resnest, Shell
@@ -441,6 +441,50 @@ def test_a_calibrated_model_is_kept_for_the_same_images(
     assert ensure(options, mine).model != first.model
     with Classifier(first) as model:
         assert model.engine.precision == "int8"
+
+
+@needs_int8
+def test_images_that_stay_as_they_are_are_read_once_and_others_again(
+    made: Quantized, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from resnest_cli import calibration
+    from resnest_cli import quantize as task
+
+    real, seen = sources.read, []
+
+    def read(source: Source) -> bytes:
+        seen.append(source.path)
+        return real(source)
+
+    def fake(_options: Options, _calibrate: Path, folder: Path) -> Quantized:
+        shutil.copytree(made.folder, folder)
+        return made
+
+    monkeypatch.setattr(sources, "read", read)
+    monkeypatch.setattr(task, "quantize", fake)
+    mine = tmp_path / "mine"
+    shutil.copytree(images / "calibrate", mine)
+    options = Options("digits", precision="int8")
+
+    def key() -> str:
+        seen.clear()
+        return ensure(options, mine).model
+
+    first = key()
+    assert len(seen) == 151
+    assert key() == first
+    assert len(seen) == 151  # they changed a moment ago: the next change could come within the same tick
+    monkeypatch.setattr(calibration, "SETTLED_S", -1)
+    assert [key(), len(seen), key(), len(seen)] == [first, 151, first, 0]
+    file = mine / "nine" / "broken.png"
+    before, content = file.stat(), file.read_bytes()
+    file.write_bytes(content[:-1] + b"!")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other = key()
+    assert (other != first, seen) == (True, [str(file)])  # though size and time are the same
+    (remembered,) = Path(other).parent.glob("images-*.json")
+    remembered.write_bytes(b"[]")
+    assert [key(), len(seen)] == [other, 151]
 
 
 def test_int8_on_a_gpu_is_refused(images: Path) -> None:

@@ -6,6 +6,7 @@ cannot tell a program's own peak of memory, that of a worker begins with ours.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -13,11 +14,10 @@ import tempfile
 import time
 from dataclasses import asdict, replace
 from itertools import product
-from signal import SIGKILL
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from resnest_cli import catalog, exports
+from resnest_cli import cache, catalog, exports
 from resnest_cli.bench.rows import row
 from resnest_cli.errors import ResnestError
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from resnest_cli.options import Options
 
+KILLED = -9  # what the system says of a process that it had to kill; Windows has no such signal
 ROUNDS = 5  # of turns with plain timm
 LIMIT_S = 60.0  # past it no further round is begun
 
@@ -80,6 +81,8 @@ def sweep(
         exclude: patterns of what to leave out of it, see `photographs.Rule`.
         baseline: run plain eager timm beside each, in turns, for as long again.
     """
+    with contextlib.suppress(OSError):  # the workers share what this finds; each says by itself that there is none
+        cache.writable()
     prepared: set[Options] = set()
     for options in every:
         try:
@@ -166,7 +169,7 @@ class Worker:
 
     def _why_gone(self) -> ConfigurationFailed:
         code = self._process.wait()
-        if code == -SIGKILL:
+        if code == KILLED:
             return ConfigurationFailed(
                 "OutOfMemory", "the system killed it (signal 9), most likely for want of memory."
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +57,7 @@ def clear() -> None:
     items = store.items()
     freed = sum(store.size(item) for item in items)
     for item in items:
-        shutil.rmtree(item) if item.is_dir() else item.unlink()
+        store.remove(item)
     put(f"removed {len(items)} items, {freed / 1e6:.1f} MB, from {store.folder()}")
 
 

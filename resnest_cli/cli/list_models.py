@@ -57,7 +57,7 @@ def list_models(*, pattern: str, format: str, sort: str | None) -> None:
 
 
 def row_of(spec: ModelSpec) -> dict[str, Any]:
-    """Give every published fact of a variant, and whether its weights are in the cache."""
+    """Give every published fact of a variant, and whether its weights are in the cache (None: it may not be read)."""
     from resnest_cli import weights
 
     return {**spec.facts, "cached": weights.is_cached(spec)}
@@ -85,5 +85,5 @@ def _cell(key: str, value: Any) -> str:  # noqa: ANN401 - whatever the column ho
     if key == "params":
         return f"{value / 1e6:.1f}"
     if key == "cached":
-        return "yes" if value else "no"
+        return {True: "yes", False: "no"}.get(value, "unknown")
     return f"{value:.2f}" if key in {"gmacs", "top1_timm", "top5_timm"} else str(value)

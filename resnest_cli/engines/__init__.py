@@ -105,10 +105,11 @@ def open_engine(spec: ModelSpec, options: Options, *, want: str = "logits") -> E
         try:
             return _open_openvino(spec, options, path, want)
         except OSError as error:
-            why_torch = f"no converted graph can be kept: {error}"
+            why_torch = f"no converted graph can be kept ({error})"
             if options.engine == "openvino":
                 message = f"--engine openvino: {why_torch}. Set RESNEST_CACHE to a folder that can be written."
                 raise OutputError(message) from error
+            _log.warning("%s, so that torch runs instead of openvino", why_torch)
     from resnest_cli.engines.pytorch import TorchEngine  # noqa: PLC0415 - seconds
 
     engine = TorchEngine(spec, path, device=options.device, precision=options.precision, want=want)
