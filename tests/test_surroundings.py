@@ -253,7 +253,7 @@ def test_nothing_is_needed_that_windows_has_not() -> None:
     """Every module is imported, a picture is classified, and a benchmark is run, all but what it calls being POSIX."""
     words = [
         [*map(str, (*PREDICT[:-1], "2", "--device", "cpu"))],
-        ["bench", "-m", "digits", "--seconds", "0", "-b", str(10**12), "-f", "jsonl", "--device", "cpu"],
+        ["bench", "-m", "digits", "--seconds", "0", "-f", "jsonl", "--device", "cpu"],
     ]
     ended = subprocess.run(
         [sys.executable, "-c", ON_WINDOWS, json.dumps(words)], capture_output=True, check=False, timeout=240
@@ -262,4 +262,4 @@ def test_nothing_is_needed_that_windows_has_not() -> None:
     predict, bench = json.loads(ended.stdout.splitlines()[-1])
     assert (predict[0], json.loads(predict[1])["predictions"][0]["label"]) == (0, "seven")
     assert "-j 2: this system decodes in one process.\n" in predict[2]
-    assert (bench[0], json.loads(bench[1])["error"]["type"]) == (3, "OutOfMemory")
+    assert (bench[0], json.loads(bench[1])["steps"]) == (0, 5)
