@@ -424,7 +424,7 @@ def test_a_calibrated_model_is_kept_for_the_same_images(
 
     places = []
 
-    def fake(_options: Options, _calibrate: Path, folder: Path) -> Quantized:
+    def fake(_options: Options, _calibrate: Path, folder: Path, **_: object) -> Quantized:
         places.append(folder)
         shutil.copytree(made.folder, folder)
         return made
@@ -456,7 +456,7 @@ def test_images_that_stay_as_they_are_are_read_once_and_others_again(
         seen.append(source.path)
         return real(source)
 
-    def fake(_options: Options, _calibrate: Path, folder: Path) -> Quantized:
+    def fake(_options: Options, _calibrate: Path, folder: Path, **_: object) -> Quantized:
         shutil.copytree(made.folder, folder)
         return made
 
