@@ -10,13 +10,13 @@ A file of one or two bands is shown by its first; one of three or more takes the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from resnest_cli import tiff
+from resnest_cli.opening import opened
 from resnest_cli.scaling import spans, to_8_bits
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _png(image: Image.Image, content: bytes) -> Numbers:
 
 def _raw(content: bytes, raw_mode: str) -> NDArray[np.uint8]:
     """Read an image whose bytes are taken in another way."""
-    with Image.open(BytesIO(content), formats=["PNG"]) as image:
+    with opened(content, ["PNG"]) as image:
         if isinstance(image, ImageFile.ImageFile):
             image.tile = [tile._replace(args=raw_mode) for tile in image.tile]
         return np.asarray(image)

@@ -13,7 +13,8 @@ Three kinds of image are not what `convert("RGB")`, and so timm, makes of them, 
 - CMYK that brings its ICC profile, and Lab, are converted by colour to sRGB. RGB stays as it is, whatever its profile.
 
 Multi-frame files (GIF, WebP, APNG, TIFF, MPO, ICO) give their first frame; of a TIFF file whose first page is a small
-version of the second, the second. Large texts in a PNG file are skipped. Formats outside `FORMATS` are never tried:
+version of the second, the second. Large or damaged texts in a PNG file are skipped, and a JPEG
+file may lack its end where all of its picture is there. Formats outside `FORMATS` are never tried:
 some of Pillow's decoders start other programs (EPS) or read a picture into text that is none.
 """
 
@@ -21,21 +22,20 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
-from contextlib import contextmanager
+from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
-from resnest_cli import deep, signatures, tiff
+from resnest_cli import deep, mending, signatures, tiff
 from resnest_cli.errors import BrokenImage, ImageError, ImageTooLarge, NotAnImage, TruncatedImage
+from resnest_cli.opening import load as load_pixels
+from resnest_cli.opening import opened
 from resnest_cli.options import MAX_PIXELS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from resnest_cli.types import DataConfig
@@ -57,11 +57,8 @@ FORMATS = {
     "QOI": (".qoi",),
 }
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-_PNG = b"\x89PNG\r\n\x1a\n"
-_TEXTS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}
 _DEPTH = 24  # where a PNG file says how many bits a channel has
 _SUBFILE = 254  # the tag that says whether a page is a small version of another
-_GUARD = threading.Lock()
 _RESAMPLING = {mode.name.lower(): mode for mode in Image.Resampling}
 # EXIF 2.32, tag 0x0112: what undoes each orientation.
 _TURNS = {
@@ -90,7 +87,11 @@ def decode(content: bytes, *, exif: bool = True, max_pixels: int = MAX_PIXELS) -
     try:
         return _decode(content, exif=exif, max_pixels=max_pixels)
     except Exception as error:
-        raise _translate(error, content) from error
+        problem = _translate(error, content)
+        picture = None if isinstance(problem, ImageTooLarge) else _mended(content, exif=exif, max_pixels=max_pixels)
+        if picture is None:
+            raise problem from error
+        return picture
 
 
 def preprocess(image: Image.Image, config: DataConfig, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -116,41 +117,36 @@ def load(content: bytes, config: DataConfig, *, exif: bool = True, max_pixels: i
     return preprocess(decode(content, exif=exif, max_pixels=max_pixels), config, max_pixels=max_pixels)
 
 
-@contextmanager
-def _open(content: bytes) -> Iterator[Image.Image]:
-    """Open without Pillow's own guard, which warns, and refuses, at limits of its own; ours follows at once."""
-    with _GUARD:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            image = Image.open(BytesIO(content), formats=list(FORMATS))
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-    with image:
-        yield image
-
-
 def _decode(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image:
     try:
-        with _open(content) as image:
+        with opened(content, FORMATS) as image:
             _skip_small_page(image)
             _check_area(*image.size, max_pixels, "the image")
-            image.load()
+            load_pixels(image)
             picture = deep.rgb(image, content, max_pixels) or _to_rgb(image, content)
             return _upright(picture, _orientation(image)) if exif else picture
-    except ValueError:
-        if slim := _without_text(content):  # Pillow refuses large text, rightly: it may inflate to gigabytes
-            return _decode(slim, exif=exif, max_pixels=max_pixels)
-        raise
     except UnidentifiedImageError:
         if content.startswith(tiff.SIGNS) and not signatures.describe(content):  # which some cameras' raw photos are
             return _from_tiff(content, exif=exif, max_pixels=max_pixels)
         raise
 
 
+def _mended(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image | None:
+    """Decode a file that was refused though the whole picture is in it; None where it is not."""
+    with suppress(Exception):
+        if slim := mending.without_text(content):
+            return _decode(slim, exif=exif, max_pixels=max_pixels)
+        pictures = (_decode(whole, exif=exif, max_pixels=max_pixels) for whole in mending.with_ends(content))
+        first = next(pictures, None)
+        if first and all(picture.tobytes() == first.tobytes() for picture in pictures):
+            return first
+    return None
+
+
 def _from_tiff(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image:
     """Decode a TIFF file of a kind that Pillow does not open."""
     tags = tiff.tags_of(content)
-    _check_area(tags[256], tags[257], max_pixels, "the image")
+    _check_area(tiff.numbers(tags, 256, 0)[0], tiff.numbers(tags, 257, 0)[0], max_pixels, "the image")
     picture = deep.from_tiff(content, tags, max_pixels).rgb()
     return _upright(picture, tags.get(ExifTags.Base.Orientation, 1)) if exif else picture
 
@@ -162,22 +158,6 @@ def _skip_small_page(image: Image.Image) -> None:
             image.seek(1)
         except Exception:  # noqa: BLE001 - whatever is wrong with a page that may not be there, the first is good
             image.seek(0)
-
-
-def _without_text(content: bytes) -> bytes:
-    """Give a PNG file less its text and colour profile, which never reaches the pixels; nothing where it has none."""
-    if not content.startswith(_PNG):
-        return b""
-    kept, at = [_PNG], len(_PNG)
-    while at < len(content):
-        end = (
-            at + 12 + int.from_bytes(content[at : at + 4], "big")
-        )  # its length, its name and its checksum are 12 bytes
-        if content[at + 4 : at + 8] not in _TEXTS:
-            kept.append(content[at:end])
-        at = end
-    slim = b"".join(kept)
-    return slim if len(slim) < len(content) else b""
 
 
 def _to_rgb(image: Image.Image, content: bytes) -> Image.Image:

@@ -174,7 +174,8 @@ def _guessed(content: bytes) -> tuple[str, str]:
     if readable(content):
         return "", ""
     if found := re.search(b"|".join(map(re.escape, _PICTURES)), content[:_PREFIX]):
-        return f"a {_PICTURES[found[0]]} picture behind {found.start()} other bytes", "cut these off first"
+        count = f"{found.start()} other byte{'s' if found.start() > 1 else ''}"
+        return f"a {_PICTURES[found[0]]} picture behind {count}", "cut off what is before it"
     return ("a text file" if is_text(content[:_PREFIX]) else ""), ""
 
 

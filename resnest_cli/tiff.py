@@ -15,9 +15,10 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, TiffImagePlugin, TiffTags
+from PIL import TiffImagePlugin, TiffTags
 
-from resnest_cli.errors import ImageTooLarge, NotAnImage
+from resnest_cli.errors import BrokenImage, ImageTooLarge, NotAnImage
+from resnest_cli.opening import load, opened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,8 +30,8 @@ GREY = (0, 1)  # photometric interpretations: white is zero, black is zero
 RGB = 2
 BYTES_PER_PIXEL = 8  # that a picture of the largest area may need
 _MAKE, _PAGES_WITHIN, _DNG, _TILE_WIDTH = 271, 330, 50706, 322  # tags; raw photos have the first two, or the third
-_KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}  # of the sample format; 4 is "undefined"
-_WORDS = {"u": "unsigned integers", "i": "signed integers", "f": "floats"}
+_KINDS = {1: "u", 2: "i", 3: "f", 4: "u", 5: "c", 6: "c"}  # of the sample format; 4 is "undefined"
+_WORDS = {"u": "unsigned integers", "i": "signed integers", "f": "floats", "c": "complex numbers"}
 _UNPACKED = 1
 _PREDICTED = {5: "LZW", 8: "deflate", 32946: "deflate", 34925: "LZMA", 50000: "Zstandard"}
 _LOSSLESS = {_UNPACKED: "no", 32773: "PackBits", **_PREDICTED}
@@ -70,11 +71,15 @@ def read(content: bytes, tags: Tags, bands: int, max_pixels: int) -> NDArray[Any
 
     Raises:
         NotAnImage: a kind of TIFF that is not read here; the message says which.
+        BrokenImage: it says no size.
         ImageTooLarge: it needs more memory than the largest picture that is read.
     """
     dtype, (of, *_), (planar, *_) = _dtype(tags), numbers(tags, 277), numbers(tags, 284)
-    width, height = numbers(tags, 256)[0], numbers(tags, 257)[0]
+    width, height = numbers(tags, 256, 0)[0], numbers(tags, 257, 0)[0]
     together = of if planar == 1 else 1
+    if not width * height:
+        message = "the image has no size."
+        raise BrokenImage(message)
     if width * height * dtype.itemsize * max(together, bands) > BYTES_PER_PIXEL * max_pixels:
         message = f"the image has {width} x {height} pixels of {dtype.itemsize * of} bytes, too many; see --max-pixels."
         raise ImageTooLarge(message)
@@ -136,7 +141,8 @@ def _plane(content: bytes, tags: Tags, dtype: np.dtype[Any], bands: int, which: 
         page |= {_TILE_WIDTH: (run * step,), 323: numbers(tags, 323), 324: offsets, 325: sizes}
     else:
         page |= {278: (min(numbers(tags, 278, height)[0], height),), 273: offsets, 279: sizes}
-    with Image.open(BytesIO(_relabelled(content, tags.prefix, page)), formats=["TIFF"]) as image:
+    with opened(_relabelled(content, tags.prefix, page), ["TIFF"]) as image:
+        load(image)
         rows = np.asarray(image).reshape(height, across, run * step)
     predictor = numbers(tags, 317)[0] if packing in _PREDICTED else 1
     values = _undo(rows, dtype, bands, predictor)

@@ -316,7 +316,7 @@ def test_a_tiff_that_pillow_does_not_open_is_turned_upright() -> None:
     [
         (tiff(RAMP, packing=34887), "64-bit floats, 1 band, LERC compression"),
         (tiff(COLOURS, photometric=2, packing=7), "64-bit floats, 3 bands, JPEG compression"),
-        (tiff(RAMP.astype("c8")), "64-bit numbers of an unknown format, 1 band, no compression"),
+        (tiff(RAMP.astype("c8")), "64-bit complex numbers, 1 band, no compression"),
         (
             tiff(np.dstack([COLOURS, RAMP]), photometric=5),
             "floats, 4 bands, no compression, photometric interpretation CMYK",
@@ -349,6 +349,19 @@ def test_a_deep_tiff_that_ends_early_is_truncated_and_a_vast_one_too_large() -> 
         images.decode(tiff(np.dstack([RAMP] * 8)), max_pixels=64 * 64)
     with pytest.raises(ImageTooLarge, match=r"64 x 64 = 4,096 pixels"):
         images.decode(content, max_pixels=4095)
+
+
+def test_pillows_own_limit_is_not_in_the_way_of_deep_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    twelve = (COLOURS * 4095).astype("u2")
+    for content in (tiff(RAMP), png(twelve, 2), tiff(twelve, photometric=2)):
+        assert images.decode(content, max_pixels=64 * 64).size == (64, 64)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_a_tiff_without_a_size_is_broken() -> None:
+    with pytest.raises(BrokenImage, match=r"^the image has no size\.$"):
+        images.decode(tiff(RAMP, tags={256: (0,)}))
 
 
 def test_a_small_version_on_the_first_page_is_passed_over() -> None:

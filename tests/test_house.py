@@ -42,7 +42,7 @@ class Layer(NamedTuple):
 BASE = {"errors", "types", "options", "machine", "imports", "paths"}
 WEB = {"web", "wire"}  # what a request needs; imported in functions only
 STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "exports", "transfer", "checkpoint"}
-PICTURES = {"deep", "images", "scaling", "signatures", "tiff"}
+PICTURES = {"deep", "images", "mending", "opening", "scaling", "signatures", "tiff"}
 PIPELINE = {"buckets", "pool", "sources", "splits", "stream", "tables", "thumbnails", "urls", *PICTURES}
 PIPELINE |= {"ends", "lists", "photographs", "walk"}
 ENGINES = {

@@ -448,7 +448,7 @@ def png(width: int, height: int, data: bytes) -> bytes:
         (b"RIFF\x24\0\0\0AVI LIST", "AVI video"),
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
         (b"\x93NUMPY\1\0", "numpy array"),
-        (b"\n\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG picture behind 1 other bytes"),
+        (b"\n\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG picture behind 1 other byte, which"),
         (b"<br>Warning: x in y.php\n\x89PNG\r\n\x1a\n", "a PNG picture behind 24 other bytes"),
         (bytes(range(1, 256)), "not an image in a format that is read here (JPEG, "),
     ],
@@ -495,6 +495,27 @@ def test_formats_outside_the_list_are_never_tried(format: str) -> None:
 def test_a_file_that_ends_early_is_truncated(format: str, share: float) -> None:
     content = saved(Image.fromarray(noise(64, 64)), format)
     assert type(refusal(content[: math.ceil(share * len(content))])) is TruncatedImage
+
+
+def test_a_jpeg_without_its_end_is_shown_if_it_is_all_there_and_never_in_part() -> None:
+    content = saved(Image.fromarray(noise(40, 40)), "JPEG", quality=90)
+    expected = images.decode(content).tobytes()
+    assert images.decode(content[:-2]).tobytes() == expected
+    assert images.decode(content[:-1]).tobytes() == expected
+    for lost in range(3, 400, 3):
+        assert type(refusal(content[:-lost])) is TruncatedImage
+
+
+def test_a_progressive_jpeg_without_its_end_may_lack_a_pass_and_is_truncated() -> None:
+    content = saved(Image.fromarray(noise(40, 40)), "JPEG", quality=90, progressive=True)
+    for lost in range(2, 400, 3):
+        assert type(refusal(content[:-lost])) is TruncatedImage
+
+
+def test_a_png_with_a_damaged_text_is_good() -> None:
+    good = two_colours("PNG")
+    damaged = good[:33] + chunk(b"tEXt", b"Comment\0A")[:-1] + b"?" + good[33:]
+    assert images.decode(damaged).tobytes() == images.decode(good).tobytes()
 
 
 def test_a_jpeg2000_that_ends_early_is_broken_since_its_decoder_does_not_tell_why() -> None:
