@@ -9,13 +9,13 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import secrets
 import shutil
 import tempfile
 from pathlib import Path
 
 import platformdirs
 
+from resnest_cli import files
 from resnest_cli.errors import OutputError, UsageError
 
 VARIABLE = "RESNEST_CACHE"
@@ -97,8 +97,8 @@ def items() -> list[Path]:
 
 def size(item: Path) -> int:
     """Count the bytes of a file, or of all files in a folder."""
-    files = item.rglob("*") if item.is_dir() else [item]
-    return sum(file.stat().st_size for file in files if file.is_file())
+    inside = item.rglob("*") if item.is_dir() else [item]
+    return sum(file.stat().st_size for file in inside if file.is_file())
 
 
 def remove(item: Path) -> None:
@@ -123,14 +123,5 @@ def write_atomically(path: Path, content: bytes) -> None:
         OSError: the folder cannot be made or written; no partial file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # With the permissions of any new file; those of `tempfile` are for its owner only.
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with partial.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with files.atomic(path) as file:
+        file.write(content)

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnest_cli import cache, jobs
+from resnest_cli import cache, files, jobs
 from resnest_cli.errors import UsageError
 from resnest_cli.paths import Kind, look
 from resnest_cli.types import Failure
@@ -101,6 +101,12 @@ def layout(path: Path) -> tuple[Lines, Writer | None]:
     raise UsageError(message)
 
 
+def companions(path: Path) -> list[Path]:
+    """Return the files that lie beside the file of features at `path`."""
+    beside = {".npy": [_paths_of(path), _facts_of(path)], ".jsonl": [_facts_of(path)]}
+    return beside.get(path.suffix, [])
+
+
 def write_facts(path: Path, facts: dict[str, Any]) -> None:
     """Say beside the file how its features are made.
 
@@ -114,7 +120,7 @@ def _write_npy(path: Path, rows: Iterable[Row], out: IO[bytes], about: About) ->
     """Write float32 [N, F]; what belongs beside `path`, the paths and the facts, is there before it gets that name."""
     width, count = about.facts["width"], 0
     out.write(_header(0, width))
-    with jobs.whole(_paths_of(path)) as lines:
+    with files.atomic(_paths_of(path)) as lines:
         for row in rows:
             values = row.pop("embedding")
             out.write((np.full(width, np.nan, _DTYPE) if values is None else values).tobytes())

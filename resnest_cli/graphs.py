@@ -15,7 +15,6 @@ import json
 import shutil
 import tempfile
 import time
-import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -23,7 +22,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnest_cli import __version__, cache
+from resnest_cli import __version__, cache, files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,7 +81,7 @@ def find(name: str) -> Graph | None:
     """Give the graph of this key, or None if there is none that is whole. Reads it all."""
     place, facts = folder() / name, describe(name)
     try:
-        whole = all(_checksum(place / file) == facts["checksums"][file] for file in FILES)
+        whole = all(files.checksum(place / file) == facts["checksums"][file] for file in FILES)
     except (OSError, KeyError, TypeError):
         return None
     return Graph(place, facts) if whole else None
@@ -119,10 +118,8 @@ def alone(place: Path) -> Iterator[None]:
     Raises:
         OSError: the cache cannot be written.
     """
-    from filelock import FileLock  # noqa: PLC0415 - what is found needs no lock
-
     place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{place}.lock"):  # the system frees it when its holder is killed
+    with files.lock(place.with_name(f"{place.name}.lock")) or contextlib.nullcontext():
         yield
 
 
@@ -137,14 +134,20 @@ def store(name: str, write: Callable[[Path], None], facts: dict[str, Any]) -> Gr
     partial = Path(tempfile.mkdtemp(dir=folder(), prefix=PARTIAL))
     try:
         write(partial)
-        facts = facts | {"checksums": {file: _checksum(partial / file) for file in FILES}}
+        facts = facts | {"checksums": {file: files.checksum(partial / file) for file in FILES}}
         cache.write_atomically(partial / SIDECAR, json.dumps(facts, indent=1).encode())
         place = folder() / name
-        shutil.rmtree(place, ignore_errors=True)  # what `find` did not accept
-        partial.rename(place)
-    except BaseException:
+        if not find(name):
+            shutil.rmtree(place, ignore_errors=True)
+        try:
+            partial.rename(place)
+        except OSError:  # where there are no locks, another process may have been quicker
+            found = find(name)
+            if not found:
+                raise
+            facts = found.facts
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise
     return Graph(place, facts)
 
 
@@ -177,7 +180,7 @@ def compiling(place: Path) -> Iterator[Path | None]:
 
 def _seal(compiled: Path) -> None:
     for form in compiled.glob("*.blob"):
-        cache.write_atomically(form.with_name(form.name + SEAL), str(_checksum(form)).encode())
+        cache.write_atomically(form.with_name(form.name + SEAL), str(files.checksum(form)).encode())
 
 
 def _is_sealed(compiled: Path) -> bool:
@@ -185,18 +188,10 @@ def _is_sealed(compiled: Path) -> bool:
     try:
         forms = [*compiled.glob("*.blob")]
         return bool(forms) and all(
-            form.with_name(form.name + SEAL).read_bytes() == str(_checksum(form)).encode() for form in forms
+            form.with_name(form.name + SEAL).read_bytes() == str(files.checksum(form)).encode() for form in forms
         )
     except OSError:
         return False
-
-
-def _checksum(path: Path) -> int:
-    value = 0
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            value = zlib.crc32(chunk, value)
-    return value
 
 
 @lru_cache

@@ -146,9 +146,9 @@ def _download(repo: str, filename: str, watch: Watch) -> Path:
     blob = folder / "blobs" / remote.wanted.hash
     lock = cache_folder() / ".locks" / folder.name / f"{remote.wanted.hash}.lock"
     try:
-        with transfer.alone(lock, blob):  # huggingface_hub's own; a second process waits, and finds the file
+        with transfer.alone(lock, blob) as partial:  # huggingface_hub's own; a second process waits, and finds the file
             if not blob.is_file():
-                transfer.to_file(remote.wanted, blob, watch)
+                transfer.to_file(remote.wanted, blob, partial, watch)
             transfer.sweep(blob.parent)
             pointer = folder / "snapshots" / remote.commit / filename
             _point(pointer, blob)

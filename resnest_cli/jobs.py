@@ -2,8 +2,8 @@
 
 In: rows in the order of the inputs. Out: a file under its final name; for formats that need their end only when it is
 complete. Until then three files may lie beside FILE: FILE.part (rows so far, as JSON lines, where FILE itself cannot
-hold half a job), FILE.resume.json (what made them) and FILE.lock (free again when the process is gone). Does not know
-what a row means, but for its path, and whether it has an error.
+hold half a job), FILE.resume.json (what made them) and FILE.lock (free again when the process is gone); afterwards
+.FILE.done.json (see `records`). Does not know what a row means, but for its path, and whether it has an error.
 """
 
 from __future__ import annotations
@@ -15,21 +15,23 @@ import logging
 import os
 import stat
 import sys
+from collections import Counter
 from dataclasses import asdict
 from importlib.metadata import version
+from itertools import islice, repeat
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from resnest_cli import cache, exports, weights
+from resnest_cli import cache, exports, files, records, weights
 from resnest_cli.engines import RANDOM
 from resnest_cli.errors import OutputError
 from resnest_cli.journal import Journal
 from resnest_cli.writers import open_output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -82,6 +84,7 @@ class Output:
         path: the file that is to be.
         lines: the format in which rows are kept while they come.
         compose: makes the final file of them in the end; None where the lines are that file.
+        companions: the other files that the result will have.
         overwrite: replace what is there.
         resume: continue the job that left what is there; begin where there is nothing.
 
@@ -90,15 +93,27 @@ class Output:
 
     Attributes:
         done: rows of earlier runs that are kept.
+        complete: an earlier run has finished the job, and nothing is left to do or to write.
     """
 
-    def __init__(
-        self, path: Path, lines: Lines, compose: Writer | None, *, overwrite: bool = False, resume: bool = False
+    def __init__(  # noqa: PLR0913 - all but three by name
+        self,
+        path: Path,
+        lines: Lines,
+        compose: Writer | None,
+        *,
+        companions: Sequence[Path] = (),
+        overwrite: bool = False,
+        resume: bool = False,
     ) -> None:
         self.path = path
         self.done = 0
+        self.complete = False
+        self._tally = records.Tally()
+        self._finished: records.Finished | None = None
         self._lines = lines
         self._compose = compose
+        self._companions = companions
         self._overwrite = overwrite
         self._resume = resume
         self._sidecar = beside(path, SIDECAR)
@@ -112,13 +127,17 @@ class Output:
             message = f"{self.path} is a folder: give the name of a file in it."
             raise OutputError(message)
         with contextlib.ExitStack() as ends, told(self.path):
-            ends.enter_context(_locked(self.path))
-            self._unfinished = self._sidecar.exists()
-            self._check()
+            if ends.enter_context(_locked(self.path)):
+                for written in (self.path, self._sidecar, records.place(self.path), *self._companions):
+                    files.sweep(written)
             where = beside(self.path, ".part") if self._compose else self.path
-            self._fresh = not where.exists()
-            self._journal = Journal(where, self._lines)
-            ends.callback(self._journal.close)
+            self._finished = self._find_finished(where)
+            self._unfinished = self._sidecar.exists()
+            self._check(where)
+            if not (self._finished and self._resume):
+                self._fresh = not where.exists()
+                self._journal = Journal(where, self._lines)
+                ends.callback(self._journal.close)
             self._ends = ends.pop_all()
         return self
 
@@ -128,7 +147,7 @@ class Output:
         """Let go. A job that is not finished keeps its rows; one that did not begin leaves no trace."""
         with told(self.path), self._ends:
             if self._fresh and not self._unfinished:
-                self._journal.path.unlink(missing_ok=True)
+                Path(os.path.realpath(self._journal.path)).unlink(missing_ok=True)  # not the link that leads to it
             elif self._unfinished and self._journal.size:
                 log.info("%s holds the rows so far: the same command with --resume continues", self._journal.path)
 
@@ -144,11 +163,19 @@ class Output:
             OutputError: the rows that are there were made in another way; the message says in what.
         """
         self._about = about
+        self._settings = fingerprint
         with told(self.path):
+            if self._finished and self._resume:
+                records.compare(self.path, self._finished.settings, fingerprint)
+                self._refuse(self._finished.changed(self.path))
+                self.complete, self.done = True, self._finished.rows
+                return
             if self._resume and self._unfinished:
-                compare(self.path, self._sidecar, self._sidecar.read_bytes(), fingerprint)
+                before = records.begun_with(self._sidecar, self._sidecar.read_bytes())
+                records.compare(self.path, before, fingerprint)
                 self.done = self._journal.recover(about.topk, batch)
                 return
+            records.place(self.path).unlink(missing_ok=True)
             self._journal.cut(0)  # first, so that no sidecar ever stands beside rows of another job
             cache.write_atomically(self._sidecar, json.dumps(fingerprint, indent=1).encode())
             self._unfinished = True
@@ -161,6 +188,8 @@ class Output:
             OutputError: the rows are of other inputs than these.
         """
         found = iter(found)
+        if self.complete and self._finished:
+            return self._nothing(found, self._finished, seen)
         for number, row in enumerate(self._journal.rows(), 1):
             item = next(found, None)
             if item is None or item.path != row["path"]:
@@ -170,7 +199,7 @@ class Output:
                     f"{now}. Give the same inputs, or add --overwrite in place of --resume to start anew."
                 )
                 raise OutputError(message)
-            seen(row["error"]["type"] if "error" in row else None)
+            seen(self._count(row))
         return found
 
     def write(self, rows: Iterable[Row]) -> None:
@@ -178,6 +207,7 @@ class Output:
         for row in rows:
             with told(self.path):
                 self._journal.append(row)
+            self._count(row)
 
     def finish(self) -> None:
         """Give the complete file its name, and remove what lies beside it.
@@ -185,32 +215,95 @@ class Output:
         Raises:
             OutputError: it cannot be written; what was done stays, and can be resumed.
         """
+        if self.complete:
+            return
         with told(self.path):
             self._journal.sync()
             if self._compose:
-                with whole(self.path) as out:
+                with files.atomic(self.path) as out:
                     self._compose(self._journal.rows(), out, self._about)
-                self._journal.path.unlink()
-            self._sidecar.unlink()
+            records.write(self.path, self._settings, self._tally, self._companions)
+            self._clear(self._journal.path)
             self._unfinished = self._fresh = False
 
-    def _check(self) -> None:
+    def _find_finished(self, journal: Path) -> records.Finished | None:
+        """Look for a finished job; one that was killed while it cleared up is, if its files are whole."""
+        found = records.read(self.path) if self.path.exists() else None
+        if found and self._sidecar.exists():
+            if found.changed(self.path):
+                return None
+            self._clear(journal)
+        return found
+
+    def _clear(self, journal: Path) -> None:
+        """Remove what a finished job needs no more."""
+        if journal != self.path:
+            journal.unlink(missing_ok=True)
+        self._sidecar.unlink()
+
+    def _refuse(self, changed: list[Path]) -> None:
+        if changed:
+            message = (
+                f"{changed[0]} is not as it was when the job was finished: use --overwrite in place of --resume to "
+                "make it anew, or give another -o."
+            )
+            raise OutputError(message)
+
+    def _count(self, row: Row) -> str | None:
+        """Count a row; return the type of its error."""
+        error: str | None = row["error"]["type"] if "error" in row else None
+        self._tally.add(row["path"], error)
+        return error
+
+    def _nothing(
+        self, found: Iterator[Source | Failure], done: records.Finished, seen: Callable[[str | None], None]
+    ) -> Iterator[Source | Failure]:
+        """Return what is left to do of a finished job, which is nothing.
+
+        Raises:
+            OutputError: its rows are of other inputs than these.
+        """
+        tally = records.Tally()
+        for item in islice(found, done.rows):
+            tally.add(item.path)
+        more = next(found, None)
+        if tally.inputs != done.inputs or more is not None:
+            now = f"the inputs go on with {more.path!r}" if tally.inputs == done.inputs and more else "these are others"
+            message = (
+                f"{self.path} is finished: it has the rows of {done.rows:,} inputs, and {now}. Give the same inputs; "
+                "or another -o for the new ones; or --overwrite in place of --resume to make it anew."
+            )
+            raise OutputError(message)
+        for error in (*Counter(done.failures).elements(), *repeat(None, done.rows - sum(done.failures.values()))):
+            seen(error)
+        return found
+
+    def _check(self, journal: Path) -> None:
         """Refuse to harm what is there."""
-        if self._overwrite:
-            return
-        if self._unfinished and not self._resume:
+        if self._unfinished and not (self._resume or self._overwrite):
             message = f"{self.path} was begun and not finished: add --resume to continue, or --overwrite to start anew."
             raise OutputError(message)
-        if self.path.exists() and not self._unfinished:
-            hint = " It is not a job to resume: it is finished, or not of this program." if self._resume else ""
-            message = f"{self.path} exists; add --overwrite to replace it.{hint}"
+        if self._unfinished:
+            return
+        if journal != self.path and journal.exists() and journal.stat().st_size:  # even where FILE may be replaced
+            message = f"{journal} is in the way, and not of a job that was begun here: move it, or give another -o."
             raise OutputError(message)
+        if self._overwrite or (self._resume and self._finished):
+            return
+        # Empty is what a job of JSON lines leaves that was killed before its first step.
+        begun = [self.path] if self._resume and _is_empty(self.path) else []
+        for path in (self.path, *self._companions):
+            if path.exists() and path not in begun:
+                why = f" Whether it is complete cannot be told: {records.place(self.path).name} is not beside it."
+                message = f"{path} exists; add --overwrite to replace it.{why if self._resume else ''}"
+                raise OutputError(message)
 
 
 class Stream:
     """The same for what is no file to come back to: standard output, a device, a pipe. Nothing can be resumed."""
 
     done = 0
+    complete = False
 
     def __init__(self, out: IO[bytes], write: Writer) -> None:
         self._out = out
@@ -247,30 +340,8 @@ def stream(path: Path | None, write: Writer, *, overwrite: bool) -> Iterator[Str
         yield Stream(out, write)
 
 
-def compare(path: Path | str, sidecar: Path | str, before: bytes, fingerprint: Mapping[str, Any]) -> None:
-    """Refuse to go on with rows at `path` that were made otherwise; `sidecar` says `before`, how they were begun.
-
-    Raises:
-        OutputError: the two differ, or the older one is damaged.
-    """
-    try:
-        then, now = _flat(json.loads(before)), _flat(json.loads(json.dumps(fingerprint)))
-        changes = [f"{name} {then[name]}, now {now[name]}" for name in now if then[name] != now[name]]
-    except (ValueError, KeyError, AttributeError) as error:
-        message = f"{sidecar} is damaged: add --overwrite in place of --resume to start anew."
-        raise OutputError(message) from error
-    if changes:
-        message = (
-            f"{path} was begun with other settings: {'; '.join(changes)}. "
-            "Use the same again, or --overwrite in place of --resume to start anew."
-        )
-        raise OutputError(message)
-
-
-def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Lift the entries of nested mappings, so that a difference is named by the one thing that differs."""
-    groups = [value if isinstance(value, dict) else {name: value} for name, value in facts.items()]
-    return {name: value for group in groups for name, value in group.items()}
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and not path.stat().st_size
 
 
 def is_device(path: Path) -> bool:
@@ -288,25 +359,6 @@ def beside(path: Path, suffix: str) -> Path:
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that gets its name when the block ends well, and is removed if it does not.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    made = beside(path, ".tmp")
-    try:
-        with made.open("wb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        made.replace(path)
-    except BaseException:
-        made.unlink(missing_ok=True)
-        raise
-
-
-@contextlib.contextmanager
 def told(path: Path) -> Iterator[None]:
     """Turn what the system refuses into an `OutputError` that names the file."""
     try:
@@ -317,18 +369,22 @@ def told(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of `path`, which the system frees when the process is gone."""
+def _locked(path: Path) -> Iterator[bool]:
+    """Hold the lock of `path`, which the system frees when the process is gone; False where there are no locks."""
     where = beside(path, ".lock")
-    where.open("ab").close()  # FileLock would make missing folders, and take what cannot be written for a held lock
-    lock = FileLock(where)
+    lock = files.lock(where)
+    if lock is None:
+        yield False
+        return
     try:
         lock.acquire(blocking=False)
     except Timeout as error:
         message = f"{path} is being written by another process: wait for it, or give another -o."
         raise OutputError(message) from error
     try:
-        yield
+        yield True
     finally:
-        where.unlink(missing_ok=True)  # while it is held: who waits for it looks again
+        with contextlib.suppress(FileNotFoundError):
+            if not where.stat().st_size:  # else it is somebody's file
+                where.unlink()  # while it is held: who waits for it looks again
         lock.release()

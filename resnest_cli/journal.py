@@ -10,6 +10,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from resnest_cli import files
 from resnest_cli.stream import MAX_FAILURES_A_BATCH
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Journal:
 
     def sync(self) -> None:
         """Wait until all is on the disk itself."""
-        os.fsync(self._file.fileno())
+        files.sync(self._file)
 
     def close(self) -> None:
         """Let go, with all on the disk."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resnest_cli import files
 from resnest_cli.errors import OutputError
 from resnest_cli.paths import Kind, is_empty, look
 
@@ -35,17 +36,15 @@ def claim(path: Path, *, overwrite: bool) -> None:
 def save(path: Path, content: bytes | str) -> None:
     """Write the file so that its name stands for the old content or the whole new one; text as UTF-8.
 
-    A path in the text that is not valid UTF-8 keeps its bytes.
+    A path in the text that is not valid UTF-8 keeps its bytes. See `files.atomic`.
 
     Raises:
         OutputError: it cannot be written; what was begun is removed.
     """
-    partial = path.with_name(f"{path.name}.part")
     try:
-        partial.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape"))
-        partial.replace(path)
+        with files.atomic(path) as out:
+            out.write(content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape"))
     except OSError as error:
-        partial.unlink(missing_ok=True)
         message = f"{path} cannot be written: {error.strerror}."
         raise OutputError(message) from error
 

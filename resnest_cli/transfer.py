@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
+import secrets
 import shutil
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from resnest_cli import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -59,8 +61,10 @@ class Wanted:
     secret: str = field(default="", repr=False)
 
 
-def to_file(wanted: Wanted, target: Path, watch: Watch = unwatched) -> None:
+def to_file(wanted: Wanted, target: Path, partial: Path, watch: Watch = unwatched) -> None:
     """Download what is wanted to `target`, whose folder is made; `watch` is called as bytes arrive.
+
+    They are kept in `partial` (see `alone`), and what is there already is taken up.
 
     Raises:
         web.Trouble: it cannot be had, or is not what it should be; nothing usable is left.
@@ -68,7 +72,6 @@ def to_file(wanted: Wanted, target: Path, watch: Watch = unwatched) -> None:
     """
     from resnest_cli.web import Trouble  # noqa: PLC0415 - requests takes 0.1 s
 
-    partial = target.with_name(target.name + PARTIAL)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         taken_up = _size(partial) > 0
@@ -96,24 +99,30 @@ def pause(trouble: Trouble, tries: int, patience: Patience) -> bool:
 
 
 @contextlib.contextmanager
-def alone(lock: Path, target: Path) -> Iterator[None]:
+def alone(lock: Path, target: Path) -> Iterator[Path]:
     """Keep other processes out, or wait for the one that fetches `target`, as long as it brings anything.
+
+    Gives where the parts are to be kept until they are whole. Where the disk has no locks nobody is kept out, so each
+    process has a place of its own, and what it leaves when it is killed is not taken up.
 
     Raises:
         web.Trouble: it brings nothing any more.
         OSError: the lock cannot be made.
     """
-    from filelock import FileLock, Timeout  # noqa: PLC0415 - not needed for what is cached
+    from filelock import Timeout  # noqa: PLC0415 - not needed for what is cached
 
     lock.parent.mkdir(parents=True, exist_ok=True)
-    held = FileLock(lock, mode=0o664)  # huggingface_hub's mode: groups share caches
+    held = files.lock(lock, mode=0o664)  # huggingface_hub's mode: groups share caches
+    if held is None:
+        yield target.with_name(f"{target.name}.{secrets.token_hex(4)}{PARTIAL}")
+        return
     try:
         held.acquire(timeout=0)
     except Timeout:
         _LOG.info("waiting for another process that downloads the same")
         _wait(held, lock, target)
     try:
-        yield
+        yield target.with_name(target.name + PARTIAL)
     finally:
         held.release()
 
@@ -225,7 +234,7 @@ def _continues(headers: Mapping[str, str], status: int, done: int) -> bool:
 
 def _settle(partial: Path, target: Path) -> None:
     with partial.open("rb+") as file:
-        os.fsync(file.fileno())
+        files.sync(file)
     partial.replace(target)
 
 

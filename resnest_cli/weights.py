@@ -141,9 +141,10 @@ def _from_mirror(spec: ModelSpec, watch: Watch) -> Path:
         message = f"there is no place for {url}: set TORCH_HOME to a folder to write in."
         raise WeightsUnavailable(message)
     try:
-        with transfer.alone(target.with_name(f"{target.name}.lock"), target):
+        with transfer.alone(target.with_name(f"{target.name}.lock"), target) as partial:
             if not target.is_file():
-                transfer.to_file(transfer.Wanted(url, spec.facts["checkpoint_sha256_prefix"]), target, watch)
+                wanted = transfer.Wanted(url, spec.facts["checkpoint_sha256_prefix"])
+                transfer.to_file(wanted, target, partial, watch)
     except Trouble as trouble:
         message = f"{url} could not be downloaded: {trouble}."
         raise WeightsUnavailable(message) from trouble

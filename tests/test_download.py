@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ import pytest
 import trustme
 from hub_stub import Page, Stub, closed_port, commit_of, repository
 
-from resnest_cli import catalog, download, hub, labels, transfer, web, weights, wire
+from resnest_cli import catalog, download, files, hub, labels, transfer, web, weights, wire
 from resnest_cli.errors import OutputError, WeightsUnavailable
 
 if TYPE_CHECKING:
@@ -446,6 +447,25 @@ def test_what_nobody_takes_up_is_swept_away(site: Stub) -> None:
     site.pages |= repository(SPEC.repo, {"config.json": b"{}"})
     hub.fetch(SPEC.repo, "config.json")
     assert sorted(path.suffix for path in blobs.iterdir()) == ["", "", ".incomplete"]
+
+
+@pytest.mark.usefixtures("site")
+def test_without_locks_each_process_has_parts_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    files._say_once.cache_clear()  # noqa: SLF001 - as in a new process
+    succeeds()
+    with (
+        transfer.alone(tmp_path / "lock", tmp_path / "x") as one,
+        transfer.alone(tmp_path / "lock", tmp_path / "x") as other,
+    ):
+        assert one != other
+        assert all(path.match("x.*.incomplete") for path in (one, other))
+    assert caplog.text.count("this disk has no locks") == 1
 
 
 def test_eight_processes_on_a_cold_cache_make_one_copy(site: Stub) -> None:

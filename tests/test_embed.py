@@ -101,7 +101,12 @@ def test_npy_is_numpys_and_its_paths_are_beside_it(resnest: Resnest, tmp_path: P
     lines = [json.loads(line) for line in (tmp_path / "f.paths.jsonl").read_text().splitlines()]
     error = {"type": "UnreadableInput", "message": "no such file."}
     assert lines == [{"path": str(SEVEN), "status": "ok"}, {"path": "lost.png", "status": "error", "error": error}]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.npy", "f.npy.json", "f.paths.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".f.npy.done.json",
+        "f.npy",
+        "f.npy.json",
+        "f.paths.jsonl",
+    ]
 
 
 def test_parquet_has_its_columns_and_the_facts_in_its_metadata(resnest: Resnest, tmp_path: Path) -> None:
@@ -119,7 +124,7 @@ def test_parquet_has_its_columns_and_the_facts_in_its_metadata(resnest: Resnest,
     assert np.linalg.norm(table["embedding"][0].as_py()) == pytest.approx(1, abs=1e-6)
     assert table["embedding"][1].as_py() is None
     assert json.loads(table.schema.metadata[b"resnest"])["normalized"] is True
-    assert [path.name for path in tmp_path.iterdir()] == ["f.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".f.parquet.done.json", "f.parquet"]
 
 
 def test_more_inputs_come_from_a_list(resnest: Resnest, tmp_path: Path) -> None:

@@ -158,6 +158,25 @@ def test_logits_and_features_are_kept_apart_and_precisions_share_a_graph(
     ]
 
 
+def test_without_locks_the_graph_of_the_quicker_process_is_taken(cold: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    def write(place: Path) -> None:
+        for name in graphs.FILES:
+            (place / name).write_bytes(b"the quicker")
+
+    def write_slowly(place: Path) -> None:
+        graphs.store("g", write, {"made": "first"})
+        for name in graphs.FILES:
+            (place / name).write_bytes(b"the slower")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    graph = graphs.ensure("g", lambda: graphs.store("g", write_slowly, {"made": "second"}))
+    assert (graph.facts["made"], graph.path.read_bytes()) == ("first", b"the quicker")
+    assert names(cold) == ["g"]
+
+
 # --- the key
 
 

@@ -41,7 +41,7 @@ class Layer(NamedTuple):
 
 BASE = {"errors", "types", "options", "machine", "imports", "paths"}
 WEB = {"web", "wire"}  # what a request needs; imported in functions only
-STORE = {"cache", "hub", "catalog", "labels", "weights", "graphs", "exports", "transfer", "checkpoint"}
+STORE = {"cache", "files", "hub", "catalog", "labels", "weights", "graphs", "exports", "transfer", "checkpoint"}
 PICTURES = {"deep", "images", "mending", "opening", "scaling", "signatures", "tiff"}
 PIPELINE = {"buckets", "pool", "sources", "splits", "stream", "tables", "thumbnails", "urls", *PICTURES}
 PIPELINE |= {"ends", "lists", "photographs", "walk"}
@@ -67,6 +67,7 @@ TASKS = {
     "download",
     "jobs",
     "journal",
+    "records",
     "saving",
     *WRITERS,
 }
@@ -107,10 +108,15 @@ LAYERS = [
     Layer({"export"}, BASE | STORE | {"network", "engines.openvino"}, {"timm", "torch"}, set()),
     Layer({"network"}, BASE | STORE, {"torch", "timm", "safetensors"}, set()),
     Layer(WRITERS, BASE | WRITERS, {"pyarrow"}, set()),
-    Layer({"jobs", "journal"}, BASE | STORE | PIPELINE | WRITERS | {"engines", "journal"}, {"filelock"}, set()),
+    Layer(
+        {"jobs", "journal", "records"},
+        BASE | STORE | PIPELINE | WRITERS | {"engines", "journal", "records"},
+        {"filelock"},
+        set(),
+    ),
     Layer({"pictures"}, BASE | {"explain"}, {"numpy", "PIL"}, {"matplotlib"}),
     Layer(
-        TASKS - {"doctor", "embed", "jobs", "journal", "pictures", *WRITERS},
+        TASKS - {"doctor", "embed", "jobs", "journal", "pictures", "records", *WRITERS},
         BASE | STORE | PIPELINE | {"engines", "trunk"},
         {"numpy"},
         set(),
@@ -123,7 +129,12 @@ LAYERS = [
     ),
     Layer(
         RAY,
-        BASE | STORE | PIPELINE | RAY | WRITERS | {"engines", "engines.openvino", "embed", "features", "jobs", "trunk"},
+        BASE
+        | STORE
+        | PIPELINE
+        | RAY
+        | WRITERS
+        | {"engines", "engines.openvino", "embed", "features", "jobs", "records", "trunk"},
         {"numpy"},
         {"pyarrow", "ray"},
     ),

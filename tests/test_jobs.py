@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,9 @@ import pytest
 from conftest import SAMPLES, Resnest, Shell
 
 from resnest_cli.errors import ExitCode, OutputError
+from resnest_cli.files import _say_once
 from resnest_cli.jobs import Output
+from resnest_cli.journal import Journal
 from resnest_cli.stream import MAX_FAILURES_A_BATCH
 from resnest_cli.types import Failure, Prediction, Record, Result, Source
 from resnest_cli.writers import JSONL, LINES, WRITERS, About, to_row
@@ -39,13 +43,20 @@ RECORDS: list[Record] = [
 ]
 
 
-def job(
-    path: Path, format: str, records: list[Record], *, stop: int | None = None, batch: int = 1, **how: bool
+def job(  # noqa: PLR0913 - all but three by name
+    path: Path,
+    format: str,
+    records: list[Record],
+    *,
+    stop: int | None = None,
+    batch: int = 1,
+    resume: bool = False,
+    overwrite: bool = False,
 ) -> tuple[int, list[str | None]]:
     """Write records as a command does, or only the first `stop`; give how many were there, and their errors."""
     seen: list[str | None] = []
     compose = None if format in LINES else WRITERS[format]
-    with Output(path, LINES.get(format, JSONL), compose, **how) as out:
+    with Output(path, LINES.get(format, JSONL), compose, resume=resume, overwrite=overwrite) as out:
         out.begin(About(2, {"model": "m"}), {"model": "m"}, batch)
         found = list(out.rest((Source(record.path) for record in records), seen.append))
         assert len(found) == len(records) - out.done
@@ -56,7 +67,8 @@ def job(
 
 
 def files(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+    """Name the files in a folder, but for what is kept of finished jobs."""
+    return {path.name for path in folder.iterdir() if not path.name.endswith(".done.json")}
 
 
 # Torn anywhere
@@ -201,6 +213,235 @@ def test_a_device_is_written_to_and_not_replaced(resnest: Resnest) -> None:
     assert Path("/dev/null").is_char_device()
 
 
+# Finished
+
+COMPLETE = [*RECORDS, Result("last", ())]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_finished_job_is_complete_and_its_file_is_left_alone(tmp_path: Path, format: str) -> None:
+    path = tmp_path / f"x.{format}"
+    job(path, format, COMPLETE, stop=2)
+    job(path, format, COMPLETE, resume=True)
+    before, at = path.read_bytes(), path.stat().st_mtime_ns
+    done, seen = job(path, format, COMPLETE, resume=True)
+    assert (done, sorted(seen, key=str)) == (5, ["BrokenImage", None, None, None, None])
+    assert (path.read_bytes(), path.stat().st_mtime_ns, files(tmp_path)) == (before, at, {path.name})
+
+
+@pytest.mark.parametrize(("inputs", "code"), [(("seven_0081.png",), 0), (("lost.png", "seven_0081.png"), 3)])
+def test_the_same_command_again_says_complete_and_has_its_exit_code(
+    resnest: Resnest, tmp_path: Path, inputs: tuple[str, ...], code: int
+) -> None:
+    for command, output in (("predict", "x.csv"), ("predict", "x.json"), ("embed", "x.npy"), ("embed", "x.jsonl")):
+        (tmp_path / command).mkdir(exist_ok=True)
+        path = tmp_path / command / output
+        words: list[str | Path] = [command, *(SAMPLES / name for name in inputs), *DIGITS, "-o", path, "--resume"]
+        assert resnest(*words).exit_code == code
+        before = {file: file.read_bytes() for file in path.parent.iterdir()}
+        again = resnest(*words)
+        assert (again.exit_code, again.stdout) == (code, "")
+        assert again.stderr.splitlines()[-1] == f"complete: {len(inputs)} row{'s' * (len(inputs) > 1)}"
+        assert {file: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+def test_a_finished_file_is_not_taken_for_that_of_another_job(resnest: Resnest, tmp_path: Path) -> None:
+    path, seven, two = tmp_path / "x.csv", SAMPLES / "seven_0081.png", SAMPLES / "two_0051.png"
+    words = (*DIGITS, "-o", path, "--resume")
+    assert resnest("predict", seven, two, *words).exit_code == ExitCode.OK
+    before = path.read_bytes()
+    for other, message in (
+        ((seven, two, "-k", "3"), "was begun with other settings: topk 5, now 3. "),
+        ((seven, seven), "is finished: it has the rows of 2 inputs, and these are others. "),
+        ((seven,), "is finished: it has the rows of 2 inputs, and these are others. "),
+        ((seven, two, seven), f"is finished: it has the rows of 2 inputs, and the inputs go on with '{seven}'. "),
+    ):
+        ended = resnest("predict", *other, *words)
+        assert (ended.exit_code, path.read_bytes()) == (ExitCode.FAILED, before)
+        assert f"error: {path} {message}" in ended.stderr
+    path.write_bytes(before + b"mine\n")
+    assert f"error: {path} is not as it was when the job was finished" in resnest("predict", seven, two, *words).stderr
+    (tmp_path / ".x.csv.done.json").unlink()
+    ended = resnest("predict", seven, two, *words)
+    assert "Whether it is complete cannot be told: .x.csv.done.json is not beside it." in ended.stderr
+    assert path.read_bytes() == before + b"mine\n"
+
+
+def test_a_record_of_a_file_that_is_gone_or_replaced_is_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    job(path, "jsonl", COMPLETE)
+    path.unlink()
+    assert job(path, "jsonl", COMPLETE, resume=True)[0] == 0
+    job(path, "jsonl", COMPLETE[:1], overwrite=True)
+    assert job(path, "jsonl", COMPLETE[:1], resume=True)[0] == 1
+
+
+# Killed before any step
+
+
+class Steps:
+    """Ends the process, as a kill does, before the step `last` of all that change a file."""
+
+    def __init__(self, last: int) -> None:
+        self.left = last
+
+    def before(self, act: Any) -> Any:  # noqa: ANN401 - a function of any kind
+        def step(*args: Any, **how: Any) -> Any:  # noqa: ANN401 - as `act`
+            self.left -= 1
+            if self.left < 0:
+                os._exit(9)
+            return act(*args, **how)
+
+        return step
+
+
+def ends_before_step(last: int, path: Path, format: str) -> bool:
+    """Run a job in a process of its own that is killed before its step `last`; tell whether it came so far."""
+    child = os.fork()
+    if not child:
+        steps = Steps(last)
+        with pytest.MonkeyPatch.context() as patch:
+            for owner, name in (
+                (Path, "unlink"),
+                (Path, "replace"),
+                (Journal, "_put"),
+                (Journal, "cut"),
+                (os, "fsync"),
+            ):
+                patch.setattr(owner, name, steps.before(getattr(owner, name)))
+            job(path, format, RECORDS, resume=True)
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+@pytest.mark.parametrize("format", ["jsonl", "json"])
+def test_killed_before_any_step_a_job_goes_on_and_is_complete(tmp_path: Path, format: str) -> None:
+    job(tmp_path / "whole", format, RECORDS)
+    whole = (tmp_path / "whole").read_bytes()
+    for last in count():
+        path = tmp_path / str(last) / "x"
+        path.parent.mkdir()
+        killed = ends_before_step(last, path, format)
+        for _ in range(2):  # the second time there is nothing to do
+            done, _ = job(path, format, RECORDS, resume=True)
+            assert (path.read_bytes(), {*path.parent.iterdir()}) == (whole, {path, path.with_name(".x.done.json")}), (
+                last
+            )
+        assert done == len(RECORDS)
+        if not killed:
+            break
+    assert last > 10
+
+
+# What is not ours
+
+
+def test_files_that_are_not_ours_are_left_alone(resnest: Resnest, tmp_path: Path) -> None:
+    words = ("predict", SAMPLES / "seven_0081.png", *DIGITS, "-o")
+    (tmp_path / "x.json.part").write_text("a download of another program")
+    for more in ((), ("--overwrite",), ("--resume",)):
+        ended = resnest(*words, tmp_path / "x.json", *more)
+        assert (ended.exit_code, "x.json.part is in the way, and not of a job" in ended.stderr) == (1, True)
+    (tmp_path / "y.json.lock").write_text("of another program")
+    (tmp_path / "y.json.tmp").write_text("and this")
+    assert resnest(*words, tmp_path / "y.json").exit_code == ExitCode.OK
+    texts = {path.name: path.read_text() for path in tmp_path.iterdir() if path.suffix in {".part", ".lock", ".tmp"}}
+    assert texts == {
+        "x.json.part": "a download of another program",
+        "y.json.lock": "of another program",
+        "y.json.tmp": "and this",
+    }
+
+
+def test_what_validate_and_bench_write_does_not_touch_a_job(resnest: Resnest, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    job(path, "json", RECORDS, stop=3)
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    (tmp_path / "data" / "seven").mkdir(parents=True)
+    (tmp_path / "data" / "seven" / "x.png").hardlink_to(SAMPLES / "seven_0081.png")
+    assert resnest("validate", tmp_path / "data", *DIGITS, "-o", path).exit_code == ExitCode.OK
+    assert {file: file.read_bytes() for file in before} == before
+
+
+def test_an_index_takes_no_name_that_is_taken(resnest: Resnest, tmp_path: Path) -> None:
+    words = ("embed", SAMPLES / "seven_0081.png", *DIGITS, "-o")
+    for output, other in (("a.npy", "a.npy.json"), ("b.npy", "b.paths.jsonl"), ("c.jsonl", "c.jsonl.json")):
+        (tmp_path / other).write_text("precious")
+        for more in ((), ("--resume",)):
+            ended = resnest(*words, tmp_path / output, *more)
+            assert (ended.exit_code, f"{other} exists; add --overwrite to replace it." in ended.stderr) == (1, True)
+        assert (tmp_path / other).read_text() == "precious"
+        assert not (tmp_path / output).exists()
+        assert resnest(*words, tmp_path / output, "--overwrite").exit_code == ExitCode.OK
+        assert (tmp_path / other).read_text() != "precious"
+
+
+@pytest.mark.parametrize("format", ["jsonl", "json"])
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path, format: str) -> None:
+    (tmp_path / "there").mkdir()
+    path, target = tmp_path / "x", tmp_path / "there" / "y"
+    path.symlink_to(target)
+    with Output(path, JSONL, None if format == "jsonl" else WRITERS[format]):
+        pass
+    assert path.is_symlink()
+    assert not target.exists()
+    job(path, format, RECORDS)
+    assert path.is_symlink()
+    assert target.read_bytes() == path.read_bytes() != b""
+    target.chmod(0o600)
+    job(path, format, RECORDS, overwrite=True)
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+# Disks without locks, and disks that cannot tell
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK])
+def test_a_disk_without_locks_is_written_to_and_that_is_said_once(
+    resnest: Resnest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr("fcntl.flock", refusing(number))
+    _say_once.cache_clear()
+    said = "this disk has no locks: two processes that write the same there are not noticed.\n"
+    ended = resnest("predict", SAMPLES, *DIGITS, "-o", tmp_path / "x.csv")
+    assert (ended.exit_code, ended.stderr.count(said)) == (ExitCode.OK, 1)
+    again = resnest("predict", SAMPLES, *DIGITS, "-o", tmp_path / "x.json")
+    assert (again.exit_code, again.stderr.count(said), files(tmp_path)) == (ExitCode.OK, 0, {"x.csv", "x.json"})
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_disk_that_cannot_tell_when_data_is_safe_is_written_to(
+    resnest: Resnest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "fsync", refusing(number))
+    _say_once.cache_clear()
+    ended = resnest("predict", SAMPLES, *DIGITS, "-o", tmp_path / "x.json")
+    assert ended.exit_code == ExitCode.OK
+    assert (
+        ended.stderr.count("this disk cannot tell when data is safe on it: a power cut may cost the last rows.\n") == 1
+    )
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("name", ["x.csv", "x.json"])
+def test_a_disk_that_fails_is_an_error(
+    resnest: Resnest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refusing(number))
+        ended = resnest("predict", SAMPLES, *DIGITS, "-o", tmp_path / name)
+    assert ended.exit_code == ExitCode.FAILED
+    assert f"error: {tmp_path / name} cannot be written: {os.strerror(number)}." in ended.stderr
+    assert resnest("predict", SAMPLES, *DIGITS, "-o", tmp_path / name, "--resume").exit_code == ExitCode.OK
+
+
+def refusing(number: int) -> Any:  # noqa: ANN401 - in place of any function
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
 # Refused
 
 
@@ -265,8 +506,8 @@ def test_what_is_there_is_neither_lost_nor_taken_for_a_job(resnest: Resnest, tmp
     assert "x.jsonl was begun and not finished: add --resume to continue, or --overwrite" in unfinished.stderr
     assert resnest(*seven, "--overwrite").exit_code == ExitCode.OK
     assert [Path(json.loads(line)["path"]).name for line in path.read_text().splitlines()] == ["seven_0081.png"]
-    finished = resnest(*seven, "--resume")
-    assert "x.jsonl exists; add --overwrite to replace it. It is not a job to resume" in finished.stderr
+    finished = resnest(*seven)
+    assert f"error: {path} exists; add --overwrite to replace it.\n" in finished.stderr
     assert (unfinished.exit_code, finished.exit_code) == (1, 1)
     new = tmp_path / "new.jsonl"
     assert resnest("predict", SAMPLES, *DIGITS, "-o", new, "--resume").exit_code == ExitCode.OK

@@ -12,7 +12,7 @@ from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import Inputs, input_options
 from resnest_cli.cli.options import Place, View, feature_options, ray_options
 from resnest_cli.errors import ExitCode, UsageError
-from resnest_cli.writers import About, Summary
+from resnest_cli.writers import About, Summary, complete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,7 +83,9 @@ def embed(  # noqa: PLR0913 - one parameter an option
         summary.stages = embedder.trunk.stages
         batch = options.batch if isinstance(options.batch, int) else embedder.engine.best_batch
         out.begin(About(0, embedder.facts), embedder.fingerprint, batch)
-        if output is not None and output.suffix == ".jsonl":  # it is there from now on, and so are its facts
+        if (
+            output is not None and output.suffix == ".jsonl" and not out.complete
+        ):  # it is there from now on, and so are its facts
             with jobs.told(output):
                 features.write_facts(output, embedder.facts)
         rows = summary.watch(embedder.embed(out.rest(found, summary.count)))
@@ -92,7 +94,9 @@ def embed(  # noqa: PLR0913 - one parameter an option
         out.write(map(features.to_row, rows))
         with summary.stages.clock("write"):
             out.finish()
-    if summary.failed or summary.ok > 1:
+    if out.complete:
+        view.say(complete(out.done))
+    elif summary.failed or summary.ok > 1:
         view.say(summary.words(out.done))
     if summary.failed:
         click.get_current_context().exit(ExitCode.SOME_FAILED)
@@ -140,7 +144,8 @@ def _open(output: Path | None, *, overwrite: bool, resume: bool) -> AbstractCont
     if output is None:
         return jobs.stream(None, features.JSONL.write, overwrite=overwrite)
     lines, compose = features.layout(output)
-    return jobs.Output(output, lines, compose, overwrite=overwrite, resume=resume)
+    others = features.companions(output)
+    return jobs.Output(output, lines, compose, companions=others, overwrite=overwrite, resume=resume)
 
 
 def _with_bar(rows: Iterator[Row | Failure], total: Callable[[], int | None]) -> Iterator[Row | Failure]:

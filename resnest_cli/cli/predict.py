@@ -16,7 +16,7 @@ from resnest_cli.cli.options import Number, Place, View, format_option, model_op
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_TOPK
 from resnest_cli.types import Failure
-from resnest_cli.writers import JSONL, LINES, WRITERS, About, Summary, as_text, require, to_row
+from resnest_cli.writers import JSONL, LINES, WRITERS, About, Summary, as_text, complete, require, to_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -118,7 +118,9 @@ def predict(  # noqa: PLR0913 - one parameter an option
         gains_from_bf16 = _gains_from_bf16(classifier, summary.ok)
     if gains_from_bf16:
         view.say("hint: this CPU computes bf16 by itself: --precision bf16 is about twice as fast, and less exact.")
-    if summary.failed or summary.ok > 1:
+    if out.complete:
+        view.say(complete(out.done))
+    elif summary.failed or summary.ok > 1:
         view.say(summary.words(out.done))
     if summary.failed:
         click.get_current_context().exit(ExitCode.SOME_FAILED)

@@ -124,6 +124,8 @@ def _writers(
             plots.require()
         wanted.append((path, plots.confusion_png if path.suffix.lower() == _PICTURE else report.confusion_csv))
     writers = {path: write for path, write in wanted if path}
+    if len(writers) < sum(path is not None for path, _ in wanted):
+        raise UsageError("two results would have the same name: give each a file of its own.")
     for path in writers:
         saving.claim(path, overwrite=overwrite)
     return writers

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from resnest_cli import buckets, jobs
+from resnest_cli import buckets, records
 from resnest_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -160,7 +160,8 @@ class Folder:
                 f"{self.place} was begun and not finished: add --resume to continue, or --overwrite to start anew."
             )
         with self._store.open_input_stream(self._path(JOB)) as file:
-            jobs.compare(self.place, f"{self.place}/{JOB}", file.read(), fingerprint)
+            before = records.begun_with(f"{self.place}/{JOB}", file.read())
+        records.compare(self.place, before, fingerprint)
 
     def _spans(self, names: list[str]) -> list[Span]:
         """Read what each file says of itself."""

@@ -240,6 +240,11 @@ def open_output(path: Path | None, *, overwrite: bool) -> Iterator[IO[bytes]]:
         yield out
 
 
+def complete(rows: int) -> str:
+    """Say that an earlier run has finished the job."""
+    return f"complete: {rows:,} row{'s' * (rows != 1)}"
+
+
 class Summary:
     """Counts the records that pass through `watch`, and so knows what to say at the end, and the exit code.
 

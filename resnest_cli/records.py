@@ -1,0 +1,125 @@
+"""What is kept about a job beside its file: how it was begun, and when it is finished, what is in the file.
+
+In: a job's settings, and its rows as they pass. Out: `.FILE.done.json`: by it the same command with --resume finds that
+nothing is to be done, and others are refused. It lies beside FILE and not in a cache, since
+who runs a command again (a restarted container, a pipeline, another machine on the same disk) has FILE, but maybe not
+the cache. It stands only while FILE is whole: a job removes it before the first byte and writes it after the last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from resnest_cli import cache, files
+from resnest_cli.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+
+class Tally:
+    """Counts rows as they pass: how many, what failed, and one hash of all their paths."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.failures: Counter[str] = Counter()
+        self._paths = hashlib.sha256()
+
+    def add(self, path: str, error: str | None = None) -> None:
+        """Count the row of an input, and the type of its error."""
+        self.rows += 1
+        self.failures.update([error] if error else [])
+        self._paths.update(json.dumps(path).encode() + b"\n")
+
+    @property
+    def inputs(self) -> str:
+        """The hash of all paths so far, in their order."""
+        return self._paths.hexdigest()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished job: what its rows depend on, how many there are, what failed, and the checksums of its files."""
+
+    settings: dict[str, Any]
+    rows: int
+    failures: dict[str, int]
+    inputs: str
+    checksums: dict[str, int]
+
+    def changed(self, path: Path) -> list[Path]:
+        """List its files, of which `path` is one, that are not as they were."""
+        found = {path.with_name(name): checksum for name, checksum in self.checksums.items()}
+        return [file for file, checksum in found.items() if not file.is_file() or files.checksum(file) != checksum]
+
+
+def place(path: Path) -> Path:
+    """Name the record of the job that made `path`."""
+    return path.with_name(f".{path.name}.done.json")
+
+
+def write(path: Path, settings: Mapping[str, Any], tally: Tally, companions: Iterable[Path]) -> None:
+    """Keep what made `path` and its companions, which are all whole.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    checksums = {file.name: files.checksum(file) for file in (path, *companions)}
+    record = Finished(dict(settings), tally.rows, dict(tally.failures), tally.inputs, checksums)
+    cache.write_atomically(place(path), json.dumps(asdict(record), indent=1).encode())
+
+
+def read(path: Path) -> Finished | None:
+    """Return what is known of the job that made `path`; None if nothing is.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        return Finished(**json.loads(place(path).read_bytes()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def begun_with(sidecar: Path | str, text: bytes) -> dict[str, Any]:
+    """Read how rows were begun.
+
+    Raises:
+        OutputError: `sidecar`, which says so, is damaged.
+    """
+    with contextlib.suppress(ValueError):
+        settings = json.loads(text)
+        if isinstance(settings, dict):
+            return settings
+    message = f"{sidecar} is damaged: add --overwrite in place of --resume to start anew."
+    raise OutputError(message)
+
+
+def compare(path: Path | str, before: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:
+    """Refuse to go on with rows at `path` that were begun with other settings.
+
+    Raises:
+        OutputError: the two differ.
+    """
+    then, now = _flat(before), _flat(json.loads(json.dumps(fingerprint)))
+    changes = [
+        f"{name} {then.get(name)}, now {now.get(name)}" for name in then | now if then.get(name) != now.get(name)
+    ]
+    if changes:
+        message = (
+            f"{path} was begun with other settings: {'; '.join(changes)}. "
+            "Use the same again, or --overwrite in place of --resume to start anew."
+        )
+        raise OutputError(message)
+
+
+def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Lift the entries of nested mappings, so that a difference is named by the one thing that differs."""
+    groups = [value if isinstance(value, dict) else {name: value} for name, value in facts.items()]
+    return {name: value for group in groups for name, value in group.items()}
