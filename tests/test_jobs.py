@@ -207,7 +207,7 @@ def test_a_device_is_written_to_and_not_replaced(resnest: Resnest) -> None:
     ended = resnest("predict", SAMPLES, *DIGITS, "-o", "/dev/full", "-f", "jsonl")
     assert (ended.exit_code, ended.stderr.splitlines()[-1]) == (
         ExitCode.FAILED,
-        "error: the output cannot be written: No space left on device.",
+        "error: /dev/full cannot be written: No space left on device.",
     )
     assert resnest("predict", SAMPLES, *DIGITS, "-o", "/dev/null", "-f", "csv").exit_code == ExitCode.OK
     assert Path("/dev/null").is_char_device()

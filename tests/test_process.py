@@ -324,6 +324,12 @@ def until_hang_up(screen: IO[bytes]) -> Iterator[bytes]:
             yield text
 
 
+def test_a_pipe_as_output_file_that_nobody_reads_to_its_end_is_no_error(shell: Shell) -> None:
+    predict = f"'{sys.executable}' -c \"$PROGRAM\" predict {1000 * f'{SEVEN} '} -m digits -q -f jsonl -o /dev/stdout"
+    ended = shell("bash", "-c", f"{predict} | head -1; exit ${{PIPESTATUS[0]}}", PROGRAM=FAKE)
+    assert (ended.returncode, ended.stdout.count(b"\n"), ended.stderr) == (0, 1, b"")
+
+
 def test_streams_that_the_caller_closed_are_told_and_not_needed_for_a_file(shell: Shell, tmp_path: Path) -> None:
     resnest = f"exec '{sys.executable}' -c \"$PROGRAM\""
     closed = shell("sh", "-c", f"{resnest} predict '{SEVEN}' -m digits >&-", PROGRAM=FAKE)

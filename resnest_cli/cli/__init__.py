@@ -119,6 +119,8 @@ class ResnestGroup(click.Group):
             _refuse(error)
         except ResnestError as error:
             _fail(ctx, error)
+        except BrokenPipeError as error:  # `-o /dev/stdout | head -1`
+            raise ReaderGone from error
         except OSError as error:  # where nobody foresaw that the system could refuse: it is said what, not guessed why
             _fail(ctx, error)
         return result

@@ -21,7 +21,7 @@ from functools import partial
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from resnest_cli.errors import OutputError, UsageError
-from resnest_cli.paths import look, reason
+from resnest_cli.paths import look
 from resnest_cli.types import Failure, Stages
 
 if TYPE_CHECKING:
@@ -232,12 +232,33 @@ def open_output(path: Path | None, *, overwrite: bool) -> Iterator[IO[bytes]]:
         message = f"{path} exists; add --overwrite to replace it."
         raise OutputError(message)
     try:
-        out = path.open("wb")
+        out = _Checked(path, "wb")
     except (OSError, ValueError) as error:
-        message = f"{path} cannot be written: {reason(error)}"
-        raise OutputError(message) from error
-    with out:
-        yield out
+        raise _not_written(path, error) from error
+    with io.BufferedWriter(out) as buffered:
+        yield buffered
+
+
+class _Checked(io.FileIO):
+    """A file that says what is wrong with it: nobody above can tell its faults from others of the system."""
+
+    def write(self, content: Any, /) -> int:  # noqa: ANN401 - whatever holds bytes
+        """Write some of it.
+
+        Raises:
+            BrokenPipeError: it is a pipe that nobody reads any more.
+            OutputError: it cannot be written.
+        """
+        try:
+            return super().write(content)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise _not_written(self.name, error) from error
+
+
+def _not_written(path: object, error: Exception) -> OutputError:
+    return OutputError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}.")
 
 
 def complete(rows: int) -> str:
