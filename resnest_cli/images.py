@@ -236,8 +236,8 @@ def _translate(error: Exception, content: bytes) -> ImageError:
     """Name what happened. Pillow raises OSError, but also ValueError, SyntaxError, struct.error and more."""
     if isinstance(error, ImageError):
         return error
-    if isinstance(error, Image.DecompressionBombError | MemoryError):
-        return ImageTooLarge(f"{error}" or "not enough memory to decode it.")
+    if isinstance(error, MemoryError):
+        return ImageTooLarge("not enough memory to decode it.")
     reason = str(error) or type(error).__name__
     if isinstance(error, UnidentifiedImageError) or (content.startswith(tiff.SIGNS) and signatures.describe(content)):
         return _unknown(content)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,10 @@ def opened(content: bytes, formats: Iterable[str]) -> Iterator[Image.Image]:
 
 def load(image: Image.Image) -> None:
     """Decode an image in place."""
-    with _unguarded() if isinstance(image, TiffImagePlugin.TiffImageFile) else nullcontext():  # it asks once more
-        image.load()
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        with _unguarded():  # it asks once more; not while it decodes, which may take for ever, and others wait
+            image.load_prepare()
+    image.load()
 
 
 @contextmanager

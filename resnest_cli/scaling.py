@@ -79,7 +79,7 @@ def _missing(values: Values, no_data: float | None) -> NDArray[np.bool_] | None:
     floats, signed = values.dtype.kind == "f", values.dtype.kind in "if"
     missing = np.zeros(values.shape, bool)
     if floats:
-        missing |= ~(np.abs(values) < NO_DATA_FROM)  # so that NaN is in
+        missing |= ~((values < NO_DATA_FROM) & (values > -NO_DATA_FROM))  # so that NaN is in
     for number in (*(NO_DATA if signed else ()), *(() if no_data is None else (no_data,))):
         missing |= values == number
     return missing if missing.any() else None

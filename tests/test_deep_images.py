@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from conftest import SAMPLES
 from odd_files import DEFLATE, LZW, NONE, PACKBITS, ZSTANDARD, chunk, png, tiff
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
-from resnest_cli import images
+from resnest_cli import deep, images
 from resnest_cli import tiff as reader
 from resnest_cli.errors import BrokenImage, ImageTooLarge, NotAnImage, TruncatedImage
 from resnest_cli.scaling import to_8_bits
@@ -351,12 +351,31 @@ def test_a_deep_tiff_that_ends_early_is_truncated_and_a_vast_one_too_large() -> 
         images.decode(content, max_pixels=4095)
 
 
-def test_pillows_own_limit_is_not_in_the_way_of_deep_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+def test_pillows_own_limit_is_not_in_the_way_of_deep_images_and_stays_in_force_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits, load = [], TiffImagePlugin.TiffImageFile.load
+
+    def spied(image: TiffImagePlugin.TiffImageFile) -> Any:  # noqa: ANN401 - as Pillow's
+        limits.append(Image.MAX_IMAGE_PIXELS)  # what another thread would meet while this one decodes
+        return load(image)
+
     twelve = (COLOURS * 4095).astype("u2")
-    for content in (tiff(RAMP), png(twelve, 2), tiff(twelve, photometric=2)):
+    contents = (tiff(RAMP), tiff(RAMP, packing=LZW, tile=16), png(twelve, 2), tiff(twelve, photometric=2))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "load", spied)
+    for content in contents:
         assert images.decode(content, max_pixels=64 * 64).size == (64, 64)
-    assert Image.MAX_IMAGE_PIXELS == 1000
+    assert {*limits, Image.MAX_IMAGE_PIXELS} == {1000}
+
+
+def test_what_memory_does_not_hold_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError("Unable to allocate 9 TiB for an array")
+
+    monkeypatch.setattr(deep, "to_8_bits", full)
+    with pytest.raises(ImageTooLarge, match=r"^not enough memory to decode it\.$"):
+        images.decode(tiff(RAMP))
 
 
 def test_a_tiff_without_a_size_is_broken() -> None:
