@@ -13,12 +13,13 @@ import logging
 import os
 import random
 import time
+from collections import defaultdict
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnest_cli import cache, catalog, exports, graphs, sources, weights
+from resnest_cli import cache, catalog, exports, graphs, sources, splits, weights
 from resnest_cli.errors import ImageError, UsageError
 from resnest_cli.paths import Kind, look
 from resnest_cli.photographs import LeftOut
@@ -44,6 +45,7 @@ def choose(
 ) -> tuple[list[Source], list[Source]]:
     """Draw images to calibrate on, and others to judge on; `exclude` is as for `sources.find`.
 
+    Where folders name sides, the model is calibrated on the train side and judged on val, else test.
     What is left out is logged, unless `say` is False because it has been.
 
     Raises:
@@ -65,8 +67,20 @@ def choose(
     if left_out and say:
         _log.info("%s", left_out.words())
     random.Random(seed).shuffle(found)  # noqa: S311 - not for secrets
+    train, apart = _sides(found, place)
+    if min(len(train), len(apart)) >= LEAST:
+        return train[:samples], apart[:HELD_OUT]
     judged = min(HELD_OUT, max(len(found) - samples, len(found) // 3))
     return found[judged:][:samples], found[:judged]
+
+
+def _sides(found: list[Source], place: Path) -> tuple[list[Source], list[Source]]:
+    """Give the images of the train side, and those of val, else test, by the names of the folders they are in."""
+    sides: dict[str, list[Source]] = defaultdict(list)
+    for source in found:
+        names = Path(os.path.relpath(source.path, place)).parts[:-1]
+        sides[next(filter(None, map(splits.side, names)), "")].append(source)
+    return sides[splits.TRAIN], sides[splits.VAL] or sides[splits.TEST]
 
 
 def ensure(options: Options, calibrate: Path, exclude: Sequence[str] = ()) -> Options:

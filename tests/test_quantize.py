@@ -10,6 +10,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -370,6 +371,22 @@ def test_better_ways_are_tried_and_then_it_is_refused(
         refused.value
     )
     assert not list(tmp_path.iterdir())
+
+
+def test_sides_part_what_is_calibrated_on_from_what_is_judged_on(tmp_path: Path) -> None:
+    for folder, count in (("Train/a", 40), ("Train/b", 10), ("valid/a", 30), ("test/a", 35)):
+        (tmp_path / folder).mkdir(parents=True)
+        for i in range(count):
+            (tmp_path / folder / f"{i}.png").touch()
+
+    def sides(place: Path, samples: int = 300) -> list[Counter[str]]:
+        return [Counter(Path(one.path).parent.parent.name for one in part) for part in choose(place, samples, 0)]
+
+    assert sides(tmp_path) == [{"Train": 50}, {"valid": 30}]
+    assert sides(tmp_path, samples=20) == [{"Train": 20}, {"valid": 30}]
+    shutil.rmtree(tmp_path / "valid")
+    assert sides(tmp_path) == [{"Train": 50}, {"test": 35}]
+    assert [sum(side.values()) for side in sides(tmp_path / "Train")] == [34, 16]  # no sides: a third is judged on
 
 
 def test_the_agreement_is_that_worked_out_by_hand() -> None:
