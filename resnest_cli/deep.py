@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _DEEP = 16  # bits a channel of a colour image of which Pillow keeps eight
+_APART = 2  # what ExtraSamples says of an alpha channel that colours are not multiplied by
+_PROFILE = 34675
 _NO_DATA = 42113  # the tag in which GDAL, and so all of geography, notes which number means nothing
 
 
@@ -69,13 +71,26 @@ def from_tiff(content: bytes, tags: tiff.Tags, max_pixels: int) -> Numbers:
     bands, (meaning, *_) = tiff.numbers(tags, 277)[0], tiff.numbers(tags, 262)
     shown = 3 if bands >= 3 else 1  # noqa: PLR2004 - red, green, blue
     extra = tiff.numbers(tags, 338, 0)[0]
-    see_through = extra in {1, 2} and bands > shown and len(tiff.numbers(tags, 338, 0)) == bands - shown
+    see_through = extra in {1, _APART} and bands > shown and len(tiff.numbers(tags, 338, 0)) == bands - shown
     values = tiff.read(content, tags, shown + see_through, max_pixels)
     alpha = _share(values[..., shown]) if see_through else None
     values = values[..., :shown] if shown > 1 else values[..., 0]
     if alpha is not None and extra == 1:  # the colours are multiplied by it already
         values = values / np.maximum(alpha, 1e-6).reshape(*alpha.shape, *(1,) * (values.ndim - 2))
     return Numbers(values, alpha, _no_data(tags), zero_is_white=meaning == 0)
+
+
+def cmyk(content: bytes, tags: tiff.Tags, max_pixels: int) -> Image.Image:
+    """Read the inks of a page of a TIFF file that has more bands than these, such as alpha, with their profile."""
+    see_through = tiff.numbers(tags, 338, 0)[0] == _APART and tiff.numbers(tags, 277)[0] > len("CMYK")
+    values = tiff.read(content, tags, len("CMYK") + see_through, max_pixels)
+    if values.dtype.itemsize > 1:
+        values = values >> 8
+    if see_through:
+        values = values[..., :4] * (values[..., 4:] / 255) + 0.5  # less ink: on white
+    image = Image.frombytes("CMYK", values.shape[1::-1], values.astype(np.uint8).tobytes())
+    image.info["icc_profile"] = tags.get(_PROFILE)
+    return image
 
 
 def _share(alpha: NDArray[Any]) -> NDArray[np.float32]:

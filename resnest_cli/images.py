@@ -147,7 +147,10 @@ def _from_tiff(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image:
     """Decode a TIFF file of a kind that Pillow does not open."""
     tags = tiff.tags_of(content)
     _check_area(tiff.numbers(tags, 256, 0)[0], tiff.numbers(tags, 257, 0)[0], max_pixels, "the image")
-    picture = deep.from_tiff(content, tags, max_pixels).rgb()
+    if tiff.numbers(tags, 262) == (tiff.CMYK,):
+        picture = _to_rgb(deep.cmyk(content, tags, max_pixels), content)
+    else:
+        picture = deep.from_tiff(content, tags, max_pixels).rgb()
     return _upright(picture, tags.get(ExifTags.Base.Orientation, 1)) if exif else picture
 
 

@@ -27,7 +27,7 @@ Tags = TiffImagePlugin.ImageFileDirectory_v2
 
 SIGNS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 GREY = (0, 1)  # photometric interpretations: white is zero, black is zero
-RGB = 2
+RGB, CMYK = 2, 5
 BYTES_PER_PIXEL = 8  # that a picture of the largest area may need
 _MAKE, _PAGES_WITHIN, _DNG, _TILE_WIDTH = 271, 330, 50706, 322  # tags; raw photos have the first two, or the third
 _KINDS = {1: "u", 2: "i", 3: "f", 4: "u", 5: "c", 6: "c"}  # of the sample format; 4 is "undefined"
@@ -103,9 +103,14 @@ def _dtype(tags: Tags) -> np.dtype[Any]:
     """
     bits, formats = {*numbers(tags, 258)}, {*numbers(tags, 339)}
     kind = f"{_KINDS.get(min(formats), '')}{min(bits) // 8}"
-    plain = numbers(tags, 266) == (1,) and numbers(tags, 259)[0] in _LOSSLESS and numbers(tags, 262)[0] in {*GREY, RGB}
+    plain = (
+        numbers(tags, 266) == (1,)
+        and numbers(tags, 259)[0] in _LOSSLESS
+        and numbers(tags, 262)[0] in {*GREY, RGB, CMYK}
+    )
     known = kind in {"u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"} and min(bits) % 8 == 0
-    if not (plain and known and len(bits) == len(formats) == 1):
+    inks = numbers(tags, 262)[0] != CMYK or (kind in {"u1", "u2"} and numbers(tags, 277)[0] >= len("CMYK"))
+    if not (plain and known and inks and len(bits) == len(formats) == 1):
         raw = _DNG in tags or (_MAKE in tags and _PAGES_WITHIN in tags)
         what = "a raw photo, as NEF, ARW or DNG are" if raw else "a TIFF of a kind that is not read"
         message = f"this is {what}: {describe(tags)}. Convert it to PNG first."

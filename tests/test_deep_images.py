@@ -187,6 +187,25 @@ def test_of_two_bands_the_first_is_shown(values: NDArray[Any]) -> None:
     assert np.abs(grey(tiff(values, tags={338: (0,)})) - SHADES).max() <= 1
 
 
+@pytest.mark.parametrize("extra", [(1,), (2,), (0,), (0, 0, 0)])
+@pytest.mark.parametrize("dtype", ["u1", ">u2"])
+def test_cmyk_with_further_bands_is_read(extra: tuple[int, ...], dtype: str) -> None:
+    inks = np.zeros((64, 64, 4 + len(extra)))
+    inks[..., :4] = np.dstack([RAMP, RAMP.T, RAMP[::-1], RAMP * 0]) * 255
+    inks[..., 4] = 255  # as alpha it hides nothing
+    values = inks.astype("u1").astype(dtype) * (257 if "2" in dtype else 1)
+    plain = Image.frombytes("CMYK", (64, 64), inks[..., :4].astype("u1").tobytes())
+    seen = shown(tiff(values, photometric=5, packing=LZW, tags={338: extra}))
+    assert np.abs(seen - np.asarray(plain.convert("RGB"))).max() <= 1
+
+
+def test_transparent_inks_are_white() -> None:
+    inks = np.full((8, 8, 5), 255, "u1")
+    inks[:4, :, 4] = 0
+    assert np.unique(grey(tiff(inks, photometric=5, tags={338: (2,)}))[:4]).tolist() == [255]
+    assert np.unique(grey(tiff(inks, photometric=5, tags={338: (2,)}))[4:]).tolist() == [0]
+
+
 def test_12_bits_of_grey_with_alpha_are_read_in_full() -> None:
     values = np.dstack([RAMP * 4095, np.full((64, 64), 65535)]).astype("u2")
     assert np.abs(grey(png(values, 4)) - SHADES).max() <= 1
