@@ -101,7 +101,8 @@ class Rule:
 
     def sees(self, path: str) -> bool:
         """Tell whether a name is neither hidden nor left out, without counting it."""
-        return not is_hidden(self._name(path)) and not any(self._fits(pattern, path) for pattern in self._exclude)
+        name = os.path.basename(path)  # noqa: PTH119 - as above
+        return not is_hidden(name) and not any(self._fits(pattern, path) for pattern in self._exclude)
 
     def enters(self, path: str) -> bool:
         """Tell whether to look into a folder."""
@@ -124,23 +125,20 @@ class Rule:
 
     def hides(self, path: str) -> bool:
         """Tell whether the last name is hidden, or of a system; count it."""
-        hidden = is_hidden(self._name(path))
+        hidden = is_hidden(os.path.basename(path))  # noqa: PTH119 - strings, of buckets and archives too
         self.left_out.hidden += hidden
         return hidden
 
     def excludes(self, path: str) -> bool:
         """Tell whether the user left it out; count it."""
-        excluded = any(self._fits(pattern, path) for pattern in self._exclude)
+        excluded = bool(self._exclude) and any(self._fits(pattern, path) for pattern in self._exclude)
         self.left_out.excluded += excluded
         return excluded
 
     def _fits(self, pattern: str, path: str) -> bool:
         if "/" not in pattern:
-            return fnmatch(self._name(path), pattern)
+            return fnmatch(os.path.basename(path), pattern)  # noqa: PTH119 - as above
         return fnmatch(f"/{self._below(path)}", f"*/{pattern}") or fnmatch(path, pattern)
-
-    def _name(self, path: str) -> str:
-        return self._below(path).rpartition("/")[2]
 
     def _below(self, path: str) -> str:
         return path[len(self._place) :].replace(os.sep, "/").lstrip("/")

@@ -109,7 +109,7 @@ class _Walk:
         return _Level(_joined(folder, names), frozenset(folders), inside, wanted, broken)
 
     def _wants(self, entry: os.DirEntry[str], folder: str, wanted: Wanted) -> bool:
-        path = os.path.join(folder, entry.name)  # noqa: PTH118 - strings
+        path = entry.path if folder else entry.name
         is_folder = _is_folder(entry)
         if wanted >= ALL:
             return self._recursive and self._rule.enters(path) if is_folder else self._rule.takes(path)

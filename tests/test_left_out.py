@@ -181,3 +181,27 @@ def test_a_folder_that_cannot_be_listed_to_its_end_keeps_what_was_listed(
     assert isinstance(broken, Failure)
     assert (broken.path, broken.type) == (str(folder), "UnreadableInput")
     assert "not connected" in broken.message
+
+
+def test_buckets_are_walked_by_the_same_rule(
+    album: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fs = pytest.importorskip("pyarrow.fs")
+    from resnest_cli import buckets
+    from resnest_cli.sources import find
+    from resnest_cli.types import Failure, Source
+
+    caplog.set_level("INFO")
+    store = fs.SubTreeFileSystem(str(album.parent), fs.LocalFileSystem())  # as a bucket: names below a root
+    monkeypatch.setattr(buckets, "_store", lambda _: store)
+    images = [f"s3://album/six/{SIX.name}", f"s3://album/two/{TWO.name}"]
+    assert list(find(["s3://album/"])) == [Source(path) for path in images]
+    assert caplog.messages == [f"s3://album/: {EXPECTED}"]
+    for pattern in ("two", "two/*", "s3://album/two/*.png"):
+        assert list(find(["s3://album/"], exclude=[pattern])) == [Source(images[0])]
+    assert list(find(["s3://album/six/notes.txt", "s3://album/two/@eaDir/"])) == [
+        Source("s3://album/six/notes.txt"),
+        Source(f"s3://album/two/@eaDir/{TWO.name}/SYNOPHOTO_THUMB_XL.jpg"),
+    ]
+    (nothing,) = find(["s3://album"], recursive=False)
+    assert nothing == Failure("s3://album", "NoImages", "no images in this bucket or prefix, which holds no files.")
