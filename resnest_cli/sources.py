@@ -120,8 +120,19 @@ def read(source: Source, *, max_bytes: int = MAX_BYTES, allow_private: bool = Fa
             _check_size(status.st_size, max_bytes)
             return file.read()
     except (OSError, ValueError) as error:
-        is_lost = isinstance(error, FileNotFoundError) and os.path.islink(source.path)  # noqa: PTH114 - as typed
-        raise UnreadableInput("a link to what is not there." if is_lost else reason(error)) from error
+        why = _missing(source.path) if isinstance(error, FileNotFoundError) else reason(error)
+        raise UnreadableInput(why) from error
+
+
+def _missing(path: str) -> str:
+    """Say of what is not there what may be the matter."""
+    if os.path.islink(path):  # noqa: PTH114 - as typed
+        return "a link to what is not there."
+    if path.startswith("~"):
+        return "no such file: a shell makes a home folder of ~, but not within quotes or a list."
+    if len(path) > 1 and path[0] == path[-1] and path[0] in "\"'":
+        return "no such file: the quotes are taken for a part of the name."
+    return "no such file."
 
 
 def _read_within(file: IO[bytes], limit: int) -> bytes:

@@ -99,6 +99,9 @@ def _taken_apart(url: str) -> tuple[str, str]:
     except ValueError as error:
         message = "it is not a URL that can be asked for."
         raise UrlRefused(message) from error
+    if parts.scheme == "file":
+        message = f"it is a file of this machine: give its path, {unquote(parts.path)}"
+        raise UrlRefused(message)
     if parts.scheme not in {"http", "https"} or not host:
         message = "only http:// and https:// URLs are fetched; download it first."
         raise UrlRefused(message)

@@ -162,6 +162,9 @@ def test_what_is_no_regular_file_is_refused_without_waiting(folder: Path) -> Non
 
 def test_what_cannot_be_read_says_why(folder: Path) -> None:
     assert reason(folder / "missing.jpg") == "no such file."
+    assert reason("~/missing.jpg") == "no such file: a shell makes a home folder of ~, but not within quotes or a list."
+    assert reason('"b.jpg"') == reason("'b.jpg'") == "no such file: the quotes are taken for a part of the name."
+    assert reason("'") == "no such file."
     assert reason("a\0b.jpg") == "the name holds a NUL byte, as no file's does."
     assert reason("a.PNG/b.jpg") == "Not a directory."
 
