@@ -53,13 +53,17 @@ def find(
         exclude: patterns of what to leave out of folders, see `photographs.Rule`.
         left_out: gets the count of what was found and is not looked at; without it, that is logged at the end.
     """
-    total = LeftOut() if left_out is None else left_out
+    total, uses_stdin = LeftOut() if left_out is None else left_out, False
     for named in inputs:
         if isinstance(named, Failure):
             yield named
+        elif os.fspath(named) != STDIN:
+            yield from _found(os.fspath(named), exclude, total, recursive=recursive)
+        elif uses_stdin:
+            yield Failure.of(STDIN, UnreadableInput("standard input holds one image, and is named more than once."))
         else:
-            path = os.fspath(named)
-            yield from _found(path, exclude, total, recursive=recursive)
+            uses_stdin = True
+            yield Source(STDIN)
     if left_out is None and total:
         _log.info("%s", total.words())
 

@@ -80,7 +80,7 @@ class _Walk:
             elif path in level.folders:
                 levels.append(self._list(path, path, self._below(level, path), level.inside))
             else:
-                yield Source(path)
+                yield Source(path if path != "-" else "./-")  # which would be standard input
 
     def _below(self, level: _Level, path: str) -> Wanted:
         if level.wanted >= ALL:

@@ -106,6 +106,20 @@ def test_a_file_named_dash_does_not_let_standard_input_be_read_twice(
     assert done.returncode == ExitCode.OK
 
 
+def test_what_is_called_dash_is_not_taken_for_standard_input_nor_the_other_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resnest: Resnest
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-").write_bytes(SIX.read_bytes())
+    done = resnest("predict", "-", "?", "./-", "-", *DIGITS, stdin=TWO.read_bytes())
+    assert rows(done.stdout_bytes) == [("-", "two"), ("./-", "six"), ("./-", "six"), ("-", "UnreadableInput")]
+    (tmp_path / "-").unlink()
+    (tmp_path / "-").mkdir()
+    (tmp_path / "-" / "six.png").write_bytes(SIX.read_bytes())
+    done = resnest("predict", "-", "./-", *DIGITS, stdin=TWO.read_bytes())
+    assert rows(done.stdout_bytes) == [("-", "two"), ("./-/six.png", "six")]
+
+
 # --- Standard input that is not one image
 
 
