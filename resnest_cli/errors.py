@@ -10,6 +10,7 @@
     |  `- OutOfMemory                     not enough memory for a forward pass
     |- LabelsError                        class names that do not fit the model
     |- OutputError                        the result could not be written
+    |- TooManyFailures                    more inputs failed than --max-failures allows; finished rows stand
     |- BadDataSet                         labelled images that nothing can be trained on
     |- TrainingStopped                    a run that ended early; its last good checkpoint stands
     `- ImageError                         one input failed; becomes a Failure record, never ends a job
@@ -85,6 +86,10 @@ class LabelsError(ResnestError):
 
 class OutputError(ResnestError):
     """The result could not be written."""
+
+
+class TooManyFailures(ResnestError):
+    """More inputs failed than the job may have; its finished rows stand."""
 
 
 class BadDataSet(ResnestError):

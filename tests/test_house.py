@@ -39,7 +39,7 @@ class Layer(NamedTuple):
     inside: set[str]
 
 
-BASE = {"errors", "types", "options", "machine", "imports", "paths"}
+BASE = {"errors", "types", "options", "machine", "imports", "limits", "paths"}
 WEB = {"web", "wire"}  # what a request needs; imported in functions only
 STORE = {"cache", "files", "hub", "catalog", "labels", "weights", "graphs", "exports", "transfer", "checkpoint"}
 PICTURES = {"deep", "images", "mending", "opening", "scaling", "signatures", "tiff"}
@@ -176,7 +176,18 @@ LAYERS = [
     Layer(DOORS, {"cli", *BASE, *STORE, *ENGINES, *TASKS}, set(), set()),
 ]
 # Tasks, the pipeline and rich are imported by commands in their bodies only.
-CLI_AT_TOP = {"", "errors", "options", "paths", "splits", "types", "writers", "training.recipe", *CLI} - SCREENS
+CLI_AT_TOP = {
+    "",
+    "errors",
+    "limits",
+    "options",
+    "paths",
+    "splits",
+    "types",
+    "writers",
+    "training.recipe",
+    *CLI,
+} - SCREENS
 HEAVY = {
     "torch",
     "timm",
@@ -327,11 +338,31 @@ WHERE = ["--device", "--gpus", "--workers"]
 INPUTS = ["--files-from", "--null", "--exclude", "--recursive"]
 OPTIONS = {
     "predict": [
-        *(*INPUTS, "--topk", "--threshold", "--format", "--output", "--overwrite", "--resume", "--calibrate"),
+        *(
+            *INPUTS,
+            "--topk",
+            "--threshold",
+            "--format",
+            "--output",
+            "--overwrite",
+            "--resume",
+            "--calibrate",
+            "--max-failures",
+        ),
         *("--ray", "--ray-address", "--model", *WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
     ],
     "embed": [
-        *(*INPUTS, "--output", "--normalize", "--overwrite", "--resume", "--ray", "--ray-address", "--model"),
+        *(
+            *INPUTS,
+            "--output",
+            "--normalize",
+            "--overwrite",
+            "--resume",
+            "--max-failures",
+            "--ray",
+            "--ray-address",
+            "--model",
+        ),
         *(*WEIGHTS, *RUN, *IMAGES, *VIEW),
     ],
     "explain": [

@@ -276,6 +276,46 @@ def test_a_record_of_a_file_that_is_gone_or_replaced_is_forgotten(tmp_path: Path
     assert job(path, "jsonl", COMPLETE[:1], resume=True)[0] == 1
 
 
+# Too many failures
+
+LOST = [f"lost{i}.png" for i in range(5)]
+
+
+@pytest.mark.parametrize(("command", "name"), [("predict", "x.json"), ("predict", "x.csv"), ("embed", "x.npy")])
+def test_a_job_with_too_many_failures_stops_and_can_be_gone_on_with(
+    resnest: Resnest, tmp_path: Path, command: str, name: str
+) -> None:
+    words: list[str | Path] = [command, *LOST, SAMPLES, *DIGITS, "-o", tmp_path / name, "-b", "1"]
+    ended = resnest(*words, "--max-failures", "2")
+    assert ended.exit_code == ExitCode.FAILED
+    message = (
+        "error: 3 of 3 inputs failed, more than --max-failures 2 allows: UnreadableInput 3. Raise the limit to go on."
+    )
+    assert ended.stderr.splitlines()[-1] == message
+    assert "the same command with --resume continues" in ended.stderr
+    assert (tmp_path / f"{name}.resume.json").exists()
+    assert resnest(*words, "--max-failures", "5", "--resume").exit_code == ExitCode.SOME_FAILED
+    again = resnest(*words, "--max-failures", "5", "--resume")
+    assert (again.exit_code, again.stderr.splitlines()[-1]) == (ExitCode.SOME_FAILED, "complete: 17 rows")
+
+
+def test_a_share_of_failures_is_judged_from_a_hundred_rows_on_and_at_the_end(resnest: Resnest) -> None:
+    few = resnest("predict", *LOST, SAMPLES / "two_0051.png", *DIGITS, "--max-failures", "50%")
+    assert (few.exit_code, len(few.stdout.splitlines())) == (ExitCode.FAILED, 6)
+    assert "5 of 6 inputs failed, more than --max-failures 50% allows" in few.stderr
+    enough = resnest("predict", *LOST, SAMPLES, *DIGITS, "--max-failures", "30%")
+    assert (enough.exit_code, len(enough.stdout.splitlines())) == (ExitCode.SOME_FAILED, 17)
+    many = resnest("predict", *(f"lost{i}.png" for i in range(200)), *DIGITS, "--max-failures", "99%")
+    assert (many.exit_code, len(many.stdout.splitlines())) == (ExitCode.FAILED, 100)
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "1.5", "101%", "nan%", "%", ""])
+def test_a_limit_of_failures_that_cannot_be_meant_is_told(resnest: Resnest, text: str) -> None:
+    ended = resnest("predict", "x.png", *DIGITS, "--max-failures", text)
+    assert (ended.exit_code, ended.stdout) == (ExitCode.USAGE, "")
+    assert f"--max-failures {text}: give a number of inputs, as 100, or a share, as 5%." in ended.stderr
+
+
 # Killed before any step
 
 

@@ -151,6 +151,10 @@ def test_features_from_two_nodes_as_a_file_and_as_a_folder(
     ended = shell(*IN_WAVES, "embed", *inputs, *model, "--ray", "-o", f"{tmp_path / 'parts'}/")
     assert ended.returncode == ExitCode.SOME_FAILED
     assert ended.stderr.decode().splitlines()[-1].startswith("4 of 18 inputs failed: "), ended.stderr
+    before = {path: path.read_bytes() for path in (tmp_path / "parts").iterdir()}
+    again = shell(*IN_WAVES, "embed", *inputs, *model, "--ray", "-o", f"{tmp_path / 'parts'}/", "--resume")
+    assert (again.returncode, again.stderr.decode().splitlines()[-1]) == (ExitCode.SOME_FAILED, "complete: 18 rows")
+    assert {path: path.read_bytes() for path in (tmp_path / "parts").iterdir()} == before
     local, there = (pq.read_table(tmp_path / name).replace_schema_metadata() for name in ("local.parquet", "parts"))
     assert there.equals(local)
 
@@ -425,6 +429,16 @@ def test_rows_with_gaps_become_a_file_for_each_run(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "rows" / expected[1].name).column_names == ["path", "error_type"]
     with pytest.raises(OutputError, match="model m, now n"):
         folder.begin({"model": "n"}, overwrite=False, resume=True)
+    folder.finish(expected, 1.0)
+    assert folder.is_finished()
+    with pytest.raises(OutputError, match="rows exists; add --overwrite to replace it"):
+        folder.begin({"model": "m"}, overwrite=False, resume=False)
+    assert folder.begin({"model": "m"}, overwrite=False, resume=True) == expected
+    items = [Source(name) for name in ("", "", "", "a", "b", "", "", "", "", "\udcff")]
+    folder.refuse_more([], [])
+    with pytest.raises(OutputError, match=r"is finished: it has the rows of 3 inputs, and the inputs go on with ''"):
+        folder.refuse_more(items, expected)
+    (tmp_path / "rows" / "_summary.json").unlink()
     (tmp_path / "rows" / expected[1].name).unlink()
     with pytest.raises(OutputError, match="give an -o that all nodes share"):
         folder.finish(expected, 1.0)

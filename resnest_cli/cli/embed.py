@@ -10,7 +10,7 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import Inputs, input_options
-from resnest_cli.cli.options import Place, View, feature_options, ray_options
+from resnest_cli.cli.options import Place, View, feature_options, max_failures_option, ray_options
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.writers import About, Summary, complete
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from resnest_cli.embed import Embedder
     from resnest_cli.jobs import Output, Stream
+    from resnest_cli.limits import MaxFailures
     from resnest_cli.options import Options
     from resnest_cli.stream import Row
     from resnest_cli.trunk import Opener
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--normalize", is_flag=True, help="Scale each row to length 1 (L2).")
 @click.option("--overwrite", is_flag=True, help="Replace an output file that exists.")
 @click.option("--resume", is_flag=True, help="Continue the job that was stopped while it wrote that file.")
+@max_failures_option
 @ray_options
 @feature_options
 def embed(  # noqa: PLR0913 - one parameter an option
@@ -48,6 +50,7 @@ def embed(  # noqa: PLR0913 - one parameter an option
     normalize: bool,
     overwrite: bool,
     resume: bool,
+    most: MaxFailures,
     elsewhere: Opener | None,
     options: Options,
     view: View,
@@ -71,10 +74,10 @@ def embed(  # noqa: PLR0913 - one parameter an option
 
     found = inputs.find()
     if isinstance(output, str):
-        how = {"overwrite": overwrite, "resume": resume, "total": inputs.count()}
+        how = {"overwrite": overwrite, "resume": resume, "total": inputs.count(), "most": most}
         _to_folder(output, found, elsewhere, options, view, normalize=normalize, **how)
         return
-    summary = Summary()
+    summary = Summary(most=most)
     with (
         _open(output, overwrite=overwrite, resume=resume) as out,
         Embedder(options, normalize=normalize, elsewhere=elsewhere) as embedder,

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resnest_cli.errors import ExitCode, UsageError
+from resnest_cli.writers import complete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from resnest_cli.cli.options import View
+    from resnest_cli.limits import MaxFailures
     from resnest_cli.ray_data.shards import Folder, Span, Tables
     from resnest_cli.trunk import Runner
     from resnest_cli.types import Failure, Source
@@ -41,6 +43,7 @@ def write(  # noqa: PLR0913 - what a job consists of
     overwrite: bool,
     resume: bool,
     total: Callable[[], int | None],
+    most: MaxFailures,
 ) -> None:
     """Let the cluster write the rows of what is found, and say what came of it; exit with 3 if an input failed."""
     from resnest_cli.ray_data import RayTrunk
@@ -48,8 +51,13 @@ def write(  # noqa: PLR0913 - what a job consists of
     if not isinstance(trunk, RayTrunk):
         raise TypeError(type(trunk))
     spans = folder.begin(fingerprint, overwrite=overwrite, resume=resume)
+    if folder.is_finished():
+        folder.refuse_more(found, spans)
+        view.say(complete(sum(span.rows for span in spans)))
+        _leave(spans)
+        return
     earlier, begun = sum(span.rows for span in spans), time.perf_counter()
-    written = _each_row(trunk.save(found, folder, spans, make), spans)
+    written = _each_row(trunk.save(found, folder, spans, make), spans, most)
     for _ in _with_bar(written, total, earlier) if view.has_bar() else written:
         pass
     seconds = time.perf_counter() - begun
@@ -57,21 +65,39 @@ def write(  # noqa: PLR0913 - what a job consists of
     _summarise(spans, earlier, seconds, view)
 
 
-def _each_row(saved: Iterator[Span], spans: list[Span]) -> Iterator[int]:
-    """Take note of each file, and give something for each of its rows, that a bar may count them."""
+def _each_row(saved: Iterator[Span], spans: list[Span], most: MaxFailures) -> Iterator[int]:
+    """Take note of each file, and give something for each of its rows, that a bar may count them.
+
+    Raises:
+        TooManyFailures: more than `most` have failed.
+    """
     for span in saved:
         spans.append(span)
         yield from range(span.rows)
+        most.check(*_counts(spans))
+    most.check(*_counts(spans), at_end=True)
+
+
+def _counts(spans: list[Span]) -> tuple[int, Counter[str]]:
+    """Count the rows with an answer, and the failures by type."""
+    failures = sum((Counter(span.failures) for span in spans), Counter[str]())
+    return sum(span.rows for span in spans) - failures.total(), failures
 
 
 def _summarise(spans: list[Span], earlier: int, seconds: float, view: View) -> None:
-    failures = sum((Counter(span.failures) for span in spans), Counter[str]())
-    rows = sum(span.rows for span in spans)
+    ok, failures = _counts(spans)
+    rows = ok + failures.total()
     before = f" after {earlier:,} done before" if earlier else ""
     view.say(f"{rows - earlier:,} inputs in {seconds:.1f} s{before}; {len(spans):,} files hold {rows:,} rows.")
     if failures:
         types = ", ".join(f"{kind} {count:,}" for kind, count in failures.most_common())
         view.say(f"{failures.total():,} of {rows:,} inputs failed: {types}.")
+    _leave(spans)
+
+
+def _leave(spans: list[Span]) -> None:
+    """Exit with the code of a finished job in which inputs failed, if any did."""
+    if any(span.failures for span in spans):
         click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 

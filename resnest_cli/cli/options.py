@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resnest_cli.cli.text import note
+from resnest_cli.limits import LEAST_ROWS, MaxFailures
 from resnest_cli.options import ENGINES, INTERPOLATIONS, PRECISIONS, Options
 
 if TYPE_CHECKING:
@@ -258,6 +259,11 @@ _IMAGES = (
     _option("--allow-private-urls", is_flag=True, help="Fetch from this machine and private networks."),
 )
 _MOVED = "Where the index's model is now, if it moved."
+_MAX_FAILURES = click.option(
+    "--max-failures",
+    metavar="N|P%",
+    help=f"Stop, with code 1, when more inputs have failed; P% from {LEAST_ROWS} rows on, and at the end.",
+)
 _RAY = (
     click.option("--ray", is_flag=True, help="Run on Ray Data: a cluster (see --ray-address), or a private one here."),
     click.option("--ray-address", metavar="auto|HOST:PORT", help="The cluster; RAY_ADDRESS names it too, with --ray."),
@@ -273,6 +279,16 @@ def format_option(formats: Iterable[str], default: str) -> Callable[[Any], Any]:
     """Declare `-f/--format`."""
     kind = click.Choice([*formats])
     return click.option("-f", "--format", default=default, show_default=True, type=kind, help="How to print it.")
+
+
+def max_failures_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Declare how many inputs may fail; the command gets `most`."""
+
+    @functools.wraps(command)
+    def collect(*, max_failures: str | None, **values: Any) -> None:  # noqa: ANN401 - as declared
+        command(most=MaxFailures() if max_failures is None else MaxFailures.of(max_failures), **values)
+
+    return declare(collect, (_MAX_FAILURES,))
 
 
 def ray_options(command: Callable[..., None]) -> Callable[..., None]:

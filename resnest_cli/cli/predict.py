@@ -12,7 +12,7 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import Inputs, input_options
-from resnest_cli.cli.options import Number, Place, View, format_option, model_options, ray_options
+from resnest_cli.cli.options import Number, Place, View, format_option, max_failures_option, model_options, ray_options
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_TOPK
 from resnest_cli.types import Failure
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from resnest_cli.jobs import Output, Stream
+    from resnest_cli.limits import MaxFailures
     from resnest_cli.options import Options
     from resnest_cli.predict import Classifier
     from resnest_cli.trunk import Opener
@@ -44,6 +45,7 @@ FORMATS = ("auto", "table", *WRITERS)
 @click.option(
     "--calibrate", type=click.Path(path_type=Path), metavar="DIR", help="Images to make an int8 model with, once."
 )
+@max_failures_option
 @ray_options
 @model_options
 def predict(  # noqa: PLR0913 - one parameter an option
@@ -56,6 +58,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
     overwrite: bool,
     resume: bool,
     calibrate: Path | None,
+    most: MaxFailures,
     elsewhere: Opener | None,
     options: Options,
     view: View,
@@ -95,11 +98,12 @@ def predict(  # noqa: PLR0913 - one parameter an option
             overwrite=overwrite,
             resume=resume,
             total=inputs.count(),
+            most=most,
         )
         return
     format = _settle(format, output)
     require(format)
-    summary = Summary()
+    summary = Summary(most=most)
     with (
         _open(output, format, overwrite=overwrite, resume=resume) as out,
         Classifier(options, many=inputs.may_be_many, elsewhere=elsewhere) as classifier,

@@ -108,6 +108,29 @@ class Folder:
             self._put(JOB, fingerprint)
         return []
 
+    def is_finished(self) -> bool:
+        """Tell whether a job has written its summary, its last file.
+
+        Raises:
+            OutputError: the folder cannot be read.
+        """
+        with self._told():
+            return SUMMARY in self._names()
+
+    def refuse_more(self, found: Iterable[Item], spans: list[Span]) -> None:
+        """See that a finished job has the rows of these inputs and no others.
+
+        Raises:
+            OutputError, UsageError: the inputs are others.
+        """
+        rows = sum(span.rows for span in spans)
+        if more := next(remaining(found, spans), None):
+            raise OutputError(
+                f"{self.place} is finished: it has the rows of {rows:,} inputs, and the inputs go on with "
+                f"{more[1].path!r}. Give the same inputs; or another -o for the new ones; or --overwrite in place of "
+                "--resume to make it anew."
+            )
+
     def finish(self, spans: list[Span], seconds: float) -> None:
         """Write the summary: how many rows there are, what failed, and what made them.
 
@@ -152,9 +175,8 @@ class Folder:
 
     def _check(self, names: list[str], fingerprint: Mapping[str, Any], *, resume: bool) -> None:
         """Refuse to harm what is there, or to go on with what was made otherwise."""
-        if SUMMARY in names:
-            hint = " It is finished: there is nothing to resume." if resume else ""
-            raise OutputError(f"{self.place} exists; add --overwrite to replace it.{hint}")
+        if SUMMARY in names and not resume:
+            raise OutputError(f"{self.place} exists; add --overwrite to replace it.")
         if not resume:
             raise OutputError(
                 f"{self.place} was begun and not finished: add --resume to continue, or --overwrite to start anew."

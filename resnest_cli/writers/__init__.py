@@ -21,6 +21,7 @@ from functools import partial
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from resnest_cli.errors import OutputError, UsageError
+from resnest_cli.limits import MaxFailures
 from resnest_cli.paths import look
 from resnest_cli.types import Failure, Stages
 
@@ -276,7 +277,8 @@ class Summary:
         seconds: from the first record asked for to the last one written.
     """
 
-    def __init__(self, stages: Stages | None = None) -> None:
+    def __init__(self, stages: Stages | None = None, *, most: MaxFailures | None = None) -> None:
+        self._most = most or MaxFailures()
         self.ok = 0
         self.failures: Counter[str] = Counter()
         self.stages = stages or Stages()
@@ -288,7 +290,11 @@ class Summary:
         return self.failures.total()
 
     def watch(self, records: Iterable[_Item]) -> Iterator[_Item]:
-        """Pass records on, counting them."""
+        """Pass records on, counting them.
+
+        Raises:
+            TooManyFailures: more than `most` have failed; the last of them was passed on.
+        """
         begun = time.perf_counter()
         for record in records:
             self.count(record.type if isinstance(record, Failure) else None)
@@ -296,6 +302,8 @@ class Summary:
             yield record
             self.seconds = time.perf_counter() - begun
             self.stages.write += time.perf_counter() - given
+            self._most.check(self.ok, self.failures)
+        self._most.check(self.ok, self.failures, at_end=True)
 
     def count(self, error: str | None) -> None:
         """Count one record: the type of its error, or None for an answer."""
