@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
 import time
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 # What decides how a graph is made and what its sidecar says: where one of these changes, graphs are made anew.
 MAKERS = ("export.py", "network.py", "engines/openvino.py", "engines/adopt.py", "graphs.py", "int8.py")
 FILES = ("graph.xml", "graph.bin")
+_log = logging.getLogger(__name__)
 SIDECAR = "graph.json"
 SEAL = ".crc32"  # the suffix of the checksum beside each compiled form
 PARTIAL = ".partial-"
@@ -118,9 +120,22 @@ def alone(place: Path) -> Iterator[None]:
     Raises:
         OSError: the cache cannot be written.
     """
+    from filelock import Timeout  # noqa: PLC0415 - what is found needs no lock
+
     place.parent.mkdir(parents=True, exist_ok=True)
-    with files.lock(place.with_name(f"{place.name}.lock")) or contextlib.nullcontext():
+    lock = files.lock(place.with_name(f"{place.name}.lock"))
+    if lock is None:
         yield
+        return
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _log.info("waiting for another process that converts the same")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def store(name: str, write: Callable[[Path], None], facts: dict[str, Any]) -> Graph:

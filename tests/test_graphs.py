@@ -488,13 +488,6 @@ def test_a_checkpoint_that_cannot_be_read_is_not_blamed_on_the_cache(resnest: Re
 # --- a cache that cannot be written
 
 
-def below_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Root may write anywhere, but not there."""
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("RESNEST_CACHE", str(tmp_path / "file" / "cache"))
-    return "Not a directory"
-
-
 def on_a_read_only_disk(_: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     def mkdtemp(*_: object, **__: object) -> NoReturn:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(graphs.folder()))
@@ -534,12 +527,23 @@ def with_a_limit_of_file_sizes(_: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 FAULTS = pytest.mark.parametrize(
     "fault",
     [
-        below_a_file,
         on_a_read_only_disk,
         with_a_disk_that_gets_full,
         with_a_limit_of_file_sizes,
     ],
 )
+
+
+def test_without_a_cache_openvino_runs_from_a_folder_of_this_run(
+    conversions: list[str], resnest: Resnest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()  # root may write anywhere, but not below it
+    monkeypatch.setenv("RESNEST_CACHE", str(tmp_path / "file" / "cache"))
+    both = [resnest(*PREDICT, *ON_CPU, "--engine", "openvino") for _ in range(2)]
+    assert [(done.exit_code, labels(done.stdout_bytes)) for done in both] == [(ExitCode.OK, RIGHT)] * 2
+    said = f"{tmp_path / 'file' / 'cache'}: Not a directory: what is converted is kept for this run only."
+    assert [said in done.stderr for done in both] == [True, False]
+    assert len(conversions) == 1
 
 
 @FAULTS

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from resnest_cli.paths import Kind, Look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from conftest import Shell
 SEVEN = SAMPLES / "seven_0081.png"
 # Runs commands in one process, as a user whom the system does not know. What they import is imported before: the
 # interpreter itself may lie where that user may not look.
@@ -189,6 +192,20 @@ def test_what_another_process_removes_meanwhile_stops_no_conversion(
     assert store().folder == tmp_path / "graphs" / "name"
 
 
+def test_waiting_for_another_process_that_converts_is_said(
+    environment: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "resnest_cli")
+    environment.setenv("RESNEST_CACHE", str(tmp_path))
+    with ThreadPoolExecutor(1) as pool:
+        with graphs.alone(tmp_path / "graphs" / "name"):
+            waiting = pool.submit(store)
+            while "another process" not in caplog.text:
+                assert not waiting.done()
+        assert waiting.result().folder == tmp_path / "graphs" / "name"
+    assert caplog.messages == ["waiting for another process that converts the same"]
+
+
 # --- the Hugging Face cache
 
 
@@ -204,6 +221,22 @@ def test_a_home_of_the_mirror_that_may_not_be_entered_is_no_obstacle(place: Path
     (place / "torch").mkdir(mode=0)
     (models,) = as_nobody(("list-models", "resnest14d"), TORCH_HOME=str(place / "torch"), HF_HOME=str(place / "hf"))
     assert (models[0], models[1].split()[-1]) == (0, "no")
+
+
+# --- a library that is there, and cannot be loaded
+
+
+def test_an_openvino_that_the_system_cannot_load_is_said(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "openvino").mkdir()
+    (tmp_path / "openvino" / "__init__.py").write_text(
+        "raise ImportError('libtbb.so.12: cannot open shared object file')"
+    )
+    ended = shell("resnest", *PREDICT, "--device", "cpu", PYTHONPATH=str(tmp_path))
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert ended.stderr.decode() == (
+        "error: openvino cannot be loaded: libtbb.so.12: cannot open shared object file. Install it anew "
+        "(pip install --force-reinstall openvino), or use --engine torch.\n"
+    )
 
 
 # --- another system

@@ -23,10 +23,14 @@ from resnest_cli.imports import without
 from resnest_cli.machine import memory_errors, usable_cores
 
 # What converts models reports home when it is imported, and is a third of the import: that waits for a conversion.
-with without("openvino.tools.ovc"):
-    import openvino
-    from openvino import opset13 as ops
-    from openvino import preprocess
+try:
+    with without("openvino.tools.ovc"):
+        import openvino
+        from openvino import opset13 as ops
+        from openvino import preprocess
+except ImportError as error:  # it is there, but the system cannot load it: half installed, an old C library, no memory
+    words = f"openvino cannot be loaded: {error}. Install it anew (pip install --force-reinstall openvino), or use "
+    raise DeviceError(f"{words}--engine torch.") from error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -315,7 +319,8 @@ class OpenVinoEngine:
         with graphs.compiling(kept) as folder:
             try:
                 where = {"CACHE_DIR": str(folder)} if folder else {}
-                return self._core.compile_model(str(self.graph.path), "CPU", settings | where)
+                with memory_errors():
+                    return self._core.compile_model(str(self.graph.path), "CPU", settings | where)
             except RuntimeError as error:
                 message = f"{self.graph.path} cannot be compiled: make it anew after `resnest cache clear`."
                 raise ModelError(message) from error
