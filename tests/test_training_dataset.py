@@ -318,6 +318,14 @@ def test_sides_that_cannot_be_trained_on_are_refused(tmp_path: Path, folders: tu
         load(tmp_path)
 
 
+def test_a_table_beside_the_images_is_pointed_at(tmp_path: Path) -> None:
+    """As competitions give them: images in one folder, classes in a table."""
+    draw(tmp_path / "train" / "1.png", 1)
+    (tmp_path / "train.csv").write_text("path,label\ntrain/1.png,a\n")
+    with pytest.raises(BadDataSet, match=rf"columns path and label: {tmp_path}/train\.csv\?$"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize(("train", "val"), [("train", "test"), ("Training", "VALID"), ("train", "")])
 def test_a_table_may_name_sides(tmp_path: Path, train: str, val: str) -> None:
     fill(tmp_path, {"a": 5, "b": 5})

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from resnest_cli import cache, images, machine, sources
 from resnest_cli.errors import BadDataSet, ImageError
 from resnest_cli.splits import LEFT_OUT, TRAIN, VAL
-from resnest_cli.training.layout import NAMED, Example, files, rows, scan, some
+from resnest_cli.training.layout import NAMED, Example, files, or_table, rows, scan, some
 from resnest_cli.types import Source
 
 if TYPE_CHECKING:
@@ -59,8 +59,11 @@ def load(root: Path, *, share: float, seed: int, exclude: Sequence[str] = ()) ->
     Raises:
         BadDataSet: nothing can be trained on it; the message says what to mend.
     """
-    found, words = scan(root, exclude)
-    _check_names({example.label for example in found if example.split != LEFT_OUT}, root)
+    try:
+        found, words = scan(root, exclude)
+        _check_names({example.label for example in found if example.split != LEFT_OUT}, root)
+    except BadDataSet as error:
+        raise BadDataSet(f"{error}{or_table(root)}") from error
     examples = _without_conflicts(_check_files(found))
     if any(example.split == "" for example in examples):
         examples = _hold_out(examples, share, seed)

@@ -177,6 +177,17 @@ def _from_classes(root: Path, split: str, rule: Rule) -> list[Example]:
     return found
 
 
+def or_table(root: Path) -> str:
+    """Point at tables that lie in a folder: it may be one of these that says the classes."""
+    if not look(root).is_folder:
+        return ""
+    tabular = {".csv", ".tsv", ".parquet"}
+    there = [
+        str(entry) for entry in _entries(root) if entry.suffix.lower() in tabular and entry.name != tables.SPLIT_FILE
+    ]
+    return f" Or give a table that says them, with the columns path and label: {few(there)}?" if there else ""
+
+
 def _check_levels(root: Path, folders: Sequence[Path], rule: Rule) -> None:
     """Refuse folders that may be classes or hold them: all with the same folders in them, or with sides in them."""
     inside = [{folder.name for folder in _folders(each, rule)} for each in folders]

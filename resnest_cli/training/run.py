@@ -26,7 +26,15 @@ from torch import nn
 
 import resnest_cli
 from resnest_cli import cache, machine, network, splits, weights
-from resnest_cli.errors import BadDataSet, DeviceError, ExitCode, OutputError, TrainingStopped, UsageError
+from resnest_cli.errors import (
+    BadDataSet,
+    DeviceError,
+    ExitCode,
+    OutputError,
+    ResnestError,
+    TrainingStopped,
+    UsageError,
+)
 from resnest_cli.paths import look
 from resnest_cli.training import checkpoints, dataset, folder, job, recipe, report
 from resnest_cli.training.data import (
@@ -155,13 +163,13 @@ class Run:
         kept = checkpoints.newest(self.out / CHECKPOINTS) if self.place.first else None
         self.state, self.job = shared(self.place, (kept, self.job))
 
-    def _data(self, *, resume: bool) -> DataSet | BadDataSet:
+    def _data(self, *, resume: bool) -> DataSet | ResnestError:
         """Give what is trained on, or why nothing can be: the other processes must not wait for it."""
         try:
             if resume:
                 return self._data_of_before()
             return dataset.load(Path(self.job.data), share=self.job.val, seed=self._seed, exclude=self.job.exclude)
-        except BadDataSet as error:
+        except ResnestError as error:
             return error
 
     def _data_of_before(self) -> DataSet:
