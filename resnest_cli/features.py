@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnest_cli import cache, files, jobs
+from resnest_cli import cache, files, records
 from resnest_cli.errors import UsageError
 from resnest_cli.paths import Kind, look
 from resnest_cli.types import Failure
@@ -173,7 +173,7 @@ def read(path: Path) -> Features:
         message = f"--index {path}: {seen.why}"
         raise UsageError(message)
     is_whole = seen.is_there and path.suffix != ".jsonl"  # while a job is to replace it, the old one stands
-    if not is_whole and look(jobs.beside(path, jobs.SIDECAR)).is_there:
+    if not is_whole and look(records.unfinished(path)).is_there:
         message = f"--index {path}: it is not finished; the same `resnest embed` with --resume continues."
         raise UsageError(message)
     if not seen.is_there:

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SIDECAR = ".resume.json"  # beside FILE until it is finished: what made its rows
-
 
 def identity(spec: ModelSpec, options: Options, engine: Engine) -> dict[str, Any]:
     """Say what decides a row's numbers: model, weights (their sha256), preprocessing, engine and precision."""
@@ -116,7 +114,7 @@ class Output:
         self._companions = companions
         self._overwrite = overwrite
         self._resume = resume
-        self._sidecar = beside(path, SIDECAR)
+        self._sidecar = records.unfinished(path)
         self._unfinished = False  # FILE and its sidecar are there for --resume
         self._fresh = False
         self._ends = contextlib.ExitStack()

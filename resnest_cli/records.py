@@ -59,6 +59,11 @@ class Finished:
         return [file for file, checksum in found.items() if not file.is_file() or files.checksum(file) != checksum]
 
 
+def unfinished(path: Path) -> Path:
+    """Name the file that stands beside `path` until its job is finished, and says how it was begun."""
+    return path.with_name(f"{path.name}.resume.json")
+
+
 def place(path: Path) -> Path:
     """Name the record of the job that made `path`."""
     return path.with_name(f".{path.name}.done.json")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnest_cli import files
+from resnest_cli import files, records
 from resnest_cli.errors import OutputError
 from resnest_cli.paths import Kind, is_empty, look
 
@@ -21,11 +21,14 @@ def claim(path: Path, *, overwrite: bool) -> None:
     """Find out, before the work, whether the file can be written.
 
     Raises:
-        OutputError: it exists and is not to be replaced, or its folder cannot be written.
+        OutputError: it exists or an unfinished job will make it, and it is not to be replaced; or it cannot be written.
     """
     seen = look(path)
     if seen.is_there and not overwrite:
         message = f"{path} exists; add --overwrite to replace it."
+        raise OutputError(message)
+    if look(records.unfinished(path)).is_there and not overwrite:
+        message = f"{path} is the name of a job that was begun and is not finished: give another name."
         raise OutputError(message)
     if seen.kind is Kind.UNKNOWN or seen.is_folder or not os.access(path.parent, os.W_OK | os.X_OK):
         why = "it is a folder." if seen.is_folder else "its folder is missing or may not be written."

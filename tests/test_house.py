@@ -41,7 +41,19 @@ class Layer(NamedTuple):
 
 BASE = {"errors", "types", "options", "machine", "imports", "limits", "paths"}
 WEB = {"web", "wire"}  # what a request needs; imported in functions only
-STORE = {"cache", "files", "hub", "catalog", "labels", "weights", "graphs", "exports", "transfer", "checkpoint"}
+STORE = {
+    "cache",
+    "files",
+    "records",
+    "hub",
+    "catalog",
+    "labels",
+    "weights",
+    "graphs",
+    "exports",
+    "transfer",
+    "checkpoint",
+}
 PICTURES = {"deep", "images", "mending", "opening", "scaling", "signatures", "tiff"}
 PIPELINE = {"buckets", "pool", "sources", "splits", "stream", "tables", "thumbnails", "urls", *PICTURES}
 PIPELINE |= {"ends", "lists", "photographs", "walk"}
@@ -67,7 +79,6 @@ TASKS = {
     "download",
     "jobs",
     "journal",
-    "records",
     "saving",
     *WRITERS,
 }
@@ -109,14 +120,14 @@ LAYERS = [
     Layer({"network"}, BASE | STORE, {"torch", "timm", "safetensors"}, set()),
     Layer(WRITERS, BASE | WRITERS, {"pyarrow"}, set()),
     Layer(
-        {"jobs", "journal", "records"},
-        BASE | STORE | PIPELINE | WRITERS | {"engines", "journal", "records"},
+        {"jobs", "journal"},
+        BASE | STORE | PIPELINE | WRITERS | {"engines", "journal"},
         {"filelock"},
         set(),
     ),
     Layer({"pictures"}, BASE | {"explain"}, {"numpy", "PIL"}, {"matplotlib"}),
     Layer(
-        TASKS - {"doctor", "embed", "jobs", "journal", "pictures", "records", *WRITERS},
+        TASKS - {"doctor", "embed", "jobs", "journal", "pictures", *WRITERS},
         BASE | STORE | PIPELINE | {"engines", "trunk"},
         {"numpy"},
         set(),
@@ -129,12 +140,7 @@ LAYERS = [
     ),
     Layer(
         RAY,
-        BASE
-        | STORE
-        | PIPELINE
-        | RAY
-        | WRITERS
-        | {"engines", "engines.openvino", "embed", "features", "jobs", "records", "trunk"},
+        BASE | STORE | PIPELINE | RAY | WRITERS | {"engines", "engines.openvino", "embed", "features", "jobs", "trunk"},
         {"numpy"},
         {"pyarrow", "ray"},
     ),

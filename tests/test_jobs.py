@@ -399,7 +399,11 @@ def test_what_validate_and_bench_write_does_not_touch_a_job(resnest: Resnest, tm
     before = {file: file.read_bytes() for file in tmp_path.iterdir()}
     (tmp_path / "data" / "seven").mkdir(parents=True)
     (tmp_path / "data" / "seven" / "x.png").hardlink_to(SAMPLES / "seven_0081.png")
-    assert resnest("validate", tmp_path / "data", *DIGITS, "-o", path).exit_code == ExitCode.OK
+    words = ("validate", tmp_path / "data", *DIGITS, "-o", path)
+    refused = resnest(*words)
+    message = f"error: {path} is the name of a job that was begun and is not finished: give another name."
+    assert (refused.exit_code, refused.stderr.splitlines()[-1]) == (ExitCode.FAILED, message)
+    assert resnest(*words, "--overwrite").exit_code == ExitCode.OK
     assert {file: file.read_bytes() for file in before} == before
 
 
