@@ -165,18 +165,6 @@ class Ranking:
         )
 
 
-def describe(classifier: Classifier) -> str:
-    """Say what runs where and why, and what names the classes: for a person, before the first answer."""
-    engine, options = classifier.engine, classifier.options
-    weights = options.weights or "its own weights"
-    if options.random_weights:
-        weights = "random weights (the answers mean nothing)"
-    return (
-        f"{classifier.spec.name} on {engine.device} ({engine.reason}), {engine.name} {engine.precision}, {weights}\n"
-        f"class names: {classifier.labels.source}"
-    )
-
-
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Turn logits [C] into probabilities [C], float32; the largest is subtracted first so that nothing overflows."""
     powers = np.exp(logits - logits.max())

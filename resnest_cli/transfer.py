@@ -190,7 +190,9 @@ def _arrive(wanted: Wanted, partial: Path, watch: Watch) -> None:
             most = max(most, _size(partial))
             silence += patience.seconds - patience.left()
             if silence >= SILENCE_S or not pause(trouble, poor, patience):
-                message = f"{trouble} ({most} of {size or '?'} bytes had come)" if most else str(trouble)
+                if not most:
+                    raise
+                message = f"{trouble} ({most} of {size or '?'} bytes had come)"
                 raise Trouble(message, status=trouble.status) from trouble
         else:
             return

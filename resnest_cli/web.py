@@ -16,14 +16,14 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from resnest_cli.wire import Line, Patience, Refused, Trouble
+from resnest_cli.wire import Line, Patience, Refused, Trouble, Unreached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     import requests
 
-__all__ = ["Answer", "Patience", "Refused", "Trouble", "ask", "shown"]
+__all__ = ["Answer", "Patience", "Refused", "Trouble", "Unreached", "ask", "shown"]
 REDIRECTS = 5
 CHUNK = 1 << 14
 _REDIRECT_CODES = {301, 302, 303, 307, 308}

@@ -85,12 +85,13 @@ def download(spec: ModelSpec, watch: Watch = transfer.unwatched) -> Path:
         return _from_hub(spec, watch)
     except WeightsUnavailable as error:
         if hub.offline() or not spec.facts.get("checkpoint_url"):
-            raise WeightsUnavailable(_ways_out(spec, str(error))) from error
-        _LOG.info("%s\ntrying the checkpoint that the model card names: %s", error, spec.facts["checkpoint_url"])
+            raise WeightsUnavailable(_ways_out(spec, error)) from error
+        url, cause = spec.facts["checkpoint_url"], error.__cause__ or error
+        _LOG.info("no weights from the hub (%s)\ntrying the checkpoint that the model card names: %s", cause, url)
         try:
             return _from_mirror(spec, watch)
         except WeightsUnavailable as second:
-            raise WeightsUnavailable(_ways_out(spec, f"{error}\n{second}")) from error
+            raise WeightsUnavailable(_ways_out(spec, error, second)) from error
 
 
 def whole(path: Path) -> bool | None:
@@ -189,12 +190,24 @@ def _why_no_file(path: Path) -> str:
     return "not a regular file." if seen.is_there else seen.why
 
 
-def _ways_out(spec: ModelSpec, why: str) -> str:
+def _ways_out(spec: ModelSpec, *tries: WeightsUnavailable) -> str:
+    """Say the likely cause, what to do about it, and then what was tried."""
     return (
-        f"no weights for {spec.name}: {why}\n"
+        f"no weights for {spec.name}: {_likely(tries)}\n"
         "Three ways out:\n"
-        f"  download elsewhere   resnest download {spec.name}   (or: hf download {spec.repo} {FILENAMES[0]})\n"
-        "                       and copy that machine's Hugging Face cache here (or point HF_HOME at it)\n"
+        "  try things offline   --model digits\n"
         f"  use a file you have  --model {spec.architecture} --weights FILE.safetensors\n"
-        "  try things offline   --model digits"
+        f"  download elsewhere   resnest download {spec.name}   (or: hf download {spec.repo} {FILENAMES[0]})\n"
+        "                       and copy that machine's Hugging Face cache here; or set HF_ENDPOINT to a mirror\n"
+        "What was tried:\n" + "\n".join(f"  {error}" for error in tries)
     )
+
+
+def _likely(tries: tuple[WeightsUnavailable, ...]) -> str:
+    if hub.offline():
+        return "they are not in the cache, and HF_HUB_OFFLINE forbids to download them."
+    from resnest_cli.web import Unreached  # noqa: PLC0415 - requests takes 0.1 s
+
+    if all(isinstance(error.__cause__, Unreached) for error in tries):
+        return "nothing can be reached. No internet, or a proxy that is not set (HTTPS_PROXY)?"
+    return "they could not be downloaded."

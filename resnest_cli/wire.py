@@ -53,6 +53,10 @@ class Trouble(Exception):
         self.wait_s = wait_s
 
 
+class Unreached(Trouble):
+    """No connection came about: there is no network, no such name, or nobody listens."""
+
+
 class Refused(Trouble):
     """It was not asked for: a redirect that is not followed, or what is no URL at all."""
 
@@ -135,7 +139,7 @@ class Line:
                 if i == len(addresses):
                     who = f"{host} port {port}" if checked else f"the proxy {host} port {port}"
                     message = f"{who}: {_connect_cause(error)}"
-                    raise Trouble(message) from error
+                    raise Unreached(message) from error
             else:
                 made.settimeout(READ_S)
                 self._sockets.append(made.dup())  # TLS takes the socket over; its twin can still be shut down
@@ -236,10 +240,10 @@ def _look_up(host: str, port: int, seconds: float) -> list[tuple[Any, ...]]:
         result = found.get(timeout=seconds)
     except queue.Empty as error:
         message = f"DNS does not answer for {host} within {seconds:.3g} s"
-        raise Trouble(message) from error
+        raise Unreached(message) from error
     if isinstance(result, Exception):
         message = f"the name {host} is not known to DNS ({getattr(result, 'strerror', '') or result})"
-        raise Trouble(message) from result
+        raise Unreached(message) from result
     return result
 
 

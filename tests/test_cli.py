@@ -19,7 +19,8 @@ from resnest_cli.catalog import DIGITS, list_models
 from resnest_cli.cli.output import console, print_records
 from resnest_cli.cli.text import one_line, printable
 from resnest_cli.errors import ExitCode
-from resnest_cli.types import Failure, Prediction, Result
+from resnest_cli.types import Failure, Prediction, Result, Stages
+from resnest_cli.writers import Summary
 
 if TYPE_CHECKING:
     from conftest import Resnest, Shell
@@ -148,8 +149,7 @@ def test_predict_prints_the_digits(resnest: Resnest) -> None:
     assert ended.exit_code == ExitCode.OK
     # The path is as long as the checkout's; the rest is pinned.
     assert lines(ended.stdout)[-3:] == GOLDEN_DIGITS.splitlines()
-    said = ["digits on cpu (no GPU found), openvino fp32, its own weights", "class names: the model's own"]
-    assert ended.stderr.splitlines()[-2:] == said
+    assert ended.stderr.splitlines()[-1] == "digits on cpu (no GPU found), openvino fp32"
 
 
 GOLDEN_DIGITS = """\
@@ -269,10 +269,20 @@ def test_a_long_job_ends_well_in_torch_too(resnest: Resnest) -> None:
     assert (done.exit_code, len(done.stdout.splitlines())) == (ExitCode.OK, 200)
 
 
-def test_a_long_job_in_fp32_hints_at_native_bf16_once(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _fixed(value: float) -> property:
+    return property(lambda _: value, lambda *_: None)
+
+
+def test_a_long_job_in_fp32_hints_at_native_bf16_where_the_network_takes_the_time(
+    resnest: Resnest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("resnest_cli.engines.openvino.native_precisions", lambda: ["BF16", "FP32"])
-    long = resnest("predict", *[SEVEN] * 200, "-m", "digits")
-    assert long.stderr.count("hint: this CPU computes bf16 by itself") == 1
+    # How long images are waited for is chance on a busy machine: the clock of the network is set.
+    for share, hints in ((0.9, 1), (0.1, 0)):
+        monkeypatch.setattr(Stages, "forward", _fixed(share * 1e6), raising=False)
+        monkeypatch.setattr(Summary, "seconds", _fixed(1e6), raising=False)
+        long = resnest("predict", *[SEVEN] * 200, "-m", "digits")
+        assert long.stderr.count("hint: this CPU computes bf16 by itself") == hints
     assert "hint" not in resnest("predict", *[SEVEN] * 199, "-m", "digits").stderr
 
 

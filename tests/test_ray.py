@@ -46,7 +46,7 @@ PLAIN = (sys.executable, "-m", "resnest_cli")
 SAID = re.compile(
     r"digits on cpu .*|class names: .*|converting .*|converted .*|"
     r"[\d,]+ inputs, \d nodes?: \d actors? with \d CPUs?( each)?, about .*|"
-    r"[\d,]+ inputs in .*|[\d,]+ of [\d,]+ inputs failed: .*|time by stage: .*|hint: .*"
+    r"[\d,]+ inputs? in .*|wrote .*, [\d,]+ rows?, in .*|[\d,]+ of [\d,]+ inputs? failed: .*|hint: .*"
 )
 
 

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import SAMPLES
 
+from resnest_cli.catalog import DIGITS
 from resnest_cli.cli import cli
 from resnest_cli.errors import ExitCode
 
@@ -351,3 +352,42 @@ def test_help_fits_narrow_screens(columns: int, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("COLUMNS", str(columns))
     options = [line for line in run("show", "--help").stdout.splitlines() if not line.startswith("  -")]
     assert max(map(len, options)) <= columns
+
+
+@pytest.mark.usefixtures("here")
+def test_one_image_has_one_line_on_stderr_and_v_has_more() -> None:
+    run("predict", "six.png", "-m", "digits")  # converts the network, which is said
+    said = "digits on cpu (no GPU found), openvino fp32\n"
+    assert run("predict", "six.png", "-m", "digits").stderr == said
+    assert run("embed", "six.png", "-m", "digits", "--weights", DIGITS / "model.safetensors").stderr.startswith(
+        f"digits on cpu (no GPU found), openvino fp32, {DIGITS / 'model.safetensors'}\n"
+    )
+    more = run("predict", "six.png", "-m", "digits", "-v").stderr.splitlines()
+    assert more[:2] == [said.strip(), "class names: the model's own"]
+    assert [line.partition(":")[0] for line in more[2:]] == ["time by stage"]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_file_that_was_written_is_named_with_its_rows() -> None:
+    one, two = (run("predict", *["six.png"] * n, "-m", "digits", "-o", f"{n}.csv").stderr for n in (1, 2))
+    assert re.fullmatch(r"wrote 1\.csv, 1 row, in \d+\.\d s, [\d.]+/s\.", one.splitlines()[-1])
+    assert re.fullmatch(r"wrote 2\.csv, 2 rows, in \d+\.\d s, [\d.]+/s\.", two.splitlines()[-1])
+
+
+def test_without_a_network_the_likely_cause_comes_first_and_the_ways_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # where nobody listens
+    said = run("predict", "six.png", "-m", "resnest14d").stderr
+    *before, message = said.split("error: ")
+    assert "".join(before).count("\n") <= 3
+    fetch = "hf download timm/resnest14d.gluon_in1k model.safetensors"
+    assert message.splitlines()[:6] == [
+        "no weights for resnest14d: nothing can be reached. No internet, or a proxy that is not set (HTTPS_PROXY)?",
+        "Three ways out:",
+        "  try things offline   --model digits",
+        "  use a file you have  --model resnest14d --weights FILE.safetensors",
+        f"  download elsewhere   resnest download resnest14d   (or: {fetch})",
+        "                       and copy that machine's Hugging Face cache here; or set HF_ENDPOINT to a mirror",
+    ]
+    assert said.count("Three ways out") == 1
+    assert message.count("connection refused") == 2  # one line for each place that was tried

@@ -64,3 +64,41 @@ def test_a_bar_is_drawn_beside_a_table_of_answers_and_a_file(tmp_path: Path) -> 
     assert any("classifying" in line for line in lines("predict", SAMPLES, "-m", "digits"))
     to = tmp_path / "answers.jsonl"
     assert any("classifying" in line for line in lines("predict", SAMPLES, "-m", "digits", "-o", to))
+
+
+def test_a_folder_has_a_line_for_each_image_and_at_its_end_how_many_of_each_class() -> None:
+    shown = lines("predict", SAMPLES, SAMPLES / "gone.png", "-m", "digits", "-k", "1", "--no-progress")
+    begin = next(i for i, line in enumerate(shown) if line.startswith("digits on "))
+    # What stands before a name is the checkout's folder, and cut in front where it is long.
+    rows = [line.rstrip()[line.index("/samples/") + 9 :].split() for line in shown[begin + 1 : begin + 14]]
+    assert rows == [line.split() for line in GOLDEN_LINES.splitlines()]
+    assert {line.index("%") for line in shown[begin + 1 : begin + 13]} == {119}
+    assert shown[begin + 14].startswith("13 inputs in ")
+    assert shown[begin + 15 :] == GOLDEN_CLASSES.splitlines()
+
+
+GOLDEN_LINES = """\
+eight_0028.png                   eight                            95.98%
+five_0035.png                    five                             83.10%
+four_0024.png                    four                             81.86%
+nine_0037.png                    nine                             72.44%
+nine_0039.png                    nine                             90.49%
+one_0021.png                     one                              89.05%
+one_0042.png                     one                              94.28%
+seven_0081.png                   seven                            90.71%
+six_0034.png                     six                              84.80%
+three_0045.png                   three                            95.43%
+two_0051.png                     two                              83.15%
+zero_0078.png                    zero                             93.01%
+gone.png                         UnreadableInput: no such file.
+"""
+GOLDEN_CLASSES = """\
+1 of 13 inputs failed: UnreadableInput 1.
+12 images, by first class:
+  2  nine
+  2  one
+  1  eight
+  1  five
+  1  four
+  5  in 5 more classes
+"""

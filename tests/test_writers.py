@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,6 @@ from resnest_cli.writers import WRITERS, About, Summary, open_output, to_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from conftest import Shell
 
@@ -212,11 +212,10 @@ def test_the_summary_says_what_failed_and_where_the_time_went() -> None:
     for error in (*["NotAnImage"] * 2, "TimedOut", *[None] * 1197):
         summary.count(error)
     summary.seconds = 40.0
-    assert summary.words(0).splitlines() == [
-        "1,200 inputs in 40.0 s, 30.0/s.",
-        "3 of 1,200 inputs failed: NotAnImage 2, TimedOut 1.",
-        "time by stage: read 0.50 s, decode 20.00 s, write 1.25 s.",
-    ]
+    failed = "3 of 1,200 inputs failed: NotAnImage 2, TimedOut 1."
+    assert summary.words(0).splitlines() == ["1,200 inputs in 40.0 s, 30.0/s.", failed]
+    assert summary.words(0, Path("a.csv")).splitlines() == ["wrote a.csv, 1,200 rows, in 40.0 s, 30.0/s.", failed]
+    assert summary.times() == "time by stage: read 0.50 s, decode 20.00 s, write 1.25 s."
     assert summary.words(1000).splitlines()[0] == "200 inputs in 40.0 s, 5.0/s after 1,000 done before."
 
 

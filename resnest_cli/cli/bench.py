@@ -13,7 +13,7 @@ from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import ALL, Number, OutputFile, View, format_option, sweep_options
 from resnest_cli.cli.text import data, note
-from resnest_cli.errors import ExitCode, UsageError
+from resnest_cli.errors import ExitCode, UsageError, counted
 from resnest_cli.options import DEFAULT_BENCH_SECONDS
 from resnest_cli.paths import Kind, look
 
@@ -87,7 +87,7 @@ def bench(  # noqa: PLR0913 - one parameter an option
             "--plot: nothing to draw: these models have no published accuracy, and there is one batch only."
         )
     format = _settle(format, output)
-    view.say(f"{len(every)} configuration{'s' * (len(every) > 1)} with random weights, about {seconds:g} s each")
+    view.say(f"{counted(len(every), 'configuration')} with random weights, about {seconds:g} s each")
     rows: list[dict[str, Any]] = []
     place = None if images is None else str(images)
     found = sweep(every, seconds, images=place, exclude=exclude, baseline=baseline)

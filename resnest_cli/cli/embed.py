@@ -10,6 +10,7 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import Inputs, input_options
+from resnest_cli.cli.notes import ended, opened
 from resnest_cli.cli.options import Place, View, feature_options, max_failures_option, ray_options
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.writers import About, Summary, complete
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from resnest_cli.embed import Embedder
     from resnest_cli.jobs import Output, Stream
     from resnest_cli.limits import MaxFailures
     from resnest_cli.options import Options
@@ -82,7 +82,7 @@ def embed(  # noqa: PLR0913 - one parameter an option
         _open(output, overwrite=overwrite, resume=resume) as out,
         Embedder(options, normalize=normalize, elsewhere=elsewhere) as embedder,
     ):
-        view.say(describe(embedder))
+        view.say(opened(embedder, "features"))
         summary.stages = embedder.trunk.stages
         batch = options.batch if isinstance(options.batch, int) else embedder.engine.best_batch
         out.begin(About(0, embedder.facts), embedder.fingerprint, batch)
@@ -99,8 +99,8 @@ def embed(  # noqa: PLR0913 - one parameter an option
             out.finish()
     if out.complete:
         view.say(complete(out.done))
-    elif summary.failed or summary.ok > 1:
-        view.say(summary.words(out.done))
+    else:
+        ended(view, summary, out.done, output)
     if summary.failed:
         click.get_current_context().exit(ExitCode.SOME_FAILED)
 
@@ -122,19 +122,9 @@ def _to_folder(  # noqa: PLR0913 - as the command
 
     folders.require_cluster(output, elsewhere)
     with Embedder(options, normalize=normalize, elsewhere=elsewhere) as embedder:
-        view.say(describe(embedder))
+        view.say(opened(embedder, "features"))
         make, folder = Tables(partial(features, normalize)), Folder.at(output, embedder.facts)
         folders.write(folder, embedder.trunk, found, make, fingerprint=embedder.fingerprint, view=view, **how)
-
-
-def describe(embedder: Embedder) -> str:
-    """Say what runs where and why."""
-    engine, options = embedder.engine, embedder.options
-    weights = "random weights (the features mean nothing)" if options.random_weights else options.weights
-    return (
-        f"{embedder.spec.name} on {engine.device} ({engine.reason}), {engine.name} {engine.precision}, "
-        f"{weights or 'its own weights'}"
-    )
 
 
 def _open(output: Path | None, *, overwrite: bool, resume: bool) -> AbstractContextManager[Output | Stream]:

@@ -13,7 +13,7 @@ from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import Inputs, input_options
 from resnest_cli.cli.options import OutputFolder, View, explain_options
 from resnest_cli.cli.text import one_line, put
-from resnest_cli.errors import ExitCode, OutputError
+from resnest_cli.errors import ExitCode, OutputError, counted
 from resnest_cli.paths import look
 from resnest_cli.writers import to_json
 
@@ -77,7 +77,7 @@ def explain(  # noqa: PLR0913 - one parameter an option
             records.write(to_json(record) + b"\n")
             records.flush()
     if failed:
-        view.say(f"{failed} of {number} inputs failed.")
+        view.say(f"{failed:,} of {counted(number, 'input')} failed.")
         click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 

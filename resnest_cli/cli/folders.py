@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnest_cli.errors import ExitCode, UsageError
+from resnest_cli.errors import ExitCode, UsageError, counted
 from resnest_cli.writers import complete
 
 if TYPE_CHECKING:
@@ -88,10 +88,11 @@ def _summarise(spans: list[Span], earlier: int, seconds: float, view: View) -> N
     ok, failures = _counts(spans)
     rows = ok + failures.total()
     before = f" after {earlier:,} done before" if earlier else ""
-    view.say(f"{rows - earlier:,} inputs in {seconds:.1f} s{before}; {len(spans):,} files hold {rows:,} rows.")
+    held = f"{counted(len(spans), 'file')}, {counted(rows, 'row')}"
+    view.say(f"{counted(rows - earlier, 'input')} in {seconds:.1f} s{before}; {held}.")
     if failures:
         types = ", ".join(f"{kind} {count:,}" for kind, count in failures.most_common())
-        view.say(f"{failures.total():,} of {rows:,} inputs failed: {types}.")
+        view.say(f"{failures.total():,} of {counted(rows, 'input')} failed: {types}.")
     _leave(spans)
 
 

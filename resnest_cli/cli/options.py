@@ -44,6 +44,11 @@ class View:
         logger.handlers = [_Said(self)]
         logger.setLevel(logging.INFO)
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether a person sees what is said."""
+        return not self.quiet and sys.stderr.isatty()
+
     def say(self, text: str) -> None:
         """Say something on stderr that is not data."""
         if not self.quiet:

@@ -63,7 +63,7 @@ def console(stream: IO[str]) -> Console:
 def print_records(records: Iterable[Record], out: Console, *, single: bool = False) -> None:
     """Print each record as it comes: a ranked list with bars, or what went wrong; `single` ones on a line each."""
     for record in records:
-        if single:
+        if single and out.width >= ROOM_FOR_MARGINS:
             out.print(_line(record, out))
         else:
             out.print(_answer(record, out) if isinstance(record, Result) else _failure(record, out))

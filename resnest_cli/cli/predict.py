@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import Inputs, input_options
+from resnest_cli.cli.notes import ended, opened, tallied
 from resnest_cli.cli.options import Number, Place, View, format_option, max_failures_option, model_options, ray_options
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_TOPK
@@ -81,7 +83,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
       resnest predict - --model digits < three.png
       find photos -name '*.jpg' -print0 | resnest predict --files-from - -0
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli.predict import Classifier, describe
+    from resnest_cli.predict import Classifier
 
     found = inputs.find()
     options = _calibrated(options, calibrate, inputs.exclude)
@@ -103,29 +105,30 @@ def predict(  # noqa: PLR0913 - one parameter an option
         return
     format = _settle(format, output)
     require(format)
-    summary = Summary(most=most)
+    summary, classes = Summary(most=most), Counter[str]()
     with (
         _open(output, format, overwrite=overwrite, resume=resume) as out,
         Classifier(options, many=inputs.may_be_many, elsewhere=elsewhere) as classifier,
     ):
-        view.say(describe(classifier))
+        view.say(opened(classifier, "answers"))
+        view.detail(f"class names: {classifier.labels.source}")
         summary.stages = classifier.stages
         out.begin(*_terms(classifier, format, topk, threshold, to_file=output is not None))
         rest = out.rest(found, summary.count)
-        records = summary.watch(classifier.classify(rest, topk=topk, threshold=threshold))
+        records = tallied(summary.watch(classifier.classify(rest, topk=topk, threshold=threshold)), classes)
         on_screen = format == "table" and output is None
         if (view.progress and sys.stdout.isatty()) if on_screen else view.has_bar(rows_on_stdout=output is None):
             records = _with_bar(records, inputs.count(out.done), on_screen=on_screen)
         out.write(_rows(records, format, options))
         with summary.stages.clock("write"):
             out.finish()
-        gains_from_bf16 = _gains_from_bf16(classifier, summary.ok)
+        gains_from_bf16 = _gains_from_bf16(classifier, summary)
     if gains_from_bf16:
         view.say("hint: this CPU computes bf16 by itself: --precision bf16 is about twice as fast, and less exact.")
     if out.complete:
         view.say(complete(out.done))
-    elif summary.failed or summary.ok > 1:
-        view.say(summary.words(out.done))
+    else:
+        ended(view, summary, out.done, output, classes)
     if summary.failed:
         click.get_current_context().exit(ExitCode.SOME_FAILED)
 
@@ -155,23 +158,26 @@ def _to_folder(  # noqa: PLR0913 - as the command
 ) -> None:
     """Let a cluster write the answers."""
     from resnest_cli.cli import folders
-    from resnest_cli.predict import Classifier, describe
+    from resnest_cli.predict import Classifier
     from resnest_cli.ray_data.shards import Folder, Tables, predictions
 
     if format not in {"auto", "parquet"}:
         raise UsageError(f"-o {output}: a folder has Parquet files; leave out -f {format}, or name a file.")
     folders.require_cluster(output, elsewhere)
     with Classifier(options, elsewhere=elsewhere) as classifier:
-        view.say(describe(classifier))
+        view.say(opened(classifier, "answers"))
+        view.detail(f"class names: {classifier.labels.source}")
         about, fingerprint, _ = _terms(classifier, "parquet", topk, threshold, to_file=True)
         make = Tables(partial(predictions, classifier.ranking(topk, threshold)))
         folder = Folder.at(output, about.facts)
         folders.write(folder, classifier.trunk, found, make, fingerprint=fingerprint, view=view, **how)
 
 
-def _gains_from_bf16(classifier: Classifier, images: int) -> bool:
-    native = classifier.engine.facts.get("native", ())
-    return images >= LONG_JOB and classifier.engine.precision == "fp32" and "BF16" in native
+def _gains_from_bf16(classifier: Classifier, summary: Summary) -> bool:
+    """Tell whether a long job in fp32 has waited for the network most of its time, on a CPU with native bf16."""
+    native = "BF16" in classifier.engine.facts.get("native", ())
+    waited = summary.stages.forward > summary.seconds / 2
+    return native and classifier.engine.precision == "fp32" and summary.ok >= LONG_JOB and waited
 
 
 def _settle(format: str, output: Path | None) -> str:
@@ -243,8 +249,8 @@ def _rows(records: Iterable[Record], format: str, options: Options) -> Iterable[
     return map(with_picture, records)
 
 
-def _write_table(records: Iterable[Any], out: IO[bytes], about: About) -> None:  # noqa: ARG001 - as a writer is called
+def _write_table(records: Iterable[Any], out: IO[bytes], about: About) -> None:
     from resnest_cli.cli.output import console, print_records
 
     with nullcontext(sys.stdout) if out is sys.stdout.buffer else as_text(out) as text:
-        print_records(records, console(text))
+        print_records(records, console(text), single=about.topk == 1)

@@ -80,19 +80,19 @@ def similar(  # noqa: PLR0913 - one parameter an option
     found = _groups(known, duplicates) if duplicates is not None else _search(known, sought, topk, options, view)
     failed = (_dump if format == "json" else _print)(found)
     if failed:
-        view.say(f"{failed} queries failed.")
+        view.say(f"{failed:,} {'query' if failed == 1 else 'queries'} failed.")
         click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 
 def _search(
     known: Features, queries: Iterator[Source | Failure], topk: int, options: Options, view: View
 ) -> Iterator[dict[str, Any]]:
-    from resnest_cli.cli.embed import describe
+    from resnest_cli.cli.notes import opened
     from resnest_cli.embed import Embedder, options_of
 
     with Embedder(options_of(known.facts, options)) as embedder:
         _check(embedder, known)
-        view.say(describe(embedder))
+        view.say(opened(embedder, "features"))
         rows = embedder.embed(queries)
         while some := list(islice(rows, TOGETHER)):
             yield from _answers(known, some, topk)

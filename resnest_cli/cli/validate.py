@@ -13,7 +13,7 @@ from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import STDOUT, View, format_option, validate_options
 from resnest_cli.cli.text import note, one_line, put
-from resnest_cli.errors import ExitCode, UsageError
+from resnest_cli.errors import ExitCode, UsageError, counted
 from resnest_cli.splits import ALL, CHOICES
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def validate(  # noqa: PLR0913 - one parameter an option
     for path, write in writers.items():
         _save(path, write(found))
     if found.errors:
-        view.say(f"{found.errors} of {found.errors + found.tally.images} images have no answer.")
+        view.say(f"no answer for {found.errors:,} of {counted(found.errors + found.tally.images, 'image')}.")
         click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from resnest_cli.errors import OutputError, UsageError
+from resnest_cli.errors import OutputError, UsageError, counted
 from resnest_cli.limits import MaxFailures
 from resnest_cli.paths import look
 from resnest_cli.types import Failure, Stages
@@ -312,8 +312,8 @@ class Summary:
         else:
             self.failures[error] += 1
 
-    def words(self, earlier: int) -> str:
-        """Say how many there were, what failed and why, how fast it was and where the time went.
+    def words(self, earlier: int, output: Path | None = None) -> str:
+        """Say how many there were or where they were written, how fast that was, what failed and why.
 
         `earlier` of them are of runs before this one.
         """
@@ -321,9 +321,14 @@ class Summary:
         now = total - earlier
         rate = f", {now / self.seconds:.1f}/s" if self.seconds and now else ""
         before = f" after {earlier:,} done before" if earlier else ""
-        lines = [f"{now:,} inputs in {self.seconds:.1f} s{rate}{before}."]
+        done = f"wrote {output}, {counted(total, 'row')}," if output else counted(now, "input")
+        lines = [f"{done} in {self.seconds:.1f} s{rate}{before}."]
         if self.failed:
             types = ", ".join(f"{kind} {count:,}" for kind, count in self.failures.most_common())
-            lines.append(f"{self.failed:,} of {total:,} inputs failed: {types}.")
+            lines.append(f"{self.failed:,} of {counted(total, 'input')} failed: {types}.")
+        return "\n".join(lines)
+
+    def times(self) -> str:
+        """Say where the time went."""
         stages = [f"{name} {seconds:.2f} s" for name, seconds in asdict(self.stages).items() if seconds]
-        return "\n".join([*lines, f"time by stage: {', '.join(stages)}."])
+        return f"time by stage: {', '.join(stages)}."
