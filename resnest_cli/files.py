@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import shutil
+import tempfile
 import zlib
 from functools import lru_cache
 from pathlib import Path
@@ -50,6 +51,19 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def check(path: Path) -> None:
+    """See, before the work, whether `atomic(path)` has a folder to write in; links are followed.
+
+    Raises:
+        OSError: it has none.
+    """
+    place = Path(os.path.realpath(path))
+    with contextlib.suppress(FileNotFoundError):
+        place.stat()  # a link that leads back to itself
+    with tempfile.TemporaryFile(dir=place.parent):
+        pass
 
 
 def sweep(path: Path) -> None:

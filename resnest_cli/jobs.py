@@ -132,6 +132,7 @@ class Output:
             self._finished = self._find_finished(where)
             self._unfinished = self._sidecar.exists()
             self._check(where)
+            files.check(self.path)
             if not (self._finished and self._resume):
                 self._fresh = not where.exists()
                 self._journal = Journal(where, self._lines)
@@ -266,10 +267,14 @@ class Output:
             tally.add(item.path)
         more = next(found, None)
         if tally.inputs != done.inputs or more is not None:
-            now = f"the inputs go on with {more.path!r}" if tally.inputs == done.inputs and more else "these are others"
+            now = (
+                f"the inputs go on with {more.path!r}"
+                if tally.inputs == done.inputs and more
+                else "the inputs are others"
+            )
             message = (
-                f"{self.path} is finished: it has the rows of {done.rows:,} inputs, and {now}. Give the same inputs; "
-                "or another -o for the new ones; or --overwrite in place of --resume to make it anew."
+                f"{self.path} is finished: it has {done.rows:,} row{'s' * (done.rows != 1)}, and {now}. Give the same "
+                "inputs; or another -o for the new ones; or --overwrite in place of --resume to make it anew."
             )
             raise OutputError(message)
         for error in (*Counter(done.failures).elements(), *repeat(None, done.rows - sum(done.failures.values()))):

@@ -252,9 +252,9 @@ def test_a_finished_file_is_not_taken_for_that_of_another_job(resnest: Resnest, 
     before = path.read_bytes()
     for other, message in (
         ((seven, two, "-k", "3"), "was begun with other settings: topk 5, now 3. "),
-        ((seven, seven), "is finished: it has the rows of 2 inputs, and these are others. "),
-        ((seven,), "is finished: it has the rows of 2 inputs, and these are others. "),
-        ((seven, two, seven), f"is finished: it has the rows of 2 inputs, and the inputs go on with '{seven}'. "),
+        ((seven, seven), "is finished: it has 2 rows, and the inputs are others. "),
+        ((seven,), "is finished: it has 2 rows, and the inputs are others. "),
+        ((seven, two, seven), f"is finished: it has 2 rows, and the inputs go on with '{seven}'. "),
     ):
         ended = resnest("predict", *other, *words)
         assert (ended.exit_code, path.read_bytes()) == (ExitCode.FAILED, before)
@@ -435,6 +435,19 @@ def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path, format: st
     target.chmod(0o600)
     job(path, format, RECORDS, overwrite=True)
     assert target.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.json"])
+@pytest.mark.parametrize(
+    ("target", "reason"), [("no/x", "No such file or directory"), ("{}", "Too many levels of symb")]
+)
+def test_a_link_that_leads_nowhere_is_told_before_the_work(
+    resnest: Resnest, tmp_path: Path, name: str, target: str, reason: str
+) -> None:
+    (tmp_path / name).symlink_to(target.format(name))
+    ended = resnest("predict", SAMPLES, "-m", "resnest101e", "-o", tmp_path / name)  # no weights here
+    assert (ended.exit_code, f"{name} cannot be written: {reason}" in ended.stderr) == (ExitCode.FAILED, True)
+    assert files(tmp_path) == {name}
 
 
 # Disks without locks, and disks that cannot tell

@@ -436,7 +436,7 @@ def test_rows_with_gaps_become_a_file_for_each_run(tmp_path: Path) -> None:
     assert folder.begin({"model": "m"}, overwrite=False, resume=True) == expected
     items = [Source(name) for name in ("", "", "", "a", "b", "", "", "", "", "\udcff")]
     folder.refuse_more([], [])
-    with pytest.raises(OutputError, match=r"is finished: it has the rows of 3 inputs, and the inputs go on with ''"):
+    with pytest.raises(OutputError, match=r"is finished: it has 3 rows, and the inputs go on with ''"):
         folder.refuse_more(items, expected)
     (tmp_path / "rows" / "_summary.json").unlink()
     (tmp_path / "rows" / expected[1].name).unlink()

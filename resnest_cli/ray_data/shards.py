@@ -126,7 +126,7 @@ class Folder:
         rows = sum(span.rows for span in spans)
         if more := next(remaining(found, spans), None):
             raise OutputError(
-                f"{self.place} is finished: it has the rows of {rows:,} inputs, and the inputs go on with "
+                f"{self.place} is finished: it has {rows:,} row{'s' * (rows != 1)}, and the inputs go on with "
                 f"{more[1].path!r}. Give the same inputs; or another -o for the new ones; or --overwrite in place of "
                 "--resume to make it anew."
             )
