@@ -168,7 +168,7 @@ def execute(command: str, defaults: Recipe, values: dict[str, Any]) -> None:
     view = View(quiet=values["quiet"], progress=not (values["quiet"] or values["no_progress"]))
     asked = _job(command, defaults, values)
     seen = look(asked.data)
-    if not seen.is_there:
+    if not seen.is_there and not values["resume"]:  # then the images may have moved, which is said further on
         why = "no such folder or table." if seen.kind is Kind.MISSING else seen.why
         raise UsageError(f"{values['data']}: {why}")
     out = values["output"] or job.folder_for(asked)

@@ -175,12 +175,12 @@ class Run:
     def _data_of_before(self) -> DataSet:
         """Read what the run was begun with; it may be elsewhere now, which is kept."""
         data, before, now = dataset.read(self.out / SPLIT), Path(job.read(self.out).data), Path(self.job.data)
-        if not look(now).is_there:
+        if not (seen := look(now)).is_there:
             words = shlex.join(["resnest", self.job.command, "NEWDIR", "-o", str(self.out), "--resume"])
-            message = f"{now} is not there any more. If the images moved: {words}"
+            message = f"{now}: {seen.why or 'it is not there any more.'} If the images moved: {words}"
             raise BadDataSet(message)
         if before != now:
-            roots = (before.parent, now.parent) if look(now).is_file else (before, now)
+            roots = (before.parent, now.parent) if seen.is_file else (before, now)
             data = dataset.moved(data, *roots)
             self._write(data)
         return data
