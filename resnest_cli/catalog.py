@@ -30,6 +30,7 @@ NOT_OF_A_NETWORK = {
     *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict", "checkpoint_path", "cache_dir"),
     *("model_name", "scriptable", "exportable", "no_jit"),
 }
+WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pth.tar", ".pt", ".bin", ".ckpt")
 CROP_MODES = ("center", "squash", "border")
 DATA = Path(str(files("resnest_cli") / "data"))
 DIGITS = DATA / "digits"
@@ -214,6 +215,8 @@ def _unknown(name: str, why: str = "") -> UnknownModel:
     if why:
         return UnknownModel(f"--model {name}: {why} `resnest list-models` shows the variants.")
     known = [*(spec.name for spec in list_models()), "digits"]
+    if name.lower().endswith(WEIGHTS_SUFFIXES):
+        return UnknownModel(f"--model {name}: a weights file is no model. Did you mean --weights {name}?")
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]}?" if near else ""
     return UnknownModel(f"there is no model {name!r}.{hint} `resnest list-models` shows all.")

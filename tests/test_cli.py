@@ -78,15 +78,15 @@ def test_table_of_models(resnest: Resnest) -> None:
 
 
 GOLDEN_MODELS = """\
-model               params M  GMACs  size   crop  top-1 %  top-5 %  cached
-resnest14d              10.6   2.75   224  0.875    75.52    92.51  no
-resnest26d              17.1   3.62   224  0.875    78.48    94.30  no
-resnest50d              27.5   5.37   224  0.875    80.96    95.37  no
-resnest50d_1s4x24d      25.7   4.40   224  0.875    81.02    95.34  no
-resnest50d_4s2x40d      30.4   4.37   224  0.875    81.15    95.57  no
-resnest101e             48.3  13.32   256  0.875    82.92    96.31  no
-resnest200e             70.2  35.52   320  0.909    83.88    96.88  no
-resnest269e            110.9  77.35   416  0.928    84.54    96.99  no
+model                MB  params M  GMACs   px   crop  top-1 %  top-5 %  cached
+resnest14d           43      10.6   2.75  224  0.875    75.52    92.51  no
+resnest26d           68      17.1   3.62  224  0.875    78.48    94.30  no
+resnest50d          110      27.5   5.37  224  0.875    80.96    95.37  no
+resnest50d_1s4x24d  103      25.7   4.40  224  0.875    81.02    95.34  no
+resnest50d_4s2x40d  122      30.4   4.37  224  0.875    81.15    95.57  no
+resnest101e         194      48.3  13.32  256  0.875    82.92    96.31  no
+resnest200e         281      70.2  35.52  320  0.909    83.88    96.88  no
+resnest269e         445     110.9  77.35  416  0.928    84.54    96.99  no
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -207,9 +208,10 @@ def test_models_on_a_narrow_screen(resnest: Resnest, monkeypatch: pytest.MonkeyP
 
 GOLDEN_NARROW = """\
 resnest101e
+  MB        194
   params M  48.3
   GMACs     13.32
-  size      256
+  px        256
   crop      0.875
   top-1 %   82.92
   top-5 %   96.31
@@ -391,3 +393,68 @@ def test_without_a_network_the_likely_cause_comes_first_and_the_ways_out_once(mo
     ]
     assert said.count("Three ways out") == 1
     assert message.count("connection refused") == 2  # one line for each place that was tried
+
+
+def test_digits_can_be_listed() -> None:
+    assert lines(run("list-models", "digits").stdout) == [
+        "model   MB  params M  GMACs  px  crop  top-1 %  top-5 %  cached",
+        "digits   1                   32   1.0                    yes",
+    ]
+
+
+def test_a_weights_file_as_model_gets_the_option_that_was_meant() -> None:
+    said = "error: --model x.safetensors: a weights file is no model. Did you mean --weights x.safetensors?\n"
+    assert run("predict", "six.png", "-m", "x.safetensors").stderr == said
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("predict", "file,"),
+        ("embed s", "file,s"),
+        ("explain", "file,"),
+        ("similar", "file,"),
+        ("validate", "file,"),
+        ("finetune", "file,"),
+        ("predict x -m ./s", "file,./s"),
+        ("predict x --weights s", "file,s"),
+        ("predict x -o s", "file,s"),
+        ("predict x --calibrate s", "file,s"),
+        ("export digits --pictures s", "file,s"),
+        ("predict x -m dig", "plain,digits"),
+    ],
+)
+def test_the_shell_completes_files_wherever_one_is_named(
+    words: str, offered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ["resnest", *words.split(), *([""] if " " not in words else [])]
+    monkeypatch.setenv("COMP_WORDS", " ".join(given))
+    monkeypatch.setenv("COMP_CWORD", str(len(given) - 1))
+    monkeypatch.setenv("_RESNEST_COMPLETE", "bash_complete")
+    assert run().stdout.splitlines() == [offered]
+
+
+REFUSED = [
+    ("explain", "six.png", "-o", "d", "-m", "lost"),
+    ("explain", "six.png", "-o", "d", "--device", "gpu"),
+    ("export", "lost", "--to", "onnx", "-o", "d"),
+    ("export", "digits", "--to", "onnx", "-o", "d", "--crop-pct", "x"),
+    ("quantize", "lost", "--calibrate", ".", "-o", "d"),
+    ("quantize", "digits", "--calibrate", "lost", "-o", "d"),
+    ("finetune", "lost"),
+    ("train", "lost"),
+    ("finetune", ".", "-m", "lost"),
+    ("finetune", ".", "--epochs", "x"),
+    ("validate", ".", "-m", "lost"),
+    ("bench", "-m", "lost"),
+]
+
+
+@pytest.mark.usefixtures("here")
+def test_what_cannot_be_meant_is_refused_before_torch_is_loaded(shell: Shell) -> None:
+    code = (
+        "import sys; from click.testing import CliRunner; from resnest_cli.cli import cli\n"
+        f"for words in {REFUSED!r}: print(CliRunner().invoke(cli, words).exit_code, 'torch' in sys.modules)"
+    )
+    assert shell(sys.executable, "-c", code).stdout.decode().splitlines() == ["2 False"] * len(REFUSED)

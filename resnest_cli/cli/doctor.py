@@ -8,7 +8,7 @@ import sys
 import click
 
 from resnest_cli.cli.help import Command
-from resnest_cli.cli.options import format_option
+from resnest_cli.cli.options import View, format_option
 from resnest_cli.cli.text import put
 
 
@@ -20,9 +20,10 @@ def doctor(*, format: str) -> None:
     That is versions, instruction sets, devices and engines, the cache, and whether the hub can be reached. Paste it
     into a bug report.
     """
-    from resnest_cli.doctor import examine
+    with View(quiet=False, progress=True).doing("looking at what is installed (some seconds)"):
+        from resnest_cli.doctor import examine
 
-    sections = examine()
+        sections = examine()
     if format == "json":
         put(json.dumps(sections, indent=1))
         return

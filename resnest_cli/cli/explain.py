@@ -55,8 +55,12 @@ def explain(  # noqa: PLR0913 - one parameter an option
       resnest explain dog.jpg -o looked/
       resnest explain dog.jpg -o looked/ --class "tennis ball" --raw
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli.explain import Explainer
+    from resnest_cli import catalog
     from resnest_cli.types import Failure
+
+    catalog.resolve(options)  # refuses what cannot be meant before torch is loaded, which takes seconds
+    with view.doing("loading torch"):
+        from resnest_cli.explain import Explainer
 
     found = inputs.find()
     explainer = Explainer(options, named["class"])

@@ -9,7 +9,7 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import ModelName, OutputFolder, View, export_options
+from resnest_cli.cli.options import ModelName, Names, OutputFolder, View, export_options
 from resnest_cli.cli.text import put
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 )
 @click.option("-o", "--output", required=True, type=OutputFolder(), metavar="DIR", help="The folder to make.")
 @click.option("--raw-uint8", is_flag=True, help="Take pixels, uint8 [N, H, W, 3], and normalise inside.")
-@click.option("--pictures", multiple=True, metavar="PATH", help="Compare with torch on these, not on bundled ones.")
+@click.option(
+    "--pictures", type=Names(), multiple=True, metavar="PATH", help="Compare with torch on these, not on ours."
+)
 @EXCLUDE
 @click.option("--overwrite", is_flag=True, help="Replace the folder if there is one.")
 @export_options
@@ -57,8 +59,12 @@ def export(  # noqa: PLR0913 - one parameter an option
       resnest export resnest50d --to onnx -o resnest50d-onnx
       resnest export digits --to openvino --raw-uint8 -o digits-openvino
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli.exporting import SAMPLES
-    from resnest_cli.exporting import export as write
+    from resnest_cli import catalog
+
+    catalog.resolve(options)  # refuses what cannot be meant before torch is loaded, which takes seconds
+    with view.doing("loading torch"):
+        from resnest_cli.exporting import SAMPLES
+        from resnest_cli.exporting import export as write
 
     compared = pictures or (str(SAMPLES),)
     said = write(options, to, output, raw_uint8=raw_uint8, overwrite=overwrite, pictures=compared, exclude=exclude)

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from resnest_cli.cli.options import declare
+from resnest_cli.cli.options import Names, declare
 from resnest_cli.errors import UsageError
 from resnest_cli.paths import look, reason
 
@@ -27,7 +27,7 @@ EXCLUDE = click.option(
     help="Leave out of folders the names and paths that match; may be repeated.",
 )
 _DECLARED = (
-    click.argument("names", nargs=-1, metavar="INPUT..."),
+    click.argument("names", nargs=-1, type=Names(), metavar="INPUT..."),
     click.option(
         "--files-from",
         type=click.Path(),

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+from fnmatch import fnmatch
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,10 @@ FORMATS = ("table", "json", "csv")
 # Heading in the table -> key in a row; --sort takes the keys.
 COLUMNS = {
     "model": "name",
+    "MB": "megabytes",
     "params M": "params",
     "GMACs": "gmacs",
-    "size": "input_size",
+    "px": "input_size",
     "crop": "crop_pct",
     "top-1 %": "top1_timm",
     "top-5 %": "top5_timm",
@@ -40,12 +42,15 @@ def list_models(*, pattern: str, format: str, sort: str | None) -> None:
     """List the ResNeSt variants.
 
     PATTERN is part of a name, or has * and ? in it; without one all are listed. Accuracy is on ImageNet-1k as timm
-    measured it; GMACs are counted for one image at the variant's own size. The table is in the order of the family;
-    json and csv hold every published fact.
+    measured it; MB are to download; GMACs are counted for one image at the variant's own size. The table is in the
+    order of the family; json and csv hold every published fact.
     """
     from resnest_cli import catalog
 
-    rows = [row_of(spec) for spec in catalog.list_models(pattern)]
+    if pattern and fnmatch("digits", f"*{pattern.lower()}*"):
+        rows = [_digits()]
+    else:
+        rows = [row_of(spec) for spec in catalog.list_models(pattern)]
     if sort:
         rows.sort(key=itemgetter(sort), reverse=sort != "name")
     if format == "json":
@@ -60,7 +65,19 @@ def row_of(spec: ModelSpec) -> dict[str, Any]:
     """Give every published fact of a variant, and whether its weights are in the cache (None: it may not be read)."""
     from resnest_cli import weights
 
-    return {**spec.facts, "cached": weights.is_cached(spec)}
+    size = spec.facts["checkpoint_bytes"] or spec.facts["params"] * 4  # float32, where it is not published
+    return {**spec.facts, "megabytes": round(size / 1e6), "cached": weights.is_cached(spec)}
+
+
+def _digits() -> dict[str, Any]:
+    """Give a row of the embedded model, which has no published facts."""
+    from resnest_cli import catalog, weights
+
+    spec = catalog.find_model("digits")
+    known = {"name": spec.name, "input_size": spec.data.input_size[1], "crop_pct": spec.data.crop_pct}
+    size = {"num_classes": spec.num_classes, "megabytes": round(weights.locate(spec).stat().st_size / 1e6)}
+    unknown = dict.fromkeys(catalog.list_models()[0].facts)
+    return {**unknown, **known, **size, "cached": True}
 
 
 def _write_csv(rows: list[dict[str, Any]]) -> None:
@@ -82,6 +99,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def _cell(key: str, value: Any) -> str:  # noqa: ANN401 - whatever the column holds
+    if value is None:
+        return ""
     if key == "params":
         return f"{value / 1e6:.1f}"
     if key == "cached":

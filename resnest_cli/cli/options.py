@@ -114,19 +114,31 @@ class Number(click.FloatRange):
         return number
 
 
+class Names(click.ParamType[str]):
+    """What names images or data: taken as it is, for the reader to look at; the shell completes files and folders."""
+
+    name = "path"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Offer files and folders."""
+        return click.Path().shell_complete(ctx, param, incomplete)
+
+
 class ModelName(click.ParamType[str]):
-    """A model's name, completed in the shell from the catalog."""
+    """A model's name, completed in the shell from the catalog, or from the folders there are."""
 
     name = "model"
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - as click declares it
-        """Offer the variants and the embedded model."""
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Offer the variants, the embedded model and model folders; where none begins so, files and folders."""
         from click.shell_completion import CompletionItem as Item
 
         from resnest_cli.catalog import DIGITS, list_models
 
         names = [*(spec.name for spec in list_models()), DIGITS.name]
-        return [Item(name) for name in names if name.startswith(incomplete)]
+        folders = [path.parent.as_posix() for path in Path().glob("*/config.json")]
+        found = [Item(name) for name in (*names, *folders) if name.startswith(incomplete)]
+        return found or click.Path().shell_complete(ctx, param, incomplete)
 
 
 class OutputFile(click.ParamType["Path | None"]):

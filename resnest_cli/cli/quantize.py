@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import ModelName, Number, OutputFolder, View, export_options
 from resnest_cli.cli.text import note, one_line
-from resnest_cli.errors import ExitCode
+from resnest_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +70,13 @@ def quantize(  # noqa: PLR0913 - one parameter an option
       resnest quantize resnest50d --calibrate photos/ -o resnest50d-int8
       resnest predict photos/ --model resnest50d-int8
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli import quantize as task
+    from resnest_cli import catalog
+
+    catalog.resolve(options)  # refuses what cannot be meant before torch is loaded, which takes seconds
+    if not os.path.lexists(calibrate):
+        raise UsageError(f"--calibrate {calibrate}: no such folder.")
+    with view.doing("loading torch"):
+        from resnest_cli import quantize as task
 
     view.say(f"{options.model}, to be calibrated on images in {calibrate}")
     made = task.quantize(

@@ -12,7 +12,7 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import Number, View, format_option, query_options
+from resnest_cli.cli.options import Names, Number, View, format_option, query_options
 from resnest_cli.cli.text import data
 from resnest_cli.errors import ExitCode, UsageError
 
@@ -29,7 +29,7 @@ TOGETHER = 64  # queries that are compared in one pass over the index
 
 
 @click.command(cls=Command)
-@click.argument("queries", nargs=-1, metavar="QUERY...")
+@click.argument("queries", nargs=-1, type=Names(), metavar="QUERY...")
 @EXCLUDE
 @click.option(
     "--index",

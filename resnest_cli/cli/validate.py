@@ -11,7 +11,7 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import STDOUT, View, format_option, validate_options
+from resnest_cli.cli.options import STDOUT, Names, View, format_option, validate_options
 from resnest_cli.cli.text import note, one_line, put
 from resnest_cli.errors import ExitCode, UsageError, counted
 from resnest_cli.splits import ALL, CHOICES
@@ -30,7 +30,7 @@ _PICTURE, _TABLE = ".png", ".csv"
 
 
 @click.command(cls=Command)
-@click.argument("data", metavar="DATA")
+@click.argument("data", type=Names(), metavar="DATA")
 @click.option("--split", type=click.Choice(CHOICES), help="Side to score.  [default: val, else test]")
 @EXCLUDE
 @click.option("--subset", is_flag=True, help="Score among the classes that DATA has only (ImageNet-A, -R).")
