@@ -95,50 +95,44 @@ def test_show_has_every_fact(resnest: Resnest) -> None:
 
 
 GOLDEN_SHOW = """\
-name                      resnest200e
-tag                       in1k
-hf_hub_id                 timm/resnest200e.in1k
-license                   apache-2.0
-params                    70201544
-gmacs                     35.52
-macts                     82.78
-input_size                320
-crop_pct                  0.909
-interpolation             bicubic
-mean                      0.485, 0.456, 0.406
-std                       0.229, 0.224, 0.225
-num_classes               1000
-top1_model_card           83.85
-top5_model_card           96.89
-top1_timm                 83.88
-top5_timm                 96.88
-top1_imagenet_real        88.434
-top1_imagenet_v2          74.25
-flops_model_card          45954387872
-checkpoint_bytes          None
-checkpoint_url            https://github.com/rwightman/pytorch-image-models/rele
-                          ases/download/v0.1-resnest/resnest200-75117900.pth
-checkpoint_sha256_prefix  75117900
-recipe.epochs             270
-recipe.optimizer          sgd
-recipe.momentum           0.9
-recipe.lr                 0.1
-recipe.weight_decay       0.0001
-recipe.batch_size         2048
-recipe.dropout            0.2
-recipe.layers             200
-recipe.techniques         AutoAugment, DropBlock, Label Smoothing, Mixup, SGD
-                          with Momentum, Weight Decay
-recipe.hardware           64x NVIDIA V100
-cached                    False
+model                    resnest200e
+trained on               in1k
+repository               timm/resnest200e.in1k
+license                  apache-2.0
+parameters               70201544
+GMACs per image          35.52
+activations (M)          82.78
+input in pixels          320
+centre crop              0.909
+interpolation            bicubic
+mean                     0.485, 0.456, 0.406
+std                      0.229, 0.224, 0.225
+classes                  1000
+top-1 % (model card)     83.85
+top-5 % (model card)     96.89
+top-1 % (timm)           83.88
+top-5 % (timm)           96.88
+top-1 % (ImageNet ReaL)  88.434
+top-1 % (ImageNet V2)    74.25
+FLOPs (model card)       45954387872
+checkpoint               https://github.com/rwightman/pytorch-image-models/relea
+                         ses/download/v0.1-resnest/resnest200-75117900.pth
+its sha256 begins        75117900
+recipe: epochs           270
+recipe: optimizer        sgd
+recipe: momentum         0.9
+recipe: lr               0.1
+recipe: weight decay     0.0001
+recipe: batch size       2048
+recipe: dropout          0.2
+recipe: layers           200
+recipe: techniques       AutoAugment, DropBlock, Label Smoothing, Mixup, SGD
+                         with Momentum, Weight Decay
+recipe: hardware         64x NVIDIA V100
+downloaded               False
 
 Note: The model card gives resnest200e the checkpoint URL and file size of
 resnest101; the right file is the one here, its size is not known.
-
-Note: flops_model_card is about 1.3x the multiply-accumulates counted at
-input_size for every variant: show gmacs, and never mix the two.
-
-Note: checkpoint file names end in the first 8 hex digits of the sha256.
 """
 
 

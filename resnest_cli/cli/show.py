@@ -22,6 +22,40 @@ if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec
 
 
+# What a person reads instead of a key of json and csv.
+WORDS = {
+    "name": "model",
+    "tag": "trained on",
+    "hf_hub_id": "repository",
+    "params": "parameters",
+    "gmacs": "GMACs per image",
+    "macts": "activations (M)",
+    "input_size": "input in pixels",
+    "crop_pct": "centre crop",
+    "num_classes": "classes",
+    "top1_model_card": "top-1 % (model card)",
+    "top5_model_card": "top-5 % (model card)",
+    "top1_timm": "top-1 % (timm)",
+    "top5_timm": "top-5 % (timm)",
+    "top1_imagenet_real": "top-1 % (ImageNet ReaL)",
+    "top1_imagenet_v2": "top-1 % (ImageNet V2)",
+    "flops_model_card": "FLOPs (model card)",
+    "checkpoint_bytes": "checkpoint bytes",
+    "checkpoint_url": "checkpoint",
+    "checkpoint_sha256_prefix": "its sha256 begins",
+    "label_names": "class names",
+    "model_args": "network arguments",
+    **{
+        f"recipe.{key}": f"recipe: {key.replace('_', ' ')}"
+        for key in (
+            *("epochs", "optimizer", "momentum", "lr", "weight_decay", "batch_size", "dropout", "layers"),
+            *("techniques", "hardware"),
+        )
+    },
+    "cached": "downloaded",
+}
+
+
 @click.command(cls=Command)
 @click.argument("model", type=ModelName())
 @format_option(FORMATS, "table")
@@ -44,7 +78,7 @@ def show(*, model: str, format: str) -> None:
         csv.writer(text, lineterminator="\n").writerows([("fact", "value"), *rows])
         data(text.getvalue())
         return
-    _print_table(rows, catalog.notes() if spec.facts else ())
+    _print_table(rows, tuple(note for note in catalog.notes() if spec.name in note))
 
 
 def _facts(spec: ModelSpec) -> dict[str, Any]:
@@ -70,6 +104,6 @@ def _print_table(rows: list[tuple[str, str]], notes: tuple[str, ...]) -> None:
     from resnest_cli.cli.output import console, facts
 
     out = console(sys.stdout)
-    out.print(facts(rows))
+    out.print(facts([(WORDS.get(name, name), value) for name, value in rows if value != "None"]))
     for note in notes:
         out.print(Text(f"\nNote: {note}", "dim"))
