@@ -174,22 +174,26 @@ def test_json_has_the_contracts_keys(resnest: Resnest) -> None:
     assert "with random weights" in ended.stderr
 
 
-def test_a_sweep_measures_every_combination_and_one_that_fails_has_a_row(resnest: Resnest, tmp_path: Path) -> None:
+def test_a_sweep_measures_every_combination(resnest: Resnest, tmp_path: Path) -> None:
     to = tmp_path / "speed.csv"
-    words = ("bench", "-m", "digits", "-b", f"1,{10**12}", "--engine", "all", "--seconds", "0", "-o", to)
+    words = ("bench", "-m", "digits", "-b", "1,2", "--engine", "all", "--seconds", "0", "-o", to)
     ended = resnest(*words)
-    assert ended.exit_code == ExitCode.SOME_FAILED
+    assert ended.exit_code == ExitCode.OK
     rows = list(csv.DictReader(io.StringIO(to.read_text())))
-    assert [(row["engine"], row["batch"], row["error_type"]) for row in rows] == [
-        ("openvino", "1", ""),
-        ("openvino", str(10**12), "OutOfMemory"),
-        ("torch", "1", ""),
-        ("torch", str(10**12), "OutOfMemory"),
-    ]
-    assert all(float(row["infer_samples_per_sec"]) > 0 for row in rows if not row["error_type"])
+    every = [("openvino", "1"), ("openvino", "2"), ("torch", "1"), ("torch", "2")]
+    assert [(row["engine"], row["batch"]) for row in rows] == every
+    assert all(float(row["infer_samples_per_sec"]) > 0 for row in rows)
     assert rows[2]["versions_torch"] == torch.__version__
-    assert "Unable to allocate" in rows[1]["error_message"]
     assert resnest(*words).stderr.startswith(f"error: {to} exists; add --overwrite")
+
+
+def test_a_batch_that_no_memory_holds_has_a_row_that_says_so(resnest: Resnest) -> None:
+    """The pixels alone would take 206 GB."""
+    words = ("-m", "digits", "--engine", "torch", "-b", "4096", "--img-size", "4096", "--seconds", "0", "-f", "json")
+    ended = resnest("bench", *words, "--device", "cpu")
+    (row,) = json.loads(ended.stdout)
+    assert (ended.exit_code, row["error"]["type"]) == (ExitCode.SOME_FAILED, "OutOfMemory")
+    assert "Unable to allocate" in row["error"]["message"]
 
 
 def test_rows_come_as_json_lines_and_as_a_table(resnest: Resnest) -> None:
