@@ -76,8 +76,13 @@ def _as_bytes(row: Row, _: int) -> bytes:
 
 def _from_bytes(text: bytes) -> Row:
     row = read_json(text)
-    packed = row["embedding"]
-    return row | {"embedding": packed and np.frombuffer(base64.b64decode(packed), _DTYPE)}
+    match row:
+        case {"embedding": None}:
+            return row
+        case {"embedding": str(packed)}:
+            return row | {"embedding": np.frombuffer(base64.b64decode(packed), _DTYPE)}
+    message = "not a row of features"
+    raise ValueError(message)
 
 
 JSONL = Lines(header=lambda _: b"", encode=_as_numbers, decode=read_json, is_whole=lambda _: True)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import SAMPLES, Resnest, Shell
 
+from resnest_cli import features
 from resnest_cli.errors import ExitCode, OutputError
 from resnest_cli.files import _say_once
 from resnest_cli.jobs import Output
@@ -101,6 +102,29 @@ def test_noise_after_a_crash_of_the_machine_is_cut(tmp_path: Path) -> None:
         file.write(bytes(4096) + b"\n[1]\n")
     assert job(path, "jsonl", RECORDS, resume=True)[0] == 3
     assert path.read_bytes() == b"".join(JSONL.encode(to_row(record), 2) for record in RECORDS)
+
+
+ROW = b'{"path": "none", "status": "ok", "predictions": []}\n'
+EDITED = {
+    "path": (JSONL, ROW.replace(b'"none"', b"5")),
+    "no error": (JSONL, ROW.replace(b"}", b', "error": null}')),
+    "error as text": (JSONL, ROW.replace(b"}", b', "error": "oops"}')),
+    "error without type": (JSONL, ROW.replace(b"}", b', "error": {}}')),
+    "huge cell": (LINES["csv"], b'"%s",ok,,\n' % (b"x" * 200_000)),
+    "no features": (features.layout(Path("x.npy"))[0], ROW),
+    "features of another type": (features.layout(Path("x.npy"))[0], ROW.replace(b"}", b', "embedding": 5}')),
+}
+
+
+@pytest.mark.parametrize("what", EDITED)
+def test_a_row_that_was_edited_into_none_is_made_again_and_all_after_it(tmp_path: Path, what: str) -> None:
+    lines, line = EDITED[what]
+    path = tmp_path / "x"
+    good = [row | {"embedding": None} for row in map(to_row, RECORDS)]
+    path.write_bytes(lines.header(1) + lines.encode(good[0], 1) + line + lines.encode(good[3], 1))
+    with closing(Journal(path, lines)) as journal:
+        assert journal.recover(1, batch=1) == 1
+        assert [row["path"] for row in journal.rows()] == [RECORDS[0].path]
 
 
 def test_a_batch_that_was_not_whole_is_made_again(tmp_path: Path) -> None:

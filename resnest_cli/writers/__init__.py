@@ -149,7 +149,10 @@ def _line(cells: list[object], delimiter: str) -> bytes:
 
 
 def _decode(delimiter: str, text: bytes) -> Row:
-    (cells,) = csv.reader(io.StringIO(text.decode("utf-8", "surrogateescape"), newline=""), delimiter=delimiter)
+    try:
+        (cells,) = csv.reader(io.StringIO(text.decode("utf-8", "surrogateescape"), newline=""), delimiter=delimiter)
+    except csv.Error as odd:  # which is no ValueError
+        raise ValueError(*odd.args) from odd
     path, status, *_, error, message = (cell.removeprefix("'") for cell in cells)
     return {"path": path, "status": status} | ({"error": {"type": error, "message": message}} if error else {})
 
@@ -171,10 +174,14 @@ def read_json(text: bytes) -> Row:
         ValueError: the text is no row.
     """
     row = json.loads(text)
-    if not (isinstance(row, dict) and "path" in row):
+    if not (isinstance(row, dict) and isinstance(row.get("path"), str) and _is_error(row.get("error", {"type": ""}))):
         message = "not a row"
         raise ValueError(message)
     return row
+
+
+def _is_error(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("type"), str)
 
 
 JSONL = Lines(
