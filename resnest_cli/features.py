@@ -14,9 +14,12 @@ import base64
 import contextlib
 import io
 import json
+import os
+import shutil
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +32,6 @@ from resnest_cli.writers import Lines, read_json, require, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -131,9 +133,18 @@ def _write_npy(path: Path, rows: Iterable[Row], out: IO[bytes], about: About) ->
             out.write((np.full(width, np.nan, _DTYPE) if values is None else values).tobytes())
             lines.write(to_json(row) + b"\n")
             count += 1
-    out.seek(0)
-    out.write(_header(count, width))
+        out.seek(0)
+        out.write(_header(count, width))
+        _withdraw(path, out)
     write_facts(path, dict(about.facts))
+
+
+def _withdraw(path: Path, new: IO[bytes]) -> None:
+    """Remove the array that `new` replaces, whose permissions it gets: new paths must never stand beside old rows."""
+    place = Path(os.path.realpath(path))
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copymode(place, new.name)
+        place.unlink()
 
 
 def _write_parquet(rows: Iterable[Row], out: IO[bytes], about: About) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import stat
 import subprocess
 import sys
 from dataclasses import replace
@@ -228,6 +230,30 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_bytes(suffix: str, shell: S
     )  # one of the first three failed
     left = {path.name: path.read_bytes() for path in tmp_path.glob("f.*")}
     assert left == {path.name.replace("whole", "f"): path.read_bytes() for path in tmp_path.glob("whole.*")}
+
+
+def test_an_array_is_never_beside_the_paths_of_another(
+    resnest: Resnest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "f.npy"
+    embed(resnest, output, SEVEN)
+    output.chmod(0o640)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(features, "write_facts", killed)  # after the paths, before the array
+        assert embed(resnest, output, NINE, "--overwrite").exit_code == 128 + signal.SIGINT
+    with pytest.raises(UsageError, match="it is not finished"):
+        features.read(output)
+    assert embed(resnest, output, NINE, "--resume").exit_code == 0
+    assert features.read(output).paths == [str(NINE)]
+
+    embed(resnest, output, SEVEN, "--overwrite")
+    output.chmod(0o640)
+    embed(resnest, output, NINE, "--overwrite")
+    assert stat.S_IMODE(output.stat().st_mode) == 0o640
 
 
 def test_what_was_begun_is_neither_lost_nor_mixed_with_something_else(shell: Shell, tmp_path: Path) -> None:
