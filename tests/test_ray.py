@@ -435,9 +435,10 @@ def test_rows_with_gaps_become_a_file_for_each_run(tmp_path: Path) -> None:
         folder.begin({"model": "m"}, overwrite=False, resume=False)
     assert folder.begin({"model": "m"}, overwrite=False, resume=True) == expected
     items = [Source(name) for name in ("", "", "", "a", "b", "", "", "", "", "\udcff")]
-    folder.refuse_more([], [])
     with pytest.raises(OutputError, match=r"is finished: it has 3 rows, and the inputs go on with ''"):
         folder.refuse_more(items, expected)
+    with pytest.raises(OutputError, match=r"has 2 of the 3 rows that it had when its job was finished: remove"):
+        folder.refuse_more(items, expected[:1])
     (tmp_path / "rows" / "_summary.json").unlink()
     (tmp_path / "rows" / expected[1].name).unlink()
     with pytest.raises(OutputError, match="give an -o that all nodes share"):
@@ -445,6 +446,31 @@ def test_rows_with_gaps_become_a_file_for_each_run(tmp_path: Path) -> None:
     (tmp_path / "rows" / "other.txt").touch()
     assert folder.begin({"model": "n"}, overwrite=True, resume=False) == []
     assert {path.name for path in (tmp_path / "rows").iterdir()} == {"_job.json", "other.txt"}
+
+
+def test_rows_of_no_known_job_are_neither_mixed_with_others_nor_removed_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, place = Folder.at(f"{tmp_path}", {}), tmp_path / "rows-000000000000-000000000002.parquet"
+    assert folder.begin({"model": "m"}, overwrite=False, resume=False) == []
+    place.touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "_put", _killed)  # when what is to be replaced is removed
+        with pytest.raises(KeyboardInterrupt):
+            folder.begin({"model": "n"}, overwrite=True, resume=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"_job.json"}  # so it is known whose rows those were
+    place.touch()
+    (tmp_path / "_job.json").unlink()
+    for resume in (True, False):
+        with pytest.raises(OutputError, match=rf"{place} is in the way, and not of a job that was begun here: move it"):
+            folder.begin({"model": "n"}, overwrite=False, resume=resume)
+    assert place.exists()
+    assert folder.begin({"model": "n"}, overwrite=True, resume=False) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"_job.json"}
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_items_travel_as_they_are() -> None:

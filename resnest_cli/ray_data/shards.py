@@ -100,11 +100,17 @@ class Folder:
         with self._told():
             self._store.create_dir(self._path(), recursive=True)
             names = self._names()
-            if overwrite:
-                self._remove(name for name in names if name in {JOB, SUMMARY} or _NAME.fullmatch(name))
+            rows = sorted(filter(_NAME.fullmatch, names))
+            if overwrite:  # what says whose rows they are goes last
+                self._remove([*({SUMMARY} & {*names}), *rows])
             elif JOB in names:
                 self._check(names, fingerprint, resume=resume)
-                return self._spans(sorted(filter(_NAME.fullmatch, names)))
+                return self._spans(rows)
+            elif rows:
+                raise OutputError(
+                    f"{self.place}/{rows[0]} is in the way, and not of a job that was begun here: move it, add "
+                    "--overwrite, or give another -o."
+                )
             self._put(JOB, fingerprint)
         return []
 
@@ -121,9 +127,14 @@ class Folder:
         """See that a finished job has the rows of these inputs and no others.
 
         Raises:
-            OutputError, UsageError: the inputs are others.
+            OutputError, UsageError: the inputs are others, or rows are missing.
         """
-        rows = sum(span.rows for span in spans)
+        rows, before = sum(span.rows for span in spans), self._rows_when_finished()
+        if rows != before:
+            raise OutputError(
+                f"{self.place} has {rows:,} of the {before:,} rows that it had when its job was finished: remove "
+                f"{SUMMARY} in it, and --resume makes the others again."
+            )
         if more := next(remaining(found, spans), None):
             raise OutputError(
                 f"{self.place} is finished: it has {rows:,} row{'s' * (rows != 1)}, and the inputs go on with "
@@ -184,6 +195,10 @@ class Folder:
         with self._store.open_input_stream(self._path(JOB)) as file:
             before = records.begun_with(f"{self.place}/{JOB}", file.read())
         records.compare(self.place, before, fingerprint)
+
+    def _rows_when_finished(self) -> int:
+        with self._told(), self._store.open_input_stream(self._path(SUMMARY)) as file:
+            return int(json.loads(file.read())["rows"])
 
     def _spans(self, names: list[str]) -> list[Span]:
         """Read what each file says of itself."""
