@@ -237,6 +237,16 @@ def test_a_folder_has_everything_about_every_input(resnest: Resnest, tmp_path: P
     assert ended.stderr.endswith(f"error: {output / 'explain.jsonl'} exists; add --overwrite to replace it.\n")
 
 
+@pytest.mark.parametrize("name", ["00001-x.png", "00012-dog.attention.json", "00002-a.npy", "explain.jsonl"])
+def test_files_named_like_its_own_are_replaced_only_if_asked(resnest: Resnest, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    (tmp_path / "00001.png").touch()
+    ended = resnest("explain", NINE, "-m", "digits", "-o", tmp_path)
+    assert ended.exit_code == 1
+    assert ended.stderr.endswith(f"error: {tmp_path / name} exists; add --overwrite to replace it.\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "00001.png"])
+
+
 FILES = (".png", ".attention.png", ".attention.json", ".npy")
 
 

@@ -14,7 +14,6 @@ from resnest_cli.cli.inputs import Inputs, input_options
 from resnest_cli.cli.options import OutputFolder, View, explain_options
 from resnest_cli.cli.text import one_line, put
 from resnest_cli.errors import ExitCode, OutputError, counted
-from resnest_cli.paths import look
 from resnest_cli.writers import to_json
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from resnest_cli.types import Failure
 
 RECORDS = "explain.jsonl"
+OURS = re.compile(rf"{re.escape(RECORDS)}|\d{{5,}}-.*\.(png|json|npy)", re.DOTALL)  # how files in DIR are called
 
 
 @click.command(cls=Command)
@@ -89,16 +89,17 @@ def _prepare(output: Path, *, overwrite: bool) -> None:
     """Make the folder.
 
     Raises:
-        OutputError: it cannot be made, or holds an earlier run's records.
+        OutputError: it cannot be made or read, or holds files that may have to be replaced.
     """
-    if look(output / RECORDS).is_there and not overwrite:
-        message = f"{output / RECORDS} exists; add --overwrite to replace it."
-        raise OutputError(message)
     try:
         output.mkdir(parents=True, exist_ok=True)
+        ours = sorted(path.name for path in output.iterdir() if OURS.fullmatch(path.name))
     except OSError as error:
-        message = f"{output} cannot be made: {error.strerror}."
+        message = f"{output} cannot be written: {error.strerror}."
         raise OutputError(message) from error
+    if ours and not overwrite:
+        message = f"{output / ours[-1]} exists; add --overwrite to replace it."
+        raise OutputError(message)
 
 
 def _write(said: Explanation, output: Path, number: int, *, raw: bool) -> dict[str, Any]:
