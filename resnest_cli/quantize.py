@@ -10,10 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +33,7 @@ from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -163,9 +162,9 @@ def quantize(  # noqa: PLR0913 - each is a choice of the user's
     strangeness = int8.strangeness(network, spec, calibration.pixels[:_LOOKED_AT])
     _check_strangeness(strangeness if min_agreement and path else 0, calibrate)
     truths = _truths(calibrate, exclude, labels.load(spec, options.labels))
-    with saving.fresh(folder) as new, tempfile.TemporaryDirectory(prefix="resnest-") as scratch:
+    with saving.fresh(folder) as new:
         (new / weights.FILENAMES[0]).write_bytes(save(network.state_dict(), {"format": "pt"}))
-        dense = int8.prepare(network, spec, Path(scratch) / "dense")
+        dense = int8.prepare(network, spec, new.parent / "dense")
         before = int8.rows(dense, spec, held_out.pixels, "fp32")
         exam = _Exam(spec, held_out.pixels, before, [truths.get(name) for name in held_out.paths], min_agreement)
         graph, tried = _ladder(dense, calibration.pixels, exam)

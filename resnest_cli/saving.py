@@ -72,7 +72,9 @@ def claim_folder(folder: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def fresh(folder: Path) -> Iterator[Path]:
-    """Give a new folder that gets its name when the block ends well, and is removed if it does not.
+    """Yield a new folder that gets its name when the block ends well, and is removed if it does not.
+
+    What the block puts beside it, on the same disk, is removed in any case.
 
     Raises:
         OutputError: it cannot be written.
