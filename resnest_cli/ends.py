@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from resnest_cli import png
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_BEGINS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+_BEGINS = (b"\xff\xd8\xff", png.SIGN, b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 # Phones put a second picture or a film behind the first and say so in its header: in the index of multi-picture files
 # (CIPA DC-007), in Google's container (motion, depth), or as a gain map (ISO 21496-1).
 _COMPOUND = (b"MPF\0", b"ns.google.com/photos", b"hdr-gain-map", b"urn:iso:std:iso:ts:21496")
@@ -46,12 +48,7 @@ def _jpeg(content: bytes) -> int:
 
 
 def _png(content: bytes) -> int:
-    at = 8
-    while chunk := content[at : at + 8]:
-        at += 12 + int.from_bytes(chunk[:4], "big")
-        if chunk[4:] == b"IEND":
-            return at
-    return 0
+    return next((end for name, _, end in png.chunks(content) if name == b"IEND"), 0)
 
 
 def _webp(content: bytes) -> int:
@@ -65,7 +62,7 @@ def _bmp(content: bytes) -> int:
 
 _ENDS: dict[bytes, Callable[[bytes], int]] = {
     b"\xff\xd8\xff": _jpeg,
-    b"\x89PNG\r\n\x1a\n": _png,
+    png.SIGN: _png,
     b"RIFF": _webp,
     b"BM": _bmp,
 }

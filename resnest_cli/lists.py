@@ -39,18 +39,24 @@ def listed(file: IO[bytes], *, null: bool = False) -> Iterator[str]:
 
 
 def _split(chunks: Iterator[bytes], *, null: bool) -> Iterator[bytes]:
-    rest, separator = b"", b"\0" if null else b""
+    begun: list[bytes] = []  # parts of the name that is being read: joined once, however long it gets
+    separator = b"\0" if null else b""
     for chunk in chunks:
-        rest += chunk
-        separator = separator or _line_end(rest)
-        if separator:
-            *names, rest = rest.split(separator)
+        if not separator:
+            chunk = begun.pop() + chunk if begun and begun[-1].endswith(b"\r") else chunk  # noqa: PLW2901 - see _LONE_CR
+            separator = _line_end(chunk)
+        first, *others = chunk.split(separator) if separator else [chunk]
+        begun.append(first)
+        if others:
+            yield b"".join(begun)
+            *names, last = others
             yield from names
-    yield rest
+            begun = [last]
+    yield b"".join(begun)
 
 
 def _line_end(begin: bytes) -> bytes:
-    """Tell what ends the lines of a list, by its begin; nothing as long as that is open.
+    """Tell what ends the lines of a list, by a part in which no line has ended; nothing if none does there.
 
     Raises:
         UsageError: they are no lines.
@@ -88,7 +94,7 @@ def _plain(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:
-    """Give what there is, without waiting for more."""
+    """Yield what there is, without waiting for more."""
     try:
         while chunk := file.read1(CHUNK_BYTES):  # type: ignore[attr-defined] # every buffered reader has it
             yield chunk

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from resnest_cli import png
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PNG = b"\x89PNG\r\n\x1a\n"
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}
 _PROGRESSIVE = b"\xff\xc2"
 _FILLINGS = (b"", b"\x55\xaa\x0f", b"\xc3", b"\x6b\x18", b"\x37\xe1\x9d", b"\xfe\x02")
 
 
 def without_text(content: bytes) -> bytes:
-    """Give a PNG file less its texts and colour profile, which never reach the pixels; nothing if there is none.
+    """Return a PNG file less its texts and colour profile, which never reach the pixels; nothing if there is none.
 
     Pillow refuses such a chunk where it is large, rightly, for it may inflate to gigabytes, or where it is damaged.
     """
-    if not content.startswith(PNG):
+    if not content.startswith(png.SIGN):
         return b""
-    kept, at = [PNG], len(PNG)
-    while at < len(content):
-        end = at + 12 + int.from_bytes(content[at : at + 4], "big")  # 12: length, name and checksum
-        if content[at + 4 : at + 8] not in _TEXTS:
-            kept.append(content[at:end])
-        at = end
-    slim = b"".join(kept)
+    kept, end = [png.SIGN], len(png.SIGN)
+    for name, begin, end in png.chunks(content):
+        if name not in _TEXTS:
+            kept.append(content[begin:end])
+    slim = b"".join([*kept, content[end:]])
     return slim if len(slim) < len(content) else b""
 
 

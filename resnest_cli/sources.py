@@ -15,10 +15,11 @@ import re
 import stat
 import sys
 import threading
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
 from resnest_cli import buckets, ends, urls, walk
-from resnest_cli.errors import ImageTooLarge, NoImages, NotAnImage, UnreadableInput
+from resnest_cli.errors import ImageTooLarge, NoImages, NotAnImage, ResnestError, UnreadableInput
 from resnest_cli.options import MAX_PIXELS
 from resnest_cli.paths import Kind, look, reason
 from resnest_cli.photographs import LeftOut, Rule
@@ -89,10 +90,16 @@ def _found(path: str, exclude: Sequence[str], left_out: LeftOut, *, recursive: b
 def count(found: Iterable[Source | Failure], done: int = 0) -> Callable[[], int | None]:
     """Count sources in the background, so that nobody waits for it.
 
-    What is returned gives the number of those after the first `done`, once it is known.
+    What is returned gives the number of those after the first `done`, once it is known; never, if they cannot all be
+    found, which the job itself meets and says.
     """
     counted: list[int] = []
-    threading.Thread(target=lambda: counted.append(sum(1 for _ in found) - done), daemon=True).start()
+
+    def run() -> None:
+        with suppress(ResnestError):
+            counted.append(sum(1 for _ in found) - done)
+
+    threading.Thread(target=run, daemon=True).start()
     return lambda: counted[0] if counted else None
 
 
@@ -152,7 +159,7 @@ def _read_within(file: IO[bytes], limit: int) -> bytes:
 
 
 def _only_image(content: bytes) -> bytes:
-    """Give what standard input held; say so if there is a second image in it, of which there can be no record.
+    """Return what standard input held; say so if there is a second image in it, of which there can be no record.
 
     Raises:
         NotAnImage: it is a list of names.

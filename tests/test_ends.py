@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resnest_cli import png
 from resnest_cli.ends import another_follows
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
@@ -74,3 +75,13 @@ def test_lengths_that_lie_end_in_no() -> None:
         for at in range(2, min(len(image), 60)):
             another_follows(image[:at] + b"\xff\xff\xff\xff" + image[at + 4 :] + IMAGES[0])
             another_follows(image[:at] + b"\0\0\0\0" + image[at + 4 :] + IMAGES[0])
+
+
+def test_chunks_of_a_png_end_where_its_copy_failed() -> None:
+    whole = encoded("PNG")
+    assert [name for name, _, _ in png.chunks(whole)] == [b"IHDR", b"IDAT", b"IEND"]
+    assert [whole[begin + 4 : begin + 8] for _, begin, _ in png.chunks(whole)] == [b"IHDR", b"IDAT", b"IEND"]
+    *_, (_, _, end) = png.chunks(whole)
+    assert end == len(whole)
+    for at in (8, 33):  # each dozen of zeros looks like a chunk without content
+        assert len([*png.chunks(whole[:at] + bytes(12_000))]) == (0 if at == 8 else 1)

@@ -54,7 +54,7 @@ STORE = {
     "transfer",
     "checkpoint",
 }
-PICTURES = {"deep", "images", "mending", "opening", "scaling", "signatures", "tiff"}
+PICTURES = {"deep", "images", "mending", "opening", "png", "scaling", "signatures", "tiff"}
 PIPELINE = {"buckets", "pool", "sources", "splits", "stream", "tables", "thumbnails", "urls", *PICTURES}
 PIPELINE |= {"ends", "lists", "photographs", "walk"}
 ENGINES = {

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -66,6 +67,14 @@ def test_a_carriage_return_within_lines_is_part_of_a_name() -> None:
     assert names(b"x\r\ny\0", null=True) == ["x\r\ny"]
     assert names(b"") == names(b"\n\n") == names(b"\xef\xbb\xbf") == names(b"\xff\xfe") == []
     assert names(b"\xef\n") == [os.fsdecode(b"\xef")]
+
+
+@pytest.mark.parametrize("null", [True, False])
+def test_a_list_in_which_no_name_ends_is_read_once(null: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    content = 200_000 * b"a"  # a table of ten times the size, without the -0 it needs, took minutes
+    begun = time.process_time()
+    assert names(content, null=null) == [content.decode()]
+    assert time.process_time() - begun < 2
 
 
 @pytest.mark.parametrize(

@@ -403,6 +403,14 @@ def test_digits_can_be_listed() -> None:
     ]
 
 
+@pytest.mark.parametrize(("pattern", "count"), [("*", 8), ("s", 8), ("14?", 0), ("*14?", 1), ("d", 5)])
+def test_a_pattern_lists_the_variants_it_fits_though_it_may_fit_digits_too(pattern: str, count: int) -> None:
+    done = run("list-models", pattern, "-f", "json")
+    names = [row["name"] for row in json.loads(done.stdout or "[]")]
+    assert (len(names), "digits" in names) == (count, False)
+    assert done.exit_code == (ExitCode.OK if count else ExitCode.USAGE)
+
+
 def test_a_weights_file_as_model_gets_the_option_that_was_meant() -> None:
     said = "error: --model x.safetensors: a weights file is no model. Did you mean --weights x.safetensors?\n"
     assert run("predict", "six.png", "-m", "x.safetensors").stderr == said

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from resnest_cli.errors import UnreadableInput
+from resnest_cli.errors import UnreadableInput, UsageError
 from resnest_cli.photographs import LeftOut
-from resnest_cli.sources import find, read
+from resnest_cli.sources import count, find, read
 from resnest_cli.types import Failure, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -269,3 +271,18 @@ def test_suffixes_of_all_kinds_are_counted_in_little_memory() -> None:
         "5,004 files not looked at: 1 .00000, 1 .00001, 1 .00002, 1 .00003, 1 .00004, 995 with other suffixes, "
         "4,004 without a suffix"
     )
+
+
+def test_what_cannot_be_counted_is_said_by_the_job_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", said.append)
+
+    def found() -> Iterator[Source]:
+        yield Source("a.png")
+        raise UsageError("the list is damaged.")
+
+    before = {*threading.enumerate()}
+    total = count(found())
+    for thread in {*threading.enumerate()} - before:
+        thread.join(60)
+    assert (total(), said) == (None, [])

@@ -15,6 +15,7 @@ import click
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.options import format_option
 from resnest_cli.cli.text import data, put
+from resnest_cli.errors import UnknownModel
 
 if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec
@@ -47,10 +48,12 @@ def list_models(*, pattern: str, format: str, sort: str | None) -> None:
     """
     from resnest_cli import catalog
 
-    if pattern and fnmatch("digits", f"*{pattern.lower()}*"):
-        rows = [_digits()]
-    else:
+    try:
         rows = [row_of(spec) for spec in catalog.list_models(pattern)]
+    except UnknownModel:
+        if not fnmatch("digits", f"*{pattern.lower()}*"):
+            raise
+        rows = [_digits()]
     if sort:
         rows.sort(key=itemgetter(sort), reverse=sort != "name")
     if format == "json":

@@ -1,0 +1,22 @@
+"""The chunks of a PNG file. In: its bytes. Out: names and places; what a chunk means is not known here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SIGN = b"\x89PNG\r\n\x1a\n"
+_AROUND = 12  # bytes of a chunk that are not its content: length, name and checksum
+
+
+def chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, begin and end of each chunk, up to what is none: a failed copy may end in gigabytes of zeros.
+
+    The last end may lie behind the end of a file that is cut off.
+    """
+    at = len(SIGN)
+    while (name := content[at + 4 : at + 8]).isalpha():
+        begin, at = at, at + _AROUND + int.from_bytes(content[at : at + 4], "big")
+        yield name, begin, at
