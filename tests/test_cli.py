@@ -78,15 +78,15 @@ def test_table_of_models(resnest: Resnest) -> None:
 
 
 GOLDEN_MODELS = """\
-model                MB  params M  GMACs   px   crop  top-1 %  top-5 %  cached
-resnest14d           43      10.6   2.75  224  0.875    75.52    92.51  no
-resnest26d           68      17.1   3.62  224  0.875    78.48    94.30  no
-resnest50d          110      27.5   5.37  224  0.875    80.96    95.37  no
-resnest50d_1s4x24d  103      25.7   4.40  224  0.875    81.02    95.34  no
-resnest50d_4s2x40d  122      30.4   4.37  224  0.875    81.15    95.57  no
-resnest101e         194      48.3  13.32  256  0.875    82.92    96.31  no
-resnest200e         281      70.2  35.52  320  0.909    83.88    96.88  no
-resnest269e         445     110.9  77.35  416  0.928    84.54    96.99  no
+model                 MB  params M  GMACs   px   crop  top-1 %  top-5 %  cached
+resnest14d            43      10.6   2.75  224  0.875    75.52    92.51  no
+resnest26d            68      17.1   3.62  224  0.875    78.48    94.30  no
+resnest50d           110      27.5   5.37  224  0.875    80.96    95.37  no
+resnest50d_1s4x24d   103      25.7   4.40  224  0.875    81.02    95.34  no
+resnest50d_4s2x40d   122      30.4   4.37  224  0.875    81.15    95.57  no
+resnest101e          194      48.3  13.32  256  0.875    82.92    96.31  no
+resnest200e         ~281      70.2  35.52  320  0.909    83.88    96.88  no
+resnest269e          445     110.9  77.35  416  0.928    84.54    96.99  no
 """
 
 
@@ -99,7 +99,7 @@ model                    resnest200e
 trained on               in1k
 repository               timm/resnest200e.in1k
 license                  apache-2.0
-parameters               70201544
+parameters               70.2 M
 GMACs per image          35.52
 activations (M)          82.78
 input in pixels          320
@@ -114,7 +114,7 @@ top-1 % (timm)           83.88
 top-5 % (timm)           96.88
 top-1 % (ImageNet ReaL)  88.434
 top-1 % (ImageNet V2)    74.25
-FLOPs (model card)       45954387872
+FLOPs (model card)       46.0 G
 checkpoint               https://github.com/rwightman/pytorch-image-models/relea
                          ses/download/v0.1-resnest/resnest200-75117900.pth
 its sha256 begins        75117900
@@ -129,11 +129,28 @@ recipe: layers           200
 recipe: techniques       AutoAugment, DropBlock, Label Smoothing, Mixup, SGD
                          with Momentum, Weight Decay
 recipe: hardware         64x NVIDIA V100
-downloaded               False
+downloaded               no
 
 Note: The model card gives resnest200e the checkpoint URL and file size of
 resnest101; the right file is the one here, its size is not known.
 """
+
+
+def test_show_of_a_model_of_ones_own_is_in_words_too(resnest: Resnest) -> None:
+    shown = lines(resnest("show", "digits").stdout)
+    assert [line.split("  ")[0] for line in shown[:6]] == [
+        *("model", "architecture", "classes", "folder", "input in pixels", "centre crop")
+    ]
+    assert shown[4].endswith("  32")
+    assert shown[-1] == "downloaded            yes"  # no note about hex digits
+    assert not [line for line in shown if "_" in line.split("  ")[0]]
+
+
+def test_a_size_that_nobody_published_is_none_for_programs(resnest: Resnest) -> None:
+    rows = json.loads(resnest("list-models", "-f", "json", "--sort", "megabytes").stdout)
+    assert {row["name"]: row["megabytes"] for row in rows if row["checkpoint_bytes"] is None} == {"resnest200e": None}
+    table = resnest("list-models", "--sort", "megabytes").stdout.splitlines()
+    assert [line.split()[1] for line in table[1:4]] == ["445", "~281", "194"]
 
 
 def test_predict_prints_the_digits(resnest: Resnest) -> None:

@@ -442,6 +442,11 @@ def test_every_option_of_a_long_help_has_its_section() -> None:
     for name, command in cli.commands.items():
         if len(declared(command)) >= FEW:
             assert set(declared(command)) <= known, name
+    assert known <= {"--help"}.union(*(declared(command) for command in cli.commands.values()))  # --help is click's
+
+
+def test_an_int8_model_is_chosen_where_models_are() -> None:
+    assert "--calibrate" in SECTIONS["Model"]
 
 
 def test_every_command_has_our_help() -> None:

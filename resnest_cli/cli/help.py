@@ -23,17 +23,7 @@ NAMES_WIDTH, LEAST_WIDTH, ROOMY = 30, 20, 60  # columns
 # Which long option stands where, in all commands.
 SECTIONS = {
     "Input": (
-        *(
-            "--files-from",
-            "--null",
-            "--recursive",
-            "--exclude",
-            "--index",
-            "--images",
-            "--calibrate",
-            "--samples",
-            "--pictures",
-        ),
+        *("--files-from", "--null", "--recursive", "--exclude", "--index", "--images", "--pictures"),
         *("--split", "--subset", "--real-labels", "--val", "--seed"),
     ),
     "Output": (
@@ -43,7 +33,7 @@ SECTIONS = {
     "Measuring": ("--seconds", "--baseline", "--min-agreement"),
     "Model": (
         *("--model", "--weights", "--random-weights", "--arch", "--labels", "--device", "--gpus", "--engine"),
-        *("--precision", "--batch", "--workers"),
+        *("--precision", "--calibrate", "--samples", "--batch", "--workers"),
     ),
     "Training": (
         *("--recipe", "--full", "--epochs", "--accumulate", "--optimizer", "--lr", "--momentum", "--weight-decay"),

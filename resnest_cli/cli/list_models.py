@@ -43,8 +43,8 @@ def list_models(*, pattern: str, format: str, sort: str | None) -> None:
     """List the ResNeSt variants.
 
     PATTERN is part of a name, or has * and ? in it; without one all are listed. Accuracy is on ImageNet-1k as timm
-    measured it; MB are to download; GMACs are counted for one image at the variant's own size. The table is in the
-    order of the family; json and csv hold every published fact.
+    measured it; MB are to download, with ~ computed, as nobody published them; GMACs are counted for one image at the
+    variant's own size. The table is in the order of the family; json and csv hold every published fact.
     """
     from resnest_cli import catalog
 
@@ -55,7 +55,7 @@ def list_models(*, pattern: str, format: str, sort: str | None) -> None:
             raise
         rows = [_digits()]
     if sort:
-        rows.sort(key=itemgetter(sort), reverse=sort != "name")
+        rows.sort(key=_megabytes if sort == "megabytes" else itemgetter(sort), reverse=sort != "name")
     if format == "json":
         put(json.dumps(rows, indent=1))
     elif format == "csv":
@@ -68,8 +68,8 @@ def row_of(spec: ModelSpec) -> dict[str, Any]:
     """Give every published fact of a variant, and whether its weights are in the cache (None: it may not be read)."""
     from resnest_cli import weights
 
-    size = spec.facts["checkpoint_bytes"] or spec.facts["params"] * 4  # float32, where it is not published
-    return {**spec.facts, "megabytes": round(size / 1e6), "cached": weights.is_cached(spec)}
+    size = spec.facts["checkpoint_bytes"]
+    return {**spec.facts, "megabytes": size and round(size / 1e6), "cached": weights.is_cached(spec)}
 
 
 def _digits() -> dict[str, Any]:
@@ -97,15 +97,23 @@ def _write_csv(rows: list[dict[str, Any]]) -> None:
 def _print_table(rows: list[dict[str, Any]]) -> None:
     from resnest_cli.cli.output import console, table
 
-    cells = [[_cell(key, row[key]) for key in COLUMNS.values()] for row in rows]
+    cells = [[_cell(key, row) for key in COLUMNS.values()] for row in rows]
     console(sys.stdout).print(table(list(COLUMNS), cells, numeric=range(1, len(COLUMNS) - 1)))
 
 
-def _cell(key: str, value: Any) -> str:  # noqa: ANN401 - whatever the column holds
+def _megabytes(row: dict[str, Any]) -> int:
+    """Give a size to go by: where none is published, that of the parameters in float32."""
+    return int(row["megabytes"] or round(row["params"] * 4 / 1e6))
+
+
+def _cell(key: str, row: dict[str, Any]) -> str:
+    value = row[key]
+    if key == "megabytes" and value is None:
+        return f"~{_megabytes(row)}"
+    if key == "cached":
+        return {True: "yes", False: "no"}.get(value, "unknown")
     if value is None:
         return ""
     if key == "params":
         return f"{value / 1e6:.1f}"
-    if key == "cached":
-        return {True: "yes", False: "no"}.get(value, "unknown")
     return f"{value:.2f}" if key in {"gmacs", "top1_timm", "top5_timm"} else str(value)

@@ -40,20 +40,13 @@ WORDS = {
     "top1_imagenet_real": "top-1 % (ImageNet ReaL)",
     "top1_imagenet_v2": "top-1 % (ImageNet V2)",
     "flops_model_card": "FLOPs (model card)",
-    "checkpoint_bytes": "checkpoint bytes",
+    "checkpoint_bytes": "checkpoint size",
     "checkpoint_url": "checkpoint",
     "checkpoint_sha256_prefix": "its sha256 begins",
     "label_names": "class names",
-    "model_args": "network arguments",
-    **{
-        f"recipe.{key}": f"recipe: {key.replace('_', ' ')}"
-        for key in (
-            *("epochs", "optimizer", "momentum", "lr", "weight_decay", "batch_size", "dropout", "layers"),
-            *("techniques", "hardware"),
-        )
-    },
     "cached": "downloaded",
 }
+UNITS = {"params": (1e6, "M"), "flops_model_card": (1e9, "G"), "checkpoint_bytes": (1e6, "MB")}
 
 
 @click.command(cls=Command)
@@ -75,10 +68,11 @@ def show(*, model: str, format: str) -> None:
     rows = list(_flat(facts))
     if format == "csv":
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([("fact", "value"), *rows])
+        cells = [(name, _text(value)) for name, value in rows]
+        csv.writer(text, lineterminator="\n").writerows([("fact", "value"), *cells])
         data(text.getvalue())
         return
-    _print_table(rows, tuple(note for note in catalog.notes() if spec.name in note))
+    _print_table(rows, tuple(note for note in catalog.notes() if spec.facts and spec.name in note))
 
 
 def _facts(spec: ModelSpec) -> dict[str, Any]:
@@ -90,20 +84,38 @@ def _facts(spec: ModelSpec) -> dict[str, Any]:
     return {**known, **asdict(spec.data), "label_names": list(spec.label_names), "model_args": dict(spec.model_args)}
 
 
-def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in facts.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            yield f"{prefix}{key}", value
 
 
-def _print_table(rows: list[tuple[str, str]], notes: tuple[str, ...]) -> None:
+def _text(value: Any) -> str:  # noqa: ANN401 - any fact
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _heading(name: str) -> str:
+    return WORDS.get(name) or name.replace("model_args.", "network.").replace(".", ": ").replace("_", " ")
+
+
+def _words(name: str, value: Any) -> str:  # noqa: ANN401 - any fact
+    """Say a value as people do; an input is a square of pixels."""
+    if name in UNITS:
+        size, unit = UNITS[name]
+        return f"{value / size:.1f} {unit}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value[1]) if name == "input_size" and isinstance(value, tuple) else _text(value)
+
+
+def _print_table(rows: list[tuple[str, Any]], notes: tuple[str, ...]) -> None:
     from rich.text import Text
 
     from resnest_cli.cli.output import console, facts
 
     out = console(sys.stdout)
-    out.print(facts([(WORDS.get(name, name), value) for name, value in rows if value != "None"]))
+    out.print(facts([(_heading(name), _words(name, value)) for name, value in rows if value is not None]))
     for note in notes:
         out.print(Text(f"\nNote: {note}", "dim"))
