@@ -6,20 +6,28 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from conftest import SAMPLES
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from conftest import Shell
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
 def lines(*args: str | Path) -> list[str]:
     """Run `resnest` on a terminal; give what it writes, without colours and movements of the cursor."""
+    return CONTROL.sub("", written(*args).decode()).splitlines()
+
+
+def written(*args: str | Path) -> bytes:
+    """Run `resnest` on a terminal; give all that it writes."""
     screen, terminal = pty.openpty()
     command = [sys.executable, "-m", "resnest_cli", *map(str, args)]
     env = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
@@ -29,7 +37,7 @@ def lines(*args: str | Path) -> list[str]:
         while part := _read(screen):
             written += part
     os.close(screen)
-    return CONTROL.sub("", written.decode()).splitlines()
+    return bytes(written)
 
 
 def _read(screen: int) -> bytes:
@@ -37,6 +45,29 @@ def _read(screen: int) -> bytes:
         return os.read(screen, 1 << 16)
     except OSError:  # Linux's end of a terminal that nobody holds any more
         return b""
+
+
+@pytest.mark.parametrize("format", ["csv", "tsv", "jsonl", "html"])
+def test_what_programs_read_moves_no_cursor_where_a_person_sees_it(format: str, tmp_path: Path, shell: Shell) -> None:
+    name, label = b"\x1b]0;\xc2\x9b\xe2\x80\xae\xff\t.png", "\x1b[2J\x9b{}"
+    Path(os.fsdecode(bytes(tmp_path / "six") + name)).write_bytes((SAMPLES / "six_0034.png").read_bytes())
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(map(label.format, range(10))), encoding="utf-8")
+    words = ("predict", tmp_path, "-m", "digits", "-k", "1", "-q", "--labels", labels, "-f", format)
+    screen = written(*words).replace(b"\r\n", b"\n").decode()
+    assert "[2J" in screen
+    assert screen.replace("\n", "").replace("\t", "").isprintable()
+    piped = shell("resnest", *words).stdout
+    assert (name in piped and label.format(6).encode() in piped) is (format in {"csv", "tsv"})  # as the contract says
+
+
+def test_tables_for_programs_move_no_cursor_either(tmp_path: Path) -> None:
+    model = tmp_path / "\x1b[2J\x9b"
+    shutil.copytree(SAMPLES.parent, model, ignore=shutil.ignore_patterns("samples"))
+    for words in (("show", model, "-f", "csv"), ("bench", "-m", model, "--seconds", "0", "-q", "-f", "csv")):
+        screen = written(*words).replace(b"\r\n", b"\n").decode()
+        assert "[2J" in screen
+        assert screen.replace("\n", "").isprintable()
 
 
 def test_a_table_of_speeds_stands_below_where_the_bar_was() -> None:

@@ -12,6 +12,7 @@ from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import Inputs, input_options
 from resnest_cli.cli.notes import ended, opened
 from resnest_cli.cli.options import Place, View, feature_options, max_failures_option, ray_options
+from resnest_cli.cli.text import rows as shown
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.writers import About, Summary, complete
 
@@ -135,7 +136,7 @@ def _open(output: Path | None, *, overwrite: bool, resume: bool) -> AbstractCont
         message = "--resume goes on with a file: give it with -o FILE, and not with --overwrite."
         raise UsageError(message)
     if output is None:
-        return jobs.stream(None, features.JSONL.write, overwrite=overwrite)
+        return jobs.stream(None, shown(features.JSONL.write), overwrite=overwrite)
     lines, compose = features.layout(output)
     others = features.companions(output)
     return jobs.Output(output, lines, compose, companions=others, overwrite=overwrite, resume=resume)

@@ -15,6 +15,7 @@ from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import Inputs, input_options
 from resnest_cli.cli.notes import ended, opened, tallied
 from resnest_cli.cli.options import Number, Place, View, format_option, max_failures_option, model_options, ray_options
+from resnest_cli.cli.text import rows
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_TOPK
 from resnest_cli.types import Failure
@@ -215,7 +216,7 @@ def _open(
         message = "-f parquet: it is complete only with its end; add -o FILE."
         raise UsageError(message)
     if output is None or format == "table" or not to_file:
-        return jobs.stream(output, _write_table if format == "table" else WRITERS[format], overwrite=overwrite)
+        return jobs.stream(output, _write_table if format == "table" else rows(WRITERS[format]), overwrite=overwrite)
     lines, compose = LINES.get(format, JSONL), None if format in LINES else WRITERS[format]
     return jobs.Output(output, lines, compose, overwrite=overwrite, resume=resume)
 

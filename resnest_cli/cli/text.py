@@ -1,17 +1,23 @@
 """Every text that a command writes for a person goes through here: harmless for a terminal, possible in its encoding.
 
-Names, class names and messages come from outside. `put` writes to stdout, `note` to stderr, `data` what programs read;
-tables are `output`'s, which escapes each cell with `one_line`.
+Names, class names and messages come from outside. `put` writes to stdout, `note` to stderr, `data` and `rows` what
+programs read; tables are `output`'s, which escapes each cell with `one_line`.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import unicodedata
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from resnest_cli.writers import About, Row, Writer
 
 # Control, format (bidi and zero-width) and surrogate characters, and line and paragraph separators.
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -36,8 +42,44 @@ def put(text: str) -> None:
 
 
 def data(text: str) -> None:
-    """Write to stdout what programs read, as it is: UTF-8 whatever the terminal's encoding, and the bytes of names."""
-    click.echo(text.encode("utf-8", "surrogateescape"), nl=False)
+    """Write to stdout what programs read, as it is: UTF-8 whatever the terminal's encoding, and the bytes of names.
+
+    On a terminal, which is no program's input, it is harmless instead.
+    """
+    content = text.encode("utf-8", "surrogateescape")
+    click.echo(_shown(content) if sys.stdout.isatty() else content, nl=False)
+
+
+def rows(write: Writer) -> Writer:
+    """Have a format's writer do as `data` does."""
+
+    def shown(rows: Iterable[Row], out: IO[bytes], about: About) -> None:
+        place: Any = _Screen(out) if out.isatty() else out
+        write(rows, place, about)
+
+    return shown
+
+
+class _Screen(io.BufferedIOBase):
+    """Shows whole rows on a terminal."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out = out
+
+    def write(self, content: Any, /) -> int:  # noqa: ANN401 - whatever holds bytes
+        """Write it all."""
+        self._out.write(_shown(content))
+        return len(content)
+
+    def flush(self) -> None:
+        """Show it now."""
+        self._out.flush()
+
+
+def _shown(content: bytes) -> bytes:
+    """Make bytes harmless for a terminal; tabs, which are between cells, stay."""
+    text = content.decode("utf-8", "surrogateescape")
+    return "\t".join(map(printable, text.split("\t"))).encode()
 
 
 def note(text: str, label: str = "", **style: Any) -> None:  # noqa: ANN401 - as click.style has them
