@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnest_cli import catalog, jobs
+from resnest_cli import catalog, provenance
 from resnest_cli.engines import RANDOM
 from resnest_cli.errors import UsageError
 from resnest_cli.stream import Row
@@ -97,13 +97,13 @@ class Embedder:
             "model": _lasting_name(self.spec),
             "architecture": self.spec.architecture,
             "weights": None if options.weights is None else str(Path(options.weights).resolve()),
-            "weights_sha256": jobs.origin(self.spec, options, engine),
+            "weights_sha256": provenance.origin(self.spec, options, engine),
             "width": engine.width,
             "normalized": self.normalize,
             "preprocessing": {**asdict(self.spec.data), "exif": options.upright},
             "engine": engine.name,
             "precision": engine.precision,
-            "versions": jobs.versions(engine),
+            "versions": provenance.versions(engine),
         }
 
 

@@ -9,23 +9,18 @@ hold half a job), FILE.resume.json (what made them) and FILE.lock (free again wh
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
 import stat
-import sys
 from collections import Counter
-from dataclasses import asdict
-from importlib.metadata import version
 from itertools import islice, repeat
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from filelock import Timeout
 
-from resnest_cli import cache, exports, files, records, weights
-from resnest_cli.engines import RANDOM
+from resnest_cli import cache, files, records
 from resnest_cli.errors import OutputError
 from resnest_cli.journal import Journal
 from resnest_cli.writers import open_output
@@ -36,43 +31,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from resnest_cli.engines import Engine
-    from resnest_cli.labels import Labels
-    from resnest_cli.options import Options
-    from resnest_cli.types import Failure, ModelSpec, Source
+    from resnest_cli.types import Failure, Source
     from resnest_cli.writers import About, Lines, Row, Writer
 
 log = logging.getLogger(__name__)
-
-
-def identity(spec: ModelSpec, options: Options, engine: Engine) -> dict[str, Any]:
-    """Say what decides a row's numbers: model, weights (their sha256), preprocessing, engine and precision."""
-    return {
-        "model": spec.name,
-        "weights": origin(spec, options, engine),
-        "preprocessing": {**asdict(spec.data), "exif": options.upright},
-        "engine": engine.name,
-        "precision": engine.precision,
-    }
-
-
-def origin(spec: ModelSpec, options: Options, engine: Engine) -> str:
-    """Give the sha256 of the file that the numbers come from: the weights, or the graph that runs in their place."""
-    if options.random_weights:
-        return RANDOM
-    if exports.is_one(spec) or (exports.is_int8(spec) and engine.precision == exports.INT8):
-        return exports.sha256(spec)
-    return weights.sha256(weights.locate(spec, options.weights))
-
-
-def versions(engine: Engine) -> dict[str, str]:
-    """Say what made the rows: the versions of this program, of Python and of the engine."""
-    return {"resnest-cli": version("resnest-cli"), "python": sys.version.split()[0], **engine.facts["versions"]}
-
-
-def digest(labels: Labels) -> str:
-    """Give one hash of all class names and WordNet ids."""
-    return hashlib.sha256(json.dumps([labels.names, labels.wnids]).encode()).hexdigest()
 
 
 class Output:

@@ -79,6 +79,7 @@ TASKS = {
     "download",
     "jobs",
     "journal",
+    "provenance",
     "saving",
     *WRITERS,
 }
@@ -121,7 +122,7 @@ LAYERS = [
     Layer(WRITERS, BASE | WRITERS, {"pyarrow"}, set()),
     Layer(
         {"jobs", "journal"},
-        BASE | STORE | PIPELINE | WRITERS | {"engines", "journal"},
+        BASE | STORE | PIPELINE | WRITERS | {"journal"},
         {"filelock"},
         set(),
     ),
@@ -134,13 +135,13 @@ LAYERS = [
     ),
     Layer(
         FEATURES | {"embed"},
-        BASE | STORE | PIPELINE | WRITERS | {"engines", "trunk", "embed", "jobs"},
+        BASE | STORE | PIPELINE | WRITERS | {"engines", "trunk", "embed", "provenance"},
         {"numpy"},
         {"pyarrow"},
     ),
     Layer(
         RAY,
-        BASE | STORE | PIPELINE | RAY | WRITERS | {"engines", "engines.openvino", "embed", "features", "jobs", "trunk"},
+        BASE | STORE | PIPELINE | RAY | WRITERS | {"engines", "engines.openvino", "embed", "features", "trunk"},
         {"numpy"},
         {"pyarrow", "ray"},
     ),

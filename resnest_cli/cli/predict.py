@@ -225,13 +225,18 @@ def _terms(
     classifier: Classifier, format: str, topk: int, threshold: float, *, to_file: bool
 ) -> tuple[About, dict[str, Any], int]:
     """Tell an output what its rows are from: for its own metadata, for --resume, and how many a batch has."""
-    from resnest_cli import jobs
+    from resnest_cli import provenance
 
     options, engine = classifier.options, classifier.engine
     # Hashing a weights file can take a moment, which is worth it only where the hash is written down.
-    facts = jobs.identity(classifier.spec, options, engine) if to_file or format == "html" else {}
-    settings = {"labels": jobs.digest(classifier.labels), "topk": topk, "threshold": threshold, "format": format}
-    about = About(classifier.columns(topk), {**facts, "versions": jobs.versions(engine)})
+    facts = provenance.identity(classifier.spec, options, engine) if to_file or format == "html" else {}
+    settings = {
+        "labels": provenance.names_sha256(classifier.labels),
+        "topk": topk,
+        "threshold": threshold,
+        "format": format,
+    }
+    about = About(classifier.columns(topk), {**facts, "versions": provenance.versions(engine)})
     return about, {**facts, **settings}, options.batch if isinstance(options.batch, int) else engine.best_batch
 
 
