@@ -8,59 +8,27 @@ is given. Does not open an image.
 
 from __future__ import annotations
 
-import lzma
 import os
-import re
-import tarfile
-import unicodedata
-import zlib
-from collections import Counter, defaultdict
-from contextlib import contextmanager
+from collections import Counter
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from resnest_cli import splits, tables, walk
-from resnest_cli.errors import BadDataSet, OutputError, UnreadableInput, UsageError
-from resnest_cli.paths import Kind, look, reason
+from resnest_cli import layouts, splits, tables
+from resnest_cli.class_names import ClassNames
+from resnest_cli.errors import BadDataSet, UsageError
+from resnest_cli.paths import look
 from resnest_cli.photographs import LeftOut, Rule
-from resnest_cli.types import Failure, Source
+from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from resnest_cli.labels import Labels
+    from resnest_cli.layouts import Item
 
-MAX_MEMBER_BYTES = 1 << 29  # of an image in an archive: it is unpacked before it is read
 EXAMPLES = 3  # of refused labels, in a message
-_INDEX_DIGITS = 9  # no model has more classes
 _ANY_SIDE = "?"  # of what cannot be listed: it counts, whatever is asked for
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One image as it is listed.
-
-    Attributes:
-        path: for a person.
-        words: what may name its class.
-        source: where its bytes are.
-        split: its side, if a table says so.
-        unpack: copies it out of an archive into a folder, and tells where it is now.
-    """
-
-    path: str
-    words: tuple[str, ...]
-    source: Source
-    split: str = ""
-    unpack: Callable[[Path], Source] | None = None
-
-    @property
-    def is_copy(self) -> bool:
-        """Tell whether its file is to be removed when it was read."""
-        return self.unpack is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,67 +39,12 @@ class Labelled:
     truth: int
 
 
-Layout: TypeAlias = "Callable[[str, Rule], Iterator[Item | Failure]]"
-
-
 @dataclass(frozen=True, slots=True)
 class _Meaning:
     """What the words of an image say: its side ("" for none), and its class, which should be one."""
 
     side: str
     classes: frozenset[int]
-
-
-class ClassNames:
-    """Finds the class that words name: by WordNet id, else by name, else by index."""
-
-    def __init__(self, labels: Labels) -> None:
-        self.labels = labels
-        self._wnids = {wnid: {i} for i, wnid in enumerate(labels.wnids) if wnid}
-        self._names: dict[str, set[int]] = defaultdict(set)
-        self._loose: dict[str, set[int]] = defaultdict(set)
-        for i, name in enumerate(labels.names):
-            self._names[unicodedata.normalize("NFC", name)].add(i)
-            self._loose[_loosely(name)].add(i)
-        # Of a model whose classes are called "1", "2", "3", the folder "0" may be the first class or a mistake.
-        self._has_numbers = any(name.strip().isdecimal() for name in labels.names)
-
-    def find(self, words: Sequence[str]) -> set[int]:
-        """Give the classes that the words name: one, none, or several where they are ambiguous."""
-        readers: tuple[Callable[[str], set[int]], ...] = (
-            self._by_wnid,
-            self._by_name,
-            self._by_loose_name,
-            self._by_index,
-        )
-        for reader in readers:
-            if found := {i for word in words for i in reader(word)}:
-                return found
-        return set()
-
-    def near(self, word: str) -> str:
-        """Give the class name that looks most like `word`, or nothing."""
-        close = get_close_matches(_loosely(word), self._loose, n=1, cutoff=0.75)
-        return self.labels.names[min(self._loose[close[0]])] if close else ""
-
-    def describe(self, index: int) -> str:
-        """Name a class without ambiguity."""
-        wnid = self.labels.wnids[index]
-        return f"{index} {wnid} {self.labels.names[index]}" if wnid else f"{index} {self.labels.names[index]}"
-
-    def _by_wnid(self, word: str) -> set[int]:
-        return self._wnids.get(word, set())
-
-    def _by_name(self, word: str) -> set[int]:
-        return self._names.get(unicodedata.normalize("NFC", word), set())
-
-    def _by_loose_name(self, word: str) -> set[int]:
-        return self._loose.get(_loosely(word), set())
-
-    def _by_index(self, word: str) -> set[int]:
-        if self._has_numbers or not word.isdecimal() or len(word) > _INDEX_DIGITS:
-            return set()
-        return {int(word)} & set(range(len(self.labels.names)))
 
 
 class Dataset:
@@ -172,8 +85,8 @@ class Dataset:
         if look(self.place).is_folder and (table := tables.of_folder(Path(self.place))):
             self.place = str(table)
         self._names = ClassNames(labels)
-        self._layout = _layout(self.place)
-        self.is_packed = self._layout is _in_tar
+        self._layout = layouts.choose(self.place)
+        self.is_packed = layouts.is_packed(self._layout)
         self._known: dict[tuple[tuple[str, ...], str], _Meaning] = {}
         refused = self._survey()
         self.split = self._side(split)
@@ -280,96 +193,3 @@ class Dataset:
             return f"{label!r} may be {' or '.join(self._names.describe(i) for i in sorted(found))}"
         near = next((name for word in reversed(label.split("/")) if (name := self._names.near(word))), "")
         return f"{label!r} is no class of the model" + (f" (is it {near!r}?)" if near else "")
-
-
-def _loosely(name: str) -> str:
-    """Forget case, and whether words are parted by spaces, underscores or hyphens."""
-    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name)).strip().casefold()
-
-
-def _layout(place: str) -> Layout:
-    """Choose how the place is read.
-
-    Raises:
-        UsageError: it is not there, or nothing that can be read here.
-    """
-    seen = look(place)
-    if seen.is_folder:
-        return _in_folder
-    if not seen.is_file:
-        why = "no such folder or file." if seen.kind is Kind.MISSING else seen.why or "neither a folder nor a file."
-        message = f"{place}: {why} Give a folder of class folders, a tar archive or a CSV file."
-        raise UsageError(message)
-    if place.lower().endswith(tables.SUFFIXES):
-        return _in_table
-    with _readable(place):
-        if tarfile.is_tarfile(place):
-            return _in_tar
-    message = (
-        f"{place}: neither a tar archive nor a table ({', '.join(tables.SUFFIXES)}). Give one of these (a spreadsheet "
-        "can be saved as CSV, a ZIP archive unpacked), or a folder of class folders."
-    )
-    raise UsageError(message)
-
-
-def _in_folder(place: str, rule: Rule) -> Iterator[Item | Failure]:
-    for found in walk.walk(place, rule):
-        if isinstance(found, Failure):
-            yield found
-        else:
-            yield Item(found.path, Path(os.path.relpath(found.path, place)).parts[:-1], found)
-
-
-def _in_tar(place: str, rule: Rule) -> Iterator[Item | Failure]:
-    with _readable(place), tarfile.open(place) as archive:
-        while member := archive.next():
-            archive.members = []  # type: ignore[attr-defined] # or it would keep what it knows of each member
-            name = PurePosixPath(member.name)
-            if not (member.isfile() and rule.takes_member(f"{place}/{name}")):
-                continue
-            path = f"{place}/{member.name}"
-            if member.size > MAX_MEMBER_BYTES:
-                yield Failure.of(path, UnreadableInput(f"larger than {MAX_MEMBER_BYTES >> 20} MB."))
-                continue
-            unpack = partial(_unpacked, place, archive, member)
-            yield Item(path, name.parts[:-1], Source(member.name), unpack=unpack)
-
-
-def _unpacked(place: str, archive: tarfile.TarFile, member: tarfile.TarInfo, scratch: Path) -> Source:
-    """Copy a member into `scratch`.
-
-    Raises:
-        UnreadableInput: the archive is damaged.
-        OutputError: there is no room.
-    """
-    with _readable(place):
-        file = archive.extractfile(member)
-        content = file.read() if file else b""  # a regular file has some
-    target = scratch / str(member.offset)  # its name may be anything
-    try:
-        target.write_bytes(content)
-    except OSError as error:
-        message = (
-            f"{scratch} cannot be written ({error.strerror}): images of {place} are unpacked there, one at a time. "
-            "Make room, or name another folder in TMPDIR."
-        )
-        raise OutputError(message) from error
-    return Source(str(target))
-
-
-def _in_table(place: str, _rule: Rule) -> Iterator[Item | Failure]:
-    table = Path(place)
-    for row in tables.rows(table):
-        source = tables.source(table, row.path)
-        yield Item(source.path, (row.label,) if row.label else (), source, row.split)
-
-
-@contextmanager
-def _readable(place: str) -> Iterator[None]:
-    """Say in our words that the archive cannot be read."""
-    try:
-        yield
-    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
-        why = reason(error) if isinstance(error, OSError) and error.strerror else f"{error}."
-        message = f"{place} cannot be read: {why}"
-        raise UnreadableInput(message) from error

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from resnest_cli.dataset import Item
     from resnest_cli.engines import Engine
     from resnest_cli.labels import Labels
+    from resnest_cli.layouts import Item
     from resnest_cli.options import Options
     from resnest_cli.types import ModelSpec, Source
 
