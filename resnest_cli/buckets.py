@@ -85,7 +85,7 @@ def index(path: str) -> Iterator[str]:
 
 
 def opened(path: str) -> Any:  # noqa: ANN401 - pyarrow has no types
-    """Give the `pyarrow.fs.FileSystem` of a path in an object store.
+    """Return the `pyarrow.fs.FileSystem` of a path in an object store.
 
     Raises:
         UsageError: pyarrow is not here.

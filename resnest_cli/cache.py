@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 def folder() -> Path:
-    """Give the cache folder, which need not exist yet; one for this run where there is no home folder to have it in.
+    """Return the cache folder, which need not exist yet; one for this run where there is no home folder to have it in.
 
     Raises:
         OSError: not even that can be made.
@@ -41,7 +41,7 @@ def folder() -> Path:
 
 
 def expanded(path: str, variable: str) -> Path:
-    """Give a path with ~ and $NAMES replaced.
+    """Return a path with ~ and $NAMES replaced.
 
     Raises:
         UsageError: it is in the home folder, and none is known: a user without a name, as containers have, and no HOME.
@@ -54,7 +54,7 @@ def expanded(path: str, variable: str) -> Path:
 
 
 def writable() -> Path:
-    """Give the cache folder, made if need be; one for this run where it cannot be written.
+    """Return the cache folder, made if need be; one for this run where it cannot be written.
 
     Raises:
         OSError: not even that can be made.

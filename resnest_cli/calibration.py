@@ -75,7 +75,7 @@ def choose(
 
 
 def _sides(found: list[Source], place: Path) -> tuple[list[Source], list[Source]]:
-    """Give the images of the train side, and those of val, else test, by the names of the folders they are in."""
+    """Return the images of the train side, and those of val, else test, by the names of the folders they are in."""
     sides: dict[str, list[Source]] = defaultdict(list)
     for source in found:
         names = Path(os.path.relpath(source.path, place)).parts[:-1]
@@ -84,7 +84,7 @@ def _sides(found: list[Source], place: Path) -> tuple[list[Source], list[Source]
 
 
 def ensure(options: Options, calibrate: Path, exclude: Sequence[str] = ()) -> Options:
-    """Give `options` for the model in int8: found in the cache under what it is made from, or made and kept now.
+    """Return `options` for the model in int8: found in the cache under what it is made from, or made and kept now.
 
     Raises:
         UsageError: something else than the CPU and OpenVINO was asked for; there is nothing to calibrate; or as below.
@@ -140,7 +140,7 @@ class _Known:
         self._now: dict[str, list[Any]] = {}
 
     def sha256(self, source: Source) -> str:
-        """Give the hash of a file's content, or that of nothing if it cannot be read."""
+        """Return the hash of a file's content, or that of nothing if it cannot be read."""
         state = _state(source.path)
         *as_it_was, digest = self._before.get(source.path, [None, ""])
         if as_it_was != state:
@@ -157,7 +157,7 @@ class _Known:
 
 
 def _state(path: str) -> list[int]:
-    """Give the time of a file's last change, in nanoseconds, and what else tells it from others; or nothing."""
+    """Return the time of a file's last change, in nanoseconds, and what else tells it from others; or nothing."""
     try:
         found = Path(path).stat()
     except OSError:

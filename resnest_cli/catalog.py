@@ -52,7 +52,7 @@ def list_models(pattern: str = "") -> tuple[ModelSpec, ...]:
 
 
 def notes() -> tuple[str, ...]:
-    """Give what is to be known of the published facts themselves, such as where the model card is wrong."""
+    """Return what is to be known of the published facts themselves, such as where the model card is wrong."""
     return tuple(_models_json()["notes"])
 
 

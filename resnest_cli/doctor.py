@@ -24,7 +24,7 @@ Section = dict[str, str]
 
 
 def examine() -> dict[str, Section]:
-    """Give the sections versions, cpu, engines, cache and hub. What fails is told in its place, not raised."""
+    """Return the sections versions, cpu, engines, cache and hub. What fails is told in its place, not raised."""
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "cpu": {

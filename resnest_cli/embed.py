@@ -87,7 +87,7 @@ class Embedder:
         return {name: value for name, value in self.facts.items() if name not in {"weights", "versions"}}
 
     def embed(self, found: Iterable[Source | Failure]) -> Iterator[Row | Failure]:
-        """Give the features of every source, lazily and in order."""
+        """Return the features of every source, lazily and in order."""
         rows = self.trunk.rows(found)
         return map(scaled, rows) if self.normalize else rows
 
@@ -108,7 +108,7 @@ class Embedder:
 
 
 def options_of(facts: dict[str, Any], now: Options) -> Options:
-    """Give the options that open the model of these facts; `now` says how it runs, and where it is if it moved.
+    """Return the options that open the model of these facts; `now` says how it runs, and where it is if it moved.
 
     Raises:
         UsageError: the facts are not those of an `Embedder`.
@@ -144,5 +144,5 @@ def normalized(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _lasting_name(spec: ModelSpec) -> str:
-    """Give the model's name as it is understood from any folder."""
+    """Return the model's name as it is understood from any folder."""
     return str(spec.folder.resolve()) if spec.folder not in {None, catalog.DIGITS} else spec.name

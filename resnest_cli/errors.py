@@ -153,5 +153,5 @@ class NotANumber(ImageError):
 
 
 def counted(number: int, thing: str) -> str:
-    """Give "1 image" or "2,000 images", for a message."""
+    """Return "1 image" or "2,000 images", for a message."""
     return f"{number:,} {thing}{'s' * (number != 1)}"

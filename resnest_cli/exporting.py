@@ -175,7 +175,7 @@ def describe(  # noqa: PLR0913 - it says everything
 
 
 def _metadata(config: dict[str, Any]) -> dict[str, str]:
-    """Give what the file itself says: each value is JSON."""
+    """Return what the file itself says: each value is JSON."""
     block = config["export"]
     said = {
         "model": block["model"],

@@ -68,7 +68,7 @@ def check(spec: ModelSpec, options: Options, why_torch: str, want: str) -> None:
 
 
 def files(spec: ModelSpec) -> list[Path]:
-    """Give the files of an export, the one to open first.
+    """Return the files of an export, the one to open first.
 
     Raises:
         ModelError: one is not there, or is not the one that was exported.

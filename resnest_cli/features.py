@@ -56,7 +56,7 @@ class Features:
 
 
 def to_row(item: stream.Row | Failure) -> Row:
-    """Give an input's row: path, status, its error if it has one, and its "embedding", float32 [F] or None."""
+    """Return an input's row: path, status, its error if it has one, and its "embedding", float32 [F] or None."""
     row: Row = {"path": item.path}
     if isinstance(item, Failure):
         row |= {"status": item.status, "error": {"type": item.type, "message": item.message}}
@@ -159,7 +159,7 @@ def _write_parquet(rows: Iterable[Row], out: IO[bytes], about: About) -> None:
 
 
 def table(rows: list[Row], width: int) -> Any:  # noqa: ANN401 - pyarrow has no types
-    """Give rows of features, F = `width`, as an Arrow table, with the columns of a `.parquet` file."""
+    """Return rows of features, F = `width`, as an Arrow table, with the columns of a `.parquet` file."""
     import pyarrow as pa  # noqa: PLC0415 - of the extra "parquet"
 
     from resnest_cli.writers import parquet  # noqa: PLC0415
@@ -254,7 +254,7 @@ def _schema(width: int) -> Any:  # noqa: ANN401 - pyarrow has no types
 
 
 def _header(count: int, width: int) -> bytes:
-    """Give the header of a `.npy` file; numpy leaves room in it, so that it is as long for any number of rows."""
+    """Return the header of a `.npy` file; numpy leaves room in it, so that it is as long for any number of rows."""
     out = io.BytesIO()
     facts = {"descr": _DTYPE.str, "fortran_order": False, "shape": (count, width)}
     np.lib.format.write_array_header_1_0(out, facts)

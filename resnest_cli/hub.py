@@ -51,7 +51,7 @@ class Remote:
 
 
 def cached(repo: str, filename: str) -> Path | None:
-    """Give the cached copy of a file, or None; no request is made and huggingface_hub is not imported.
+    """Return the cached copy of a file, or None; no request is made and huggingface_hub is not imported.
 
     Follows the cache's documented layout: refs/REVISION holds the commit that names the snapshot folder.
 
@@ -73,7 +73,7 @@ def cached(repo: str, filename: str) -> Path | None:
 
 
 def fetch(repo: str, filename: str, watch: Watch = transfer.unwatched) -> Path:
-    """Give the cached copy of a file, downloading it first if there is none.
+    """Return the cached copy of a file, downloading it first if there is none.
 
     `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_TOKEN` and the proxies of the environment are
     honoured.
@@ -118,7 +118,7 @@ def probe(repo: str, filename: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Give the Hugging Face cache folder, by huggingface_hub's own order of environment variables.
+    """Return the Hugging Face cache folder, by huggingface_hub's own order of environment variables.
 
     Raises:
         UsageError: it is in the home folder, and none is known.
@@ -128,7 +128,7 @@ def cache_folder() -> Path:
 
 
 def host() -> str:
-    """Give the name of the hub's machine, which is asked for what is not cached."""
+    """Return the name of the hub's machine, which is asked for what is not cached."""
     return urlsplit(_endpoint()).hostname or _endpoint()
 
 
@@ -237,7 +237,7 @@ def _point(pointer: Path, blob: Path) -> None:
 
 
 def _authorization() -> str:
-    """Give the user's token as a header's value: from `HF_TOKEN`, or where `hf auth login` put it."""
+    """Return the user's token as a header's value: from `HF_TOKEN`, or where `hf auth login` put it."""
     if _is_true(os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "")):
         return ""
     token = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN") or ""

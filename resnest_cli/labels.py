@@ -67,7 +67,7 @@ def is_imagenet(spec: ModelSpec) -> bool:
 
 
 def imagenet_names(url: str = IMAGENET_URL, sha256: str = IMAGENET_SHA256) -> tuple[str, ...]:
-    """Give the 1000 ImageNet class names in index order, downloaded once and kept in the cache.
+    """Return the 1000 ImageNet class names in index order, downloaded once and kept in the cache.
 
     Raises:
         LabelsError: not cached, and `url` cannot be had or is not the file with this hash.
@@ -81,12 +81,12 @@ def imagenet_names(url: str = IMAGENET_URL, sha256: str = IMAGENET_SHA256) -> tu
 
 
 def imagenet_path() -> Path:
-    """Give the place in the cache where the list is kept."""
+    """Return the place in the cache where the list is kept."""
     return cache.folder() / "imagenet_classes.txt"
 
 
 def _kept(sha256: str) -> tuple[str, ...]:
-    """Give the names in the cache if they are those with this hash, else none."""
+    """Return the names in the cache if they are those with this hash, else none."""
     try:
         content = imagenet_path().read_bytes()
     except (OSError, UsageError):
@@ -136,7 +136,7 @@ def _timm_wnids() -> tuple[str, ...]:
 
 
 def _timm_names() -> tuple[str, ...]:
-    """Give the first lemma of each synset: word for word the list that is downloaded."""
+    """Return the first lemma of each synset: word for word the list that is downloaded."""
     lines = _timm_data("imagenet_synset_to_lemma.txt").splitlines()
     lemmas = dict(line.split("\t", 1) for line in lines)
     return tuple(lemmas[wnid].split(",")[0] for wnid in _timm_wnids())

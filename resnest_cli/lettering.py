@@ -57,7 +57,7 @@ def plain(name: str) -> str:
 
 @functools.cache
 def _families(letters: frozenset[str]) -> list[str]:
-    """Give the font families to draw with: the usual ones, then any that have the letters these lack."""
+    """Return the font families to draw with: the usual ones, then any that have the letters these lack."""
     import matplotlib as mpl  # noqa: PLC0415 - as above
     from matplotlib import font_manager  # noqa: PLC0415
 
@@ -78,7 +78,7 @@ def _families(letters: frozenset[str]) -> list[str]:
 
 
 def _lacking(font: str, letters: set[str]) -> set[str]:
-    """Give those of the letters that a font cannot draw: all of them, if matplotlib does not take the font."""
+    """Return those of the letters that a font cannot draw: all of them, if matplotlib does not take the font."""
     from matplotlib.ft2font import FT2Font  # noqa: PLC0415 - as above
 
     try:

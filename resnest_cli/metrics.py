@@ -130,7 +130,7 @@ class Hits:
 
 
 def wilson(right: int, images: int) -> tuple[float, float]:
-    """Give the 95% interval of a share, 0..1: Wilson's score interval without continuity correction.
+    """Return the 95% interval of a share, 0..1: Wilson's score interval without continuity correction.
 
     E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927. NaN without images.
     """

@@ -132,7 +132,7 @@ class Classifier:
         return min(topk, self.spec.num_classes)
 
     def ranking(self, topk: int, threshold: float) -> Ranking:
-        """Give what turns a row into a record.
+        """Return what turns a row into a record.
 
         Raises:
             UsageError: `topk` below 1 or `threshold` outside 0..1.
@@ -152,7 +152,7 @@ class Ranking:
     threshold: float
 
     def __call__(self, item: Row | Failure) -> Record:
-        """Give the record; a failure stays one."""
+        """Return the record; a failure stays one."""
         return item if isinstance(item, Failure) else Result(item.path, self._best(item.values))
 
     def _best(self, logits: NDArray[np.float32]) -> tuple[Prediction, ...]:
@@ -173,5 +173,5 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _exact(value: np.float32) -> float:
-    """Give the float whose shortest decimal form is that of the float32: 0.1, not 0.10000000149011612."""
+    """Return the float whose shortest decimal form is that of the float32: 0.1, not 0.10000000149011612."""
     return float(str(value))

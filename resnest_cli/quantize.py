@@ -76,7 +76,7 @@ class Agreement:
         return self.same_class / self.images
 
     def said(self) -> dict[str, Any]:
-        """Give the counts with what follows from them: shares, 0..1, and their 95% intervals (Wilson)."""
+        """Return the counts with what follows from them: shares, 0..1, and their 95% intervals (Wilson)."""
         found = {**asdict(self), "agreement": self.share, "agreement_ci95": wilson(self.same_class, self.images)}
         if self.labelled:
             for name, right in (("accuracy_before", self.right_before), ("accuracy_after", self.right_after)):
@@ -248,7 +248,7 @@ def _check_strangeness(strangeness: float, place: Path) -> None:
 
 
 def _truths(place: Path, exclude: Sequence[str], named: Labels) -> dict[str, int]:
-    """Give the true class of each image by its path; nothing where the place's folders do not name classes."""
+    """Return the true class of each image by its path; nothing where the place's folders do not name classes."""
     try:
         found = Dataset(place, named, exclude=exclude).images(place)
     except UsageError:

@@ -86,7 +86,7 @@ def is_remote(path: str) -> bool:
 
 
 def source(table: Path, path: str) -> Source:
-    """Give where the image of a row is: a URL, an object, or a file below the table's folder.
+    """Return where the image of a row is: a URL, an object, or a file below the table's folder.
 
     Where there is no file as it is written, one without blanks around its name is taken, or one with slashes where
     the table has back slashes.
@@ -102,7 +102,7 @@ def source(table: Path, path: str) -> Source:
 
 
 def of_folder(folder: Path) -> Path | None:
-    """Give the table `split.csv` of a folder, if it has one that says the side of each image."""
+    """Return the table `split.csv` of a folder, if it has one that says the side of each image."""
     table = folder / SPLIT_FILE
     if not look(table).is_file:
         return None

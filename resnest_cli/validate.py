@@ -83,7 +83,7 @@ class Validation:
     worst: list[Mistake] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
-        """Give the numbers with timm's names, rounding and units: accuracy in percent, parameters in millions.
+        """Return the numbers with timm's names, rounding and units: accuracy in percent, parameters in millions.
 
         `loss` is the mean cross-entropy in nats, `ece` the expected calibration error, 0..1. What cannot be known is
         None: everything without images, and `published_top1` of one's own models and of random weights.
@@ -206,7 +206,7 @@ def _say_side(dataset: Dataset) -> None:
 
 @contextlib.contextmanager
 def _scratch() -> Iterator[Path]:
-    """Give a temporary folder.
+    """Yield a temporary folder.
 
     Raises:
         OutputError: there is none that can be written.
@@ -247,7 +247,7 @@ class RealLabels:
             raise UsageError(message)
 
     def right(self, path: str) -> frozenset[int]:
-        """Give the right classes of an image by the number in its name.
+        """Return the right classes of an image by the number in its name.
 
         Raises:
             UsageError: it is none of the validation set.
@@ -308,7 +308,7 @@ def _count(result: Validation, found: Labelled, row: Row, real: RealLabels | Non
 
 
 def _accuracy(counted: Tally | Hits) -> dict[str, float | None]:
-    """Give timm's four keys, in percent."""
+    """Return timm's four keys, in percent."""
     right = {"top1": counted.right, "top5": counted.right_in_5}
     top = {name: _percent(hits / counted.images) if counted.images else None for name, hits in right.items()}
     errors = {f"{name}_err": None if value is None else round(100 - value, 4) for name, value in top.items()}

@@ -39,7 +39,7 @@ def is_cached(spec: ModelSpec) -> bool | None:
 
 
 def cached(spec: ModelSpec) -> Path | None:
-    """Give the weights of a variant or repository that were downloaded before, or None.
+    """Return the weights of a variant or repository that were downloaded before, or None.
 
     Raises:
         UsageError: the Hugging Face cache may not be looked into, see `hub.cached`.
@@ -52,7 +52,7 @@ def cached(spec: ModelSpec) -> Path | None:
 
 
 def locate(spec: ModelSpec, chosen: str | PathLike[str] | None = None) -> Path:
-    """Give the weights file of `spec`: the chosen one, its folder's, the cached one, or a fresh download.
+    """Return the weights file of `spec`: the chosen one, its folder's, the cached one, or a fresh download.
 
     Raises:
         BadCheckpoint: the chosen file, or the one that should be in the model folder, is not there.
@@ -116,7 +116,7 @@ def _from_hub(spec: ModelSpec, watch: Watch) -> Path:
 
 
 def _mirrored(spec: ModelSpec) -> Path | None:
-    """Give the place of the mirror's checkpoint, if there is a mirror and a place."""
+    """Return the place of the mirror's checkpoint, if there is a mirror and a place."""
     url = str(spec.facts.get("checkpoint_url", ""))
     try:
         return checkpoints() / url.rpartition("/")[2] if url else None
@@ -125,7 +125,7 @@ def _mirrored(spec: ModelSpec) -> Path | None:
 
 
 def checkpoints() -> Path:
-    """Give the folder of torch.hub's cache where the mirror's checkpoints are, and where timm would put them too.
+    """Return the folder of torch.hub's cache where the mirror's checkpoints are, and where timm would put them too.
 
     Raises:
         UsageError: it is in the home folder, and none is known.
@@ -156,7 +156,7 @@ def _from_mirror(spec: ModelSpec, watch: Watch) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """Give the hash of a file's content, which names it whatever it is called.
+    """Return the hash of a file's content, which names it whatever it is called.
 
     Raises:
         BadCheckpoint: it cannot be read.

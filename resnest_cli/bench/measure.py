@@ -145,7 +145,7 @@ def run_files(  # noqa: PLR0913 - what is timed, for how long, and beside what
 
 
 def summarise(seconds: list[float]) -> dict[str, float]:
-    """Give min, p50, p90, p99, max and mean of durations, in milliseconds (percentiles by linear interpolation)."""
+    """Return min, p50, p90, p99, max and mean of durations, in milliseconds (percentiles by linear interpolation)."""
     milliseconds = [1000 * value for value in seconds]
     p50, p90, p99 = np.percentile(milliseconds, [50, 90, 99]).tolist()
     return {
@@ -187,7 +187,7 @@ def _feed(engine: Engine, pixels: NDArray[np.uint8], seconds: float, least: int)
 
 
 def _stages(engine: Engine, options: Options, found: list[Source]) -> dict[str, float]:
-    """Give milliseconds an image of reading, decoding and resizing."""
+    """Return the milliseconds per image of reading, decoding and resizing."""
     times: dict[str, list[float]] = defaultdict(list)
     for source in found[:STAGE_IMAGES]:
         try:

@@ -86,7 +86,7 @@ WRITERS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
 
 
 def _arithmetic(gmacs: float | None, rate: float, peak: float) -> dict[str, float | None]:
-    """Give what is computed a second, in 10^12 operations (two a multiply-accumulate), and its share of the limit."""
+    """Return the operations per second, in 10^12 (two per multiply-accumulate), and their share of the limit."""
     achieved = 2 * gmacs * rate / 1000 if gmacs else None
     share = achieved / peak if achieved and peak else None
     return {"gmacs": gmacs, "achieved_tflops": achieved, "peak_tflops": peak, "utilisation": share}

@@ -49,7 +49,7 @@ def configurations(
     precisions: Iterable[str],
     batches: Iterable[int | str],
 ) -> list[Options]:
-    """Give `options` with every combination; the last varies fastest.
+    """Return `options` with every combination; the last varies fastest.
 
     Raises:
         UsageError, UnknownModel: a value or a name that cannot be meant.

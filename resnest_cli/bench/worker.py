@@ -145,7 +145,7 @@ def _guarded(do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def _peak_rss() -> int:
-    """Give the most bytes of memory that this process ever had."""
+    """Return the most bytes of memory that this process ever had."""
     try:  # of this program alone; what getrusage tells begins with that of the process which started it
         status = Path("/proc/self/status").read_text(encoding="ascii")
         return int(status.split("VmHWM:")[1].split()[0]) * 1024

@@ -248,7 +248,7 @@ def _adopted(spec: ModelSpec) -> graphs.Graph:
 
 
 def _kept(spec: ModelSpec, name: str, make: Callable[[], graphs.Graph]) -> graphs.Graph:
-    """Give the graph of this key, made now if there is none; there is no other way to run it.
+    """Return the graph of this key, made now if there is none; there is no other way to run it.
 
     Raises:
         OutputError: the cache cannot be written.

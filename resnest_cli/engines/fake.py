@@ -49,7 +49,7 @@ class FakeEngine:
         """Be ready as it is."""
 
     def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """Give class int(mean / 256 * num_classes) a logit of 20 and the others 0."""
+        """Yield logits: 20 for class int(mean / 256 * num_classes), 0 for the others."""
         for batch in batches:
             self.batch_sizes.append(len(batch))
             logits = np.zeros((len(batch), self.spec.num_classes), np.float32)

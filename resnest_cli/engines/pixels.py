@@ -47,12 +47,12 @@ class PixelEngine:
         """Be ready as it is."""
 
     def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """Give each batch, uint8 [N, H, W, 3], as rows float32 [N, H * W * 3]."""
+        """Yield each batch, uint8 [N, H, W, 3], as rows float32 [N, H * W * 3]."""
         for batch in batches:
             yield batch.reshape(len(batch), self.width).astype(np.float32)
 
     def picture(self, row: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Give the pixels uint8 [H, W, 3] of a row."""
+        """Return the pixels uint8 [H, W, 3] of a row."""
         return row.reshape(self.shape).astype(np.uint8)
 
     def peak_flops(self, seconds: float) -> float:  # noqa: ARG002 - as the protocol has it

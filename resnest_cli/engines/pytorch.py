@@ -189,7 +189,7 @@ class TorchEngine:
             raise DeviceError(f"{self.device} fails: {why}. Use another --device, such as cpu.") from error
 
     def _matmul_flops(self, size: int, seconds: float) -> float:
-        """Give the operations a second of a product of square matrices; the best run."""
+        """Return the operations per second of a product of square matrices; the best run."""
         matrix = torch.ones(size, size, device=self._device, dtype=_DTYPES.get(self.precision, torch.float32))
         times: list[float] = []
         end = time.perf_counter() + seconds
@@ -212,7 +212,7 @@ class TorchEngine:
 
 
 def choose_device(wanted: str) -> tuple[torch.device, str]:
-    """Give the device for "auto", "cpu", "cuda", "cuda:N", "mps" or "xpu", and the reason in words.
+    """Return the device for "auto", "cpu", "cuda", "cuda:N", "mps" or "xpu", and the reason in words.
 
     Raises:
         DeviceError: it is not there, or torch cannot use it; the message says what is and why.
@@ -252,7 +252,7 @@ def _cuda() -> tuple[int, str]:
 
 
 def _trouble(warning: str) -> str:
-    """Give the words of torch's warning that concern a user."""
+    """Return the words of torch's warning that concern a user."""
     if old := re.search(r"driver on your system is too old \(found version (\d+)\)", warning):
         has = int(old[1])
         return (

@@ -140,7 +140,7 @@ class RayTrunk:
         )
 
     def _block_size(self, count: int, plan: Plan) -> int:
-        """Give the images of a block: many forward passes of an actor, but in a small job some blocks for each."""
+        """Return the images of a block: many forward passes of an actor, but in a small job some blocks for each."""
         fair = math.ceil(count / (4 * plan.actors))
         at_once = 1 if plan.gpus else plan.cores
         return max(1, min(ROUNDS * at_once * self._batch(), fair))
@@ -163,7 +163,7 @@ class RayTrunk:
         return cluster.plan(self._nodes, on_gpu=self.engine.device.startswith("cuda"))
 
     def _measure(self, samples: list[Source]) -> float:
-        """Give the seconds that one core of this machine takes for an image, about; 0 where none can be read."""
+        """Return the seconds that one core of this machine takes for an image, about; 0 where none can be read."""
         stages = Stages()
         with Pool(self._load, 1, timeout=self.options.timeout) as pool:  # an image may crash what decodes it
             self._run(np.zeros(self.engine.shape, np.uint8))  # it compiles while that process starts

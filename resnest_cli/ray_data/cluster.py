@@ -276,7 +276,7 @@ def _own_error(error: BaseException) -> ResnestError | None:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an error and all that led to it; Ray keeps what was raised elsewhere in an attribute."""
+    """Yield an error and all that led to it; Ray keeps what was raised elsewhere in an attribute."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -286,7 +286,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _last_line(error: BaseException) -> str:
-    """Give the end of what Ray says, which may be a whole traceback, without the names of classes."""
+    """Return the end of what Ray says, which may be a whole traceback, without the names of classes."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return re.sub(r"^[\w.]+: ", "", lines[-1]) if lines else type(error).__name__
 

@@ -68,7 +68,7 @@ class Tables:
     def __call__(
         self, numbers: NDArray[np.int64], rows: list[Row | Failure], width: int, seconds: NDArray[np.float32]
     ) -> Any:  # noqa: ANN401 - pyarrow has no types
-        """Give the table, with the columns `OURS` that are not for the file."""
+        """Return the table, with the columns `OURS` that are not for the file."""
         import pyarrow as pa  # noqa: PLC0415 - of the extra "ray"
 
         inputs = pa.array([json.dumps(row.path) for row in rows])
@@ -243,14 +243,14 @@ class Folder:
 
 
 def predictions(ranking: Ranking, rows: list[Row | Failure], _: int) -> Any:  # noqa: ANN401 - pyarrow has no types
-    """Give rows of logits as `predict -f parquet` has them."""
+    """Return rows of logits as `predict -f parquet` has them."""
     from resnest_cli.writers import parquet, to_row  # noqa: PLC0415 - of the extra "ray"
 
     return parquet.table([to_row(ranking(row)) for row in rows])
 
 
 def features(normalize: bool, rows: list[Row | Failure], width: int) -> Any:  # noqa: ANN401, FBT001 - pyarrow; of `partial`
-    """Give rows of features as `embed -o FILE.parquet` has them."""
+    """Return rows of features as `embed -o FILE.parquet` has them."""
     from resnest_cli.embed import scaled  # noqa: PLC0415 - a node that predicts has no use for it
     from resnest_cli.features import table, to_row  # noqa: PLC0415
 

@@ -140,7 +140,7 @@ class Model:
 def as_block(
     numbers: NDArray[np.int64], rows: list[stream.Row | Failure], width: int, seconds: NDArray[np.float32]
 ) -> Block:
-    """Give rows as they are: `values` float32 [N, F], NaN where there is none; `failure` says why, or is empty."""
+    """Return rows as they are: `values` float32 [N, F], NaN where there is none; `failure` says why, or is empty."""
     nothing = np.full(width, np.nan, np.float32)
     return {
         "number": numbers,
@@ -151,12 +151,12 @@ def as_block(
 
 
 def pack(item: Item) -> str:
-    """Give an item as text."""
+    """Return an item as text."""
     return json.dumps([item.path, item.type, item.message] if isinstance(item, Failure) else [item.path, item.url])
 
 
 def unpack(text: str) -> Item:
-    """Give the item again."""
+    """Return the item again."""
     words = json.loads(text)
     return Source(*words) if len(words) == 2 else Failure(*words)  # noqa: PLR2004 - as `pack` wrote it
 

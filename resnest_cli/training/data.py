@@ -45,7 +45,7 @@ class Data(Protocol):
     targets: torch.Tensor
 
     def batches(self, epoch: int, groups: Iterable[list[int]]) -> Iterator[torch.Tensor]:
-        """Give the float32 inputs of each group of rows, in order, as `epoch` augments them."""
+        """Return the float32 inputs of each group of rows, in order, as `epoch` augments them."""
 
 
 class Features:
@@ -56,7 +56,7 @@ class Features:
         self.targets = targets
 
     def batches(self, epoch: int, groups: Iterable[list[int]]) -> Iterator[torch.Tensor]:  # noqa: ARG002 - features do not vary
-        """Give the features of each group."""
+        """Yield the features of each group."""
         for group in groups:
             yield self.rows[group]
 
@@ -91,7 +91,7 @@ class Images:
         )
 
     def batches(self, epoch: int, groups: Iterable[list[int]]) -> Iterator[torch.Tensor]:
-        """Give the inputs of each group; workers are a few groups ahead."""
+        """Return the inputs of each group; workers are a few groups ahead."""
         self._plan.keys = [[(epoch, row) for row in group] for group in groups]
         return map(torch.as_tensor, self._loader)
 
@@ -143,7 +143,7 @@ class _Files(Dataset[torch.Tensor]):
 
 
 def train_transform(config: DataConfig, recipe: Recipe) -> Callable[[Image.Image], torch.Tensor]:
-    """Give timm's training transform: RGB image -> normalised float32 [3, H, W]."""
+    """Return timm's training transform: RGB image -> normalised float32 [3, H, W]."""
     made: Callable[[Image.Image], torch.Tensor] = create_transform(
         config.input_size,
         is_training=True,
@@ -174,7 +174,7 @@ class EvalTransform:
 
 
 def order(targets: torch.Tensor, epoch: int, recipe: Recipe) -> list[int]:
-    """Give the rows in the order in which `epoch` takes them; balanced, every class is drawn as often as another."""
+    """Return the rows in the order in which `epoch` takes them; balanced, every class is drawn as often as another."""
     generator = np.random.default_rng(number(recipe.seed, "order", epoch))
     count, labels = len(targets), targets.numpy()
     if recipe.balance:

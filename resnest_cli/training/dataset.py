@@ -42,7 +42,7 @@ class DataSet:
     words: tuple[str, ...] = ()
 
     def side(self, split: str) -> list[tuple[str, int]]:
-        """Give the (path, class index) of every example on one side, in order."""
+        """Return the (path, class index) of every example on one side, in order."""
         index = {name: i for i, name in enumerate(self.classes)}
         return [(example.path, index[example.label]) for example in self.examples if example.split == split]
 
@@ -90,7 +90,7 @@ def write(path: Path, data: DataSet) -> None:
 
 
 def moved(data: DataSet, old: Path, new: Path) -> DataSet:
-    """Give a data set whose files moved from the folder `old` to `new`; what lies elsewhere stays.
+    """Return a data set whose files moved from the folder `old` to `new`; what lies elsewhere stays.
 
     Raises:
         BadDataSet: a file is not there, or is not what it was.

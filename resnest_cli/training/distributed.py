@@ -39,7 +39,7 @@ class Place:
         return self.rank == 0
 
     def alone(self) -> Place:
-        """Give the place for work that every process does by itself."""
+        """Return the place for work that every process does by itself."""
         return Place(self.device, self.rank)
 
 
@@ -72,7 +72,7 @@ def summed(place: Place, values: torch.Tensor) -> torch.Tensor:
 
 
 def shared(place: Place, value: _Value) -> _Value:
-    """Give every process the first one's `value`."""
+    """Return the `value` of the first process, in every process."""
     if place.processes == 1:
         return value
     box: list[_Value] = [value]

@@ -49,7 +49,7 @@ class Job:
     exclude: tuple[str, ...] = ()
 
     def options(self, **where: Any) -> Options:  # noqa: ANN401 - fields of Options
-        """Give the options that open the model this job starts from, on the device that `where` names."""
+        """Return the options that open the model this job starts from, on the device that `where` names."""
         return Options(**self.model, **where)
 
     def start(self) -> ModelSpec:
@@ -156,7 +156,7 @@ def parse_arch(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 
 def absolute(path: str | Path | None) -> str | None:
-    """Give a path that holds in any working folder, without following links."""
+    """Return a path that holds in any working folder, without following links."""
     return None if path is None else str(Path(path).absolute())
 
 

@@ -318,7 +318,7 @@ class Loop:
         checkpoints.save(self.folder, self.stage, self.step, state)
 
     def _judged(self) -> nn.Module:
-        """Give the network that counts: the average if there is one."""
+        """Return the network that counts: the average if there is one."""
         network: nn.Module = self.ema.module if self.ema else self.network
         return network
 

@@ -119,7 +119,7 @@ def settled(recipe: Recipe, architecture: str, *, images: int, processes: int, d
 
 
 def head_of(recipe: Recipe) -> Recipe:
-    """Give the recipe for a linear head on cached features: no augmentation, no layers to tell apart."""
+    """Return the recipe for a linear head on cached features: no augmentation, no layers to tell apart."""
     return replace(recipe, mixup=0.0, accumulate=1, layer_decay=1.0, drop_block=0.0, sync_bn=False, precision="fp32")
 
 
@@ -140,7 +140,7 @@ def changed(recipe: Recipe, given: dict[str, Any]) -> Recipe:
 
 
 def items(recipe: Recipe) -> dict[str, Any]:
-    """Give the items by name."""
+    """Return the items by name."""
     return {item.name: getattr(recipe, item.name) for item in fields(recipe)}
 
 

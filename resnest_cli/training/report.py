@@ -33,7 +33,7 @@ NO_PICTURES = "curves.png and confusion.png need matplotlib and are left out: pi
 def figures(
     classes: Sequence[str], train_targets: NDArray[np.int64], true: NDArray[np.int64], taken: NDArray[np.int64]
 ) -> dict[str, Any]:
-    """Give accuracy beside the majority baseline, per-class recall (None without images) and the worst confusions.
+    """Return accuracy beside the majority baseline, per-class recall (None without images) and the worst confusions.
 
     The baseline always takes the class that is most frequent in training; both are shares of the validation images.
     """

@@ -164,7 +164,7 @@ class Run:
         self.state, self.job = shared(self.place, (kept, self.job))
 
     def _data(self, *, resume: bool) -> DataSet | ResnestError:
-        """Give what is trained on, or why nothing can be: the other processes must not wait for it."""
+        """Return what is trained on, or why nothing can be: the other processes must not wait for it."""
         try:
             if resume:
                 return self._data_of_before()

@@ -73,7 +73,7 @@ class Lines:
 
 
 def to_row(record: Record) -> Row:
-    """Give the record as the object that JSON has for it."""
+    """Return the record as the object that JSON has for it."""
     row: Row = {"path": record.path, "status": record.status}
     row["predictions"] = [asdict(prediction) for prediction in record.predictions]
     if isinstance(record, Failure):
@@ -82,7 +82,7 @@ def to_row(record: Record) -> Row:
 
 
 def to_json(row: Row) -> bytes:
-    """Give the row as one JSON object; probabilities read back exactly as the float32 they were."""
+    """Return the row as one JSON object; probabilities read back exactly as the float32 they were."""
     text = json.dumps(row, ensure_ascii=False)
     if not text.isprintable():  # lone surrogates; and what would move a terminal's cursor or turn its text around
         text = "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in text)
@@ -158,7 +158,7 @@ def _decode(delimiter: str, text: bytes) -> Row:
 
 
 def separated(delimiter: str) -> Lines:
-    """Give the format of cells with `delimiter` between them, quoted and made harmless as in CSV."""
+    """Return the format of cells with `delimiter` between them, quoted and made harmless as in CSV."""
     return Lines(
         header=partial(_header, delimiter),
         encode=partial(_encode, delimiter),

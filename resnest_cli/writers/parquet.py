@@ -54,7 +54,7 @@ def write(rows: Iterable[Row], out: IO[bytes], about: About) -> None:
 
 
 def table(rows: list[Row]) -> pa.Table:
-    """Give rows as an Arrow table of `SCHEMA`."""
+    """Return rows as an Arrow table of `SCHEMA`."""
     return pa.Table.from_pylist([_flat(row) for row in rows], SCHEMA)
 
 
@@ -71,7 +71,7 @@ def _flat(row: Row) -> Row:
 
 
 def utf8_path(path: str) -> str:
-    """Give the path as it is, or as the inside of a JSON string where it would not come back."""
+    """Return the path as it is, or as the inside of a JSON string where it would not come back."""
     if utf8(path) == path and ESCAPE not in path:
         return path
     return utf8(json.dumps(path, ensure_ascii=False)[1:-1])
