@@ -54,7 +54,7 @@ class Numbers:
 
 
 def rgb(image: Image.Image, content: bytes, max_pixels: int) -> Image.Image | None:
-    """Give the picture of a loaded image, or None where it is an ordinary one that Pillow converts rightly."""
+    """Return the picture of a loaded image, or None where it is an ordinary one that Pillow converts rightly."""
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else None
     if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
         return _grey(image, tags).rgb()

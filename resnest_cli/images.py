@@ -175,7 +175,7 @@ def _to_rgb(image: Image.Image, content: bytes) -> Image.Image:
 
 
 def _scale_key(image: Image.Image, content: bytes) -> None:
-    """Give the grey that stands for transparent in the 8 bits to which Pillow has scaled grey of 2 and 4."""
+    """Scale the grey that stands for transparent to the 8 bits to which Pillow has scaled grey of 2 and 4."""
     if image.format == "PNG" and image.mode == "L" and isinstance(image.info.get("transparency"), int):
         image.info["transparency"] *= 255 // (2 ** content[_DEPTH] - 1)
 
@@ -205,7 +205,7 @@ def _upright(picture: Image.Image, orientation: int) -> Image.Image:
 
 
 def _resized(image: Image.Image, scaled: tuple[int, int], crop_mode: str) -> tuple[int, int]:
-    """Give the (height, width) to resize to before the crop."""
+    """Return the (height, width) to resize to before the crop."""
     if crop_mode == "squash":
         return scaled
     if crop_mode == "center" and scaled[0] == scaled[1]:

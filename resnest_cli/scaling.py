@@ -95,7 +95,7 @@ def _range(values: Values) -> tuple[float, float]:
 
 
 def _ends(values: Values) -> tuple[float, float]:
-    """Give the smallest and the largest number, a few at each end left out; all taken in where only these differ."""
+    """Return the smallest and the largest number, a few at each end left out; all taken in where only these differ."""
     flat = values.reshape(-1)
     sample = flat[:: max(1, flat.size // SAMPLE) | 1]  # odd, so that it does not run down a column
     low, high = np.quantile(sample.astype(np.float64), [TAIL, 1 - TAIL])
@@ -103,7 +103,7 @@ def _ends(values: Values) -> tuple[float, float]:
 
 
 def _scales(dtype: np.dtype[Any]) -> list[tuple[float, float]]:
-    """Give the usual ends of scale of a type, smaller ones first, and which share of each must be spanned."""
+    """Return the usual ends of scale of a type, smaller ones first, and which share of each must be spanned."""
     if dtype.kind == "f":
         return [(scale, GUESSED_SPAN) for scale in (1, 255, 65535)]
     own = int(np.iinfo(dtype).max)
@@ -111,6 +111,6 @@ def _scales(dtype: np.dtype[Any]) -> list[tuple[float, float]]:
 
 
 def _white(value: float, dtype: np.dtype[Any]) -> float:
-    """Give the end of scale of a type; where it has none of its own, the smallest usual one that holds `value`."""
+    """Return the end of scale of a type; where it has none of its own, the smallest usual one that holds `value`."""
     scales = [scale for scale, _ in _scales(dtype)]
     return next((scale for scale in scales[-1 if dtype.kind == "u" else 0 :] if value <= scale), value)

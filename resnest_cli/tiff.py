@@ -49,7 +49,7 @@ def tags_of(content: bytes) -> Tags:
 
 
 def numbers(tags: Tags, name: int, default: int = 1) -> tuple[int, ...]:
-    """Give the whole numbers of a tag."""
+    """Return the whole numbers of a tag."""
     value = tags.get(name, default)
     return tuple(map(int, value if isinstance(value, tuple) else (value,)))
 
@@ -119,7 +119,7 @@ def _dtype(tags: Tags) -> np.dtype[Any]:
 
 
 def _pieces(tags: Tags) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Give the offsets of all strips or tiles, and how many bytes each has."""
+    """Return the offsets of all strips or tiles, and how many bytes each has."""
     offsets, sizes = (324, 325) if _TILE_WIDTH in tags else (273, 279)
     return numbers(tags, offsets, 0), numbers(tags, sizes, 0)
 

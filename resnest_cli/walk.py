@@ -125,7 +125,7 @@ class _Walk:
 
 
 def _after(wanted: Wanted, name: str, *, is_folder: bool, hidden: bool) -> Wanted:
-    """Give what is still to be matched below `name`; nothing if it fits nowhere."""
+    """Return what is still to be matched below `name`; nothing if it fits nowhere."""
     found: set[tuple[str, ...]] = set()
     for head, *rest in wanted:
         if head == ANY_DEPTH:
@@ -159,6 +159,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _joined(folder: str, names: list[str]) -> Iterator[str]:
-    """Give the paths of names, which are in reverse order and are forgotten as they are given."""
+    """Yield the paths of names, which are in reverse order and are forgotten as they are yielded."""
     while names:
         yield os.path.join(folder, names.pop())  # noqa: PTH118 - strings

@@ -273,7 +273,7 @@ def _in_short(row: dict[str, Any]) -> str:
 
 
 def _cell(name: str, form: str, *, of: str = "") -> Callable[[dict[str, Any]], str]:
-    """Give what formats one value of a row, or of the part `of` it; a row that failed has none."""
+    """Return a function that formats one value of a row, or of the part `of` it; a row that failed has none."""
 
     def cell(row: dict[str, Any]) -> str:
         value = row.get(of, {}).get(name) if of else row.get(name)

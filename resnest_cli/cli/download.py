@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resnest_cli.cli.help import Command
-from resnest_cli.cli.options import VERBOSE, ModelName, View, format_option
+from resnest_cli.cli.options import VERBOSE, ModelName, View, format_option, view_options
 from resnest_cli.cli.text import put
 from resnest_cli.errors import ExitCode, UsageError
 
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 @click.option("--all", is_flag=True, help="All eight variants (1.4 GB).")
 @click.option("--verify", is_flag=True, help="Fetch nothing: hash again what is there.")
 @format_option(("table", "json"), "table")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
-@click.option("-v", "--verbose", is_flag=True, help="Say more: sources, times by stage, tracebacks.")
-@click.option("--no-progress", is_flag=True, help="Show no progress bar.")
+@view_options
 def download(  # noqa: PLR0913 - one parameter an option
     *, models: tuple[str, ...], all: bool, verify: bool, format: str, quiet: bool, verbose: bool, no_progress: bool
 ) -> None:

@@ -125,7 +125,7 @@ def _write(said: Explanation, output: Path, number: int, *, raw: bool) -> dict[s
 
 
 def _attention(said: Explanation) -> list[dict[str, Any]]:
-    """Give the split attention of each block: its mean by split, and every share [radix][channels]."""
+    """Return the split attention of each block: its mean by split, and every share [radix][channels]."""
     return [
         {
             "block": shares.block,

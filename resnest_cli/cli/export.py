@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", required=True, type=OutputFolder(), metavar="DIR", help="The folder to make.")
 @click.option("--raw-uint8", is_flag=True, help="Take pixels, uint8 [N, H, W, 3], and normalise inside.")
 @click.option(
-    "--pictures", type=Names(), multiple=True, metavar="PATH", help="Compare with torch on these, not on ours."
+    "--pictures",
+    type=Names(),
+    multiple=True,
+    metavar="PATH",
+    help="Compare with torch on these, not on bundled images.",
 )
 @EXCLUDE
 @click.option("--overwrite", is_flag=True, help="Replace the folder if there is one.")

@@ -65,7 +65,7 @@ def list_models(*, pattern: str, format: str, sort: str | None) -> None:
 
 
 def row_of(spec: ModelSpec) -> dict[str, Any]:
-    """Give every published fact of a variant, and whether its weights are in the cache (None: it may not be read)."""
+    """Return all published facts of a variant, and whether its weights are in the cache (None: it may not be read)."""
     from resnest_cli import weights
 
     size = spec.facts["checkpoint_bytes"]
@@ -73,7 +73,7 @@ def row_of(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _digits() -> dict[str, Any]:
-    """Give a row of the embedded model, which has no published facts."""
+    """Return a row of the embedded model, which has no published facts."""
     from resnest_cli import catalog, weights
 
     spec = catalog.find_model("digits")

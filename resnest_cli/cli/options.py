@@ -218,7 +218,7 @@ _RUN = (
     _DEVICE,
     _option("--engine", type=click.Choice(ENGINES), help="What runs the network."),
     _option("--precision", type=click.Choice(PRECISIONS), help="auto is fp32, timm's numbers; int8 in int8 folders."),
-    _option("-b", "--batch", "--batch-size", type=NumberOrAuto(), metavar="N|auto", help="Images a forward pass."),
+    _option("-b", "--batch", "--batch-size", type=NumberOrAuto(), metavar="N|auto", help="Images per forward pass."),
     _IMG_SIZE,
 )
 # What a benchmark takes several of.
@@ -245,7 +245,7 @@ _SWEPT = (
         *("-b", "--batch", "--batch-size"),
         type=Several(NumberOrAuto()),
         metavar="N,...|auto",
-        help="Images a forward pass, as 1,8,32.",
+        help="Images per forward pass, as 1,8,32.",
     ),
 )
 _WEIGHTS = (
@@ -253,7 +253,7 @@ _WEIGHTS = (
     _option("--random-weights", is_flag=True, help="Untrained weights: the answers mean nothing."),
 )
 _LABELS = (
-    _option("--labels", type=click.Path(), metavar="FILE", help="One class name a line, instead of the model's."),
+    _option("--labels", type=click.Path(), metavar="FILE", help="One class name per line, instead of the model's."),
 )
 _TURN = "Turn images upright by their EXIF orientation."
 _EXIF = _option("--exif/--no-exif", help=f"{_TURN}  [default: exif]")
@@ -292,10 +292,15 @@ _VIEW = (
 )
 
 
+def view_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Declare how much is said on stderr; the command gets what a `View` is made of."""
+    return declare(command, _VIEW)
+
+
 def format_option(formats: Iterable[str], default: str) -> Callable[[Any], Any]:
     """Declare `-f/--format`."""
     kind = click.Choice([*formats])
-    return click.option("-f", "--format", default=default, show_default=True, type=kind, help="How to print it.")
+    return click.option("-f", "--format", default=default, show_default=True, type=kind, help="Output format.")
 
 
 def max_failures_option(command: Callable[..., None]) -> Callable[..., None]:

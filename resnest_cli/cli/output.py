@@ -53,7 +53,7 @@ NO_CLASS = "no class reaches the threshold"
 
 @lru_cache(maxsize=2)
 def console(stream: IO[str]) -> Console:
-    """Give the console on `stream`: one for all, or a bar and a table on the same terminal would write over each other.
+    """Return the console on `stream`: one for all, or a bar and a table on one terminal would write over each other.
 
     It neither guesses at emoji nor reads markup in what it prints.
     """
@@ -76,7 +76,7 @@ class Shown:
         self._text, self._style = text, style
 
     def __rich_console__(self, out: Console, options: ConsoleOptions) -> RenderResult:
-        """Give it as rich's text."""
+        """Yield it as rich's text."""
         yield self._as_text(options)
 
     def __rich_measure__(self, out: Console, options: ConsoleOptions) -> Measurement:
@@ -151,7 +151,7 @@ def _filled(names: Iterable[str], values: Iterable[str]) -> Iterator[tuple[str, 
 
 
 def _columns() -> int | None:
-    """Give the width that COLUMNS asks for, but not one that nothing fits into; None: the terminal's."""
+    """Return the width that COLUMNS asks for, but not one that nothing fits into; None: the terminal's."""
     given = os.environ.get("COLUMNS", "")
     return max(LEAST_WIDTH, shutil.get_terminal_size().columns) if given.isdecimal() else None
 
@@ -195,7 +195,7 @@ class DownloadBar:
         self._display: Progress | None = None
 
     def follow(self, name: str) -> Callable[[int, int], None]:
-        """Give what is to be called with the bytes so far, and in all (0 if that is not known)."""
+        """Return what is to be called with the bytes so far, and in all (0 if that is not known)."""
 
         def watch(done: int, total: int) -> None:
             display = self._display or self._start(name)

@@ -39,7 +39,9 @@ FORMATS = ("auto", "table", *WRITERS)
 
 @click.command(cls=Command)
 @input_options
-@click.option("-k", "--topk", default=DEFAULT_TOPK, show_default=True, type=click.IntRange(1), help="Classes an image.")
+@click.option(
+    "-k", "--topk", default=DEFAULT_TOPK, show_default=True, type=click.IntRange(1), help="Classes per image."
+)
 @click.option("--threshold", default=0.0, type=Number(0, 1), metavar="P", help="Keep classes from P on.")
 @format_option(FORMATS, "auto")
 @click.option("-o", "--output", type=Place(), metavar="FILE", help="Write there, not to stdout; with --ray also DIR/.")
@@ -241,7 +243,7 @@ def _terms(
 
 
 def _rows(records: Iterable[Record], format: str, options: Options) -> Iterable[Any]:
-    """Give records in the form that the format's writer takes."""
+    """Return records in the form that the format's writer takes."""
     if format == "table":
         return records
     if format != "html":

@@ -32,7 +32,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.option(
     "--samples", default=300, show_default=True, type=click.IntRange(1), metavar="N", help="Images to calibrate on."
 )
-@click.option("--seed", default=0, show_default=True, metavar="N", help="Which ones.")
+@click.option("--seed", default=0, show_default=True, metavar="N", help="Random seed for the choice of images.")
 @click.option(
     "--min-agreement",
     default=0.98,

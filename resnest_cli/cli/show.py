@@ -76,7 +76,7 @@ def show(*, model: str, format: str) -> None:
 
 
 def _facts(spec: ModelSpec) -> dict[str, Any]:
-    """Give a variant's published facts, or what the folder or repository of another model says."""
+    """Return a variant's published facts, or what the folder or repository of another model says."""
     if spec.facts:
         return dict(spec.facts)
     where = {"folder": str(spec.folder)} if spec.folder else {"hf_hub_id": spec.repo}

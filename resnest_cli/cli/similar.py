@@ -38,7 +38,7 @@ TOGETHER = 64  # queries that are compared in one pass over the index
     metavar="FILE",
     help="What `resnest embed` wrote: .npy, .parquet or .jsonl.",
 )
-@click.option("-k", "--topk", default=10, show_default=True, type=click.IntRange(1), help="Images a query.")
+@click.option("-k", "--topk", default=10, show_default=True, type=click.IntRange(1), help="Images per query.")
 @click.option(
     "--duplicates",
     type=Number(-1, 1),

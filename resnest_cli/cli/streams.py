@@ -38,7 +38,7 @@ class _Raw(io.RawIOBase):
         return True
 
     def fileno(self) -> int:
-        """Give the descriptor."""
+        """Return the descriptor."""
         return int(self._raw.fileno())
 
     def isatty(self) -> bool:

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import VERBOSE, ModelName, Number, OutputFolder, View
+from resnest_cli.cli.options import VERBOSE, ModelName, Number, OutputFolder, View, view_options
 from resnest_cli.errors import OutputError, TrainingStopped, UsageError
 from resnest_cli.options import INTERPOLATIONS, Options
 from resnest_cli.paths import Kind, is_empty, look
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 RECIPE = {
     "epochs": "Passes over the training images.",
-    "batch": "Images a step, over all processes.",
+    "batch": "Images per step, over all processes.",
     "accumulate": "Forward passes that share one step.",
     "optimizer": "timm's name; sgd has Nesterov momentum.",
     "lr": "Highest learning rate.",
     "momentum": "Momentum of sgd.",
-    "weight_decay": "Of weights; biases and norms have none.",
+    "weight_decay": "Decay of weights; biases and norms have none.",
     "layer_decay": "Rate of a layer over that of the one above.",
     "warmup_epochs": "The rate rises, then falls along a cosine.",
     "clip": "Largest norm of the gradient; 0 is any.",
@@ -46,7 +46,7 @@ RECIPE = {
     "balance": "Draw rare classes as often as common ones.",
     "sync_bn": "Norms see the batches of all processes.",
     "precision": "auto is bf16 where a GPU computes it, else fp32.",
-    "seed": "Of the split, the weights and all chance.",
+    "seed": "Random seed for the split, weights and training.",
 }
 
 
@@ -137,9 +137,7 @@ _WHERE = (
         show_default=True,
         help="Decoding processes; 0 uses none.",
     ),
-    click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors."),
-    click.option("-v", "--verbose", is_flag=True, help="Say more: sources, times by stage, tracebacks."),
-    click.option("--no-progress", is_flag=True, help="Show no progress bar."),
+    view_options,
 )
 
 
@@ -213,7 +211,7 @@ def _job(command: str, defaults: Recipe, values: dict[str, Any]) -> Job:
 
 
 def _begun(asked: Job, out: Path, *, resume: bool) -> Job:
-    """Give the job to do: the one asked for, in a folder that is free, or with --resume the one that was begun."""
+    """Return the job to do: the one asked for, in a folder that is free, or with --resume the one that was begun."""
     from resnest_cli.training import job
 
     if resume:
