@@ -12,18 +12,16 @@ import contextlib
 import json
 import logging
 import os
-import stat
 from collections import Counter
 from itertools import islice, repeat
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 
 from resnest_cli import cache, files, records
 from resnest_cli.errors import OutputError
 from resnest_cli.journal import Journal
-from resnest_cli.writers import open_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -264,58 +262,8 @@ class Output:
                 raise OutputError(message)
 
 
-class Stream:
-    """The same for what is no file to come back to: standard output, a device, a pipe. Nothing can be resumed."""
-
-    done = 0
-    complete = False
-
-    def __init__(self, out: IO[bytes], write: Writer) -> None:
-        self._out = out
-        self._write = write
-
-    def begin(self, about: About, fingerprint: Mapping[str, Any], batch: int) -> None:  # noqa: ARG002 - as `Output` has it
-        """Take note of what the writer needs to know."""
-        self._about = about
-
-    def rest(
-        self,
-        found: Iterable[Source | Failure],
-        seen: Callable[[str | None], None],  # noqa: ARG002 - as `Output` has it
-    ) -> Iterable[Source | Failure]:
-        """Skip nothing."""
-        return found
-
-    def write(self, rows: Iterable[Row]) -> None:
-        """Write every row as it comes."""
-        self._write(rows, self._out, self._about)
-
-    def finish(self) -> None:
-        """Leave it as it is."""
-
-
-@contextlib.contextmanager
-def stream(path: Path | None, write: Writer, *, overwrite: bool) -> Iterator[Stream]:
-    """Open `path`, or standard output if None, for rows that nothing comes back to.
-
-    Raises:
-        OutputError: see `open_output`.
-    """
-    with open_output(path, overwrite=overwrite) as out:
-        yield Stream(out, write)
-
-
 def _is_empty(path: Path) -> bool:
     return path.is_file() and not path.stat().st_size
-
-
-def is_device(path: Path) -> bool:
-    """Tell whether it is there and can be written to, but holds nothing to come back to: a device, a pipe."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def beside(path: Path, suffix: str) -> Path:

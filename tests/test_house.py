@@ -79,6 +79,7 @@ TASKS = {
     "download",
     "jobs",
     "journal",
+    "one_way",
     "provenance",
     "saving",
     *WRITERS,

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from resnest_cli.errors import OutputError
+from resnest_cli.one_way import open_output
 from resnest_cli.predict import _exact
 from resnest_cli.types import Failure, Prediction, Record, Result, Stages
-from resnest_cli.writers import WRITERS, About, Summary, open_output, to_row
+from resnest_cli.writers import WRITERS, About, Summary, to_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

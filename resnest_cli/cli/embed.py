@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from resnest_cli.jobs import Output, Stream
+    from resnest_cli.jobs import Output
     from resnest_cli.limits import MaxFailures
+    from resnest_cli.one_way import Stream
     from resnest_cli.options import Options
     from resnest_cli.stream import Row
     from resnest_cli.trunk import Opener
@@ -130,13 +131,13 @@ def _to_folder(  # noqa: PLR0913 - as the command
 
 def _open(output: Path | None, *, overwrite: bool, resume: bool) -> AbstractContextManager[Output | Stream]:
     """Open what rows go to: a file that can be resumed, or a stream of JSON lines."""
-    from resnest_cli import features, jobs
+    from resnest_cli import features, jobs, one_way
 
     if resume and (overwrite or output is None):
         message = "--resume goes on with a file: give it with -o FILE, and not with --overwrite."
         raise UsageError(message)
     if output is None:
-        return jobs.stream(None, shown(features.JSONL.write), overwrite=overwrite)
+        return one_way.stream(None, shown(features.JSONL.write), overwrite=overwrite)
     lines, compose = features.layout(output)
     others = features.companions(output)
     return jobs.Output(output, lines, compose, companions=others, overwrite=overwrite, resume=resume)

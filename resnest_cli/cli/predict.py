@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
-    from resnest_cli.jobs import Output, Stream
+    from resnest_cli.jobs import Output
     from resnest_cli.limits import MaxFailures
+    from resnest_cli.one_way import Stream
     from resnest_cli.options import Options
     from resnest_cli.predict import Classifier
     from resnest_cli.trunk import Opener
@@ -207,18 +208,18 @@ def _open(
     output: Path | None, format: str, *, overwrite: bool, resume: bool
 ) -> AbstractContextManager[Output | Stream]:
     """Open what rows go to: a file that can be resumed, or a stream."""
-    from resnest_cli import jobs
+    from resnest_cli import jobs, one_way
 
     if resume and (overwrite or output is None or format == "table"):
         what = "a table" if format == "table" else "what is there" if overwrite else "standard output"
         message = f"--resume: {what} cannot be continued; it goes with -o FILE, without --overwrite."
         raise UsageError(message)
-    to_file = output is not None and not jobs.is_device(output)
+    to_file = output is not None and not one_way.is_device(output)
     if format == "parquet" and not to_file:
         message = "-f parquet: it is complete only with its end; add -o FILE."
         raise UsageError(message)
     if output is None or format == "table" or not to_file:
-        return jobs.stream(output, _write_table if format == "table" else rows(WRITERS[format]), overwrite=overwrite)
+        return one_way.stream(output, _write_table if format == "table" else rows(WRITERS[format]), overwrite=overwrite)
     lines, compose = LINES.get(format, JSONL), None if format in LINES else WRITERS[format]
     return jobs.Output(output, lines, compose, overwrite=overwrite, resume=resume)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 import time
 from collections import Counter
 from contextlib import contextmanager
@@ -20,9 +19,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from resnest_cli.errors import OutputError, UsageError, counted
+from resnest_cli.errors import UsageError, counted
 from resnest_cli.limits import MaxFailures
-from resnest_cli.paths import look
 from resnest_cli.types import Failure, Stages
 
 if TYPE_CHECKING:
@@ -224,49 +222,6 @@ def as_text(out: IO[bytes]) -> Iterator[IO[str]]:
         yield text
     finally:
         text.detach()  # or the wrapper would close the stream when it is collected
-
-
-@contextmanager
-def open_output(path: Path | None, *, overwrite: bool) -> Iterator[IO[bytes]]:
-    """Open `path`, or stdout if None, for what cannot be resumed.
-
-    Raises:
-        OutputError: it exists and is not to be replaced, or cannot be written.
-    """
-    if path is None:
-        yield sys.stdout.buffer
-        return
-    if look(path).is_file and not overwrite:
-        message = f"{path} exists; add --overwrite to replace it."
-        raise OutputError(message)
-    try:
-        out = _Checked(path, "wb")
-    except (OSError, ValueError) as error:
-        raise _not_written(path, error) from error
-    with io.BufferedWriter(out) as buffered:
-        yield buffered
-
-
-class _Checked(io.FileIO):
-    """A file that says what is wrong with it: nobody above can tell its faults from others of the system."""
-
-    def write(self, content: Any, /) -> int:  # noqa: ANN401 - whatever holds bytes
-        """Write some of it.
-
-        Raises:
-            BrokenPipeError: it is a pipe that nobody reads any more.
-            OutputError: it cannot be written.
-        """
-        try:
-            return super().write(content)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise _not_written(self.name, error) from error
-
-
-def _not_written(path: object, error: Exception) -> OutputError:
-    return OutputError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}.")
 
 
 def complete(rows: int) -> str:
