@@ -24,6 +24,7 @@ MAX_PIXELS = 178_956_970  # where Pillow draws the line by itself
 # OpenVINO's pooling needs two cells in front of the last stage, which divides the edge by 16. An image needs some 370
 # bytes a pixel in a forward pass (resnest50d and resnest200e, fp32): 6 GB at 4096; the largest published edge is 416.
 MIN_SIZE, MAX_SIZE = 17, 4096
+CHANNELS = 3  # red, green, blue
 MIN_CROP = 0.1  # the image is resized to ten times the edge
 LEAST = 0.001
 MAX_BATCH = 4096
@@ -136,6 +137,9 @@ def check_preprocessing(
     if crop_pct is not None:
         _number(names[1], crop_pct, MIN_CROP, 1, _scale(crop_pct, 100, "a share, not percent"))
     for name, values, least in zip(names[2:], (mean, std), (0, LEAST), strict=True):
+        if values is not None and len(values) != CHANNELS:
+            message = f"{name}: give three numbers, one per colour channel, not {len(values)}."
+            raise UsageError(message)
         for value in values or ():
             _number(name, value, least, 1, _scale(value, 255, "on the scale 0..1, not 0..255"))
 
