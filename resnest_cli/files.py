@@ -18,6 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from resnest_cli.errors import OutputError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -98,6 +100,16 @@ def sync(file: IO[bytes]) -> None:
         if error.errno not in _NOT_THERE:
             raise
         _say_once("this disk cannot tell when data is safe on it: a power cut may cost the last rows")
+
+
+@contextlib.contextmanager
+def as_output_error(path: Path) -> Iterator[None]:
+    """Turn what the system refuses into an `OutputError` that names the file or folder."""
+    try:
+        yield
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror or error}."
+        raise OutputError(message) from error
 
 
 def lock(path: Path, *, mode: int = 0o644) -> BaseFileLock | None:

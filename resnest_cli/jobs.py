@@ -84,7 +84,7 @@ class Output:
         if self.path.name == "" or os.path.isdir(self.path):  # noqa: PTH112 - this one never raises
             message = f"{self.path} is a folder: give the name of a file in it."
             raise OutputError(message)
-        with contextlib.ExitStack() as ends, told(self.path):
+        with contextlib.ExitStack() as ends, files.as_output_error(self.path):
             if ends.enter_context(_locked(self.path)):
                 for written in (self.path, self._sidecar, records.place(self.path), *self._companions):
                     files.sweep(written)
@@ -104,7 +104,7 @@ class Output:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Let go. A job that is not finished keeps its rows; one that did not begin leaves no trace."""
-        with told(self.path), self._ends:
+        with files.as_output_error(self.path), self._ends:
             if self._fresh and not self._unfinished:
                 Path(os.path.realpath(self._journal.path)).unlink(missing_ok=True)  # not the link that leads to it
             elif self._unfinished and self._journal.size:
@@ -123,7 +123,7 @@ class Output:
         """
         self._about = about
         self._settings = fingerprint
-        with told(self.path):
+        with files.as_output_error(self.path):
             if self._finished and self._resume:
                 records.compare(self.path, self._finished.settings, fingerprint)
                 self._refuse(self._finished.changed(self.path))
@@ -164,7 +164,7 @@ class Output:
     def write(self, rows: Iterable[Row]) -> None:
         """Append every row."""
         for row in rows:
-            with told(self.path):
+            with files.as_output_error(self.path):
                 self._journal.append(row)
             self._count(row)
 
@@ -176,7 +176,7 @@ class Output:
         """
         if self.complete:
             return
-        with told(self.path):
+        with files.as_output_error(self.path):
             self._journal.sync()
             if self._compose:
                 with files.atomic(self.path) as out:
@@ -269,16 +269,6 @@ def _is_empty(path: Path) -> bool:
 def beside(path: Path, suffix: str) -> Path:
     """Name a file beside another."""
     return path.parent / (path.name + suffix)
-
-
-@contextlib.contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Turn what the system refuses into an `OutputError` that names the file."""
-    try:
-        yield
-    except OSError as error:
-        message = f"{path} cannot be written: {error.strerror or error}."
-        raise OutputError(message) from error
 
 
 @contextlib.contextmanager

@@ -44,12 +44,8 @@ def save(path: Path, content: bytes | str) -> None:
     Raises:
         OutputError: it cannot be written; what was begun is removed.
     """
-    try:
-        with files.atomic(path) as out:
-            out.write(content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape"))
-    except OSError as error:
-        message = f"{path} cannot be written: {error.strerror}."
-        raise OutputError(message) from error
+    with files.as_output_error(path), files.atomic(path) as out:
+        out.write(content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape"))
 
 
 def claim_folder(folder: Path, *, overwrite: bool) -> None:
@@ -81,15 +77,13 @@ def fresh(folder: Path) -> Iterator[Path]:
     """
     partial = None
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.partial-"))
-        inner = partial / "new"
-        inner.mkdir()
-        yield inner
-        _swap(inner, folder, partial / "old")
-    except OSError as error:
-        message = f"{folder} cannot be written: {error.strerror or error}."
-        raise OutputError(message) from error
+        with files.as_output_error(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.partial-"))
+            inner = partial / "new"
+            inner.mkdir()
+            yield inner
+            _swap(inner, folder, partial / "old")
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)

@@ -71,7 +71,7 @@ def embed(  # noqa: PLR0913 - one parameter an option
       resnest embed photos/ -o photos.npy
       resnest embed dog.jpg | jq .embedding
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli import features, jobs
+    from resnest_cli import features, files
     from resnest_cli.embed import Embedder
 
     found = inputs.find()
@@ -91,7 +91,7 @@ def embed(  # noqa: PLR0913 - one parameter an option
         if (
             output is not None and output.suffix == ".jsonl" and not out.complete
         ):  # it is there from now on, and so are its facts
-            with jobs.told(output):
+            with files.as_output_error(output):
                 features.write_facts(output, embedder.facts)
         rows = summary.watch(embedder.embed(out.rest(found, summary.count)))
         if view.has_bar(rows_on_stdout=output is None):

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from resnest_cli import cache, catalog
-from resnest_cli.errors import OutputError, UsageError
+from resnest_cli import cache, catalog, files
+from resnest_cli.errors import UsageError
 from resnest_cli.options import Options
 from resnest_cli.paths import look
 from resnest_cli.training.recipe import Recipe
@@ -74,11 +74,8 @@ def write(job: Job, folder: Path) -> None:
         OutputError: the folder cannot be written.
     """
     text = yaml.safe_dump(_plain(asdict(job)), sort_keys=False, allow_unicode=True)
-    try:
+    with files.as_output_error(folder):
         cache.write_atomically(folder / FILENAME, text.encode("utf-8", "surrogateescape"))
-    except OSError as error:
-        message = f"{folder} cannot be written: {error.strerror or error}."
-        raise OutputError(message) from error
 
 
 def read(folder: Path) -> Job:

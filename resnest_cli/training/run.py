@@ -25,12 +25,11 @@ import torch
 from torch import nn
 
 import resnest_cli
-from resnest_cli import cache, machine, network, splits, weights
+from resnest_cli import cache, files, machine, network, splits, weights
 from resnest_cli.errors import (
     BadDataSet,
     DeviceError,
     ExitCode,
-    OutputError,
     ResnestError,
     TrainingStopped,
     UsageError,
@@ -191,12 +190,9 @@ class Run:
         Raises:
             OutputError: the folder cannot be written.
         """
-        try:
+        with files.as_output_error(self.out):
             (self.out / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
             dataset.write(self.out / SPLIT, data)
-        except OSError as error:
-            message = f"{self.out} cannot be written: {error.strerror or error}."
-            raise OutputError(message) from error
         job.write(self.job, self.out)
 
     def _settled(self) -> Recipe:
