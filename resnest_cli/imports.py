@@ -5,12 +5,22 @@ In: names of modules. Knows nothing of what they do.
 
 from __future__ import annotations
 
+import logging
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_log = logging.getLogger(__name__)
+
+
+def announce(name: str) -> None:
+    """Say that a module which takes seconds is about to be imported, unless it is here already."""
+    if name not in sys.modules:
+        _log.info("loading %s, which takes seconds", name)
 
 
 @contextmanager

@@ -457,6 +457,24 @@ REFUSED = [
     ("finetune", ".", "--epochs", "x"),
     ("validate", ".", "-m", "lost"),
     ("bench", "-m", "lost"),
+    ("explain", "-o", "d"),
+    ("explain", "--files-from", "lost", "-o", "d"),
+    ("embed", "--files-from", "lost", "-m", "digits", "--engine", "torch"),
+]
+# What has an exit code of its own: files that are not there, or are.
+LOST = [
+    ("explain", "six.png", "-o", "d", "--labels", "lost"),
+    ("export", "digits", "--to", "onnx", "-o", "d", "--labels", "lost"),
+    ("quantize", "digits", "--calibrate", ".", "-o", "d", "--labels", "lost"),
+    ("predict", "six.png", "-m", "digits", "--engine", "torch", "--labels", "lost"),
+    ("explain", "six.png", "-o", "d", "-m", "digits", "--weights", "lost.safetensors"),
+    ("explain", "six.png", "-o", "six.png", "-m", "digits"),
+    ("export", "digits", "--to", "onnx", "-o", "d", "--weights", "lost.safetensors"),
+    ("export", "digits", "--to", "torch", "-o", "six.png"),
+    ("quantize", "digits", "--calibrate", ".", "-o", "six.png"),
+    ("finetune", ".", "-m", "digits", "-o", "../d", "--weights", "lost.safetensors"),
+    ("predict", "six.png", "-m", "digits", "--engine", "torch", "--weights", "lost.safetensors"),
+    ("predict", "six.png", "-m", "digits", "--engine", "torch", "-o", "labels.txt", "-f", "csv"),
 ]
 
 
@@ -464,6 +482,46 @@ REFUSED = [
 def test_what_cannot_be_meant_is_refused_before_torch_is_loaded(shell: Shell) -> None:
     code = (
         "import sys; from click.testing import CliRunner; from resnest_cli.cli import cli\n"
-        f"for words in {REFUSED!r}: print(CliRunner().invoke(cli, words).exit_code, 'torch' in sys.modules)"
+        f"for words in {REFUSED + LOST!r}:\n"
+        "    print(CliRunner().invoke(cli, words).exit_code, {'torch', 'timm'} & {*sys.modules}, words[0])"
     )
-    assert shell(sys.executable, "-c", code).stdout.decode().splitlines() == ["2 False"] * len(REFUSED)
+    said = shell(sys.executable, "-c", code).stdout.decode().splitlines()
+    assert [line.partition(" ")[2] for line in said] == [f"set() {words[0]}" for words in REFUSED + LOST]
+    assert {line[0] for line in said[: len(REFUSED)]} == {"2"}
+    assert not [line for line in said if line[0] == "0"]
+
+
+# Says on stderr when a heavy module is about to be imported for the first time.
+WATCHED = """
+import sys
+from resnest_cli.cli import main
+def watch(event, args):
+    if event == "import" and args[0] in {"torch", "timm", "ray", "captum"}:
+        sys.stderr.write("HEAVY\\n")
+sys.addaudithook(watch)
+main()
+"""
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [
+        (("predict", "six.png", "-m", "digits", "--engine", "torch"), "loading torch, which takes seconds."),
+        (("embed", "six.png", "-m", "digits", "--engine", "torch"), "loading torch, which takes seconds."),
+        (("predict", "six.png", "-m", "digits", "--ray"), "starting Ray on this machine."),
+    ],
+    ids=["predict", "embed", "ray"],
+)
+def test_a_word_comes_before_what_takes_seconds(words: tuple[str, ...], first: str, shell: Shell) -> None:
+    if "--ray" in words:
+        pytest.importorskip("ray", reason="the extra `ray` is not installed: pip install 'resnest-cli[ray]'")
+    ended = shell(sys.executable, "-c", WATCHED, *words)
+    assert ended.stderr.decode().splitlines()[0] == first  # and not HEAVY
+
+
+@pytest.mark.usefixtures("here")
+def test_a_first_conversion_says_so_before_torch_is_loaded(tmp_path: Path, shell: Shell) -> None:
+    words = ("predict", "six.png", "-m", "digits", "--img-size", "40")  # no other test's graph
+    ended = shell(sys.executable, "-c", WATCHED, *words, RESNEST_CACHE=str(tmp_path / "c"))
+    assert ended.stderr.decode().splitlines()[:2] == ["loading torch, which takes seconds.", "HEAVY"]

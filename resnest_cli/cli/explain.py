@@ -11,7 +11,7 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import Inputs, input_options
-from resnest_cli.cli.options import OutputFolder, View, explain_options
+from resnest_cli.cli.options import OutputFolder, View, explain_options, refuse_lost
 from resnest_cli.cli.text import one_line, put
 from resnest_cli.errors import ExitCode, OutputError, counted
 from resnest_cli.writers import to_json
@@ -55,18 +55,17 @@ def explain(  # noqa: PLR0913 - one parameter an option
       resnest explain dog.jpg -o looked/
       resnest explain dog.jpg -o looked/ --class "tennis ball" --raw
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli import catalog
     from resnest_cli.types import Failure
 
-    catalog.resolve(options)  # refuses what cannot be meant before torch is loaded, which takes seconds
+    refuse_lost(options)
+    found = inputs.find()
+    _prepare(output, overwrite=overwrite)
     with view.doing("loading torch"):
         from resnest_cli.explain import Explainer
 
-    found = inputs.find()
     explainer = Explainer(options, named["class"])
     weights = ", random weights (the pictures mean nothing)" if options.random_weights else ""
     view.say(f"{explainer.spec.name} on {explainer.device} ({explainer.reason}), torch fp32{weights}")
-    _prepare(output, overwrite=overwrite)
     failed = 0
     with (output / RECORDS).open("wb") as records:
         for number, said in enumerate(explainer.explain(found), 1):

@@ -9,7 +9,7 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import ModelName, Names, OutputFolder, View, export_options
+from resnest_cli.cli.options import ModelName, Names, OutputFolder, View, export_options, refuse_lost
 from resnest_cli.cli.text import put
 
 if TYPE_CHECKING:
@@ -63,9 +63,10 @@ def export(  # noqa: PLR0913 - one parameter an option
       resnest export resnest50d --to onnx -o resnest50d-onnx
       resnest export digits --to openvino --raw-uint8 -o digits-openvino
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli import catalog
+    from resnest_cli import saving
 
-    catalog.resolve(options)  # refuses what cannot be meant before torch is loaded, which takes seconds
+    refuse_lost(options)
+    saving.claim_folder(output, overwrite=overwrite)
     with view.doing("loading torch"):
         from resnest_cli.exporting import SAMPLES
         from resnest_cli.exporting import export as write

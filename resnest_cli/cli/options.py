@@ -330,6 +330,16 @@ def _elsewhere(address: str | None) -> Opener:
     return functools.partial(RayTrunk, address=None if address == "local" else address)
 
 
+def refuse_lost(options: Options) -> None:
+    """Refuse a model, class names or weights that cannot be meant: before torch is loaded, which takes seconds."""
+    from resnest_cli import catalog, labels, weights
+
+    spec = catalog.resolve(options)
+    labels.load(spec, options.labels)
+    if options.weights is not None:
+        weights.locate(spec, options.weights)
+
+
 def sweep_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add what a benchmark needs; the command gets `options`, `view`, and a tuple for each option of `_SWEPT`."""
     return _collected(command, (*_SWEPT, _DEVICE, _IMG_SIZE, *_VIEW), apart=("model", "engine", "precision", "batch"))

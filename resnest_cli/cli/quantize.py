@@ -11,7 +11,7 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import ModelName, Number, OutputFolder, View, export_options
+from resnest_cli.cli.options import ModelName, Number, OutputFolder, View, export_options, refuse_lost
 from resnest_cli.cli.text import note, one_line
 from resnest_cli.errors import ExitCode, UsageError
 
@@ -70,11 +70,12 @@ def quantize(  # noqa: PLR0913 - one parameter an option
       resnest quantize resnest50d --calibrate photos/ -o resnest50d-int8
       resnest predict photos/ --model resnest50d-int8
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli import catalog
+    from resnest_cli import saving
 
-    catalog.resolve(options)  # refuses what cannot be meant before torch is loaded, which takes seconds
+    refuse_lost(options)
     if not os.path.lexists(calibrate):
         raise UsageError(f"--calibrate {calibrate}: no such folder.")
+    saving.claim_folder(output, overwrite=overwrite)
     with view.doing("loading torch"):
         from resnest_cli import quantize as task
 

@@ -190,12 +190,15 @@ def execute(command: str, defaults: Recipe, values: dict[str, Any]) -> None:
 
 
 def _job(command: str, defaults: Recipe, values: dict[str, Any]) -> Job:
-    from resnest_cli import catalog
+    from resnest_cli import catalog, weights
     from resnest_cli.training import job
 
     model = {name: values[name] for name in job.OF_MODEL if name in values}
     model["weights"] = job.absolute(model.get("weights"))
-    folder = catalog.find_model(model["model"]).folder
+    spec = catalog.find_model(model["model"])
+    if model["weights"] is not None and not values["resume"]:
+        weights.locate(spec, model["weights"])
+    folder = spec.folder
     if folder not in {None, catalog.DIGITS}:
         model["model"] = job.absolute(folder)
     return job.Job(

@@ -12,7 +12,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
-from resnest_cli import exports, graphs, machine, weights
+from resnest_cli import exports, graphs, imports, machine, weights
 from resnest_cli.errors import OutputError, UsageError
 from resnest_cli.exports import INT8
 
@@ -110,6 +110,7 @@ def open_engine(spec: ModelSpec, options: Options, *, want: str = "logits") -> E
                 message = f"--engine openvino: {why_torch}. Set RESNEST_CACHE to a folder that can be written."
                 raise OutputError(message) from error
             _log.warning("%s, so that torch runs instead of openvino", why_torch)
+    imports.announce("torch")
     from resnest_cli.engines.pytorch import TorchEngine  # noqa: PLC0415 - seconds
 
     engine = TorchEngine(spec, path, device=options.device, precision=options.precision, want=want)
@@ -127,6 +128,7 @@ def _why_torch(spec: ModelSpec, options: Options) -> str:
         return "openvino is not installed"
     if options.device == "cpu" or (options.device == "auto" and _why_any_device_is_the_cpu(spec, options)):
         return ""
+    imports.announce("torch")
     from resnest_cli.engines.pytorch import choose_device  # noqa: PLC0415 - seconds
 
     return "" if choose_device(options.device)[0].type == "cpu" else "GPUs run in torch"
@@ -153,6 +155,7 @@ def _open_openvino(spec: ModelSpec, options: Options, path: Path | None, want: s
     if graph is None:
 
         def convert() -> graphs.Graph:
+            imports.announce("torch")
             from resnest_cli.export import make_graph  # noqa: PLC0415 - seconds
 
             return make_graph(spec, path, digest, want)
@@ -233,6 +236,7 @@ def _open_int8(spec: ModelSpec, options: Options) -> Engine:
     name = graphs.key(spec, RANDOM, INT8)
 
     def make() -> graphs.Graph:
+        imports.announce("torch")
         from resnest_cli.int8 import make_random_graph  # noqa: PLC0415 - seconds
 
         return make_random_graph(spec, name)

@@ -93,6 +93,7 @@ def joined(address: str | None) -> Iterator[list[Node]]:
     elif "RAY_AUTH_MODE" not in os.environ:
         # A secret of this job alone: Ray would write one into the home folder. It reads these when it is imported.
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    _log.info("%s", f"joining the cluster at {address}" if address else "starting Ray on this machine")
     import ray  # noqa: PLC0415 - of the extra "ray"
     import ray.data  # noqa: PLC0415
 
