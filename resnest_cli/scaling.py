@@ -4,17 +4,18 @@ In: an array of any integer or float type. Out: uint8 of the same shape. Nothing
 
 Which number is white? In this order:
 
-1. The usual scale of the numbers, from black at 0: 255, 1023 or 4095 (8, 10 and 12 bits stored in more), 65535, or what
-   the type can hold; for floats 1, 255 or 65535. The content must fit: nearly nothing lies outside it, and the content
-   spans a good part of it: half, or an eighth of the type's own scale, since a 16-bit picture may well be dark.
+1. The usual scale of the numbers, from black at 0: 255, 1023, 4095 or 16383 (8, 10, 12 and 14 bits stored in more),
+   65535, or what the type can hold; for floats 1, 255 or 65535. The content must fit: nearly nothing lies outside it,
+   and the content spans a good part of it: half, or an eighth of the type's own scale, since a 16-bit picture may well
+   be dark.
 2. Else the content's own range, as Kelvin, reflectance 0..3000 or heights in metres have it.
 
-"Nearly" and "range" leave out a thousandth of the pixels at either end, so that one hot pixel decides nothing. Numbers
-that stand for "no data" take no part and become black: NaN, the infinities, 1e20 and beyond, -9999 and the like, and
-what the file declares.
+"Nearly" and "range" leave out a thousandth of the pixels at either end, so that one hot pixel decides nothing; a
+hundredth, where a thousandth would leave next to no shades for all the others. Numbers that stand for "no data" take no
+part and become black: NaN, the infinities, 1e20 and beyond, -9999 and the like, and what the file declares.
 
-A 16-bit image that stays below 4096 is thus taken for 12 bits. As a 16-bit picture it would be shown all but black
-(below 16 of 255), which nobody keeps; but cameras, scanners and microscopes store 12 bits like this every day.
+A 16-bit image that stays below 4096 is thus taken for 12 bits, one below 16384 for 14: cameras, scanners, microscopes
+and X-ray detectors store these every day. A 16-bit picture that is really so dark comes out brighter.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
     Values = NDArray[Any]
 
-TAIL = 0.001  # the share of the pixels, at either end, that may lie outside
+TAIL, WIDE_TAIL = 0.001, 0.01  # the share of the pixels, at either end, that may lie outside
+FEW_SHADES = 64  # times wider than all but the wide tails: these would share 4 of 256 shades
 SLACK = 0.05  # how far what is resampled overshoots its scale, as a share of it
 OWN_SPAN, GUESSED_SPAN = 1 / 8, 1 / 2  # how much of a scale the content must span
 SAMPLE = 200_000  # numbers that percentiles are told from
@@ -98,7 +100,10 @@ def _ends(values: Values) -> tuple[float, float]:
     """Return the smallest and the largest number, a few at each end left out; all taken in where only these differ."""
     flat = values.reshape(-1)
     sample = flat[:: max(1, flat.size // SAMPLE) | 1]  # odd, so that it does not run down a column
-    low, high = np.quantile(sample.astype(np.float64), [TAIL, 1 - TAIL])
+    ends = np.quantile(sample.astype(np.float64), [TAIL, WIDE_TAIL, 1 - WIDE_TAIL, 1 - TAIL])
+    low, inner_low, inner_high, high = ends
+    if high - low > FEW_SHADES * (inner_high - inner_low) > 0:
+        low, high = inner_low, inner_high
     return (float(low), float(high)) if low < high else (float(values.min()), float(values.max()))
 
 
@@ -107,7 +112,7 @@ def _scales(dtype: np.dtype[Any]) -> list[tuple[float, float]]:
     if dtype.kind == "f":
         return [(scale, GUESSED_SPAN) for scale in (1, 255, 65535)]
     own = int(np.iinfo(dtype).max)
-    return [*((scale, GUESSED_SPAN) for scale in (255, 1023, 4095, 65535) if scale < own), (own, OWN_SPAN)]
+    return [*((scale, GUESSED_SPAN) for scale in (255, 1023, 4095, 16383, 65535) if scale < own), (own, OWN_SPAN)]
 
 
 def _white(value: float, dtype: np.dtype[Any]) -> float:

@@ -74,6 +74,7 @@ def with_first_pixel(values: NDArray[Any], value: float) -> NDArray[Any]:
         with_first_pixel(RAMP * 4095, 65535).astype("u2"),
         (7000 + RAMP * 2000).astype("u2"),
         (RAMP * 65535).astype(">u2"),
+        (RAMP * 16383).astype("u2"),
         (RAMP * 2000 - 1000).astype("i2"),
         (RAMP * 32767).astype("i2"),
         (RAMP * 127).astype("i1"),
@@ -124,15 +125,24 @@ def test_an_image_without_any_data_is_an_error_not_a_black_picture(value: float)
 
 def test_a_full_16_bit_picture_is_scaled_by_65535_to_the_last_bit() -> None:
     values = np.random.default_rng(0).integers(0, 65536, (50, 70)).astype("u2")
-    for picture in (values, values // 4):
+    for picture in (values, values // 3):
         expected = (picture.astype(np.float32) * np.float32(255 / 65535) + np.float32(0.5)).astype(np.uint8)
         np.testing.assert_array_equal(to_8_bits(picture), expected)
 
 
-@pytest.mark.parametrize("white", [65535, 16384, 9000])
+@pytest.mark.parametrize("white", [65535, 30000, 18000])
 def test_a_dark_16_bit_picture_stays_dark(white: int) -> None:
     pixels = to_8_bits((RAMP * white).astype("u2"))
     assert np.abs(pixels - SHADES * white / 65535).max() <= 1
+
+
+@pytest.mark.parametrize("spikes", [1, 2, 9])
+def test_a_few_wild_numbers_leave_the_picture_to_be_seen(spikes: int) -> None:
+    values = (np.linspace(0, 40, 32 * 32)).astype("f4")
+    values[-spikes:] = 9e5
+    pixels = to_8_bits(values.reshape(32, 32)).ravel()
+    assert np.abs(pixels[:-spikes] - np.linspace(0, 255, 32 * 32)[:-spikes]).max() <= 6
+    assert (pixels[-spikes:] == 255).all()
 
 
 def test_one_colour_has_the_scale_of_its_type() -> None:
