@@ -34,7 +34,7 @@ def prepare(path):
     image = ImageOps.exif_transpose(Image.open(path))
     if image.mode.startswith("I;16"):  # grey of 16 bits, or of fewer in 16
         grey = np.asarray(image)
-        white = next((white for white in (255, 1023, 4095) if grey.max() <= white), 65535)
+        white = next((white for white in (255, 1023, 4095, 16383) if grey.max() <= white), 65535)
         image = Image.fromarray((grey * (255 / white) + 0.5).astype(np.uint8))
     elif image.mode in ("I", "F"):
         sys.exit(f"{{path}}: numbers of this kind are not scaled here; `resnest predict` does.")
@@ -63,7 +63,10 @@ def snippet(config: Mapping[str, Any]) -> str:
         "folder = pathlib.Path(__file__).parent",
         _LOADS[to],
         'labels = json.loads((folder / "config.json").read_text(encoding="utf-8"))["label_names"]',
-        "pixels = prepare(sys.argv[1])",
+        "try:",
+        "    pixels = prepare(sys.argv[1])",
+        "except (OSError, ValueError) as error:",
+        '    sys.exit(f"{sys.argv[1]}: Pillow does not read this picture ({error}); `resnest predict` may.")',
         *([] if raw else [normalise]),
         f"logits = {run}",
         "probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()",

@@ -272,6 +272,19 @@ def test_the_example_says_what_it_leaves_out(exported: Any, tmp_path: Path) -> N
         prepared(text, tmp_path / "float.tif")
 
 
+def test_the_example_says_in_words_that_it_cannot_read_a_picture(
+    exported: Any,  # noqa: ANN401 - as above
+    shell: Shell,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "page.png").write_text("<html>")
+    for name in ("page.png", "lost.png"):
+        ended = shell(sys.executable, "-I", exported("openvino") / "example.py", tmp_path / name)
+        assert (ended.returncode, ended.stdout) == (1, b"")
+        assert ended.stderr.decode().startswith(f"{tmp_path / name}: Pillow does not read this picture (")
+        assert "Traceback" not in ended.stderr.decode()
+
+
 @pytest.mark.parametrize("size", [(3, 32, 32), (3, 32, 48)])
 @pytest.mark.parametrize("mode", ["center", "squash", "border"])
 def test_the_examples_preprocessing_is_that_of_predict(mode: str, size: tuple[int, int, int], tmp_path: Path) -> None:
