@@ -86,12 +86,13 @@ def download(spec: ModelSpec, watch: Watch = transfer.unwatched) -> Path:
     except WeightsUnavailable as error:
         if hub.offline() or not spec.facts.get("checkpoint_url"):
             raise WeightsUnavailable(_ways_out(spec, error)) from error
-        url, cause = spec.facts["checkpoint_url"], error.__cause__ or error
-        _LOG.info("no weights from the hub (%s)\ntrying the checkpoint that the model card names: %s", cause, url)
         try:
-            return _from_mirror(spec, watch)
+            path = _from_mirror(spec, watch)
         except WeightsUnavailable as second:
             raise WeightsUnavailable(_ways_out(spec, error, second)) from error
+        cause = error.__cause__ or error  # said only where the mirror helped: else the error tells what was tried
+        _LOG.info("the hub gave no weights (%s): they are from %s", cause, spec.facts["checkpoint_url"])
+        return path
 
 
 def whole(path: Path) -> bool | None:

@@ -173,6 +173,8 @@ def _meant(args: list[str]) -> str:
         meant = ["predict", *args]
     elif name in OTHER_WORDS or near:
         meant = [OTHER_WORDS.get(name) or near[0], *rest]
+    elif os.path.splitext(name)[1]:  # noqa: PTH122 - as typed
+        return f"There is no command and no file {name!r}. To classify a picture: resnest predict FILE"
     else:
         return f"{words} See resnest --help."
     return f"{words} Did you mean: {shlex.join(['resnest', *meant])}"
