@@ -1,7 +1,7 @@
 """Where the first image in some bytes ends, to tell whether another one follows, as in `cat a.jpg b.jpg | ...`.
 
-In: bytes. Out: whether a second image begins where the first ends. Looks at the structure of JPEG, PNG, WebP and BMP,
-not at pixels; of other formats it says no. Knows nothing of streams.
+In: bytes. Out: whether a second image begins where the first ends. Looks at the structure of JPEG, PNG, GIF, WebP
+and BMP, not at pixels; of other formats it says no. Knows nothing of streams.
 """
 
 from __future__ import annotations
@@ -51,6 +51,25 @@ def _png(content: bytes) -> int:
     return next((end for name, _, end in png.chunks(content) if name == b"IEND"), 0)
 
 
+def _gif(content: bytes) -> int:
+    """Find the end by the blocks of GIF89a; 0 where there is none."""
+    at = 13 + _colours(content, 10)
+    while kind := content[at : at + 1]:
+        if kind == b";":
+            return at + 1
+        at += 2 if kind == b"!" else 11 + _colours(content, at + 9)  # an extension's label; an image's place and code
+        while at < len(content) and content[at]:  # blocks, each with its length in front
+            at += 1 + content[at]
+        at += 1
+    return 0
+
+
+def _colours(content: bytes, at: int) -> int:
+    """Tell how many bytes the colour table has that the flags at a place announce."""
+    flags = int.from_bytes(content[at : at + 1], "big")
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
 def _webp(content: bytes) -> int:
     size = int.from_bytes(content[4:8], "little")
     return 8 + size + size % 2
@@ -62,6 +81,7 @@ def _bmp(content: bytes) -> int:
 
 _ENDS: dict[bytes, Callable[[bytes], int]] = {
     b"\xff\xd8\xff": _jpeg,
+    b"GIF8": _gif,
     png.SIGN: _png,
     b"RIFF": _webp,
     b"BM": _bmp,
