@@ -41,7 +41,7 @@ def make_graph(spec: ModelSpec, weights: Path | None, weights_sha256: str, want:
         BadCheckpoint: see `network.build`.
         OSError: the cache cannot be written.
     """
-    _log.info("converting %s for the CPU: once, a few seconds; from then on it starts from the cache", spec.name)
+    _log.info("converting %s for the CPU, which takes seconds: once, where the cache can keep it", spec.name)
     begin = time.perf_counter()
     network = build(spec, weights, want)
     facts = _facts(spec, network, weights_sha256, want)

@@ -257,8 +257,12 @@ class Output:
         begun = [self.path] if self._resume and _is_empty(self.path) else []
         for path in (self.path, *self._companions):
             if path.exists() and path not in begun:
-                why = f" Whether it is complete cannot be told: {records.place(self.path).name} is not beside it."
-                message = f"{path} exists; add --overwrite to replace it.{why if self._resume else ''}"
+                message = f"{path} exists; add --overwrite to replace it."
+                if self._resume:
+                    message = (
+                        f"{path} exists, and whether it is complete cannot be told: {records.place(self.path).name} is "
+                        "not beside it. Use --overwrite in place of --resume to make it anew, or give another -o."
+                    )
                 raise OutputError(message)
 
 

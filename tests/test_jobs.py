@@ -287,7 +287,7 @@ def test_a_finished_file_is_not_taken_for_that_of_another_job(resnest: Resnest, 
     assert f"error: {path} is not as it was when the job was finished" in resnest("predict", seven, two, *words).stderr
     (tmp_path / ".x.csv.done.json").unlink()
     ended = resnest("predict", seven, two, *words)
-    assert "Whether it is complete cannot be told: .x.csv.done.json is not beside it." in ended.stderr
+    assert "whether it is complete cannot be told: .x.csv.done.json is not beside it." in ended.stderr
     assert path.read_bytes() == before + b"mine\n"
 
 

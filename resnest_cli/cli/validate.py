@@ -168,7 +168,8 @@ def _rows(found: Validation) -> Iterator[tuple[str, str]]:
     yield "model", f"{row['model']}, {row['param_count']} M parameters"
     unread = f", and {row['errors']} without an answer" if row["errors"] else ""
     side = "" if found.split == ALL else f", the {found.split} side"
-    yield "images", f"{row['n']}{unread}, of {found.tally.confusion.any(axis=1).sum()} classes{side}"
+    classes = int(found.tally.confusion.any(axis=1).sum())
+    yield "images", f"{row['n']}{unread}, of {classes} {'class' if classes == 1 else 'classes'}{side}"
     yield "scored among", f"{len(found.among)} of {found.spec.num_classes} classes"
     yield "top-1", _percent(row["top1"], row["top1_ci95"], facts.get("top1_timm"))
     yield "top-5", _percent(row["top5"], row["top5_ci95"], facts.get("top5_timm"))
