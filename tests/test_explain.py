@@ -257,7 +257,11 @@ def test_that_random_weights_mean_nothing_is_said(resnest: Resnest, tmp_path: Pa
         assert ("torch fp32, random weights (the pictures mean nothing)\n" in done.stderr) is said
 
 
-def test_without_captum_the_pip_line_is_named(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_captum_the_pip_line_is_named_and_no_folder_made(
+    resnest: Resnest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "captum", None)
-    ended = resnest("explain", NINE, "-m", "digits", "-o", "out")
-    assert (ended.exit_code, ended.stderr) == (2, "error: explain needs captum: pip install 'resnest-cli[explain]'\n")
+    ended = resnest("explain", NINE, "-m", "digits", "-o", tmp_path / "out")
+    error = "error: explain needs captum: pip install 'resnest-cli[explain]'\n"
+    assert (ended.exit_code, ended.stderr) == (2, f"loading torch ...\n{error}")
+    assert not list(tmp_path.iterdir())

@@ -343,13 +343,20 @@ def test_whatever_ends_a_conversion_leaves_nothing(cold: Path, error: type[BaseE
 
 
 @pytest.mark.usefixtures("cold")
-def test_a_graph_that_is_stored_anew_replaces_all_of_the_old_one() -> None:
+def test_a_graph_that_is_stored_anew_replaces_all_of_a_damaged_one() -> None:
     for turn in range(2):
         stored = graphs.store("name", write_anything, {"turn": turn})
         assert graphs.find("name") == stored
         assert stored.facts["turn"] == turn
         assert names(stored.folder) == ["graph.bin", "graph.json", "graph.xml"]
         made(stored.compiled)
+        (stored.folder / "graph.bin").write_bytes(b"damaged")
+
+
+def test_a_graph_that_another_process_has_stored_meanwhile_stays() -> None:
+    first, second = (graphs.store("name", write_anything, {"turn": turn}) for turn in range(2))
+    assert second == first == graphs.find("name")
+    assert names(first.folder.parent) == ["name"]
 
 
 # --- damage

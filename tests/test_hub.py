@@ -117,7 +117,7 @@ def rows(output: bytes) -> list[dict[str, Any]]:
 
 def test_a_variant_is_downloaded_once_and_answers_as_plain_timm(shell: Shell, hub: Stub, lively: Lively) -> None:
     hub.pages = repository(REPO, {"model.safetensors": lively.safetensors})
-    command = ("resnest", "predict", SEVEN, "-m", "resnest14d", "-k", "10", "-f", "jsonl")
+    command = ("resnest", "predict", SEVEN, "-m", "resnest14d", "-k", "10", "-f", "jsonl", "-v")
     online = shell(*command)
     assert online.returncode == 0, online.stderr.decode()
     assert online.stderr.startswith(b"downloading resnest14d (43 MB) from 127.0.0.1.\n")

@@ -371,7 +371,7 @@ def test_unreadable_files_are_counted_and_named_and_never_replaced(
         ["six/\\x1b[2J.png", "NotAnImage"],
         ["two/pipe.png", "UnreadableInput"],
     ]
-    assert "3 of 33 images have no answer." in ended.stderr
+    assert "no answer for 3 of 33 images." in ended.stderr
 
 
 def test_an_unreadable_member_is_named_as_it_is_in_the_archive(resnest: Resnest, tmp_path: Path) -> None:

@@ -55,15 +55,18 @@ def explain(  # noqa: PLR0913 - one parameter an option
       resnest explain dog.jpg -o looked/
       resnest explain dog.jpg -o looked/ --class "tennis ball" --raw
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
+    from resnest_cli.files import as_output_error
     from resnest_cli.types import Failure
 
     refuse_lost(options)
     found = inputs.find()
-    _prepare(output, overwrite=overwrite)
+    _claim(output, overwrite=overwrite)
     with view.doing("loading torch"):
         from resnest_cli.explain import Explainer
 
     explainer = Explainer(options, named["class"])
+    with as_output_error(output):
+        output.mkdir(parents=True, exist_ok=True)
     weights = ", random weights (the pictures mean nothing)" if options.random_weights else ""
     view.say(f"{explainer.spec.name} on {explainer.device} ({explainer.reason}), torch fp32{weights}")
     failed = 0
@@ -84,18 +87,18 @@ def explain(  # noqa: PLR0913 - one parameter an option
         click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 
-def _prepare(output: Path, *, overwrite: bool) -> None:
-    """Make the folder.
+def _claim(output: Path, *, overwrite: bool) -> None:
+    """Look into the folder, if it is there.
 
     Raises:
-        OutputError: it cannot be made or read, or holds files that may have to be replaced.
+        OutputError: it cannot be read, or holds files that may have to be replaced.
     """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        ours = sorted(path.name for path in output.iterdir() if OURS.fullmatch(path.name))
-    except OSError as error:
-        message = f"{output} cannot be written: {error.strerror}."
-        raise OutputError(message) from error
+    from resnest_cli.files import as_output_error
+    from resnest_cli.paths import Kind, look
+
+    with as_output_error(output):
+        there = [] if look(output).kind is Kind.MISSING else [path.name for path in output.iterdir()]
+    ours = sorted(name for name in there if OURS.fullmatch(name))
     if ours and not overwrite:
         message = f"{output / ours[-1]} exists; add --overwrite to replace it."
         raise OutputError(message)
