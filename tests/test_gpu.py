@@ -329,6 +329,7 @@ def test_closing_gives_the_network_back() -> None:
 def test_without_a_gpu_the_command_says_so_and_no_more(shell: Shell) -> None:
     ended = shell("resnest", "predict", SAMPLES, "-m", "digits", "--device", "cuda", CUDA_VISIBLE_DEVICES="")
     said = (
+        "loading torch, which takes seconds.\n"
         "error: --device cuda: torch finds no such device (no hardware, or no driver for it, or "
         "CUDA_VISIBLE_DEVICES='' hides it). Use --device cpu.\n"
     )
@@ -365,7 +366,9 @@ UPDATE = f"update the NVIDIA driver, which is for CUDA 11.4: torch {torch.__vers
 @pytest.mark.usefixtures("_old_driver")
 def test_an_old_driver_is_named_and_no_warning_of_torch_is_shown(shell: Shell) -> None:
     ended = shell("resnest", "predict", SAMPLES, "-m", "digits", "--device", "cuda")
-    said = f"error: --device cuda: {UPDATE}{torch.version.cuda}. Use --device cpu.\n"
+    said = (
+        f"loading torch, which takes seconds.\nerror: --device cuda: {UPDATE}{torch.version.cuda}. Use --device cpu.\n"
+    )
     assert (ended.returncode, ended.stdout, ended.stderr.decode()) == (1, b"", said)
 
 
@@ -375,5 +378,5 @@ def test_with_an_old_driver_auto_runs_on_the_cpu_and_says_why(shell: Shell) -> N
     ended = shell("resnest", "predict", SAMPLES / "six_0034.png", "-m", "digits", "--engine", "torch")
     assert (ended.returncode, ended.stdout.count(b"\n")) == (0, 1)
     expected = f"digits on cpu (no GPU that works: {UPDATE}{torch.version.cuda}; torch asked for), torch fp32"
-    assert ended.stderr.decode().startswith(expected)
+    assert ended.stderr.decode().splitlines() == ["loading torch, which takes seconds.", expected]
     assert "Warning" not in ended.stderr.decode()

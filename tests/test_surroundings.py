@@ -148,7 +148,7 @@ def store() -> graphs.Graph:
 
 
 def test_a_cache_that_is_a_file_is_said_and_another_serves_for_this_run(
-    environment: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    environment: pytest.MonkeyPatch, tmp_path: Path, logged: list[str]
 ) -> None:
     (tmp_path / "file").touch()
     environment.setenv("RESNEST_CACHE", str(tmp_path / "file"))
@@ -156,9 +156,7 @@ def test_a_cache_that_is_a_file_is_said_and_another_serves_for_this_run(
     assert store() == made
     assert made.folder.stat().st_mode & 0o077 == 0
     why = f"{tmp_path / 'file'}: File exists"
-    assert [record.getMessage() for record in caplog.records] == [
-        f"{why}: what is converted is kept for this run only. Set RESNEST_CACHE to a folder to write in"
-    ]
+    assert logged == [f"{why}: what is converted is kept for this run only. Set RESNEST_CACHE to a folder to write in"]
 
 
 def test_what_is_in_a_cache_serves_where_nothing_can_be_added(environment: pytest.MonkeyPatch, place: Path) -> None:

@@ -307,7 +307,7 @@ def test_one_side_is_scored_and_said(
         assert f"the {side} side of {named}: {n} images; not read: " in ended.stderr
     row = measured(resnest, place, "--split", "all")
     assert (row["n"], row["split"]) == (7, "all")
-    assert re.search(r"images +2, of 1 classes, the val side", resnest("validate", place, "-m", "digits").stdout)
+    assert re.search(r"images +2, of 1 class, the val side", resnest("validate", place, "-m", "digits").stdout)
 
 
 def test_without_a_val_side_the_test_side_is_scored_else_all(sided: Path, tmp_path: Path, resnest: Resnest) -> None:
