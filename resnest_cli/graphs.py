@@ -59,7 +59,7 @@ class Graph:
 
 
 def folder() -> Path:
-    """Give the folder of all graphs, which need not exist yet."""
+    """Return the folder of all graphs, which need not exist yet."""
     return cache.folder() / cache.GRAPHS
 
 
@@ -80,7 +80,7 @@ def key(spec: ModelSpec, weights_sha256: str, want: str) -> str:
 
 
 def find(name: str) -> Graph | None:
-    """Give the graph of this key, or None if there is none that is whole. Reads it all."""
+    """Return the graph of this key, or None if there is none that is whole. Reads it all."""
     place, facts = folder() / name, describe(name)
     try:
         whole = all(files.checksum(place / file) == facts["checksums"][file] for file in FILES)
@@ -90,7 +90,7 @@ def find(name: str) -> Graph | None:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Give what the sidecar of this key says, without reading the graph; empty if there is none or it is damaged."""
+    """Return what the sidecar of this key says, without reading the graph; empty if there is none or it is damaged."""
     try:
         facts = json.loads((folder() / name / SIDECAR).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -99,7 +99,7 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def ensure(name: str, make: Callable[[], Graph]) -> Graph:
-    """Give the graph of this key, made now by `make` unless another process has made it in the meantime.
+    """Return the graph of this key, made now by `make` unless another process has made it in the meantime.
 
     Whatever else runs at the same time, one process makes it; the others wait here for it, and have nothing to import.
 

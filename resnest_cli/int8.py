@@ -215,7 +215,7 @@ def _under_control(nncf: Any, model: openvino.Model, pixels: Pixels, given: dict
 
 @contextmanager
 def _quiet_nncf() -> Iterator[Any]:
-    """Give NNCF, which neither talks nor reports home: importing it would, through this package."""
+    """Return NNCF, which neither talks nor reports home: importing it would, through this package."""
     with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         warnings.simplefilter("ignore")  # of the libraries, about each other
         with without("openvino_telemetry"):

@@ -61,7 +61,7 @@ def memory_errors() -> Iterator[None]:
 
 
 def cpu_name() -> str:
-    """Give the CPU's name as the system has it."""
+    """Return the CPU's name as the system has it."""
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
@@ -72,7 +72,7 @@ def instruction_sets() -> tuple[str, ...]:
 
 
 def _quota() -> float:
-    """Give the cores that the control groups of this process allow, infinite where none limits."""
+    """Return the cores that the control groups of this process allow, infinite where none limits."""
     return min((_quota_of(folder) for folder in _groups()), default=math.inf)
 
 

@@ -109,7 +109,7 @@ class _Splits(nn.Module):
 
 
 def _conv(conv: nn.Conv2d, index: int, of: int) -> nn.Conv2d:
-    """Give the convolution of a share of the channels."""
+    """Return the convolution of a share of the channels."""
     same: Any = {name: getattr(conv, name) for name in ("kernel_size", "stride", "padding", "dilation")}
     ends = (conv.in_channels // of, conv.out_channels // of)
     made = nn.Conv2d(*ends, groups=conv.groups // of, bias=conv.bias is not None, **same)
@@ -118,7 +118,7 @@ def _conv(conv: nn.Conv2d, index: int, of: int) -> nn.Conv2d:
 
 
 def _norm(norm: Any, index: int, of: int) -> nn.BatchNorm2d:  # noqa: ANN401 - timm declares a Module
-    """Give the norm of a share of the channels."""
+    """Return the norm of a share of the channels."""
     made = nn.BatchNorm2d(norm.num_features // of, eps=norm.eps)
     state = {name: value.chunk(of)[index] if value.ndim else value for name, value in norm.state_dict().items()}
     made.load_state_dict(state)

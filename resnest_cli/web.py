@@ -47,7 +47,7 @@ class Answer:
     _line: Line
 
     def chunks(self, limit: int | None = None) -> Iterator[bytes]:
-        """Give the body, unpacked, in pieces of at most `CHUNK` bytes.
+        """Yield the body, unpacked, in pieces of at most `CHUNK` bytes.
 
         Raises:
             Trouble: it ends early, takes too long, cannot be unpacked, or is longer than `limit`.
@@ -63,7 +63,7 @@ class Answer:
             yield piece
 
     def refusal(self) -> Trouble | None:
-        """Give what a status other than success means, or None."""
+        """Return what a status other than success means, or None."""
         if self.status in {200, 206}:
             return None
         meaning = self.headers.get("X-Error-Message") or self._response.reason or ""
@@ -127,7 +127,7 @@ def ask(  # noqa: PLR0913 - one exchange has that many sides
 
 
 def shown(url: str) -> str:
-    """Give a URL as it may be shown and stored: no user name, no password, no values that look like secrets."""
+    """Return a URL as it may be shown and stored: no user name, no password, no values that look like secrets."""
     try:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]

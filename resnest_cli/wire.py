@@ -70,7 +70,7 @@ class Patience:
         self._until = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Give the seconds that are left, not below 0."""
+        """Return the seconds that are left, not below 0."""
         return max(0.0, self._until - time.monotonic())
 
     def progress(self) -> None:
@@ -268,7 +268,7 @@ def _told(error: Exception) -> Trouble:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an exception and those it came from, as urllib3 links them: by cause, context or argument."""
+    """Return an exception and those it came from, as urllib3 links them: by cause, context or argument."""
     seen: list[BaseException] = []
     while error is not None and error not in seen:
         seen.append(error)

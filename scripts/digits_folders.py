@@ -33,7 +33,7 @@ class Digit(NamedTuple):
 
 
 def digits() -> Iterator[Digit]:
-    """Give all images, first those to train on; the same on every call."""
+    """Return all images, first those to train on; the same on every call."""
     pixels, labels = load_digits(return_X_y=True)
     train, val = train_test_split(np.arange(len(labels)), test_size=HELD_OUT, stratify=labels, random_state=0)
     for part, rows in (("train", train), ("val", val)):

@@ -99,7 +99,7 @@ WRAPPERS: tuple[Callable[[bytes], bytes], ...] = (bytes, as_zip, as_legacy, as_s
 
 
 def checkpoint_seeds() -> Iterator[bytes]:
-    """Give small checkpoints of each layout."""
+    """Yield small checkpoints of each layout."""
     state = {"fc.weight": torch.ones(3, 2), "n": torch.tensor(1)}
     yield b"\0" + save(state)
     yield b"\3" + json.dumps({"a": {"dtype": "F32", "shape": [3, 2], "data_offsets": [0, 24]}}).encode()
@@ -116,7 +116,7 @@ def checkpoint_seeds() -> Iterator[bytes]:
 
 
 def image_seeds() -> Iterator[bytes]:
-    """Give a small image in each format that Pillow writes here."""
+    """Yield a small image in each format that Pillow writes here."""
     picture = Image.linear_gradient("L").resize((24, 18)).convert("RGB")
     for name in images.FORMATS:
         file = io.BytesIO()

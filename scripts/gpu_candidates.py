@@ -42,13 +42,13 @@ SHAPES = ((2, 32, 6, 2, 1), (1, 96, 5, 1, 4), (2, 80, 3, 4, 2))  # images, chann
 
 
 def pool(splits: torch.Tensor, radix: int) -> torch.Tensor:
-    """Give the mean over all pixels of the sum over all splits, after a ReLU: [B, R*C, H, W] -> float32 [B, C]."""
+    """Return the mean over all pixels of the sum over all splits, after a ReLU: [B, R*C, H, W] -> float32 [B, C]."""
     pixels = splits.relu().float().mean((2, 3))
     return pixels.view(len(pixels), radix, -1).sum(1)
 
 
 def weigh(splits: torch.Tensor, logits: torch.Tensor, radix: int, groups: int) -> torch.Tensor:
-    """Give the sum over all splits, after a ReLU, each weighed by its attention: [B, R*C, H, W] -> [B, C, H, W].
+    """Return the sum over all splits, after a ReLU, each weighed by its attention: [B, R*C, H, W] -> [B, C, H, W].
 
     `logits` [B, R*C] are ordered by group, split, channel; their softmax over the splits (of a single one: their
     sigmoid) is the attention. It is computed in float32.
@@ -346,7 +346,7 @@ def scenes(count: int, size: int) -> torch.Tensor:
 
 
 def difference(name: str, form: Form, size: int, **args: Any) -> float:
-    """Give the largest difference of a probability that folding and a form make to plain timm with seeded weights."""
+    """Return the largest difference of a probability that folding and a form make to plain timm with seeded weights."""
     torch.manual_seed(0)
     network = lively(timm.create_model(name, **args), size)
     images = scenes(2, size)
@@ -358,7 +358,7 @@ def difference(name: str, form: Form, size: int, **args: Any) -> float:
 
 
 def kernel_difference(size: int, channels: int, edge: int, radix: int, groups: int) -> float:
-    """Give the largest difference between the kernels and their twins, for numbers around 1."""
+    """Return the largest difference between the kernels and their twins, for numbers around 1."""
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     splits = torch.randn(size, radix * channels, edge, edge + 1, device=device)

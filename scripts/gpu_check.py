@@ -92,7 +92,7 @@ class Check:
         return self.device.startswith("cuda")
 
     def options(self, model: str, **changes: Any) -> Options:  # noqa: ANN401 - fields of Options
-        """Give how a model is run."""
+        """Return how a model is run."""
         return Options(model, **{"device": self.device, "engine": "torch", "img_size": self.size, **changes})
 
 

@@ -44,7 +44,7 @@ class Counts:
     steps: int
 
     def limit(self, flops: float, bandwidth: float) -> float:
-        """Give the images a second at which a device is busy that does `flops` or moves `bandwidth` bytes a second."""
+        """Return the images per second at which a device is busy that does `flops` or moves `bandwidth` bytes/s."""
         return min(flops / (2 * self.macs), bandwidth / self.floor_bytes)
 
     def bound(self, flops: float, bandwidth: float) -> str:
@@ -101,7 +101,7 @@ def count(network: nn.Module, size: tuple[int, ...]) -> Counts:
 
 
 def _least(module: nn.Module, given: torch.Tensor, output: torch.Tensor) -> int:
-    """Give how many numbers a module must read and write, but for those of the modules in it."""
+    """Return how many numbers a module must read and write, but for those of the modules in it."""
     if isinstance(module, _ONCE):
         return given.numel() + output.numel()
     if isinstance(module, SplitAttn):

@@ -80,7 +80,7 @@ class Racer:
         return rates[self.batch]
 
     def rate(self, batch: int, size: tuple[int, int, int], seconds: float) -> float:
-        """Give images a second of batches one after another."""
+        """Return images a second of batches one after another."""
         ready = torch.randn(batch, *size, device=self._device, dtype=self._dtype)
         ready = ready.contiguous(memory_format=torch.channels_last)
         self._run(ready, 3)  # compiles, chooses kernels, records
@@ -134,7 +134,7 @@ def measure_limits(check: Check, precision: str) -> tuple[float, float]:
 
 
 def racers(check: Check, spec: ModelSpec, precision: str, names: list[str]) -> dict[str, Callable[[], Racer]]:
-    """Give what makes each that takes part."""
+    """Return what makes each that takes part."""
     dtype = DTYPES[precision]
     amp = None if precision == "fp32" else dtype
 
@@ -325,7 +325,7 @@ def _timm_pass(check: Check, engine: TorchEngine, network: nn.Module, root: Path
 
 
 def _ratio(ours: list[float], theirs: list[float]) -> float:
-    """Give the median of the ratios of each round."""
+    """Return the median of the ratios of each round."""
     return median(our / their for our, their in zip(ours, theirs, strict=True))
 
 

@@ -131,7 +131,7 @@ def tree(pid: int) -> list[int]:
 
 
 def memory(pid: int) -> int:
-    """Give the proportional set size of a process in bytes; 0 if it is gone."""
+    """Return the proportional set size of a process in bytes; 0 if it is gone."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:

@@ -107,7 +107,7 @@ def rows(refused: str, deaf: str, mute: str) -> Iterator[Fault]:
 
 @contextlib.contextmanager
 def deaf_port() -> Iterator[str]:
-    """Give a URL whose connections are never accepted: its queue is full."""
+    """Return a URL whose connections are never accepted: its queue is full."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):

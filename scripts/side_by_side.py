@@ -112,7 +112,7 @@ def make_int8(model: str, weights: str, folder: str, place: str) -> None:
 
 
 def reader(network: torch.nn.Module) -> Callable[[list[Path]], torch.Tensor]:
-    """Give what turns files into a batch, with timm's own transform."""
+    """Return what turns files into a batch, with timm's own transform."""
     import torch
     from PIL import Image
     from timm.data.config import resolve_model_data_config
@@ -199,7 +199,7 @@ def quiet_run(words: list[str], home: Path) -> Run:
 
 
 def busy_seconds() -> float:
-    """Give the seconds that all cores together have been busy since the machine started (0 where no /proc tells)."""
+    """Return the seconds that all cores together have been busy since the machine started (0 where no /proc tells)."""
     try:
         line = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0]
     except OSError:
@@ -209,7 +209,7 @@ def busy_seconds() -> float:
 
 
 def jobs(model: str, weights: str, folder: Path, batch: int, precisions: list[str]) -> dict[Job, list[str]]:
-    """Give what a round runs."""
+    """Return what a round runs."""
     one, many = str(photographs(folder)[0]), str(folder)
     found: dict[Job, list[str]] = {
         ("one", TIMM): [__file__, "timm", model, weights, "1", one],
@@ -269,7 +269,7 @@ OTHERS = (
 
 
 def answers(run: Run) -> dict[str, dict[int, float]]:
-    """Give each photograph's five classes with their probabilities, best first, as either program prints them."""
+    """Return each photograph's five classes with their probabilities, best first, as either program prints them."""
     found = {}
     for row in map(json.loads, run.lines):
         if isinstance(row, dict):
@@ -299,7 +299,7 @@ def drift(theirs: Run, ours: Run) -> list[str]:
 
 
 def table(runs: Runs, precisions: list[str]) -> list[str]:
-    """Give the lines of the table: medians; in brackets how many times better than plain timm."""
+    """Return the lines of the table: medians; in brackets how many times better than plain timm."""
     rows = [["", f"{TIMM} fp32", *(f"resnest {name}" for name in precisions)]]
     rows.append(["---", *["---:"] * (len(precisions) + 1)])
     for title, job, name, decimals, sign in COSTS:
@@ -312,7 +312,7 @@ def table(runs: Runs, precisions: list[str]) -> list[str]:
 
 
 def others(runs: Runs, precision: str) -> list[str]:
-    """Give one precision's values of `OTHERS`."""
+    """Return one precision's values of `OTHERS`."""
     folder = runs["folder", precision]
     alone = median(float(run.lines[0]) for run in runs["engine", precision])
     whole, later = median(run.rate for run in folder), median(run.later_rate for run in folder)

@@ -320,7 +320,7 @@ Options:
 Images:
   predict      Classify images.
   explain      Show where a network looked.
-  embed        Give the pooled features of images.
+  embed        Compute the pooled features of images.
   similar      Find the images of an index that look most like others.
 
 Your own classes:

@@ -57,7 +57,7 @@ def embed(  # noqa: PLR0913 - one parameter an option
     options: Options,
     view: View,
 ) -> None:
-    """Give the pooled features of images.
+    """Compute the pooled features of images.
 
     That is what the network knows before it decides on a class. INPUT is as for predict. Row i belongs to input i: one
     that fails has a row of NaN (null in Parquet and JSON), its error beside it, and the exit code is 3.

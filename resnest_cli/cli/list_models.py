@@ -102,7 +102,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def _megabytes(row: dict[str, Any]) -> int:
-    """Give a size to go by: where none is published, that of the parameters in float32."""
+    """Return a size to go by: where none is published, that of the parameters in float32."""
     return int(row["megabytes"] or round(row["params"] * 4 / 1e6))
 
 

@@ -190,7 +190,7 @@ def _open_exported(spec: ModelSpec, options: Options, why_torch: str, want: str)
 
 
 def _settle_precision(spec: ModelSpec, options: Options, why_torch: str, want: str) -> str:
-    """Give the precision to run in: the one asked for; where that is "auto", int8 for a folder that has it, else fp32.
+    """Return the precision to run in: the one asked for, or where that is "auto", int8 if the folder has it, else fp32.
 
     Raises:
         UsageError: int8 was asked for by name, and cannot be had.

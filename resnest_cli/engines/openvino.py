@@ -95,7 +95,7 @@ def convert(
 
 
 def runner(path: Path) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
-    """Give a function that runs the graph at `path` on a batch, in fp32."""
+    """Return a function that runs the graph at `path` on a batch, in fp32."""
     compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": _PRECISIONS["fp32"]})
     return lambda batch: np.array(compiled(batch)[0])
 
@@ -137,7 +137,7 @@ def has_int8() -> bool:
 
 
 def next_to_int8() -> str:
-    """Give the fastest precision that this CPU has besides int8: what layers compute in that are not quantised."""
+    """Return the fastest precision that this CPU has besides int8: what layers compute in that are not quantised."""
     return "bf16" if "BF16" in native_precisions() else "fp32"
 
 
@@ -164,7 +164,7 @@ def _save(graph: openvino.Model, path: Path) -> None:
 
 
 def _matmul_flops(rows: int, width: int, precision: str, seconds: float) -> float:
-    """Give the operations a second of [rows, width] x [width, width], many times over on every core; the best run.
+    """Return the operations a second of [rows, width] x [width, width], many times over on every core; the best run.
 
     The product of several at once is what the hardware can do: a single one that is cut over the cores comes to a third
     of it in fp32.
