@@ -27,9 +27,9 @@ import click
 from resnest_cli import __version__
 from resnest_cli.cli import streams
 from resnest_cli.cli.help import Context, Formatter, words_of
-from resnest_cli.cli.options import VERBOSE
 from resnest_cli.cli.streams import ReaderGone
 from resnest_cli.cli.text import note
+from resnest_cli.cli.view import VERBOSE
 from resnest_cli.errors import ExitCode, OutputError, ResnestError
 from resnest_cli.paths import reason
 

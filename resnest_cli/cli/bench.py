@@ -11,15 +11,17 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import ALL, Number, OutputFile, View, format_option, sweep_options
+from resnest_cli.cli.options import ALL, format_option, sweep_options
+from resnest_cli.cli.parameters import Number, OutputFile
 from resnest_cli.cli.text import data, note
 from resnest_cli.errors import ExitCode, UsageError, counted
 from resnest_cli.options import DEFAULT_BENCH_SECONDS
 from resnest_cli.paths import Kind, look
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
+    from resnest_cli.cli.view import View
     from resnest_cli.options import Options
 
 FORMATS = ("auto", "table", "json", "jsonl", "csv", "tsv")
@@ -92,7 +94,9 @@ def bench(  # noqa: PLR0913 - one parameter an option
     place = None if images is None else str(images)
     found = sweep(every, seconds, images=place, exclude=exclude, baseline=baseline)
     as_they_come = output is None and format == "jsonl"
-    for row in _bar(found, len(every)) if view.has_bar(rows_on_stdout=as_they_come) else found:
+    if view.has_bar(rows_on_stdout=as_they_come):
+        found = view.follow(found, lambda: len(every), "measuring")
+    for row in found:
         rows.append(row)
         if as_they_come:
             _write(rows[-1:], format, sys.stdout)
@@ -165,12 +169,6 @@ def _settle(format: str, output: Path | None) -> str:
         message = f"-o {output}: its suffix names no format; add --format, or use .json, .jsonl, .csv or .tsv."
         raise UsageError(message)
     return suffix
-
-
-def _bar(rows: Iterable[dict[str, Any]], total: int) -> Iterator[dict[str, Any]]:
-    from resnest_cli.cli.output import bar, console
-
-    return bar(rows, lambda: total, "measuring", console(sys.stderr))
 
 
 def _write(rows: list[dict[str, Any]], format: str, stream: IO[str]) -> None:

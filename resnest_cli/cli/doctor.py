@@ -8,8 +8,9 @@ import sys
 import click
 
 from resnest_cli.cli.help import Command
-from resnest_cli.cli.options import View, format_option
+from resnest_cli.cli.options import format_option
 from resnest_cli.cli.text import put
+from resnest_cli.cli.view import View
 
 
 @click.command(cls=Command)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resnest_cli.cli.help import Command
-from resnest_cli.cli.options import VERBOSE, ModelName, View, format_option, view_options
+from resnest_cli.cli.options import format_option, view_options
+from resnest_cli.cli.parameters import ModelName
 from resnest_cli.cli.text import put
+from resnest_cli.cli.view import VERBOSE, View
 from resnest_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:

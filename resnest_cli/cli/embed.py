@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +10,22 @@ import click
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import Inputs, input_options
 from resnest_cli.cli.notes import ended, opened
-from resnest_cli.cli.options import Place, View, feature_options, max_failures_option, ray_options
+from resnest_cli.cli.options import feature_options, max_failures_option, ray_options
+from resnest_cli.cli.parameters import Place
 from resnest_cli.cli.text import rows as shown
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.writers import About, Summary, complete
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from resnest_cli.cli.view import View
     from resnest_cli.jobs import Output
     from resnest_cli.limits import MaxFailures
     from resnest_cli.one_way import Stream
     from resnest_cli.options import Options
-    from resnest_cli.stream import Row
     from resnest_cli.trunk import Opener
     from resnest_cli.types import Failure, Source
 
@@ -95,7 +95,7 @@ def embed(  # noqa: PLR0913 - one parameter an option
                 features.write_facts(output, embedder.facts)
         rows = summary.watch(embedder.embed(out.rest(found, summary.count)))
         if view.has_bar(rows_on_stdout=output is None):
-            rows = _with_bar(rows, inputs.count(out.done))
+            rows = view.follow(rows, inputs.count(out.done), "embedding")
         out.write(map(features.to_row, rows))
         with summary.stages.clock("write"):
             out.finish()
@@ -141,9 +141,3 @@ def _open(output: Path | None, *, overwrite: bool, resume: bool) -> AbstractCont
     lines, compose = features.layout(output)
     others = features.companions(output)
     return jobs.Output(output, lines, compose, companions=others, overwrite=overwrite, resume=resume)
-
-
-def _with_bar(rows: Iterator[Row | Failure], total: Callable[[], int | None]) -> Iterator[Row | Failure]:
-    from resnest_cli.cli.output import bar, console
-
-    return bar(rows, total, "embedding", console(sys.stderr))

@@ -11,12 +11,14 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import Inputs, input_options
-from resnest_cli.cli.options import OutputFolder, View, explain_options, refuse_lost
+from resnest_cli.cli.options import explain_options, refuse_lost
+from resnest_cli.cli.parameters import OutputFolder
 from resnest_cli.cli.text import one_line, put
 from resnest_cli.errors import ExitCode, OutputError, counted
 from resnest_cli.writers import to_json
 
 if TYPE_CHECKING:
+    from resnest_cli.cli.view import View
     from resnest_cli.explain import Explanation
     from resnest_cli.options import Options
     from resnest_cli.types import Failure

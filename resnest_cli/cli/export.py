@@ -9,13 +9,15 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import ModelName, Names, OutputFolder, View, export_options, refuse_lost
+from resnest_cli.cli.options import export_options, refuse_lost
+from resnest_cli.cli.parameters import ModelName, Names, OutputFolder
 from resnest_cli.cli.text import put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from resnest_cli.cli.view import View
     from resnest_cli.exporting import Exported
     from resnest_cli.options import Options
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from resnest_cli.writers import complete
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from resnest_cli.cli.options import View
+    from resnest_cli.cli.view import View
     from resnest_cli.limits import MaxFailures
     from resnest_cli.ray_data.shards import Folder, Span, Tables
     from resnest_cli.trunk import Runner
@@ -58,7 +57,9 @@ def write(  # noqa: PLR0913 - what a job consists of
         return
     earlier, begun = sum(span.rows for span in spans), time.perf_counter()
     written = _each_row(trunk.save(found, folder, spans, make), spans, most)
-    for _ in _with_bar(written, total, earlier) if view.has_bar() else written:
+    if view.has_bar():
+        written = view.follow(written, lambda: None if (count := total()) is None else count - earlier, "writing")
+    for _ in written:
         pass
     seconds = time.perf_counter() - begun
     folder.finish(spans, seconds)
@@ -100,13 +101,3 @@ def _leave(spans: list[Span]) -> None:
     """Exit with the code of a finished job in which inputs failed, if any did."""
     if any(span.failures for span in spans):
         click.get_current_context().exit(ExitCode.SOME_FAILED)
-
-
-def _with_bar(rows: Iterator[int], total: Callable[[], int | None], earlier: int) -> Iterator[int]:
-    from resnest_cli.cli.output import bar, console
-
-    def left() -> int | None:
-        count = total()
-        return None if count is None else count - earlier
-
-    return bar(rows, left, "writing", console(sys.stderr))

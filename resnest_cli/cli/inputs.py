@@ -11,7 +11,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from resnest_cli.cli.options import Names, declare
+from resnest_cli.cli.options import declare
+from resnest_cli.cli.parameters import Names
 from resnest_cli.errors import UsageError
 from resnest_cli.paths import look, reason
 

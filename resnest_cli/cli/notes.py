@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from resnest_cli.cli.options import View
+    from resnest_cli.cli.view import View
     from resnest_cli.engines import Engine
     from resnest_cli.options import Options
     from resnest_cli.types import ModelSpec, Record

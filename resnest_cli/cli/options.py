@@ -3,203 +3,23 @@
 from __future__ import annotations
 
 import functools
-import logging
-import math
 import os
-import sys
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnest_cli.cli.text import note
+from resnest_cli.cli.parameters import ModelName, OrAuto, Several
+from resnest_cli.cli.view import VERBOSE, View
 from resnest_cli.limits import LEAST_ROWS, MaxFailures
 from resnest_cli.options import ENGINES, INTERPOLATIONS, PRECISIONS, Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from click.shell_completion import CompletionItem
+    from collections.abc import Callable, Iterable
 
     from resnest_cli.trunk import Opener
 
 ALL = "all"
-STDOUT = "-"  # as the name of an output
-VERBOSE = "resnest_cli.verbose"  # where the group's error handler finds -v, in `Context.meta`
-
-
-@dataclass(frozen=True)
-class View:
-    """How much a person wants to see on stderr."""
-
-    quiet: bool
-    progress: bool
-    verbose: bool = False
-
-    def __post_init__(self) -> None:
-        """Let the library say what takes long."""
-        logger = logging.getLogger("resnest_cli")
-        logger.handlers = [_Said(self)]
-        logger.setLevel(logging.INFO)
-
-    @property
-    def is_watched(self) -> bool:
-        """Whether a person sees what is said."""
-        return not self.quiet and sys.stderr.isatty()
-
-    def say(self, text: str) -> None:
-        """Say something on stderr that is not data."""
-        if not self.quiet:
-            note(text, dim=True)
-
-    def detail(self, text: str) -> None:
-        """Say what few want to know: with -v."""
-        if self.verbose:
-            self.say(text)
-
-    @contextmanager
-    def doing(self, what: str) -> Iterator[None]:
-        """Show what takes its time: on a terminal until it is done, elsewhere as a line."""
-        if not (self.progress and sys.stderr.isatty()):
-            self.say(f"{what} ...")
-            yield
-            return
-        from resnest_cli.cli.output import console, status
-
-        with status(f"{what} ...", console(sys.stderr)):
-            yield
-
-    def has_bar(self, *, rows_on_stdout: bool = False) -> bool:
-        """Tell whether stderr gets a bar: not where rows come to the same screen, which would be written into it."""
-        return self.progress and sys.stderr.isatty() and not (rows_on_stdout and sys.stdout.isatty())
-
-
-class _Said(logging.Handler):
-    """Says what the library logs."""
-
-    def __init__(self, view: View) -> None:
-        super().__init__()
-        self.view = view
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Say one record."""
-        self.view.say(f"{record.getMessage()}.")
-
-
-class NumberOrAuto(click.ParamType[int | str]):
-    """A whole number, or "auto"."""
-
-    name = "N|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:  # noqa: ANN401 - as click declares it
-        """Convert to int unless it is "auto"."""
-        if value == "auto":
-            return "auto"
-        try:
-            return int(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a whole number nor auto.", param, ctx)
-
-
-class Number(click.FloatRange):
-    """A finite number in a range; click's own lets "nan" into any."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - as click declares it
-        """Convert to float."""
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a number that can be meant.", param, ctx)
-        return number
-
-
-class Names(click.ParamType[str]):
-    """What names images or data: taken as it is, for the reader to look at; the shell completes files and folders."""
-
-    name = "path"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Offer files and folders."""
-        return click.Path().shell_complete(ctx, param, incomplete)
-
-
-class ModelName(click.ParamType[str]):
-    """A model's name, completed in the shell from the catalog, or from the folders there are."""
-
-    name = "model"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Offer the variants, the embedded model and model folders; where none begins so, files and folders."""
-        from click.shell_completion import CompletionItem as Item
-
-        from resnest_cli.catalog import DIGITS, list_models
-
-        names = [*(spec.name for spec in list_models()), DIGITS.name]
-        folders = [path.parent.as_posix() for path in Path().glob("*/config.json")]
-        found = [Item(name) for name in (*names, *folders) if name.startswith(incomplete)]
-        return found or click.Path().shell_complete(ctx, param, incomplete)
-
-
-class OutputFile(click.ParamType["Path | None"]):
-    """A file for a result, as a `Path`; "-" is standard output, None, as where nothing is given."""
-
-    name = "path"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | None:  # noqa: ANN401, ARG002 - as click declares it
-        """Tell a file from standard output."""
-        return None if value == STDOUT else Path(value)
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Offer files."""
-        return click.Path().shell_complete(ctx, param, incomplete)
-
-
-class Place(click.ParamType["Path | str | None"]):
-    """Where rows go: as `OutputFile`; and a folder (it ends in /) or a prefix in an object store, as text."""
-
-    name = "path"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str | None:  # noqa: ANN401 - as click declares it
-        """Tell which it is."""
-        if isinstance(value, str) and (value.endswith("/") or value.startswith(("s3://", "gs://"))):
-            return value
-        return OutputFile().convert(value, param, ctx)
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Offer files."""
-        return click.Path().shell_complete(ctx, param, incomplete)
-
-
-class OutputFolder(click.Path):
-    """A folder for a result, as a `Path`; standard output can hold none."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as click declares it
-        """Refuse "-"."""
-        if value == STDOUT:
-            self.fail("the result is a folder, which standard output cannot hold: name one.", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-class Several(click.ParamType[tuple[Any, ...]]):
-    """Values with commas between them, each once, in the order given."""
-
-    name = "list"
-
-    def __init__(self, one: click.ParamType[Any]) -> None:
-        self.one = one
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:  # noqa: ANN401 - as click declares it
-        """Convert each."""
-        words = value if isinstance(value, tuple) else [word.strip() for word in str(value).split(",")]
-        return tuple(dict.fromkeys(self.one.convert(word, param, ctx) for word in words))
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Offer what each may be."""
-        return self.one.shell_complete(ctx, param, incomplete)
 
 
 def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - passed on to click
@@ -218,7 +38,7 @@ _RUN = (
     _DEVICE,
     _option("--engine", type=click.Choice(ENGINES), help="What runs the network."),
     _option("--precision", type=click.Choice(PRECISIONS), help="auto is fp32, timm's numbers; int8 in int8 folders."),
-    _option("-b", "--batch", "--batch-size", type=NumberOrAuto(), metavar="N|auto", help="Images per forward pass."),
+    _option("-b", "--batch", "--batch-size", type=OrAuto(int), metavar="N|auto", help="Images per forward pass."),
     _IMG_SIZE,
 )
 # What a benchmark takes several of.
@@ -243,7 +63,7 @@ _SWEPT = (
     ),
     _option(
         *("-b", "--batch", "--batch-size"),
-        type=Several(NumberOrAuto()),
+        type=Several(OrAuto(int)),
         metavar="N,...|auto",
         help="Images per forward pass, as 1,8,32.",
     ),
@@ -260,7 +80,7 @@ _EXIF = _option("--exif/--no-exif", help=f"{_TURN}  [default: exif]")
 _EXIF_OR_AS_PUBLISHED = _option(
     "--exif/--no-exif", help=f"{_TURN}  [default: exif, but no-exif for models with a published number]"
 )
-_WORKERS = _option("-j", "--workers", type=NumberOrAuto(), metavar="N|auto", help="Decoding processes; 0 uses none.")
+_WORKERS = _option("-j", "--workers", type=OrAuto(int), metavar="N|auto", help="Decoding processes; 0 uses none.")
 _PREPROCESSING = (
     _option("--crop-pct", type=float, metavar="P", help="Share of the resized edge that the centre crop keeps."),
     _option("--interpolation", type=click.Choice(INTERPOLATIONS), help="How images are resized."),

@@ -14,7 +14,8 @@ import click
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import Inputs, input_options
 from resnest_cli.cli.notes import ended, opened, tallied
-from resnest_cli.cli.options import Number, Place, View, format_option, max_failures_option, model_options, ray_options
+from resnest_cli.cli.options import format_option, max_failures_option, model_options, ray_options
+from resnest_cli.cli.parameters import Number, Place
 from resnest_cli.cli.text import rows
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_TOPK
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
+    from resnest_cli.cli.view import View
     from resnest_cli.jobs import Output
     from resnest_cli.limits import MaxFailures
     from resnest_cli.one_way import Stream

@@ -11,13 +11,15 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import ModelName, Number, OutputFolder, View, export_options, refuse_lost
+from resnest_cli.cli.options import export_options, refuse_lost
+from resnest_cli.cli.parameters import ModelName, Number, OutputFolder
 from resnest_cli.cli.text import note, one_line
 from resnest_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from resnest_cli.cli.view import View
     from resnest_cli.options import Options
     from resnest_cli.quantize import Quantized
 

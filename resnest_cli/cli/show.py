@@ -13,7 +13,8 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.list_models import FORMATS
-from resnest_cli.cli.options import ModelName, format_option
+from resnest_cli.cli.options import format_option
+from resnest_cli.cli.parameters import ModelName
 from resnest_cli.cli.text import data, put
 
 if TYPE_CHECKING:

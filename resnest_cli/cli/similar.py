@@ -12,13 +12,15 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import Names, Number, View, format_option, query_options
+from resnest_cli.cli.options import format_option, query_options
+from resnest_cli.cli.parameters import Names, Number
 from resnest_cli.cli.text import data
 from resnest_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from resnest_cli.cli.view import View
     from resnest_cli.embed import Embedder
     from resnest_cli.features import Features
     from resnest_cli.options import Options

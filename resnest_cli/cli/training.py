@@ -11,7 +11,9 @@ import click
 from click.core import ParameterSource
 
 from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import VERBOSE, ModelName, Number, OutputFolder, View, view_options
+from resnest_cli.cli.options import view_options
+from resnest_cli.cli.parameters import ModelName, Number, OrAuto, OutputFolder
+from resnest_cli.cli.view import VERBOSE, View
 from resnest_cli.errors import OutputError, TrainingStopped, UsageError
 from resnest_cli.options import INTERPOLATIONS, Options
 from resnest_cli.paths import Kind, is_empty, look
@@ -48,24 +50,6 @@ RECIPE = {
     "precision": "auto is bf16 where a GPU computes it, else fp32.",
     "seed": "Random seed for the split, weights and training.",
 }
-
-
-class OrAuto(click.ParamType[float | str]):
-    """A number of some kind, or "auto"."""
-
-    name = "X|auto"
-
-    def __init__(self, kind: type[int | float]) -> None:
-        self.kind = kind
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:  # noqa: ANN401 - as click declares it
-        """Convert unless it is "auto"."""
-        if value == "auto":
-            return "auto"
-        try:
-            return self.kind(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a number nor auto.", param, ctx)
 
 
 _TYPES: dict[str, Any] = {"lr": OrAuto(float), "batch": OrAuto(int), "dropout": OrAuto(float)}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from resnest_cli.cli.options import View
+    from resnest_cli.cli.view import View
     from resnest_cli.training.dataset import DataSet
     from resnest_cli.training.run import Event
 

@@ -11,18 +11,20 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import STDOUT, Names, View, format_option, validate_options
+from resnest_cli.cli.options import format_option, validate_options
+from resnest_cli.cli.parameters import STDOUT, Names
 from resnest_cli.cli.text import note, one_line, put
 from resnest_cli.errors import ExitCode, UsageError, counted
 from resnest_cli.splits import ALL, CHOICES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
+    from resnest_cli.cli.view import View
     from resnest_cli.options import Options
     from resnest_cli.report import ClassRow
     from resnest_cli.types import Failure
-    from resnest_cli.validate import Scored, Validation
+    from resnest_cli.validate import Validation
 
 WORST_CLASSES = 10  # in the table on the screen; --per-class has all
 _FILE = click.Path(path_type=Path)
@@ -92,7 +94,9 @@ def validate(  # noqa: PLR0913 - one parameter an option
         exclude=exclude,
         keep_worst=mistakes is not None,
         on_failure=_name,
-        progress=_bar if view.has_bar() else lambda items, _: iter(items),
+        progress=lambda items, total: (
+            view.follow(items, lambda: total, "validating") if view.has_bar() else iter(items)
+        ),
     )
     if format == "json":
         put(json.dumps(found.summary()))
@@ -139,12 +143,6 @@ def _save(path: Path, content: bytes | str) -> None:
 
 def _name(failure: Failure) -> None:
     note(one_line(f"{failure.path}: {failure.type}: {failure.message}"))
-
-
-def _bar(items: Iterable[Scored], total: int) -> Iterator[Scored]:
-    from resnest_cli.cli.output import bar, console
-
-    return bar(items, lambda: total, "validating", console(sys.stderr))
 
 
 def _print(found: Validation) -> None:

@@ -1,0 +1,81 @@
+"""How much a person wants to see on stderr, and the one place that decides it: notes, bars, what the library logs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from resnest_cli.cli.text import note
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+_Item = TypeVar("_Item")
+VERBOSE = "resnest_cli.verbose"  # where the group's error handler finds -v, in `Context.meta`
+
+
+@dataclass(frozen=True)
+class View:
+    """How much a person wants to see on stderr."""
+
+    quiet: bool
+    progress: bool
+    verbose: bool = False
+
+    def __post_init__(self) -> None:
+        """Let the library say what takes long."""
+        logger = logging.getLogger("resnest_cli")
+        logger.handlers = [_Said(self)]
+        logger.setLevel(logging.INFO)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a person sees what is said."""
+        return not self.quiet and sys.stderr.isatty()
+
+    def say(self, text: str) -> None:
+        """Say something on stderr that is not data."""
+        if not self.quiet:
+            note(text, dim=True)
+
+    def detail(self, text: str) -> None:
+        """Say what few want to know: with -v."""
+        if self.verbose:
+            self.say(text)
+
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Show what takes its time: on a terminal until it is done, elsewhere as a line."""
+        if not (self.progress and sys.stderr.isatty()):
+            self.say(f"{what} ...")
+            yield
+            return
+        from resnest_cli.cli.output import console, status
+
+        with status(f"{what} ...", console(sys.stderr)):
+            yield
+
+    def has_bar(self, *, rows_on_stdout: bool = False) -> bool:
+        """Tell whether stderr gets a bar: not where rows come to the same screen, which would be written into it."""
+        return self.progress and sys.stderr.isatty() and not (rows_on_stdout and sys.stdout.isatty())
+
+    def follow(self, items: Iterable[_Item], total: Callable[[], int | None], what: str) -> Iterator[_Item]:
+        """Pass items on, with a bar on stderr; see `output.bar`."""
+        from resnest_cli.cli.output import bar, console
+
+        return bar(items, total, what, console(sys.stderr))
+
+
+class _Said(logging.Handler):
+    """Says what the library logs."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__()
+        self.view = view
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say one record."""
+        self.view.say(f"{record.getMessage()}.")
