@@ -19,6 +19,7 @@ from resnest_cli import catalog, exports, labels, stream, weights
 from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.engines.pytorch import choose_device
 from resnest_cli.errors import UsageError
+from resnest_cli.imports import require
 from resnest_cli.network import build
 from resnest_cli.trunk import Trunk
 from resnest_cli.types import Failure
@@ -95,7 +96,9 @@ class Explainer:
     """
 
     def __init__(self, options: Options, target: str | None = None) -> None:
-        captum = _captum()
+        require("explain", "explain", "captum")
+        from captum import attr as captum  # noqa: PLC0415 - of the extra "explain"
+
         self.options = options
         self.spec = catalog.resolve(options)
         if exports.is_one(self.spec):
@@ -179,12 +182,3 @@ def class_index(known: Labels, text: str) -> int:
     hint = f" Did you mean {known.names[names.index(near[0])]!r}?" if near else ""
     message = f"--class {text!r}: no class has this name, WordNet id or index (0 to {len(names) - 1}).{hint}"
     raise UsageError(message)
-
-
-def _captum() -> Any:  # noqa: ANN401 - a module without types
-    try:
-        from captum import attr  # noqa: PLC0415 - of the extra "explain"
-    except ImportError as error:
-        message = "explain needs captum: pip install 'resnest-cli[explain]'"
-        raise UsageError(message) from error
-    return attr

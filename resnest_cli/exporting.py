@@ -14,7 +14,6 @@ import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +47,6 @@ BATCHES = (8, 3, 1)
 TOLERANCE = 1e-4  # of probabilities, and of logits as a share of the largest
 SAMPLES = catalog.DIGITS / "samples"  # twelve real pictures that are always at hand
 EXAMPLE = "example.py"
-_EXTRA = "pip install 'resnest-cli[onnx]'"
 
 _log = logging.getLogger(__name__)
 
@@ -129,10 +127,7 @@ def _check(spec: ModelSpec, to: str, folder: Path, *, overwrite: bool) -> None:
     if to not in _WRITERS:
         message = f"--to {to}: use one of {', '.join(_WRITERS)}."
         raise UsageError(message)
-    needed = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",), "torch": ()}[to]
-    if missing := [name for name in needed if find_spec(name) is None]:
-        message = f"--to {to} needs {' and '.join(missing)}: {_EXTRA if to == 'onnx' else 'pip install openvino'}"
-        raise UsageError(message)
+    exports.require(to)
     saving.claim_folder(folder, overwrite=overwrite)
 
 

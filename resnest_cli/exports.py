@@ -7,10 +7,11 @@ Reads no graph; `engines/adopt.py` does, and `exporting.py` and `quantize.py` wr
 from __future__ import annotations
 
 import hashlib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnest_cli import catalog, weights
+from resnest_cli import catalog, imports, weights
 from resnest_cli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +29,21 @@ FILES = {
 # machines and tasks that it is not for.
 RUN = ("onnx", "openvino")
 INT8 = "int8"
+
+
+def require(to: str) -> None:
+    """Refuse to begin a folder of a format whose libraries are missing.
+
+    Raises:
+        UsageError: the message names the pip line.
+    """
+    if to == "onnx":
+        imports.require("--to onnx", "onnx", "onnx", "onnxscript", "onnxruntime")
+    if to == INT8:
+        imports.require("int8", "int8", "nncf")
+    if to == "openvino" and find_spec("openvino") is None:
+        message = "--to openvino needs openvino: pip install openvino"
+        raise UsageError(message)
 
 
 def is_one(spec: ModelSpec) -> bool:

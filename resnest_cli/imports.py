@@ -1,4 +1,4 @@
-"""Imports without their company: what reports home, or takes long, when a library is imported for something else.
+"""Imports of what may be missing, takes long, or brings company that reports home.
 
 In: names of modules. Knows nothing of what they do.
 """
@@ -8,13 +8,27 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+from resnest_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 _log = logging.getLogger(__name__)
+
+
+def require(what: str, extra: str, *names: str) -> None:
+    """Refuse to begin without the modules of an extra; nothing is imported.
+
+    Raises:
+        UsageError: one is not installed; the message names the pip line.
+    """
+    if missing := [name for name in names if find_spec(name) is None]:
+        message = f"{what} needs {' and '.join(missing)}: pip install 'resnest-cli[{extra}]'"
+        raise UsageError(message)
 
 
 def announce(name: str) -> None:

@@ -12,7 +12,6 @@ import tempfile
 import warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.metadata import version
-from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +20,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from resnest_cli import export, graphs
+from resnest_cli import export, exports, graphs
 from resnest_cli.engines.openvino import OpenVinoEngine
-from resnest_cli.errors import UsageError
 from resnest_cli.graphs import Graph
 from resnest_cli.imports import without
 from resnest_cli.network import SEED, FromPixels, build
@@ -42,23 +40,11 @@ if TYPE_CHECKING:
 
 # Ways to int8, from the quickest on: each takes longer than the one before and keeps answers better.
 METHODS = ("calibrated", "biases corrected one by one", "most sensitive layers left in floating point")
-EXTRA = "pip install 'resnest-cli[int8]'"
 _RANDOM_PICTURES = 8
 _RANKED = 100  # pictures that tell how much each layer harms the answers
 _COMPUTE = {"Convolution", "GroupConvolution", "MatMul"}
 
 _log = logging.getLogger(__name__)
-
-
-def require() -> None:
-    """Refuse to begin without NNCF.
-
-    Raises:
-        UsageError: it is not installed.
-    """
-    if find_spec("nncf") is None:
-        message = f"int8 needs nncf: {EXTRA}"
-        raise UsageError(message)
 
 
 def versions() -> dict[str, str]:
@@ -109,7 +95,7 @@ def make_random_graph(spec: ModelSpec, name: str) -> Graph:
         UsageError: NNCF is not installed.
         OSError: the cache cannot be written.
     """
-    require()
+    exports.require(exports.INT8)
     _log.info("converting %s to int8 with random weights: once, a minute or two", spec.name)
     channels, height, width = spec.data.input_size
     pixels = np.random.default_rng(SEED).integers(0, 256, (_RANDOM_PICTURES, height, width, channels), np.uint8)

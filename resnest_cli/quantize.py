@@ -202,7 +202,7 @@ def _check(spec: ModelSpec, folder: Path, *, overwrite: bool) -> None:
     if exports.is_one(spec) or exports.is_int8(spec):
         message = f"{spec.name} is an exported model: quantize the model that it was made from."
         raise UsageError(message)
-    int8.require()
+    exports.require(exports.INT8)
     if not has_int8():
         message = f"this CPU has no instructions for int8, which would be slower: use --precision {next_to_int8()}."
         raise DeviceError(message)

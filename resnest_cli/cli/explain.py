@@ -58,9 +58,11 @@ def explain(  # noqa: PLR0913 - one parameter an option
       resnest explain dog.jpg -o looked/ --class "tennis ball" --raw
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
     from resnest_cli.files import as_output_error
+    from resnest_cli.imports import require
     from resnest_cli.types import Failure
 
     refuse_lost(options)
+    require("explain", "explain", "captum")
     found = inputs.find()
     _claim(output, overwrite=overwrite)
     with view.doing("loading torch"):

@@ -65,9 +65,10 @@ def export(  # noqa: PLR0913 - one parameter an option
       resnest export resnest50d --to onnx -o resnest50d-onnx
       resnest export digits --to openvino --raw-uint8 -o digits-openvino
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli import saving
+    from resnest_cli import exports, saving
 
     refuse_lost(options)
+    exports.require(to)
     saving.claim_folder(output, overwrite=overwrite)
     with view.doing("loading torch"):
         from resnest_cli.exporting import SAMPLES

@@ -72,9 +72,10 @@ def quantize(  # noqa: PLR0913 - one parameter an option
       resnest quantize resnest50d --calibrate photos/ -o resnest50d-int8
       resnest predict photos/ --model resnest50d-int8
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli import saving
+    from resnest_cli import exports, saving
 
     refuse_lost(options)
+    exports.require(exports.INT8)
     if not os.path.lexists(calibrate):
         raise UsageError(f"--calibrate {calibrate}: no such folder.")
     saving.claim_folder(output, overwrite=overwrite)
@@ -98,7 +99,7 @@ def quantize(  # noqa: PLR0913 - one parameter an option
         note(one_line(f"{failure.path}: {failure.type}: {failure.message}"))
     console(sys.stdout).print(facts(list(_rows(made))))
     if made.failures:
-        click.get_current_context().exit(ExitCode.FAILED)
+        click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 
 def _rows(made: Quantized) -> Iterator[tuple[str, str]]:
