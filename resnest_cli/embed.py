@@ -15,7 +15,6 @@ import numpy as np
 from resnest_cli import catalog, provenance
 from resnest_cli.engines import RANDOM
 from resnest_cli.errors import UsageError
-from resnest_cli.stream import Row
 from resnest_cli.trunk import Trunk
 from resnest_cli.types import Failure
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from resnest_cli.engines import Engine
     from resnest_cli.options import Options
+    from resnest_cli.stream import Row
     from resnest_cli.trunk import Opener, Runner
     from resnest_cli.types import ModelSpec, Source
 
@@ -134,7 +134,7 @@ def options_of(facts: dict[str, Any], now: Options) -> Options:
 
 def scaled(item: Row | Failure) -> Row | Failure:
     """Scale a row to length 1; a failure stays one."""
-    return item if isinstance(item, Failure) else Row(item.path, normalized(item.values))
+    return item if isinstance(item, Failure) else replace(item, values=normalized(item.values))
 
 
 def normalized(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -60,6 +60,7 @@ class Options:
         max_pixels: images with more pixels are refused.
         labels: a file with one class name a line.
         allow_private_urls: fetch from this machine's and from private addresses too.
+        thumbnails: make a small picture of each image while it is decoded, for pages.
 
     Raises:
         UsageError: a value that cannot be meant.
@@ -83,6 +84,7 @@ class Options:
     max_pixels: int = MAX_PIXELS
     labels: str | PathLike[str] | None = None
     allow_private_urls: bool = False
+    thumbnails: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""

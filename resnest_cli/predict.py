@@ -153,7 +153,9 @@ class Ranking:
 
     def __call__(self, item: Row | Failure) -> Record:
         """Return the record; a failure stays one."""
-        return item if isinstance(item, Failure) else Result(item.path, self._best(item.values))
+        if isinstance(item, Failure):
+            return item
+        return Result(item.path, self._best(item.values), thumbnail=item.thumbnail)
 
     def _best(self, logits: NDArray[np.float32]) -> tuple[Prediction, ...]:
         probabilities = softmax(logits)

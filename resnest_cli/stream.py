@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from resnest_cli import images, sources
+from resnest_cli import images, sources, thumbnails
 from resnest_cli.errors import DecodeTimeout, ImageError, ImageTooLarge, NotANumber, OutOfMemory, ResnestError
 from resnest_cli.sources import STDIN
 from resnest_cli.types import DataConfig, Failure, Source, Stages
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnest_cli.engines import Engine
+    from resnest_cli.options import Options
     from resnest_cli.pool import Load, Pool
 
 MAX_FAILURES_A_BATCH = 64  # a folder of nothing but bad files must still give its records as it goes
@@ -44,21 +45,31 @@ _log = logging.getLogger(__name__)
 
 
 class Loaded(NamedTuple):
-    """The pixels of one image, uint8 [height, width, 3], and the seconds that reading and decoding it took."""
+    """The pixels of one image, uint8 [height, width, 3], the seconds of reading and decoding it, its small picture."""
 
     values: NDArray[np.uint8]
     read: float
     decode: float
+    thumbnail: str = ""
 
 
 @dataclass(frozen=True)
 class Loader:
-    """Makes of a source the pixels that a network takes, uint8 [height, width, 3]; the `Load` of a `Pool`."""
+    """Makes of a source the pixels that a network takes, uint8 [height, width, 3]; the `Load` of a `Pool`.
+
+    With `thumbnails` it makes a small picture too, from the one decoded image: nobody else has to decode the file.
+    """
 
     data: DataConfig
     exif: bool
     max_pixels: int
     allow_private: bool = False
+    thumbnails: bool = False
+
+    @classmethod
+    def of(cls, data: DataConfig, options: Options) -> Loader:
+        """Return what loads images as `options` say."""
+        return cls(data, options.upright, options.max_pixels, options.allow_private_urls, options.thumbnails)
 
     def prepare(self) -> None:
         """Limit the memory of this process to what an image of `max_pixels` needs, where the system can."""
@@ -72,7 +83,7 @@ class Loader:
         """Read, decode, resize and crop.
 
         Raises:
-            ImageError: see `sources.read` and `images.load`.
+            ImageError: see `sources.read`, `images.decode` and `images.preprocess`.
         """
         begun = time.perf_counter()
         try:
@@ -81,24 +92,28 @@ class Loader:
         except MemoryError as error:
             raise ImageTooLarge("not enough memory to read it.") from error
         read = time.perf_counter()
-        pixels = images.load(content, self.data, exif=self.exif, max_pixels=self.max_pixels)
-        return Loaded(pixels, read - begun, time.perf_counter() - read)
+        picture = images.decode(content, exif=self.exif, max_pixels=self.max_pixels)
+        pixels = images.preprocess(picture, self.data, max_pixels=self.max_pixels)
+        small = thumbnails.of(picture) if self.thumbnails else ""
+        return Loaded(pixels, read - begun, time.perf_counter() - read, small)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The engine's numbers for one input: float32 [F]."""
+    """The engine's numbers for one input, float32 [F], and its small picture, if one is made."""
 
     path: str
     values: NDArray[np.float32]
+    thumbnail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """One image ready for the engine: uint8 [height, width, 3]."""
+    """One image ready for the engine, uint8 [height, width, 3], and its small picture, if one is made."""
 
     path: str
     values: NDArray[np.uint8]
+    thumbnail: str = ""
 
 
 Decoded: TypeAlias = Pixels | Failure
@@ -224,7 +239,7 @@ def _images(group: list[Decoded]) -> int:
 def _match(group: list[Decoded], output: NDArray[np.float32], precision: str) -> Iterator[Row | Failure]:
     rows = iter(output)
     for item in group:
-        yield item if isinstance(item, Failure) else checked(Row(item.path, next(rows)), precision)
+        yield item if isinstance(item, Failure) else checked(Row(item.path, next(rows), item.thumbnail), precision)
 
 
 def _group(items: Iterable[Decoded], batch: int) -> Iterator[list[Decoded]]:
@@ -248,7 +263,7 @@ def _outcome(source: Source, load: Callable[[], Loaded], stages: Stages) -> Deco
         return Failure.of(source.path, error)
     stages.read += loaded.read
     stages.decode += loaded.decode
-    return Pixels(source.path, loaded.values)
+    return Pixels(source.path, loaded.values, loaded.thumbnail)
 
 
 class _Forward:

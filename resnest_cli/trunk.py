@@ -85,7 +85,7 @@ class Trunk:
         self.spec = spec
         self.options = options
         self.stages = Stages()
-        self._load = stream.Loader(spec.data, options.upright, options.max_pixels, options.allow_private_urls)
+        self._load = stream.Loader.of(spec.data, options)
         self._lasting = lasting
         if os.name != "posix" and options.workers not in {"auto", 0}:
             _log.warning("-j %s: this system decodes in one process", options.workers)

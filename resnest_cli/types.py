@@ -81,11 +81,15 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The answer for one image: its `predictions`, most probable first (fewer than top-k under a threshold)."""
+    """The answer for one image: its `predictions`, most probable first (fewer than top-k under a threshold).
+
+    `thumbnail` is a small picture of it, a `data:` URI, where `Options.thumbnails` asked for one; else "".
+    """
 
     path: str
     predictions: tuple[Prediction, ...]
     status: Literal["ok"] = "ok"
+    thumbnail: str = field(default="", repr=False)
 
     @property
     def top1(self) -> Prediction:

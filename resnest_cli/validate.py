@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from resnest_cli import catalog, labels, splits, thumbnails
+from resnest_cli import catalog, labels, splits
 from resnest_cli.dataset import Dataset, Labelled
 from resnest_cli.errors import OutputError, UsageError
 from resnest_cli.metrics import Answer, Hits, Tally, judge, wilson
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from resnest_cli.engines import Engine
     from resnest_cli.labels import Labels
-    from resnest_cli.layouts import Item
     from resnest_cli.options import Options
     from resnest_cli.types import ModelSpec, Source
 
@@ -158,7 +157,7 @@ def validate(  # noqa: PLR0913 - what may be asked of it
     spec = catalog.resolve(options)
     if options.random_weights:
         spec = replace(spec, facts={})  # what was published is of trained ones
-    options = replace(options, exif=_turns(options.exif, spec))
+    options = replace(options, exif=_turns(options.exif, spec), thumbnails=keep_worst)
     named = labels.load(spec, options.labels)
     dataset = Dataset(place, named, split, exclude=exclude)
     _say_side(dataset)
@@ -176,7 +175,7 @@ def validate(  # noqa: PLR0913 - what may be asked of it
         tally=Tally(spec.num_classes),
         real=Hits() if real else None,
     )
-    worst = _Worst(exif=options.upright) if keep_worst else None
+    worst = _Worst() if keep_worst else None
     unpacked = _scratch() if dataset.is_packed else contextlib.nullcontext(Path())
     with contextlib.closing(trunk), unpacked as scratch:
         for found, row in progress(_rows(trunk, dataset, scratch), dataset.total):
@@ -260,18 +259,17 @@ class RealLabels:
 
 
 class _Worst:
-    """The wrong answers with the highest loss, and their thumbnails, made while the image is at hand."""
+    """The wrong answers with the highest loss, and their thumbnails."""
 
-    def __init__(self, *, exif: bool) -> None:
-        self._exif = exif
+    def __init__(self) -> None:
         self._heap: list[tuple[float, int, Mistake]] = []  # the least bad first
         self._order = count(0, -1)  # of equal losses, the first image stays
 
-    def see(self, item: Item, answer: Answer) -> None:
+    def see(self, path: str, answer: Answer, thumbnail: str) -> None:
         """Keep it if it is among the worst."""
         if answer.right or (len(self._heap) == WORST and answer.loss <= self._heap[0][0]):
             return
-        mistake = Mistake(item.path, answer, thumbnails.of(item.source.path, exif=self._exif))
+        mistake = Mistake(path, answer, thumbnail)
         push = heapq.heappushpop if len(self._heap) == WORST else heapq.heappush
         push(self._heap, (answer.loss, next(self._order), mistake))
 
@@ -304,7 +302,7 @@ def _count(result: Validation, found: Labelled, row: Row, real: RealLabels | Non
     if real and result.real:
         result.real.add(answer, real.right(found.item.path))
     if worst:
-        worst.see(found.item, answer)
+        worst.see(found.item.path, answer, row.thumbnail)
 
 
 def _accuracy(counted: Tally | Hits) -> dict[str, float | None]:

@@ -491,6 +491,8 @@ def test_an_environment_variable_sets_an_option(resnest: Resnest, monkeypatch: p
 
 def test_the_defaults_of_options_and_of_the_command_line_are_one() -> None:
     for field in fields(Options):
+        if field.name == "thumbnails":  # the format of the output decides that
+            continue
         option = declared(cli.commands["predict"])[f"--{field.name.replace('_', '-')}"]
         assert option.default == field.default
 

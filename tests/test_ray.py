@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
@@ -22,12 +23,12 @@ import pytest
 from clusters import WATCHFUL, free_port, join, object_store, ray_cluster
 from conftest import SAMPLES, Shell
 
-from resnest_cli import buckets
+from resnest_cli import buckets, ray_data, stream
 from resnest_cli.errors import ExitCode, OutputError, UsageError
 from resnest_cli.ray_data import cluster as ray_cluster_module
 from resnest_cli.ray_data.cluster import Node, Plan, plan, watched
 from resnest_cli.ray_data.shards import Folder, Span, remaining
-from resnest_cli.ray_data.stages import pack, unpack
+from resnest_cli.ray_data.stages import as_block, pack, unpack
 from resnest_cli.types import Failure, Source
 
 if TYPE_CHECKING:
@@ -477,6 +478,18 @@ def _killed(*_: object) -> None:
 def test_items_travel_as_they_are() -> None:
     for item in (Source("a\udcff\n.png"), Source("https://a", "https://u:p@a"), Failure("\udcff", "T", 'm"\udcfe')):
         assert unpack(pack(item)) == item
+
+
+def test_small_pictures_travel_with_their_rows() -> None:
+    values = np.zeros(3, np.float32)
+    rows: list[stream.Row | Failure] = [
+        stream.Row("/a", values, "data:a"),
+        Failure("b", "T", "m"),
+        stream.Row("c", values),
+    ]
+    block = as_block(np.arange(3), rows, 3, np.zeros((3, 3), np.float32))
+    back = list(ray_data._rows(block, [Source("a"), Source("b"), Source("c")]))  # noqa: SLF001 - what has no name outside
+    assert [(row.path, getattr(row, "thumbnail", None)) for row in back] == [("a", "data:a"), ("b", None), ("c", "")]
 
 
 def test_an_index_gives_the_column_path(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_nothing_in_a_name_or_a_class_is_executed(tmp_path: Path) -> None:
 
 @in_browser
 def test_filters_come_from_the_address_and_thousands_of_rows_are_drawn_as_they_are_needed(tmp_path: Path) -> None:
-    picture = thumbnails.of(str(SAMPLES / "two_0051.png"))
+    picture = thumbnails.of(Image.open(SAMPLES / "two_0051.png").convert("RGB"))
     records: list[Record] = [answer(f"dir/{i:04}.jpg", i % 7, f"class {i % 7}", i / 3000) for i in range(2990)]
     records += [Failure(f"bad/{i}.jpg", "NotAnImage" if i else "BrokenImage", "why") for i in range(10)]
     out = io.BytesIO()
@@ -153,24 +153,63 @@ def test_filters_come_from_the_address_and_thousands_of_rows_are_drawn_as_they_a
     assert failed.cards == ["bad/|0.jpg|BrokenImage|why|"]
 
 
-def test_small_pictures_are_small_upright_and_only_of_files(tmp_path: Path) -> None:
+def shown(row: dict[str, object]) -> Image.Image:
+    """Return the small picture of a row."""
+    return Image.open(io.BytesIO(base64.b64decode(str(row["thumbnail"]).removeprefix("data:image/webp;base64,"))))
+
+
+def test_small_pictures_are_small_and_upright(tmp_path: Path, resnest: Resnest) -> None:
     pixels = np.zeros((600, 1200, 3), np.uint8)
     pixels[:300] = 255  # white above, black below
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees, clockwise: white to the right
     for name in ("x.jpg", "x.png"):
         Image.fromarray(pixels).save(tmp_path / name, exif=exif)
-        uri = thumbnails.of(str(tmp_path / name))
-        small = Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/webp;base64,"))))
+    resnest("predict", tmp_path, "-m", "digits", "-o", tmp_path / "x.html", "-j", "0")
+    for small in map(shown, data((tmp_path / "x.html").read_text())):
         assert small.size == (80, 160)
         left, right = (np.asarray(small.convert("L"))[:, columns].mean() for columns in (slice(30), slice(50, None)))
         assert (left < 10, right > 245) == (True, True)
-    assert thumbnails.of("-") == thumbnails.of("https://192.0.2.1/x.png") == thumbnails.of(str(tmp_path)) == ""
 
 
-def test_a_picture_too_large_for_a_small_one_is_not_decoded(tmp_path: Path) -> None:
-    Image.new("1", (8000, 8000)).save(tmp_path / "x.png")
-    assert thumbnails.of(str(tmp_path / "x.png")) == ""
+def unwanted(*_: object, **__: object) -> Image.Image:
+    message = "a picture is decoded in the process that writes the page"
+    raise AssertionError(message)
+
+
+def test_small_pictures_come_from_the_process_that_decoded_the_image(
+    resnest: Resnest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a picture costs memory once, and one that ends or stalls its decoder never meets the process of the job."""
+    Image.new("1", (8000, 8000)).save(tmp_path / "large.png")
+    Image.new("I;16", (40, 20), 40000).save(tmp_path / "deep.png")
+    Image.new("P", (40, 20), 1).save(tmp_path / "two.gif", save_all=True, append_images=[Image.new("P", (40, 20), 2)])
+    monkeypatch.setattr("resnest_cli.images.decode", unwanted)
+    monkeypatch.setattr(Image, "open", unwanted)
+    resnest("predict", tmp_path, "-m", "digits", "-o", tmp_path / "x.html", "-j", "1")
+    monkeypatch.undo()
+    rows = data((tmp_path / "x.html").read_text())
+    assert [(row["path"], shown(row).size) for row in rows] == [
+        (f"{tmp_path}/deep.png", (40, 20)),
+        (f"{tmp_path}/large.png", (160, 160)),
+        (f"{tmp_path}/two.gif", (40, 20)),
+    ]
+
+
+def test_what_can_be_read_but_once_has_its_picture_too(resnest: Resnest, tmp_path: Path) -> None:
+    content = (SAMPLES / "two_0051.png").read_bytes()
+    resnest("predict", "-", "-m", "digits", "-o", tmp_path / "x.html", stdin=content)
+    (row,) = data((tmp_path / "x.html").read_text())
+    assert shown(row).size == (32, 32)
+
+
+def test_a_picture_that_cannot_be_made_small_costs_no_row(
+    resnest: Resnest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnest_cli.thumbnails.EDGE", -1)
+    resnest("predict", SAMPLES / "two_0051.png", "-m", "digits", "-o", tmp_path / "x.html")
+    (row,) = data((tmp_path / "x.html").read_text())
+    assert (row["status"], row["thumbnail"]) == ("ok", "")
 
 
 def test_a_page_of_real_answers_has_their_pictures(resnest: Resnest, tmp_path: Path) -> None:

@@ -540,13 +540,34 @@ def test_thumbnails_are_small(tmp_path: Path) -> None:
         assert image.size == (160, 80)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_pictures_of_mistakes_come_from_the_process_that_decoded_the_image(
+    tmp_path: Path,
+    resnest: Resnest,
+    monkeypatch: pytest.MonkeyPatch,
+    packed: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    def unwanted(*_: object, **__: object) -> Image.Image:
+        message = "a picture is decoded in the process of the job"
+        raise AssertionError(message)
+
+    (tmp_path / "data" / "nine").mkdir(parents=True)
+    for i in range(2):
+        Image.new("RGB", (320, 320 + i)).save(tmp_path / "data" / "nine" / f"{i}.png")
+    place = as_tar(tmp_path / "data", tmp_path) if packed else tmp_path / "data"
+    monkeypatch.setattr("resnest_cli.images.decode", unwanted)
+    monkeypatch.setattr(Image, "open", unwanted)
+    row = measured(resnest, place, "--mistakes", tmp_path / "worst.html", "-j", "1")
+    assert (row["n"], row["errors"]) == (2, 0)
+    assert (tmp_path / "worst.html").read_text().count("<img") == 2
+
+
 def test_a_mistake_without_a_small_picture_is_a_mistake(
     tmp_path: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page reads the file again, with limits of its own: whatever comes of that, the numbers stand."""
     (tmp_path / "nine").mkdir()
     Image.new("RGB", (32, 32)).save(tmp_path / "nine" / "x.png")
-    monkeypatch.setattr("resnest_cli.thumbnails.MAX_PIXELS", 10)
+    monkeypatch.setattr("resnest_cli.thumbnails.EDGE", -1)
     page = tmp_path / "worst.html"
     row = measured(resnest, tmp_path, "--mistakes", page)
     assert (row["n"], row["top1"]) == (1, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -111,6 +112,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
         return
     format = _settle(format, output)
     require(format)
+    options = replace(options, thumbnails=format == "html")
     summary, classes = Summary(most=most), Counter[str]()
     with (
         _open(output, format, overwrite=overwrite, resume=resume) as out,
@@ -125,7 +127,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
         on_screen = format == "table" and output is None
         if (view.progress and sys.stdout.isatty()) if on_screen else view.has_bar(rows_on_stdout=output is None):
             records = _with_bar(records, inputs.count(out.done), on_screen=on_screen)
-        out.write(_rows(records, format, options))
+        out.write(_rows(records, format))
         with summary.stages.clock("write"):
             out.finish()
         gains_from_bf16 = _gains_from_bf16(classifier, summary)
@@ -245,17 +247,15 @@ def _terms(
     return about, {**facts, **settings}, options.batch if isinstance(options.batch, int) else engine.best_batch
 
 
-def _rows(records: Iterable[Record], format: str, options: Options) -> Iterable[Any]:
+def _rows(records: Iterable[Record], format: str) -> Iterable[Any]:
     """Return records in the form that the format's writer takes."""
     if format == "table":
         return records
     if format != "html":
         return map(to_row, records)
-    from resnest_cli import thumbnails
 
     def with_picture(record: Record) -> Row:
-        failed = isinstance(record, Failure)
-        return to_row(record) | {"thumbnail": "" if failed else thumbnails.of(record.path, exif=options.upright)}
+        return to_row(record) | {"thumbnail": "" if isinstance(record, Failure) else record.thumbnail}
 
     return map(with_picture, records)
 

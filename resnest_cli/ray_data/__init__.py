@@ -70,7 +70,7 @@ class RayTrunk:
         self.stages = Stages()
         self._want = want
         self._private = address is None
-        self._load = stream.Loader(spec.data, options.upright, options.max_pixels, options.allow_private_urls)
+        self._load = stream.Loader.of(spec.data, options)
         self._parcel: Any = None  # Ray's reference to it
         with ExitStack() as ends:
             self._nodes = ends.enter_context(cluster.joined(address))
@@ -238,8 +238,9 @@ def in_words(plan: Plan, count: int, seconds: float) -> str:
 
 
 def _rows(block: Block, wave: list[Item]) -> Iterator[stream.Row | Failure]:
-    for number, failure, values in zip(block["number"], block["failure"], block["values"], strict=True):
-        yield unpack(failure) if failure else stream.Row(wave[number].path, np.asarray(values))  # type: ignore[misc] # a Failure
+    columns = (block[name] for name in ("number", "failure", "values", "thumbnail"))
+    for number, failure, values, thumbnail in zip(*columns, strict=True):
+        yield unpack(failure) if failure else stream.Row(wave[number].path, np.asarray(values), thumbnail)  # type: ignore[misc] # a Failure
 
 
 def _duration(seconds: float) -> str:

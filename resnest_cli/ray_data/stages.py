@@ -146,6 +146,7 @@ def as_block(
         "number": numbers,
         "failure": np.array([pack(row) if isinstance(row, Failure) else "" for row in rows]),
         "values": np.stack([nothing if isinstance(row, Failure) else row.values for row in rows]),
+        "thumbnail": np.array(["" if isinstance(row, Failure) else row.thumbnail for row in rows], object),
         "seconds": seconds,
     }
 
