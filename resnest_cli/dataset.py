@@ -9,7 +9,7 @@ is given. Does not open an image.
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +22,14 @@ from resnest_cli.photographs import LeftOut, Rule
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from resnest_cli.labels import Labels
     from resnest_cli.layouts import Item
 
 EXAMPLES = 3  # of refused labels, in a message
+MAX_REFUSED = 1000  # labels of a side that are kept to count them
+MAX_KNOWN = 100_000  # combinations of words whose meaning is kept: an archive may make up millions
 _ANY_SIDE = "?"  # of what cannot be listed: it counts, whatever is asked for
 
 
@@ -90,11 +92,11 @@ class Dataset:
         self._known: dict[tuple[tuple[str, ...], str], _Meaning] = {}
         refused = self._survey()
         self.split = self._side(split)
-        if wrong := {label: path for (side, label), path in refused.items() if self.is_wanted(side)}:
+        if wrong := _united(labels for side, labels in refused.items() if self.is_wanted(side)):
             raise UsageError(self._complaint(wrong))
         self.total = sum(images for side, images in self.sides.items() if self.is_wanted(side))
-        wanted = [meaning for meaning in self._known.values() if self.is_wanted(meaning.side)]
-        self.present = tuple(sorted({index for meaning in wanted for index in meaning.classes}))
+        wanted = (classes for side, classes in self._present.items() if self.is_wanted(side))
+        self.present = tuple(sorted(set().union(*wanted)))
         if not self.present:
             others = f" ({self.left_out.counts()})" if self.left_out else ""
             message = (
@@ -127,10 +129,11 @@ class Dataset:
         except BadDataSet as error:  # a table that does not fit is to be mended like a label that does not
             raise UsageError(str(error)) from error
 
-    def _survey(self) -> dict[tuple[str, str], str]:
+    def _survey(self) -> dict[str, dict[str, str]]:
         """Look at all labels before anything is computed; give the refused ones of each side, with an image of each."""
-        refused: dict[tuple[str, str], str] = {}
+        refused: dict[str, dict[str, str]] = defaultdict(dict)
         self.sides: Counter[str] = Counter()
+        self._present: dict[str, set[int]] = defaultdict(set)
         self._why = ""
         rule = Rule(self._exclude, self.place)
         self.left_out: LeftOut = rule.left_out
@@ -141,8 +144,9 @@ class Dataset:
                 continue
             meaning = self._meaning(item)
             self.sides[meaning.side] += 1
-            if len(meaning.classes) != 1:
-                refused.setdefault((meaning.side, "/".join(item.words)), item.path)
+            self._present[meaning.side] |= meaning.classes
+            if len(meaning.classes) != 1 and len(refused[meaning.side]) < MAX_REFUSED:
+                refused[meaning.side].setdefault("/".join(item.words), item.path)
         return refused
 
     def _side(self, wanted: str | None) -> str:
@@ -157,6 +161,8 @@ class Dataset:
         """Tell an item's side and the classes that its words name; each pair of words and split is looked at once."""
         key = (item.words, item.split)
         if key not in self._known:
+            if len(self._known) == MAX_KNOWN:
+                self._known.clear()
             self._known[key] = self._by_words(item.words) if not item.split else _Meaning(item.split, self._find(item))
         return self._known[key]
 
@@ -178,7 +184,8 @@ class Dataset:
         lines = [f"  {self._reason(label, path)}" for label, path in list(refused.items())[:EXAMPLES]]
         more = f"\n  ... and {len(refused) - EXAMPLES} more" if len(refused) > EXAMPLES else ""
         wnids = "a WordNet id (n02012849), " if any(self._names.labels.wnids) else ""
-        count = f"{len(refused)} label{'s' * (len(refused) > 1)}"
+        most = "at least " if len(refused) >= MAX_REFUSED else ""
+        count = f"{most}{len(refused)} label{'s' * (len(refused) > 1)}"
         return (
             f"{self.place}: {count} cannot be understood:\n" + "\n".join(lines) + more + "\n"
             f"Call each class folder (or label in the CSV file) by {wnids}a class name or a class index; "
@@ -193,3 +200,7 @@ class Dataset:
             return f"{label!r} may be {' or '.join(self._names.describe(i) for i in sorted(found))}"
         near = next((name for word in reversed(label.split("/")) if (name := self._names.near(word))), "")
         return f"{label!r} is no class of the model" + (f" (is it {near!r}?)" if near else "")
+
+
+def _united(parts: Iterable[dict[str, str]]) -> dict[str, str]:
+    return {label: path for part in parts for label, path in part.items()}

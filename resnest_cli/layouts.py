@@ -6,27 +6,24 @@ Does not know the classes, nor open an image.
 
 from __future__ import annotations
 
-import lzma
 import os
-import tarfile
-import zlib
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
-from resnest_cli import tables, walk
+from resnest_cli import archives, tables, walk
 from resnest_cli.errors import OutputError, UnreadableInput, UsageError
-from resnest_cli.paths import Kind, look, reason
+from resnest_cli.paths import Kind, look
 from resnest_cli.types import Failure, Source
 
 if TYPE_CHECKING:
+    import tarfile
     from collections.abc import Callable, Iterator
 
     from resnest_cli.photographs import Rule
 
-MAX_MEMBER_BYTES = 1 << 29  # of an image in an archive: it is unpacked before it is read
+LONGEST_SHOWN = 500  # characters of a member's name in a record that says why it is not read
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +68,8 @@ def choose(place: str) -> Layout:
         raise UsageError(message)
     if place.lower().endswith(tables.SUFFIXES):
         return _in_table
-    with _readable(place):
-        if tarfile.is_tarfile(place):
-            return _in_tar
+    if archives.is_one(place):
+        return _in_tar
     message = (
         f"{place}: neither a tar archive nor a table ({', '.join(tables.SUFFIXES)}). Give one of these (a spreadsheet "
         "can be saved as CSV, a ZIP archive unpacked), or a folder of class folders."
@@ -95,33 +91,31 @@ def _in_folder(place: str, rule: Rule) -> Iterator[Item | Failure]:
 
 
 def _in_tar(place: str, rule: Rule) -> Iterator[Item | Failure]:
-    with _readable(place), tarfile.open(place) as archive:
-        while member := archive.next():
-            archive.members = []  # type: ignore[attr-defined] # or it would keep what it knows of each member
+    with archives.opened(place) as archive:
+        for member in archive.members():
             name = PurePosixPath(member.name)
-            if not (member.isfile() and rule.takes_member(f"{place}/{name}")):
+            if member.isdir() or not rule.takes_member(f"{place}/{name}"):
                 continue
             path = f"{place}/{member.name}"
-            if member.size > MAX_MEMBER_BYTES:
-                yield Failure.of(path, UnreadableInput(f"larger than {MAX_MEMBER_BYTES >> 20} MB."))
-                continue
-            unpack = partial(_unpacked, place, archive, member)
-            yield Item(path, name.parts[:-1], Source(member.name), unpack=unpack)
+            if why := archives.unusable(member):
+                yield Failure.of(path[:LONGEST_SHOWN], UnreadableInput(why))
+            else:
+                unpack = partial(_unpacked, place, archive, member)
+                yield Item(path, name.parts[:-1], Source(member.name), unpack=unpack)
 
 
-def _unpacked(place: str, archive: tarfile.TarFile, member: tarfile.TarInfo, scratch: Path) -> Source:
+def _unpacked(place: str, archive: archives.Archive, member: tarfile.TarInfo, scratch: Path) -> Source:
     """Copy a member into `scratch`.
 
     Raises:
         UnreadableInput: the archive is damaged.
         OutputError: there is no room.
     """
-    with _readable(place):
-        file = archive.extractfile(member)
-        content = file.read() if file else b""  # a regular file has some
     target = scratch / str(member.offset)  # its name may be anything
     try:
-        target.write_bytes(content)
+        with target.open("wb") as out:
+            for chunk in archive.read(member):
+                out.write(chunk)
     except OSError as error:
         message = (
             f"{scratch} cannot be written ({error.strerror}): images of {place} are unpacked there, one at a time. "
@@ -136,14 +130,3 @@ def _in_table(place: str, _rule: Rule) -> Iterator[Item | Failure]:
     for row in tables.rows(table):
         source = tables.source(table, row.path)
         yield Item(source.path, (row.label,) if row.label else (), source, row.split)
-
-
-@contextmanager
-def _readable(place: str) -> Iterator[None]:
-    """Say in our words that the archive cannot be read."""
-    try:
-        yield
-    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
-        why = reason(error) if isinstance(error, OSError) and error.strerror else f"{error}."
-        message = f"{place} cannot be read: {why}"
-        raise UnreadableInput(message) from error

@@ -88,7 +88,7 @@ TORCH_TASKS = {"exporting", "explain"}
 FEATURES = {"features", "similar"}
 RAY = {"ray_data", "ray_data.cluster", "ray_data.shards", "ray_data.stages"}
 BENCH = {"bench", "bench.measure", "bench.rows", "bench.sweep"}
-MEASURES = {"metrics", "class_names", "layouts", "dataset", "validate", "report"}
+MEASURES = {"archives", "metrics", "class_names", "layouts", "dataset", "validate", "report"}
 LIGHT_TRAINING = {
     "training",
     "training.layout",
