@@ -1,6 +1,11 @@
-"""`python -m resnest_cli` is `resnest`."""
+"""`python -m resnest_cli` is `resnest`; Python looks into the working folder first, and from here on nothing does."""
 
-from resnest_cli.cli import main
+import sys
+
+from resnest_cli import processes
 
 if __name__ == "__main__":
+    sys.path[:] = processes.search_path()
+    from resnest_cli.cli import main
+
     main()

@@ -15,14 +15,14 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import subprocess
-import sys
 import threading
 from collections import deque
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
+from subprocess import DEVNULL
 from typing import TYPE_CHECKING, Any, Protocol
 
+from resnest_cli import processes
 from resnest_cli.errors import DecodeTimeout, ImageTooLarge, ResnestError, WorkerDied
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 START_LIMIT_S = 60.0  # for an interpreter and its imports, on a machine that does much else
 PIPE_BYTES = 1 << 20  # where the system lets a pipe hold so much, some images wait in it and the worker goes on
 LIVES = 2  # a worker may be killed for no fault of the image it was at
-# The search path is passed on, so that the worker imports this very package.
-_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from resnest_cli.pool import work; work()"
 _INSTEAD = "use -j 0 to do without."
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -165,12 +163,13 @@ class Worker:
         self._ready = False
         _widen(theirs)
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - this interpreter and this package
-                [sys.executable, "-c", _PROGRAM, *sys.path],
+            self._process = processes.start(
+                __name__,
+                work.__name__,
                 stdin=requests,
                 stdout=answers,
-                stderr=subprocess.DEVNULL,  # decoders in C print there
-                env=os.environ | _ENVIRONMENT,
+                stderr=DEVNULL,  # decoders in C print there
+                env=_ENVIRONMENT,
                 start_new_session=True,  # a signal from the keyboard is for this process, which then stops them
             )
         except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import sys
 from dataclasses import FrozenInstanceError, fields
 from itertools import chain
@@ -39,7 +40,7 @@ class Layer(NamedTuple):
     inside: set[str]
 
 
-BASE = {"errors", "types", "options", "machine", "imports", "limits", "paths"}
+BASE = {"errors", "types", "options", "machine", "imports", "limits", "paths", "processes"}
 WEB = {"web", "wire"}  # what a request needs; imported in functions only
 STORE = {
     "cache",
@@ -190,6 +191,7 @@ CLI_AT_TOP = {
     "limits",
     "options",
     "paths",
+    "processes",
     "splits",
     "types",
     "writers",
@@ -465,6 +467,43 @@ def test_one_module_writes_what_a_person_reads() -> None:
             if isinstance(node, ast.Call)
         }
         assert not calls & writes, name
+
+
+# All that starts a process, by module. An interpreter is started by `processes` alone: nothing comes from the working
+# folder there. `/bin/sh` runs a line of ours; torch forks what decodes, or starts it by its own interpreter's flags.
+STARTS = {
+    "processes": {"subprocess.Popen", "sys.executable"},
+    "pool": {"multiprocessing.connection.Connection"},
+    "ray_data.cluster": {"subprocess.Popen"},
+    "training.data": {"torch.utils.data.DataLoader"},
+    "training.distributed": {"torch.distributed.run.run"},
+}
+STARTER = re.compile(
+    r"subprocess\.(?!PIPE|DEVNULL).*|sys\.executable|os\.(exec|spawn|posix_spawn|fork|system|popen|startfile).*|pty\..*|"
+    r"(torch\.)?multiprocessing\..*|concurrent\.futures\.Process.*|torch\.utils\.data\.DataLoader|"
+    r"torch\.distributed\.run\.run|(runpy|webbrowser|joblib|asyncio)\..*"
+)
+
+
+def test_one_module_starts_interpreters() -> None:
+    found = {name: {use for use in uses(path) if STARTER.fullmatch(use)} for name, path in MODULES.items()}
+    assert {name: starts for name, starts in found.items() if starts} == STARTS
+
+
+def uses(path: Path) -> Iterator[str]:
+    """Find the names of modules' members that a module uses, by their full names."""
+    tree = ast.parse(path.read_text())
+    known: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            known |= {alias.asname or alias.name: alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            known |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and "." in known.get(node.id, ""):
+            yield known[node.id]
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in known:
+            yield f"{known[ast.unparse(node.value)]}.{node.attr}"
 
 
 def test_option_names_are_frozen() -> None:

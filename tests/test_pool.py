@@ -15,7 +15,7 @@ import pytest
 from conftest import SAMPLES
 from loads import ByName
 
-from resnest_cli import FakeEngine, pool
+from resnest_cli import FakeEngine, processes
 from resnest_cli.errors import ResnestError
 from resnest_cli.pool import Pool
 from resnest_cli.stream import Pixels, decode_in, infer
@@ -125,7 +125,7 @@ def test_where_no_process_starts_the_error_says_what_to_do(monkeypatch: pytest.M
     with pytest.raises(ResnestError, match=r"^no process can be started .*: use -j 0 to do without\.$"):
         run(["1"])
     monkeypatch.undo()
-    monkeypatch.setattr(pool, "_PROGRAM", "raise SystemExit(3)")
+    monkeypatch.setattr(processes, "command", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
     with pytest.raises(ResnestError, match=r"do not start \(exit code 3\): use -j 0 to do without\.$"):
         run(["1"])
 

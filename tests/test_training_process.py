@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from PIL import Image
+from planted import Planted
 
 if TYPE_CHECKING:
     from conftest import Shell
@@ -130,15 +131,20 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(whole: Path, coloured: Path
 
 
 def test_two_processes_validate_every_image_once_and_agree_with_one(
-    coloured: Path, tmp_path: Path, shell: Shell
+    coloured: Path, tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each has half of every batch, and so other statistics in its norms: the weights differ by that only."""
     longer = [*NETWORK, *RECIPE, "--ema", "0", "--epochs", "8"]
     out = {name: tmp_path / name for name in ("one", "two")}
     assert shell("resnest", "train", coloured, "-o", out["one"], *longer, OMP_NUM_THREADS="1").returncode == 0
     words = ["train", str(coloured), "-o", str(out["two"]), *longer, "--gpus", "all"]
-    ended = shell(sys.executable, "-c", WITH_GPUS, *words, OMP_NUM_THREADS="1")
+    (tmp_path / "run.py").write_text(WITH_GPUS)
+    planted = Planted(tmp_path)
+    monkeypatch.chdir(planted.folder)  # from which none of them imports anything
+    ended = shell(sys.executable, tmp_path / "run.py", *words, OMP_NUM_THREADS="1")
+    assert planted.imported() == []
     assert ended.returncode == 0, ended.stderr.decode()
+    monkeypatch.chdir(tmp_path)
     one, two = (json.loads((folder / "metrics.json").read_text()) for folder in out.values())
     assert one["val_images"] == two["val_images"] == 10
     assert [row["images"] for row in two["per_class"]] == [5, 5]

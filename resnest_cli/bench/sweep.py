@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import asdict, replace
 from itertools import product
 from statistics import median
+from subprocess import PIPE
 from typing import TYPE_CHECKING, Any
 
-from resnest_cli import cache, catalog, exports
+from resnest_cli import cache, catalog, exports, processes
 from resnest_cli.bench.rows import row
 from resnest_cli.errors import ResnestError
 
@@ -105,12 +104,8 @@ class Worker:
         engine: str = "",
     ) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "resnest_cli.bench.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            encoding="utf-8",
+        self._process = processes.start(
+            "resnest_cli.bench.worker", "main", stdin=PIPE, stdout=PIPE, stderr=self._log, encoding="utf-8"
         )
         job = {
             "options": asdict(options),

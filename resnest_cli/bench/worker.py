@@ -153,7 +153,3 @@ def _peak_rss() -> int:
         import resource  # noqa: PLC0415 - not on Windows
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-if __name__ == "__main__":
-    main()

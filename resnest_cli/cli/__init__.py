@@ -32,6 +32,7 @@ from resnest_cli.cli.text import note
 from resnest_cli.cli.view import VERBOSE
 from resnest_cli.errors import ExitCode, OutputError, ResnestError
 from resnest_cli.paths import reason
+from resnest_cli.processes import NOT_HERE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -205,6 +206,7 @@ def prepare_process() -> None:
     """Make SIGTERM and SIGHUP exits that let files be closed, and see to it that the start is quick."""
     # Imports make 67,000 objects and no garbage: looking for it costs a tenth of a start.
     gc.set_threshold(UNCOLLECTED)
+    os.environ.update(NOT_HERE)  # for what libraries start
     streams.install()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about oddities of files that are read all the same
     for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):

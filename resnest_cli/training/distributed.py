@@ -18,6 +18,7 @@ from torch.distributed.run import run as run_elastic
 
 from resnest_cli.engines.pytorch import choose_device
 from resnest_cli.errors import DeviceError, ExitCode, TrainingStopped
+from resnest_cli.processes import command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,17 +95,17 @@ def gpus(wanted: str) -> int:
     return count
 
 
-def launch(processes: int, words: Sequence[str]) -> None:
+def launch(count: int, words: Sequence[str]) -> None:
     """Run `resnest` with `words` as so many processes of this machine, through torch.distributed.run.
 
     Raises:
         TrainingStopped: one of them failed; it has said why.
     """
-    own = ["--standalone", "--nproc-per-node", str(processes), "-m", "resnest_cli", *words]
+    own = ["--standalone", "--nproc-per-node", str(count), "--no-python", *command("resnest_cli.cli", "main"), *words]
     try:
         run_elastic(parse_args(own))
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        message = f"process {rank} of {processes} ended with {failure.exitcode}; what it said stands above."
+        message = f"process {rank} of {count} ended with {failure.exitcode}; what it said stands above."
         known = failure.exitcode in set(ExitCode)
         raise TrainingStopped(message, ExitCode(failure.exitcode) if known else ExitCode.FAILED) from error
