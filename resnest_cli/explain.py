@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from timm.layers.split_attn import RadixSoftmax
 
-from resnest_cli import catalog, exports, labels, stream, weights
+from resnest_cli import catalog, exports, labels, saving, stream, weights
 from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.engines.pytorch import choose_device
 from resnest_cli.errors import UsageError
@@ -79,8 +80,14 @@ class Explanation:
     shares: tuple[Shares, ...]
 
     def save_heat(self, path: Path) -> None:
-        """Write the heat map as a `.npy` file."""
-        np.save(path, self.heat)
+        """Write the heat map as a `.npy` file.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        content = BytesIO()
+        np.save(content, self.heat)
+        saving.save(path, content.getvalue())
 
 
 class Explainer:

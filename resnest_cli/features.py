@@ -14,12 +14,9 @@ import base64
 import contextlib
 import io
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +29,7 @@ from resnest_cli.writers import Lines, read_json, require, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -141,10 +139,9 @@ def _write_npy(path: Path, rows: Iterable[Row], out: IO[bytes], about: About) ->
 
 def _withdraw(path: Path, new: IO[bytes]) -> None:
     """Remove the array that `new` replaces, whose permissions it gets: new paths must never stand beside old rows."""
-    place = Path(os.path.realpath(path))
-    with contextlib.suppress(FileNotFoundError):
-        shutil.copymode(place, new.name)
-        place.unlink()
+    place = files.place(path)
+    files.take_mode(place, new)
+    place.unlink(missing_ok=True)
 
 
 def _write_parquet(rows: Iterable[Row], out: IO[bytes], about: About) -> None:

@@ -2,16 +2,21 @@
 
 In: paths and bytes. Out: files. Some disks (network shares, FUSE, old NFS) have no locks, or cannot say when bytes are
 safe: that is said once, and the work goes on. Does not know what is in a file.
+
+Everything that this package writes is opened here. Others may write in the folder too, and put a link where a file of
+ours will be: a link of theirs is never followed, and what has other names (hard links) is never written into.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import logging
 import os
 import secrets
-import shutil
+import stat
+import sys
 import tempfile
 import zlib
 from functools import lru_cache
@@ -28,50 +33,166 @@ if TYPE_CHECKING:
 # What a system says of a call that a disk does not have; all else (EIO, ENOSPC) is a disk that fails.
 _NOT_THERE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 _NO_LOCKS = _NOT_THERE | {errno.ENOLCK, errno.ENOTTY}
+_MOST_LINKS = 40  # that lead to one another, as Linux has it
+# What is opened is the thing of this name, not what a link leads to; and a pipe that nobody writes to does not wait.
+_AS_IT_IS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 _log = logging.getLogger(__name__)
+
+
+def place(path: Path) -> Path:
+    """Return where the file of this name is, or would be: links at its end are followed, if we or root made them.
+
+    Raises:
+        OSError: one of them is another user's, or they lead in a circle.
+    """
+    here = Path(os.path.realpath(path.parent), path.name)
+    for _ in range(_MOST_LINKS):
+        seen = _seen(here)
+        if seen is None or not stat.S_ISLNK(seen.st_mode):
+            return here
+        if seen.st_uid not in _ours():
+            message = f"{here} is a link that another user made: remove it, or give another name"
+            raise PermissionError(errno.EPERM, message)
+        target = here.parent / here.readlink()
+        here = Path(os.path.realpath(target.parent), target.name)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that gets its name when the block ends well, and is removed if it does not.
 
-    Until then it has a name that no other file has. A link stays, and what it leads to is replaced; permissions stay.
+    Until then it has a name that no other file has. A link stays, and what it leads to is replaced (see `place`).
+    Permissions stay; of another user's file those that a new one has too.
 
     Raises:
         OSError: it cannot be written.
     """
-    place = Path(os.path.realpath(path))
-    partial = place.with_name(f"{_prefix(place)}{secrets.token_hex(4)}.partial")
+    target = place(path)
+    partial = target.with_name(f"{_prefix(target)}{secrets.token_hex(4)}.partial")
     try:
         with partial.open("xb") as out:  # with the permissions of any new file; those of `tempfile` are for its owner
             yield out
             out.flush()
+            take_mode(target, out)
             sync(out)
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copymode(place, partial)
-        partial.replace(place)
+        partial.replace(target)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
 
 
-def check(path: Path) -> None:
-    """See, before the work, whether `atomic(path)` has a folder to write in; links are followed.
+def take_mode(path: Path, out: IO[bytes]) -> None:
+    """Give a new file the permissions of the one at `path` that it is to replace, if there is one.
 
     Raises:
-        OSError: it has none.
+        OSError: what is there is no file.
     """
-    place = Path(os.path.realpath(path))
-    with contextlib.suppress(FileNotFoundError):
-        place.stat()  # a link that leads back to itself
-    with tempfile.TemporaryFile(dir=place.parent):
+    seen = _seen(path)
+    if seen is None:
+        return
+    _check_regular(path, seen)
+    if os.chmod in os.supports_fd:  # not by its name, which may be another file's by now
+        own = stat.S_IMODE(os.fstat(out.fileno()).st_mode)
+        mode = seen.st_mode & 0o777
+        os.chmod(out.fileno(), mode if seen.st_uid in _ours() else mode & own)  # noqa: PTH101 - of what is open
+
+
+def grown(path: Path, mode: int = 0o666) -> io.FileIO:
+    """Open a file that grows where it is, made with this mode if it is not there; it is at its start, and unbuffered.
+
+    Links are followed as `place` does.
+
+    Raises:
+        OSError: it cannot be opened for writing, or is no file, or has other names, which would change with it.
+    """
+    where = place(path)
+    file = io.FileIO(os.open(where, os.O_RDWR | os.O_CREAT | _AS_IT_IS, mode), "r+b")
+    try:
+        _check_regular(where, os.fstat(file.fileno()))
+        _check_alone(where, os.fstat(file.fileno()))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def device(path: Path) -> int:
+    """Open a device or a pipe to write to, which waits for a reader; give its descriptor.
+
+    Raises:
+        OSError: it cannot be opened, or is a link of another user.
+    """
+    place(path)  # where /dev/stdout leads may have no name to open
+    return os.open(path, os.O_WRONLY | getattr(os, "O_NOCTTY", 0))
+
+
+def opened(path: Path) -> IO[bytes]:
+    """Open a file of ours to read it again; not a pipe, which might never end.
+
+    Raises:
+        OSError: it cannot be read, or is no file.
+    """
+    where = place(path)
+    file = os.fdopen(os.open(where, os.O_RDONLY | _AS_IT_IS), "rb")
+    try:
+        _check_regular(where, os.fstat(file.fileno()))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def folder(path: Path) -> None:
+    """Make a folder, with those above it, unless it is there; not where another user's link of this name leads.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    place(path).mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[Path]:
+    """Give a name for an open folder which stays that folder's, on Linux: another of its name does not take its place.
+
+    Whoever may write in the folder above can rename one, also while we write in it for minutes.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    if not sys.platform.startswith("linux"):
+        yield path
+        return
+    number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        named = Path(f"/proc/{os.getpid()}/fd/{number}")
+        yield named if named.is_dir() else path  # where there is no /proc
+    finally:
+        os.close(number)
+
+
+def check(path: Path) -> None:
+    """See, before the work, whether `atomic(path)` can be written; links are followed.
+
+    Raises:
+        OSError: it has no folder, or is no file.
+    """
+    target = place(path)
+    if seen := _seen(target):
+        _check_regular(target, seen)
+    with tempfile.TemporaryFile(dir=target.parent):
         pass
 
 
 def sweep(path: Path) -> None:
-    """Remove what killed processes left of `atomic(path)`; for who holds a lock that keeps the living out."""
-    place = Path(os.path.realpath(path))
-    for partial in place.parent.glob(f"{_prefix(place)}*.partial"):
+    """Remove what killed processes left of `atomic(path)`; for who holds a lock that keeps the living out.
+
+    Raises:
+        OSError: see `place`.
+    """
+    target = place(path)
+    for partial in target.parent.glob(f"{_prefix(target)}*.partial"):
         partial.unlink(missing_ok=True)
 
 
@@ -120,9 +241,12 @@ def lock(path: Path, *, mode: int = 0o644) -> BaseFileLock | None:
     Raises:
         OSError: the file cannot be made.
     """
+    path = place(path)
     is_new = not path.exists()
-    path.open("ab").close()  # FileLock would make missing folders, and take what cannot be written for a held lock
-    if _has_locks(path):
+    # FileLock makes missing folders, and takes what cannot be written for a held lock; older ones cut what is there.
+    with grown(path, mode) as file:
+        has_locks = _has_locks(file)
+    if has_locks:
         from filelock import FileLock  # noqa: PLC0415 - not needed for what is cached
 
         return FileLock(path, mode=mode)
@@ -132,18 +256,42 @@ def lock(path: Path, *, mode: int = 0o644) -> BaseFileLock | None:
     return None
 
 
-def _has_locks(path: Path) -> bool:
+def _has_locks(file: IO[bytes]) -> bool:
     """Ask the disk for a shared lock: releases of `FileLock` differ in what they make of a disk without any."""
     try:
         import fcntl  # noqa: PLC0415 - not on Windows, whose disks have locks
     except ImportError:
         return True
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as error:  # held by another process: there are locks
-            return error.errno not in _NO_LOCKS
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:  # held by another process: there are locks
+        return error.errno not in _NO_LOCKS
     return True
+
+
+def _seen(path: Path) -> os.stat_result | None:
+    """Look at what has this name itself, not at what it leads to; None if nothing has."""
+    try:
+        return path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _check_regular(path: Path, seen: os.stat_result) -> None:
+    if not stat.S_ISREG(seen.st_mode):
+        message = f"{path} is a folder" if stat.S_ISDIR(seen.st_mode) else f"{path} is no file but a device or a pipe"
+        raise OSError(errno.EINVAL, message)
+
+
+def _check_alone(path: Path, seen: os.stat_result) -> None:
+    if seen.st_nlink > 1:
+        message = f"{path} has other names too (hard links), which would change with it: remove it first"
+        raise OSError(errno.EMLINK, message)
+
+
+def _ours() -> set[int]:
+    """Return the users whose links are believed: this one, and root, who needs none to do harm."""
+    return {0, os.geteuid()} if hasattr(os, "geteuid") else {0}  # Windows calls every owner 0
 
 
 def _prefix(path: Path) -> str:

@@ -14,7 +14,6 @@ import logging
 import os
 from collections import Counter
 from itertools import islice, repeat
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
@@ -25,6 +24,7 @@ from resnest_cli.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     from typing_extensions import Self
@@ -106,7 +106,7 @@ class Output:
         """Let go. A job that is not finished keeps its rows; one that did not begin leaves no trace."""
         with files.as_output_error(self.path), self._ends:
             if self._fresh and not self._unfinished:
-                Path(os.path.realpath(self._journal.path)).unlink(missing_ok=True)  # not the link that leads to it
+                files.place(self._journal.path).unlink(missing_ok=True)  # not the link that leads to it
             elif self._unfinished and self._journal.size:
                 log.info("%s holds the rows so far: the same command with --resume continues", self._journal.path)
 
@@ -130,7 +130,8 @@ class Output:
                 self.complete, self.done = True, self._finished.rows
                 return
             if self._resume and self._unfinished:
-                before = records.begun_with(self._sidecar, self._sidecar.read_bytes())
+                with files.opened(self._sidecar) as sidecar:
+                    before = records.begun_with(self._sidecar, sidecar.read())
                 records.compare(self.path, before, fingerprint)
                 self.done = self._journal.recover(about.topk, batch)
                 return
@@ -226,7 +227,7 @@ class Output:
         for item in islice(found, done.rows):
             tally.add(item.path)
         more = next(found, None)
-        if tally.inputs != done.inputs or more is not None:
+        if (tally.inputs, tally.rows) != (done.inputs, done.rows) or more is not None:
             now = (
                 f"the inputs go on with {more.path!r}"
                 if tally.inputs == done.inputs and more
@@ -292,6 +293,6 @@ def _locked(path: Path) -> Iterator[bool]:
         yield True
     finally:
         with contextlib.suppress(FileNotFoundError):
-            if not where.stat().st_size:  # else it is somebody's file
+            if not where.lstat().st_size:  # else it is somebody's file
                 where.unlink()  # while it is held: who waits for it looks again
         lock.release()

@@ -7,6 +7,7 @@ whether it has an error.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ class Journal:
         self.path = path
         self.lines = lines
         # Unbuffered: a row is in the system's hands when `append` returns, and nothing is written later unasked.
-        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
+        self._file = files.grown(path)
         self.size = 0
         self.topk = 0
 
@@ -104,7 +105,10 @@ class Journal:
 
     def _scan(self) -> Iterator[tuple[bytes, Row]]:
         """Read rows and their text up to the end, or to what is torn."""
-        with self.path.open("rb") as file:
+        with files.opened(self.path) as file:
+            if not os.path.samestat(os.fstat(file.fileno()), os.fstat(self._file.fileno())):
+                message = f"{self.path} is another file than it was"
+                raise OSError(errno.ESTALE, message)
             header = self.lines.header(self.topk)
             if file.read(len(header)) != header:
                 return

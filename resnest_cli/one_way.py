@@ -7,11 +7,13 @@ tell it from others of the system. For files that can be resumed see `jobs`.
 from __future__ import annotations
 
 import io
+import os
 import stat
 import sys
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
+from resnest_cli import files
 from resnest_cli.errors import OutputError
 from resnest_cli.paths import look
 
@@ -87,11 +89,24 @@ def open_output(path: Path | None, *, overwrite: bool) -> Iterator[IO[bytes]]:
         message = f"{path} exists; add --overwrite to replace it."
         raise OutputError(message)
     try:
-        out = _Checked(path, "wb")
+        out = _Checked(path, "wb", opener=lambda *_: _descriptor(path))
     except (OSError, ValueError) as error:
         raise _not_written(path, error) from error
     with io.BufferedWriter(out) as buffered:
         yield buffered
+
+
+def _descriptor(path: Path) -> int:
+    """Open an empty file, or a device or a pipe, which waits for its reader.
+
+    Raises:
+        OSError: it cannot be opened, or another user has put a link there.
+    """
+    if not is_device(path):
+        with files.grown(path) as file:
+            file.truncate()
+            return os.dup(file.fileno())
+    return files.device(path)
 
 
 class _Checked(io.FileIO):

@@ -81,15 +81,28 @@ def write(path: Path, settings: Mapping[str, Any], tally: Tally, companions: Ite
 
 
 def read(path: Path) -> Finished | None:
-    """Return what is known of the job that made `path`; None if nothing is.
+    """Return what is known of the job that made `path`; None if nothing is, or if that is no record of ours.
 
     Raises:
         OSError: it cannot be read.
     """
     try:
-        return Finished(**json.loads(place(path).read_bytes()))
-    except (FileNotFoundError, ValueError, TypeError):
+        with files.opened(place(path)) as file:
+            found = Finished(**json.loads(file.read()))
+        return found if _is_sound(found, path) else None
+    except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _is_sound(found: Finished, path: Path) -> bool:
+    """Tell whether a record says of `path` what records do: whoever may write in the folder can write one too.
+
+    Raises:
+        ValueError: it names a file in another folder.
+    """
+    counts = (found.rows - sum(found.failures.values()), *found.failures.values(), *found.checksums.values())
+    is_ours = isinstance(found.settings, dict) and path in [*map(path.with_name, found.checksums)]
+    return is_ours and all(isinstance(count, int) and count >= 0 for count in counts)
 
 
 def begun_with(sidecar: Path | str, text: bytes) -> dict[str, Any]:

@@ -34,6 +34,8 @@ def claim(path: Path, *, overwrite: bool) -> None:
         why = "it is a folder." if seen.is_folder else "its folder is missing or may not be written."
         message = f"{path} cannot be written: {seen.why if seen.kind is Kind.UNKNOWN else why}"
         raise OutputError(message)
+    with files.as_output_error(path):
+        files.check(path)
 
 
 def save(path: Path, content: bytes | str) -> None:
@@ -79,11 +81,12 @@ def fresh(folder: Path) -> Iterator[Path]:
     try:
         with files.as_output_error(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.partial-"))
-            inner = partial / "new"
-            inner.mkdir()
-            yield inner
-            _swap(inner, folder, partial / "old")
+            partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".resnest-"))  # short, whatever its name is
+            with files.held(partial) as place:
+                inner = place / "new"
+                inner.mkdir()
+                yield inner
+                _swap(inner, folder, place / "old")
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import logging
 import secrets
 import shutil
@@ -213,7 +214,9 @@ def _append(wanted: Wanted, partial: Path, watch: Watch, patience: Patience) -> 
             done = 0
         promised, since = answer.headers.get("Content-Length", ""), 0
         total = size or (done + int(promised) if promised.isdecimal() else 0)
-        with partial.open("ab" if done else "wb") as file:
+        with io.BufferedRandom(files.grown(partial)) as file:
+            file.truncate(done)
+            file.seek(done)
             for chunk in answer.chunks():
                 file.write(chunk)
                 done, since = done + len(chunk), since + len(chunk)
@@ -235,7 +238,7 @@ def _continues(headers: Mapping[str, str], status: int, done: int) -> bool:
 
 
 def _settle(partial: Path, target: Path) -> None:
-    with partial.open("rb+") as file:
+    with files.grown(partial) as file:
         files.sync(file)
     partial.replace(target)
 

@@ -354,7 +354,7 @@ def test_a_killed_export_leaves_nothing_under_its_name(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, capture_output=True, check=False, timeout=300)
     assert ended.returncode == -9
     assert not (tmp_path / "out").exists()
-    assert any(tmp_path.glob(".out.partial-*/new/model.pt2"))
+    assert any(tmp_path.glob(".resnest-*/new/model.pt2"))
 
 
 @pytest.fixture

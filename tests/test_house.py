@@ -506,6 +506,48 @@ def uses(path: Path) -> Iterator[str]:
             yield f"{known[ast.unparse(node.value)]}.{node.attr}"
 
 
+# Where else files are written: in folders that nobody else may write in, since we have made them there and then.
+WRITES_IN_ITS_OWN_FOLDER = {
+    "exporting": {"write_text", "write_bytes", "onnx.save", "torch.export.save"},  # in `saving.fresh`
+    "quantize": {"write_text", "write_bytes", "shutil.copyfile"},  # ... too
+    "int8": {"openvino.save_model", "shutil.copyfile"},  # ... too, or in the cache's
+    "engines.openvino": {"openvino.save_model"},  # ... too
+    "layouts": {"target.open"},  # a `TemporaryDirectory`
+    "ray_data.stages": {"write_bytes"},  # ... too
+}
+WRITING = {
+    *("write_text", "write_bytes", "touch", "chmod", "lchmod", "tofile", "hardlink_to", "ParquetWriter", "FileIO"),
+    *("np.save", "np.savez", "np.memmap", "torch.save", "torch.export.save", "onnx.save", "openvino.save_model"),
+    *("save_file", "savefig", "os.truncate", "os.chown", "os.mkfifo", "os.mknod", "os.link"),
+    *("shutil.copy", "shutil.copy2", "shutil.copyfile", "shutil.copymode", "shutil.copystat", "shutil.move"),
+    *("shutil.copytree", "tempfile.mktemp", "tarfile.extractall", "extractall"),
+}
+INTO_MEMORY = {"content", "out", "file", "text"}  # what a `BytesIO`, or what `files` has opened, is called
+
+
+def writes(tree: ast.AST) -> Iterator[str]:
+    """Find the calls that open or change a file by its name."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        short = name.rpartition(".")[2]
+        given = [ast.unparse(argument) for argument in (*node.args, *(word.value for word in node.keywords))]
+        if short == "open" and any(re.fullmatch(r"'[rb]*[wax+][wxabt+]*'", word) for word in given):
+            yield name
+        elif name == "os.open" and any("O_WRONLY" in w or "O_RDWR" in w or "O_CREAT" in w for w in given):
+            yield from [] if given[0] == "os.devnull" else [name]
+        elif {name, short} & WRITING and (short in {"write_text", "write_bytes"} or not {*given[:2]} & INTO_MEMORY):
+            yield name if name in WRITING else short
+
+
+def test_one_module_opens_what_is_written() -> None:
+    """Other writes would follow a link that somebody has put there."""
+    for name in MODULES.keys() - {"files"}:
+        found = set(writes(ast.parse(MODULES[name].read_text())))
+        assert found <= WRITES_IN_ITS_OWN_FOLDER.get(name, set()), name
+
+
 def test_option_names_are_frozen() -> None:
     assert {name: list(declared(command)) for name, command in cli.commands.items()} == OPTIONS
     assert declared(cli.commands["predict"])["--batch"].opts == ["-b", "--batch", "--batch-size"]

@@ -566,7 +566,7 @@ def test_one_that_is_killed_leaves_nothing_under_its_name(images: Path, tmp_path
     ended = subprocess.run(words, cwd=tmp_path, capture_output=True, check=False, timeout=300, env=os.environ)
     assert ended.returncode == -9, ended.stderr
     assert not (tmp_path / "out").exists()
-    assert any(tmp_path.glob(".out.partial-*/new/model.safetensors"))
+    assert any(tmp_path.glob(".resnest-*/new/model.safetensors"))
 
 
 # --- what a person sees

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +19,8 @@ from resnest_cli.errors import ExitCode, OutputError, counted
 from resnest_cli.writers import to_json
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from resnest_cli.cli.view import View
     from resnest_cli.explain import Explanation
     from resnest_cli.options import Options
@@ -57,6 +60,7 @@ def explain(  # noqa: PLR0913 - one parameter an option
       resnest explain dog.jpg -o looked/
       resnest explain dog.jpg -o looked/ --class "tennis ball" --raw
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
+    from resnest_cli import files
     from resnest_cli.files import as_output_error
     from resnest_cli.imports import require
     from resnest_cli.types import Failure
@@ -70,11 +74,11 @@ def explain(  # noqa: PLR0913 - one parameter an option
 
     explainer = Explainer(options, named["class"])
     with as_output_error(output):
-        output.mkdir(parents=True, exist_ok=True)
+        files.folder(output)
     weights = ", random weights (the pictures mean nothing)" if options.random_weights else ""
     view.say(f"{explainer.spec.name} on {explainer.device} ({explainer.reason}), torch fp32{weights}")
     failed = 0
-    with (output / RECORDS).open("wb") as records:
+    with _records(output / RECORDS) as records:
         for number, said in enumerate(explainer.explain(found), 1):
             if isinstance(said, Failure):
                 failed += 1
@@ -89,6 +93,20 @@ def explain(  # noqa: PLR0913 - one parameter an option
     if failed:
         view.say(f"{failed:,} of {counted(number, 'input')} failed.")
         click.get_current_context().exit(ExitCode.SOME_FAILED)
+
+
+def _records(path: Path) -> IO[bytes]:
+    """Begin the file of records, which grows with every picture.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    from resnest_cli import files
+
+    with files.as_output_error(path):
+        file = files.grown(path)
+        file.truncate()
+        return io.BufferedWriter(file)
 
 
 def _claim(output: Path, *, overwrite: bool) -> None:
@@ -110,13 +128,14 @@ def _claim(output: Path, *, overwrite: bool) -> None:
 
 def _write(said: Explanation, output: Path, number: int, *, raw: bool) -> dict[str, Any]:
     """Write an explanation's files, and give its record."""
+    from resnest_cli import saving
     from resnest_cli.pictures import side_by_side, split_attention
 
     name = re.sub(r"[^\w.-]", "_", Path(said.path).stem, flags=re.ASCII)
     stem = f"{number:05d}-{name[:80]}"
-    side_by_side(said).save(output / f"{stem}.png")
-    split_attention(said).save(output / f"{stem}.attention.png")
-    (output / f"{stem}.attention.json").write_text(json.dumps(_attention(said)) + "\n", encoding="utf-8")
+    saving.save(output / f"{stem}.png", _png(side_by_side(said)))
+    saving.save(output / f"{stem}.attention.png", _png(split_attention(said)))
+    saving.save(output / f"{stem}.attention.json", json.dumps(_attention(said)) + "\n")
     if raw:
         said.save_heat(output / f"{stem}.npy")
     return {
@@ -128,6 +147,12 @@ def _write(said: Explanation, output: Path, number: int, *, raw: bool) -> dict[s
         "attention_picture": f"{stem}.attention.png",
         "map": f"{stem}.npy" if raw else None,
     }
+
+
+def _png(picture: Image) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    return content.getvalue()
 
 
 def _attention(said: Explanation) -> list[dict[str, Any]]:

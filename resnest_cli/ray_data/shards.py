@@ -11,7 +11,7 @@ import json
 import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from resnest_cli import buckets, records
+from resnest_cli import buckets, files, records
 from resnest_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from resnest_cli.types import Failure
 
 JOB, SUMMARY = "_job.json", "_summary.json"  # what reads folders of Parquet passes over names that begin so
-PART = ".part-"  # ... and so: what a killed process left
 OURS = ("number", "input", "seconds")
 READERS = 16  # files of an earlier run that are looked into at the same time
 _NAME = re.compile(r"rows-\d{12}-\d{12}\.parquet")
@@ -177,11 +176,8 @@ class Folder:
         span = Span(first, last, json.loads(inputs[0].as_py()), json.loads(inputs[-1].as_py()), dict(failures))
         facts = {"resnest": json.dumps(dict(self.facts)), "span": json.dumps(span)}
         rows = table.drop_columns(list(OURS)).replace_schema_metadata(facts)
-        # An object is there when it is whole; a file gets its name then.
-        name = span.name if buckets.is_bucket(self.place) else PART + span.name
-        pq.write_table(rows, self._path(name), filesystem=self._store)
-        if name != span.name:
-            self._store.move(self._path(name), self._path(span.name))
+        with self._begun(span.name) as file:
+            pq.write_table(rows, file)
         return span
 
     def _check(self, names: list[str], fingerprint: Mapping[str, Any], *, resume: bool) -> None:
@@ -231,8 +227,13 @@ class Folder:
             self._store.delete_file(self._path(name))
 
     def _put(self, name: str, facts: Mapping[str, Any]) -> None:
-        with self._store.open_output_stream(self._path(name)) as file:
+        with self._begun(name) as file:
             file.write(json.dumps(facts, indent=1).encode())
+
+    def _begun(self, name: str) -> AbstractContextManager[Any]:
+        """Open what gets its name when it is whole: an object does so by itself."""
+        is_object = buckets.is_bucket(self.place)
+        return self._store.open_output_stream(self._path(name)) if is_object else files.atomic(Path(self._path(name)))
 
     @contextmanager
     def _told(self) -> Iterator[None]:

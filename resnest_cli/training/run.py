@@ -191,7 +191,8 @@ class Run:
             OutputError: the folder cannot be written.
         """
         with files.as_output_error(self.out):
-            (self.out / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+            files.folder(self.out)
+            files.folder(self.out / CHECKPOINTS)
             dataset.write(self.out / SPLIT, data)
         job.write(self.job, self.out)
 
