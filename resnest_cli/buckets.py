@@ -1,6 +1,6 @@
 """Images in object stores: s3://BUCKET/... and gs://BUCKET/..., by pyarrow (of the extras `parquet` and `ray`).
 
-In: what the user typed. Out: sources, bytes, and names from an index. Who may read is found where the tools of these
+In: what the user typed. Out: sources and bytes. Who may read is found where the tools of these
 stores look for it: their environment variables, their files, the role of the machine.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from resnest_cli.errors import ImageTooLarge, ResnestError, UnreadableInput, UsageError
+from resnest_cli.errors import ImageTooLarge, UnreadableInput, UsageError
 from resnest_cli.types import Failure, Source
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from resnest_cli.photographs import Rule
 
 SCHEMES = ("s3://", "gs://")
-ROWS = 65536  # names of an index in memory at a time
 
 
 def is_bucket(path: str) -> bool:
@@ -59,29 +58,6 @@ def read(path: str, max_bytes: int) -> bytes:
     except OSError as error:
         raise UnreadableInput(_reason(error)) from error
     return content
-
-
-def index(path: str) -> Iterator[str]:
-    """Read names from the column `path` of a Parquet file, lazily.
-
-    Raises:
-        UsageError: there is no such file, or no such column.
-        ResnestError: it cannot be read to its end.
-    """
-    pq = _pyarrow("parquet")
-    try:
-        file = pq.ParquetFile(opened(path).open_input_file(path.partition("://")[2]) if is_bucket(path) else path)
-        if "path" not in file.schema_arrow.names:
-            raise UsageError(
-                f"--files-from {path}: it has no column `path`; it has {', '.join(file.schema_arrow.names)}."
-            )
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--files-from {path}: the index cannot be read: {error}") from error
-    try:
-        for batch in file.iter_batches(ROWS, columns=["path"]):
-            yield from filter(None, batch.column(0).to_pylist())
-    except (OSError, ValueError) as error:
-        raise ResnestError(f"--files-from {path}: it cannot be read to its end: {error}") from error
 
 
 def opened(path: str) -> Any:  # noqa: ANN401 - pyarrow has no types

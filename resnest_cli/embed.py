@@ -138,9 +138,11 @@ def scaled(item: Row | Failure) -> Row | Failure:
 
 
 def normalized(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale rows [..., F] to length 1; a row of zeros stays as it is."""
-    lengths = np.linalg.norm(values, axis=-1, keepdims=True)
-    return np.asarray(values / np.where(lengths > 0, lengths, 1), np.float32)
+    """Scale rows [..., F] to length 1; a row of zeros stays as it is, one whose length is no number is NaN."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.linalg.norm(values, axis=-1, keepdims=True)
+        lengths = np.where(np.isinf(lengths), np.nan, np.where(lengths == 0, 1, lengths))
+        return np.asarray(values / lengths, np.float32)
 
 
 def _lasting_name(spec: ModelSpec) -> str:

@@ -11,7 +11,6 @@ Parquet in its metadata: by them a search knows the network that a query must go
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
 import json
 from dataclasses import dataclass
@@ -21,14 +20,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnest_cli import cache, files, records
+from resnest_cli import cache, columns, files, records
 from resnest_cli.errors import UsageError
 from resnest_cli.paths import Kind, look
 from resnest_cli.types import Failure
 from resnest_cli.writers import Lines, read_json, require, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
     from resnest_cli.writers import About, Row, Writer
 
 BLOCK = 4096  # rows in memory at a time
+MAX_WIDTH = 1 << 16  # numbers in a row; the networks that there are have 2048
+MAX_LINE_BYTES = 32 * MAX_WIDTH  # of a row as JSON
 SUFFIXES = (".npy", ".parquet", ".jsonl")
 _DTYPE = np.dtype("<f4")
 
@@ -194,49 +195,60 @@ def read(path: Path) -> Features:
         raise UsageError(message)
     try:
         features = _READERS[path.suffix](path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError, MemoryError) as error:
         message = f"--index {path} cannot be read ({error}): make it anew with `resnest embed`."
         raise UsageError(message) from error
-    if features.values.ndim != 2 or len(features.paths) != len(features.values):  # noqa: PLR2004 - a table
+    if not all(isinstance(name, str) for name in features.paths):
+        message = f"--index {path}: a path in it is no text: make it anew."
+        raise UsageError(message)
+    wanted = ((len(features.paths), features.facts["width"]), _DTYPE)
+    if (features.values.shape, features.values.dtype) != wanted:
         message = f"--index {path}: {len(features.paths)} paths for {len(features.values)} rows: make it anew."
         raise UsageError(message)
     return features
 
 
 def _read_npy(path: Path) -> Features:
-    lines = _paths_of(path).read_bytes().splitlines()
-    return Features(
-        _read_facts(_facts_of(path)), [json.loads(line)["path"] for line in lines], np.load(path, mmap_mode="r")
-    )
+    values = np.lib.format.open_memmap(path, mode="r")  # not `load`, which takes archives and pickles too
+    paths = [row["path"] for row in _json_lines(_paths_of(path))]
+    return Features(_read_facts(_facts_of(path)), paths, values)
 
 
 def _read_jsonl(path: Path) -> Features:
     facts = _read_facts(_facts_of(path))
-    width = int(facts["width"])
+    width = facts["width"]
     paths: list[str] = []
     blocks: list[NDArray[np.float32]] = [np.empty((0, width), np.float32)]
-    with path.open("rb") as lines:
-        for line in lines:
-            row = json.loads(line)
-            paths.append(row["path"])
-            values = row["embedding"] or [np.nan] * width
-            blocks.append(np.array([values], np.float32))
+    for row in _json_lines(path):
+        paths.append(row["path"])
+        values = row["embedding"] or [np.nan] * width
+        blocks.append(np.array([values], np.float32))
     return Features(facts, paths, np.concatenate(blocks))
 
 
-def _read_parquet(path: Path) -> Features:
-    require("parquet")
-    from pyarrow import parquet as pq  # noqa: PLC0415 - of the extra "parquet"
+def _json_lines(path: Path) -> Iterator[Any]:
+    """Yield the values of a file that has one in each line.
 
-    table = pq.read_table(path)
-    facts = json.loads(table.schema.metadata[b"resnest"])
-    blocks = [np.empty((0, facts["width"]), np.float32)]
-    for chunk in table["embedding"].chunks:
-        values = np.full((len(chunk), facts["width"]), np.nan, np.float32)
-        valid = chunk.is_valid().to_numpy(zero_copy_only=False)
-        values[valid] = chunk.flatten().to_numpy().reshape(-1, facts["width"])
-        blocks.append(values)
-    return Features(facts, table["path"].to_pylist(), np.concatenate(blocks))
+    Raises:
+        ValueError: a line is no JSON, or longer than that of a row can be.
+    """
+    with path.open("rb") as file:
+        while line := file.readline(MAX_LINE_BYTES):
+            if len(line) == MAX_LINE_BYTES:
+                message = f"{path.name} has a line of {MAX_LINE_BYTES >> 20} MB or more"
+                raise ValueError(message)
+            yield json.loads(line)
+
+
+def _read_parquet(path: Path) -> Features:
+    with columns.opened(path) as file:
+        facts = _facts(file.facts)
+        paths: list[str] = []
+        blocks = [np.empty((0, facts["width"]), np.float32)]
+        for names, values in file.blocks(["path", "embedding"]):
+            paths += names
+            blocks.append(np.asarray(values))
+    return Features(facts, paths, np.concatenate(blocks))
 
 
 _READERS = {".npy": _read_npy, ".parquet": _read_parquet, ".jsonl": _read_jsonl}
@@ -259,12 +271,25 @@ def _header(count: int, width: int) -> bytes:
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
-    with contextlib.suppress(ValueError):
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(facts, dict):
-            return facts
-    message = f"{path.name} is damaged"
-    raise ValueError(message)
+    try:
+        return _facts(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        message = f"{path.name}: {error}"
+        raise ValueError(message) from error
+
+
+def _facts(text: bytes) -> dict[str, Any]:
+    """Read facts, and check how wide they say that a row is.
+
+    Raises:
+        ValueError: they are none.
+    """
+    facts = json.loads(text)
+    width = facts.get("width") if isinstance(facts, dict) else None
+    if not (isinstance(width, int) and 1 <= width <= MAX_WIDTH):
+        message = "it does not say how it was made"
+        raise ValueError(message)
+    return dict(facts)
 
 
 def _paths_of(path: Path) -> Path:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHUNK_BYTES = 1 << 16
+MAX_NAME_BYTES = 1 << 16  # a path has up to 4 KB, an address with a signature some more
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LONE_CR = re.compile(rb"\r[^\n]")
 
@@ -29,7 +30,7 @@ def listed(file: IO[bytes], *, null: bool = False) -> Iterator[str]:
     that of a file, since standard input is no image if it is a list.
 
     Raises:
-        UsageError: it has NUL bytes where lines are expected.
+        UsageError: it has NUL bytes where lines are expected, or a name longer than any.
         ResnestError: the list cannot be read to its end.
     """
     for name in _split(_plain(_chunks(file)), null=null):
@@ -47,6 +48,8 @@ def _split(chunks: Iterator[bytes], *, null: bool) -> Iterator[bytes]:
             separator = _line_end(chunk)
         first, *others = chunk.split(separator) if separator else [chunk]
         begun.append(first)
+        if sum(map(len, begun)) > MAX_NAME_BYTES:
+            raise UsageError(f"--files-from: a name has more than {MAX_NAME_BYTES:,} bytes: this is no list of names.")
         if others:
             yield b"".join(begun)
             *names, last = others

@@ -37,13 +37,21 @@ _INSTEAD = "use -j 0 to do without."
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
+def limit_memory(limit: int) -> None:
+    """Let this process have no more than so many bytes for its data, where the system can."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource  # noqa: PLC0415 - not on Windows
+
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
 class Load(Protocol):
     """Turns a source into something that pickles, as it does itself."""
 
     def prepare(self) -> None:
         """Set up the worker, once."""
 
-    def __call__(self, source: Source, /) -> Any:  # noqa: ANN401 - what is loaded does not matter here
+    def __call__(self, source: Any, /) -> Any:  # noqa: ANN401 - what is loaded does not matter here
         """Load one.
 
         Raises:
@@ -116,15 +124,15 @@ class Pool:
 
 
 class Worker:
-    """One process, and its successors. `given` are the sources it has not answered, in order."""
+    """One process, and its successors. `given` is what it has not answered, in order: sources, or what `load` takes."""
 
     def __init__(self, load: Load, timeout: float) -> None:
-        self.given: deque[Source] = deque()
+        self.given: deque[Any] = deque()
         self._load = load
         self._timeout = timeout
         self._start()
 
-    def give(self, source: Source) -> None:
+    def give(self, source: Any) -> None:  # noqa: ANN401 - as above
         """Send a source."""
         self.given.append(source)
         self._send(source)

@@ -7,7 +7,6 @@ very list of items that their batch was made from. Knows nothing of classes, fil
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import threading
@@ -24,6 +23,7 @@ import numpy as np
 
 from resnest_cli import images, sources, thumbnails
 from resnest_cli.errors import DecodeTimeout, ImageError, ImageTooLarge, NotANumber, OutOfMemory, ResnestError
+from resnest_cli.pool import limit_memory
 from resnest_cli.sources import STDIN
 from resnest_cli.types import DataConfig, Failure, Source, Stages
 
@@ -73,11 +73,7 @@ class Loader:
 
     def prepare(self) -> None:
         """Limit the memory of this process to what an image of `max_pixels` needs, where the system can."""
-        with contextlib.suppress(ImportError, OSError, ValueError):
-            import resource  # noqa: PLC0415 - not on Windows
-
-            limit = OTHER_BYTES + WORKING_BYTES_A_PIXEL * self.max_pixels
-            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        limit_memory(OTHER_BYTES + WORKING_BYTES_A_PIXEL * self.max_pixels)
 
     def __call__(self, source: Source) -> Loaded:
         """Read, decode, resize and crop.

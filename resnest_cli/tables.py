@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
-from resnest_cli import buckets, splits, urls
+from resnest_cli import buckets, columns, splits, urls
 from resnest_cli.errors import BadDataSet, UnreadableInput
 from resnest_cli.paths import look
 from resnest_cli.types import Source
@@ -35,6 +35,7 @@ COLUMNS = {
     "sha256": ("sha256",),
 }
 SPLIT_FILE = "split.csv"  # in a folder: its own table of sides
+MAX_LINE = 1 << 20  # characters
 _LOOKED_AT = 4096  # bytes
 _DELIMITERS = ",;\t"
 _ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -60,19 +61,20 @@ def rows(table: Path) -> Iterator[Row]:
     Raises:
         UnreadableInput: it cannot be read as a table.
         BadDataSet: a column is missing; a row has no path, no label or another number of cells; a split that is none,
-            or only in some rows; Parquet without pyarrow.
+            or only in some rows.
+        UsageError: Parquet without pyarrow.
     """
     with _readable(table):
         cells = _parquet(table) if table.suffix.lower() == ".parquet" else _text(table)
         _, header = next(cells, (0, ()))
-        columns = _columns(header)
-        if not {"path", "label"} <= set(columns):
-            names = ", ".join(name.strip() for name in header) or "none"
+        places = _columns(header)
+        if not {"path", "label"} <= set(places):
+            names = columns.some(header) or "none"
             message = f"{table}: the first line must name the columns path and label (`path,label`); it has: {names}."
             raise BadDataSet(message)
         has_split = None
         for number, values in cells:
-            row = _row(table, number, values, columns, len(header))
+            row = _row(table, number, values, places, len(header))
             if row.split != splits.LEFT_OUT:
                 if has_split not in {None, bool(row.split)}:
                     raise _bad(table, number, "some rows have a split, some have none; fill the column, or delete it")
@@ -111,10 +113,10 @@ def of_folder(folder: Path) -> Path | None:
     return table if {"path", "label", "split"} <= set(_columns(header)) else None
 
 
-def _row(table: Path, number: int, values: Sequence[str], columns: dict[str, int], width: int) -> Row:
+def _row(table: Path, number: int, values: Sequence[str], places: dict[str, int], width: int) -> Row:
     if any(cell.strip() for cell in values[width:]):
         raise _bad(table, number, "more cells than columns; a path or label with a delimiter in it needs quotes")
-    cells = {name: values[at] if at < len(values) else "" for name, at in columns.items()}
+    cells = {name: values[at] if at < len(values) else "" for name, at in places.items()}
     split = _split(table, number, cells.pop("split", "").strip())
     label = cells.pop("label").strip()
     if not cells["path"].strip():
@@ -147,16 +149,24 @@ def _text(table: Path) -> Iterator[Cells]:
     with table.open(newline="", encoding=_encoding(table), errors="surrogateescape") as file:
         before, head = _head(file)
         delimiter = max(_DELIMITERS, key=lambda each: len(_columns(next(csv.reader([head], delimiter=each), ()))))
-        cells = csv.reader(chain([head], file), delimiter=delimiter, skipinitialspace=True, strict=True)
+        cells = csv.reader(chain([head], _lines(file)), delimiter=delimiter, skipinitialspace=True, strict=True)
         yield from ((before + cells.line_num, row) for row in cells if any(cell.strip() for cell in row))
 
 
 def _head(file: TextIO) -> tuple[int, str]:
     """Read up to the first line that says something; give how many lines are above it, and the line."""
-    for above, line in enumerate(file):
+    for above, line in enumerate(_lines(file)):
         if line.strip() and not _EXCEL_HINT.match(line):
             return above, line
     return 0, ""
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    while line := file.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            message = f"a line has {MAX_LINE:,} characters or more"
+            raise ValueError(message)
+        yield line
 
 
 def _encoding(table: Path) -> str:
@@ -170,16 +180,12 @@ def _encoding(table: Path) -> str:
 
 
 def _parquet(table: Path) -> Iterator[Cells]:
-    try:
-        from pyarrow import parquet  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        message = f"{table}: reading Parquet needs pyarrow: pip install 'resnest-cli[parquet]'"
-        raise BadDataSet(message) from error
-    file = parquet.ParquetFile(table)
-    yield 0, file.schema_arrow.names
-    every = chain.from_iterable(batch.to_pylist() for batch in file.iter_batches())
-    for number, row in enumerate(every, 1):
-        yield number, ["" if value is None else str(value) for value in row.values()]
+    with columns.opened(table) as file:
+        found = _columns(file.names)
+        ours = [file.names[at] for at in found.values()] if {"path", "label"} <= set(found) else []
+        yield 0, ours or file.names
+        for number, row in enumerate(file.rows(ours), 1):
+            yield number, ["" if value is None else str(value) for value in row]
 
 
 @contextmanager

@@ -57,7 +57,7 @@ STORE = {
 }
 PICTURES = {"deep", "images", "mending", "opening", "png", "scaling", "signatures", "tiff"}
 PIPELINE = {"buckets", "pool", "sources", "splits", "stream", "tables", "thumbnails", "urls", *PICTURES}
-PIPELINE |= {"ends", "lists", "photographs", "walk"}
+PIPELINE |= {"columns", "ends", "lists", "photographs", "walk"}
 ENGINES = {
     "engines",
     "engines.fake",
@@ -109,8 +109,9 @@ LAYERS = [
     Layer(BASE, BASE, set(), set()),
     Layer(WEB, {"", *WEB}, {"requests", "urllib3"}, set()),
     Layer(STORE, {"", *BASE, *WEB, *STORE}, {"platformdirs"}, {"filelock"}),
-    Layer(PIPELINE - {"buckets", "tables"}, BASE | WEB | PIPELINE, {"numpy", "PIL"}, set()),
-    Layer({"tables"}, BASE | {"buckets", "splits", "urls"}, set(), {"pyarrow"}),
+    Layer(PIPELINE - {"buckets", "columns", "tables"}, BASE | WEB | PIPELINE, {"numpy", "PIL"}, set()),
+    Layer({"columns"}, BASE | {"buckets", "pool"}, {"numpy"}, {"pyarrow"}),
+    Layer({"tables"}, BASE | {"buckets", "columns", "splits", "urls"}, set(), set()),
     Layer({"buckets"}, BASE | {"images", "photographs"}, set(), {"pyarrow"}),
     Layer({"engines"}, BASE | STORE | ENGINES, set(), set()),
     Layer({"engines.adopt"}, BASE | STORE | {"engines.openvino"}, set(), set()),

@@ -23,7 +23,7 @@ import pytest
 from clusters import WATCHFUL, free_port, join, object_store, ray_cluster
 from conftest import SAMPLES, Shell
 
-from resnest_cli import buckets, ray_data, stream
+from resnest_cli import columns, ray_data, stream
 from resnest_cli.errors import ExitCode, OutputError, UsageError
 from resnest_cli.ray_data import cluster as ray_cluster_module
 from resnest_cli.ray_data.cluster import Node, Plan, plan, watched
@@ -494,10 +494,10 @@ def test_small_pictures_travel_with_their_rows() -> None:
 
 def test_an_index_gives_the_column_path(tmp_path: Path) -> None:
     pq.write_table(pa.table({"n": [1, 2, 3], "path": ["a.png", None, "b.png"]}), tmp_path / "i.parquet")
-    assert list(buckets.index(str(tmp_path / "i.parquet"))) == ["a.png", "b.png"]
+    assert list(columns.index(str(tmp_path / "i.parquet"))) == ["a.png", "b.png"]
     pq.write_table(pa.table({"file": ["a.png"]}), tmp_path / "other.parquet")
     with pytest.raises(UsageError, match="no column `path`; it has file"):
-        list(buckets.index(str(tmp_path / "other.parquet")))
+        list(columns.index(str(tmp_path / "other.parquet")))
     (tmp_path / "no.parquet").write_bytes(b"PAR1")
     with pytest.raises(UsageError, match="the index cannot be read"):
-        list(buckets.index(str(tmp_path / "no.parquet")))
+        list(columns.index(str(tmp_path / "no.parquet")))

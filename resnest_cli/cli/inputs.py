@@ -111,7 +111,7 @@ class Inputs:
         return chain(self.names, _some(self.files_from, self._listed(self.files_from)))
 
     def _listed(self, path: str) -> Iterator[str]:
-        from resnest_cli.buckets import index
+        from resnest_cli.columns import index
         from resnest_cli.lists import listed
 
         return index(path) if path.endswith(".parquet") else listed(_open_list(path), null=self.null)
