@@ -7,6 +7,7 @@ very list of items that their batch was made from. Knows nothing of classes, fil
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import threading
@@ -14,7 +15,7 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
@@ -23,7 +24,8 @@ import numpy as np
 
 from resnest_cli import images, sources, thumbnails
 from resnest_cli.errors import DecodeTimeout, ImageError, ImageTooLarge, NotANumber, OutOfMemory, ResnestError
-from resnest_cli.pool import limit_memory
+from resnest_cli.options import MAX_PIXELS
+from resnest_cli.pool import Pool, limit_memory
 from resnest_cli.sources import STDIN
 from resnest_cli.types import DataConfig, Failure, Source, Stages
 
@@ -34,12 +36,15 @@ if TYPE_CHECKING:
 
     from resnest_cli.engines import Engine
     from resnest_cli.options import Options
-    from resnest_cli.pool import Load, Pool
+    from resnest_cli.pool import Load
 
 MAX_FAILURES_A_BATCH = 64  # a folder of nothing but bad files must still give its records as it goes
 BYTES_A_PIXEL = 4  # a file with more than that for each pixel allowed is refused unread
 WORKING_BYTES_A_PIXEL = 16  # the file, Pillow's four bytes, and copies of these
 OTHER_BYTES = 256 << 20  # what a worker may need for all else
+# Eight workers with a large image each would need gigabytes: what has more pixels than usual is decoded one at a time.
+USUAL_PIXELS = 128_000_000
+LEAST_USUAL_PIXELS = 32_000_000
 _Item = TypeVar("_Item")
 _log = logging.getLogger(__name__)
 
@@ -73,7 +78,7 @@ class Loader:
 
     def prepare(self) -> None:
         """Limit the memory of this process to what an image of `max_pixels` needs, where the system can."""
-        limit_memory(OTHER_BYTES + WORKING_BYTES_A_PIXEL * self.max_pixels)
+        _limit_memory(self.max_pixels)
 
     def __call__(self, source: Source) -> Loaded:
         """Read, decode, resize and crop.
@@ -92,6 +97,27 @@ class Loader:
         pixels = images.preprocess(picture, self.data, max_pixels=self.max_pixels)
         small = thumbnails.of(picture) if self.thumbnails else ""
         return Loaded(pixels, read - begun, time.perf_counter() - read, small)
+
+
+@dataclass(frozen=True)
+class Check:
+    """Reads and decodes an image, and tells the sha256 of its file; the `Load` of a `Pool`."""
+
+    max_pixels: int = MAX_PIXELS
+
+    def prepare(self) -> None:
+        """Limit the memory of this process, as `Loader` does."""
+        _limit_memory(self.max_pixels)
+
+    def __call__(self, source: Source) -> str:
+        """Read and decode.
+
+        Raises:
+            ImageError: see `sources.read` and `images.decode`.
+        """
+        content = sources.read(source)
+        images.decode(content, max_pixels=self.max_pixels)
+        return hashlib.sha256(content).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +139,13 @@ class Pixels:
 
 
 Decoded: TypeAlias = Pixels | Failure
+
+
+def start(load: Loader | Check, workers: int, timeout: float) -> Pool:
+    """Start processes that load images, which take `timeout` seconds at most; large ones take turns."""
+    usual = min(load.max_pixels, max(LEAST_USUAL_PIXELS, USUAL_PIXELS // workers))
+    large = load if usual < load.max_pixels else None
+    return Pool(replace(load, max_pixels=usual), workers, timeout=timeout, large=large)
 
 
 def decode(
@@ -155,6 +188,10 @@ def checked(row: Row, precision: str) -> Row | Failure:
         return row
     way_out = "its weights may be damaged" if precision == "fp32" else "try --precision fp32"
     return Failure.of(row.path, NotANumber(f"the model answers NaN or infinity in {precision}: {way_out}."))
+
+
+def _limit_memory(max_pixels: int) -> None:
+    limit_memory(OTHER_BYTES + WORKING_BYTES_A_PIXEL * max_pixels)
 
 
 def _same(failure: Failure) -> Failure:

@@ -10,13 +10,11 @@ import logging
 import math
 import os
 from contextlib import ExitStack
-from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from resnest_cli import machine, stream
 from resnest_cli.engines import open_engine
-from resnest_cli.pool import Pool
 from resnest_cli.types import Stages
 
 if TYPE_CHECKING:
@@ -24,15 +22,12 @@ if TYPE_CHECKING:
 
     from resnest_cli.engines import Engine
     from resnest_cli.options import Options
+    from resnest_cli.pool import Pool
     from resnest_cli.types import Failure, ModelSpec, Source
 
 MAX_AUTO_WORKERS = 8
 AHEAD = 4  # images a worker is given before the first is taken from it: hides a slow one, and holds little memory
 AHEAD_BYTES = 64 << 20  # ... and what all that may come to, decoded
-# Eight workers with a large image each would need gigabytes: what has more pixels than usual is decoded one at a time.
-USUAL_PIXELS = 128_000_000
-LEAST_USUAL_PIXELS = 32_000_000
-
 
 _log = logging.getLogger(__name__)
 
@@ -123,10 +118,7 @@ class Trunk:
                 ends.pop_all()
 
     def _start_workers(self) -> Pool:
-        usual = min(self.options.max_pixels, max(LEAST_USUAL_PIXELS, USUAL_PIXELS // self._workers()))
-        large = self._load if usual < self.options.max_pixels else None
-        load = replace(self._load, max_pixels=usual)
-        return Pool(load, self._workers(), timeout=self.options.timeout, large=large)
+        return stream.start(self._load, self._workers(), self.options.timeout)
 
     def _stop_workers(self) -> None:
         if self._pool:

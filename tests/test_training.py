@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGKILL
@@ -178,6 +179,17 @@ def test_a_decoding_process_that_is_killed_ends_it_in_words(
 ) -> None:
     monkeypatch.setattr("resnest_cli.training.run.train_transform", lambda *_: lambda _: os.kill(os.getpid(), SIGKILL))
     with pytest.raises(TrainingStopped, match="a process that decodes images was killed, perhaps for want of memory"):
+        list(Run(job(coloured), tmp_path / "out", device="cpu", workers=1).events())
+
+
+def test_a_decoding_process_that_hangs_ends_it_in_words(
+    coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnest_cli.training.run.train_transform", lambda *_: lambda _: time.sleep(3600))
+    monkeypatch.setattr(data, "STALL_S", 1)
+    with pytest.raises(
+        TrainingStopped, match="a process that decodes images has stopped answering: has a file changed"
+    ):
         list(Run(job(coloured), tmp_path / "out", device="cpu", workers=1).events())
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from loads import Moody
 from PIL import Image
 
 from resnest_cli.errors import BadDataSet
@@ -112,6 +113,20 @@ def test_unreadable_files_are_left_out_with_their_reason(tmp_path: Path) -> None
     assert reasons == {"cut.png": "TruncatedImage", "page.jpg": "NotAnImage"}
     assert len(data.examples) == 10
     assert data.words[0] == "2 files are left out, each with its reason in split.csv:"
+
+
+def test_a_picture_that_stalls_or_ends_its_decoder_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "Check", Moody)
+    monkeypatch.setattr(dataset, "TIMEOUT_S", 2.0)
+    fill(tmp_path, {"a": 4, "b": 4})
+    for name, trouble in (("slow.png", "slow"), ("crash.png", "crash"), ("killed.png", "killed")):
+        draw(tmp_path / "a" / name, 99).write_text(trouble)
+    reasons = {Path(e.path).name: e.reason for e in load(tmp_path).examples if e.split == LEFT_OUT}
+    assert reasons == {
+        "slow.png": "DecodeTimeout: not decoded within 2 s.",
+        "crash.png": "WorkerDied: it ended the process that decoded it, 2 times (signal 11).",
+        "killed.png": "WorkerDied: it ended the process that decoded it, 2 times (signal 9).",
+    }
 
 
 def test_an_image_on_both_sides_is_not_trained_on(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 SHARED = "/dev/shm"  # noqa: S108 - where torch's processes share batches; docker gives it 64 MB
 AHEAD = 2  # batches that each decoding process is ahead
+STALL_S = 600.0  # that is waited for a batch: each image was decoded before, in a tenth of that
 
 _log = logging.getLogger(__name__)
 Key = tuple[int, int]  # (epoch, row)
@@ -86,6 +87,7 @@ class Images:
             num_workers=workers,
             prefetch_factor=AHEAD if workers else None,
             persistent_workers=workers > 0,
+            timeout=STALL_S if workers else 0,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_ignore_signals if workers else None,
         )

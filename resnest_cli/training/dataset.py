@@ -15,22 +15,25 @@ import csv
 import hashlib
 import io
 import os
-from collections import Counter, defaultdict
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from resnest_cli import cache, images, machine, sources
-from resnest_cli.errors import BadDataSet, ImageError
+from resnest_cli import cache, machine, stream
+from resnest_cli.errors import BadDataSet, DecodeTimeout, ImageError
+from resnest_cli.options import Options
 from resnest_cli.splits import LEFT_OUT, TRAIN, VAL
+from resnest_cli.stream import Check
 from resnest_cli.training.layout import NAMED, Example, files, or_table, rows, scan, some
 from resnest_cli.types import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-CHECKED_AT_ONCE = 1024  # files handed to the threads together: bounds memory
+TIMEOUT_S = Options.timeout  # for a file
+FILES_A_PROCESS, AHEAD = 32, 8  # files that are worth a process; those that each is given at a time
 
 
 @dataclass(frozen=True)
@@ -128,22 +131,38 @@ def _check_names(names: set[str], root: Path) -> None:
 
 def _check_files(found: list[Example]) -> list[Example]:
     """Read and decode every file; give the examples with their hashes, the unreadable ones left out."""
-    checked: list[Example] = []
-    with ThreadPoolExecutor(machine.usable_cores()) as pool:
-        for at in range(0, len(found), CHECKED_AT_ONCE):
-            checked += pool.map(_checked, found[at : at + CHECKED_AT_ONCE])
-    return checked
+    read = [Source(example.path) for example in found if example.split != LEFT_OUT]
+    answers = _check_in_processes(read) if os.name == "posix" else (_answer(partial(Check(), each)) for each in read)
+    return [example if example.split == LEFT_OUT else _checked(example, next(answers)) for example in found]
 
 
-def _checked(example: Example) -> Example:
-    if example.split == LEFT_OUT:
-        return example
+def _check_in_processes(read: list[Source]) -> Iterator[str | ImageError]:
+    """Check files where one that hangs or crashes its decoder, or takes all memory, costs itself only."""
+    if not read:
+        return
+    workers = min(machine.usable_cores(), -(-len(read) // FILES_A_PROCESS))
+    waiting: deque[Callable[[], str]] = deque()
+    with stream.start(Check(), workers, TIMEOUT_S) as pool:
+        for source in read:
+            waiting.append(partial(pool.take, pool.give(source)))
+            if len(waiting) == workers * AHEAD:
+                yield _answer(waiting.popleft())
+        while waiting:
+            yield _answer(waiting.popleft())
+
+
+def _answer(check: Callable[[], str]) -> str | ImageError:
     try:
-        content = sources.read(Source(example.path))
-        images.decode(content)
+        return check()
     except ImageError as error:
-        return replace(example, split=LEFT_OUT, reason=f"{type(error).__name__}: {error}")
-    return replace(example, sha256=hashlib.sha256(content).hexdigest())
+        return error
+
+
+def _checked(example: Example, answer: str | ImageError) -> Example:
+    if isinstance(answer, ImageError):
+        why = f"not decoded within {TIMEOUT_S:g} s." if isinstance(answer, DecodeTimeout) else answer
+        return replace(example, split=LEFT_OUT, reason=f"{type(answer).__name__}: {why}")
+    return replace(example, sha256=answer)
 
 
 def _without_conflicts(examples: list[Example]) -> list[Example]:

@@ -438,7 +438,10 @@ def _translated(place: Place) -> Iterator[None]:
         message = f"{place.device} has not enough memory: give a smaller --batch, or share a step with --accumulate 2."
         raise DeviceError(message) from error
     except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
+        if not str(error).startswith("DataLoader"):
             raise
+        if "timed out" in str(error):
+            message = "a process that decodes images has stopped answering: has a file changed since the run began?"
+            raise TrainingStopped(message) from error
         message = "a process that decodes images was killed, perhaps for want of memory: fewer need less (-j 1, -j 0)."
         raise TrainingStopped(message) from error
