@@ -87,7 +87,7 @@ TASKS = {
 }
 TORCH_TASKS = {"exporting", "explain"}
 FEATURES = {"features", "similar"}
-RAY = {"ray_data", "ray_data.cluster", "ray_data.shards", "ray_data.stages"}
+RAY = {"ray_data", "ray_data.cluster", "ray_data.shards", "ray_data.stages", "ray_data.surroundings"}
 BENCH = {"bench", "bench.measure", "bench.rows", "bench.sweep"}
 MEASURES = {"archives", "metrics", "class_names", "layouts", "dataset", "validate", "report"}
 LIGHT_TRAINING = {
@@ -475,7 +475,7 @@ def test_one_module_writes_what_a_person_reads() -> None:
 STARTS = {
     "processes": {"subprocess.Popen", "sys.executable"},
     "pool": {"multiprocessing.connection.Connection"},
-    "ray_data.cluster": {"subprocess.Popen"},
+    "ray_data.surroundings": {"subprocess.Popen"},
     "training.data": {"torch.utils.data.DataLoader"},
     "training.distributed": {"torch.distributed.run.run"},
 }

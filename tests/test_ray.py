@@ -8,8 +8,10 @@ import os
 import re
 import select
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,10 +24,12 @@ import pyarrow.parquet as pq
 import pytest
 from clusters import WATCHFUL, free_port, join, object_store, ray_cluster
 from conftest import SAMPLES, Shell
+from planted import USUAL, Planted
 
 from resnest_cli import columns, ray_data, stream
 from resnest_cli.errors import ExitCode, OutputError, UsageError
 from resnest_cli.ray_data import cluster as ray_cluster_module
+from resnest_cli.ray_data import surroundings
 from resnest_cli.ray_data.cluster import Node, Plan, plan, watched
 from resnest_cli.ray_data.shards import Folder, Span, remaining
 from resnest_cli.ray_data.stages import as_block, pack, unpack
@@ -42,6 +46,7 @@ ENDED = 30_000  # milliseconds for a process to end
 # The same program with small parts: what is of many thousands of inputs is tried with a few.
 IN_WAVES = (sys.executable, "-c", "from resnest_cli import cli, ray_data; ray_data.WAVE = 10; cli.main()")
 IN_FILES = (sys.executable, "-c", "from resnest_cli import cli, ray_data; ray_data.LEAST_ROWS = 300; cli.main()")
+CONSOLE_SCRIPT = Path(sys.executable).with_name("resnest")
 PLAIN = (sys.executable, "-m", "resnest_cli")
 # All that a run says on stderr, line by line; nothing else may stand there, and nothing of Ray's.
 SAID = re.compile(
@@ -121,10 +126,14 @@ def without_ray(shell: Shell, *args: str | Path) -> bytes:
 
 
 def test_a_private_cluster_gives_the_rows_of_this_machine_and_leaves_nothing_behind(
-    inputs: list[str], shell: Shell
+    inputs: list[str], shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = shell("resnest", "predict", *inputs, *DIGITS, "--ray")
-    assert ended.stdout == without_ray(shell, "predict", *inputs, *DIGITS)
+    expected = without_ray(shell, "predict", *inputs, *DIGITS)
+    planted = Planted(tmp_path)
+    monkeypatch.chdir(planted.folder)  # from which nothing is imported, by the command, by Ray, or by an actor
+    ended = shell(CONSOLE_SCRIPT, "predict", *inputs, *DIGITS, "--ray")
+    assert planted.imported() == []
+    assert ended.stdout == expected
     assert ended.returncode == ExitCode.SOME_FAILED
     said = ended.stderr.decode().splitlines()
     assert [line for line in said if not SAID.fullmatch(line)] == []
@@ -230,25 +239,91 @@ def test_a_node_that_is_lost_and_then_a_driver_that_is_killed_cost_no_row(tmp_pa
     assert to.read_bytes() == without_ray(shell, "predict", "--files-from", listed, *DIGITS)
 
 
-def test_a_private_cluster_goes_with_the_command(tmp_path: Path) -> None:
+def listening(pids: list[int]) -> list[str]:
+    """List the addresses at which processes take connections, as the kernel writes them."""
+    of_pids = {str(fd.readlink()) for pid in pids for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()}
+    rows = [row.split() for name in ("tcp", "tcp6") for row in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return [row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in of_pids]
+
+
+def test_a_private_cluster_is_for_this_user_alone_and_goes_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     listed, _ = many(tmp_path, 6000)
     to = tmp_path / "rows.jsonl"
-    with started("predict", "--files-from", listed, *DIGITS, "--ray", "-o", to) as process:
-        wait_for_rows(to, process)
-        handles = [os.pidfd_open(pid) for pid in children(process.pid)]
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=LIMIT_S)
-    assert process.returncode == ExitCode.INTERRUPTED
-    assert len(handles) > 5
-    for handle in handles:
-        assert select.select([handle], [], [], ENDED / 1000)[0]
-        os.close(handle)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # for other clusters
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        monkeypatch.setenv("RAY_TMPDIR", short)
+        with started("predict", "--files-from", listed, *DIGITS, "--ray", "-o", to) as process:
+            wait_for_rows(to, process)
+            pids = [process.pid, *children(process.pid)]
+            assert {*listening(pids)} == {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, ::ffff:127.0.0.1
+            assert [stat.S_IMODE(path.stat().st_mode) for path in Path(short).iterdir()] == [0o700]
+            assert b"\0RAY_AUTH_MODE=token\0" in b"".join(Path(f"/proc/{pid}/environ").read_bytes() for pid in pids[1:])
+            handles = [os.pidfd_open(pid) for pid in pids[1:]]
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=LIMIT_S)
+        assert process.returncode == ExitCode.INTERRUPTED
+        assert len(handles) > 5
+        for handle in handles:
+            assert select.select([handle], [], [], ENDED / 1000)[0]
+            os.close(handle)
+        assert [*Path(short).iterdir()] == []
+
+
+KILLED = """
+import os, sys
+from resnest_cli.ray_data.surroundings import own_folder
+with own_folder("said by the shell") as folder:
+    print(folder, flush=True)
+    os.kill(int(sys.argv[1]) and os.getpid(), int(sys.argv[2]))  # 0: all of its group
+"""
+
+
+@pytest.mark.parametrize(("whom", "number"), [("1", signal.SIGKILL), ("0", signal.SIGTERM)])
+def test_rays_folder_goes_with_a_command_that_is_killed(whom: str, number: int) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        command = [sys.executable, "-c", KILLED, whom, str(int(number))]
+        env, pipe = os.environ | {"RAY_TMPDIR": short}, subprocess.PIPE
+        with subprocess.Popen(command, stdout=pipe, stderr=pipe, env=env, start_new_session=True) as process:
+            assert process.stdout is not None
+            folder = Path(process.stdout.readline().decode().strip())
+            assert process.communicate(timeout=LIMIT_S)[1] == b"said by the shell\n"
+        assert process.returncode == -number
+        wait_until_gone(folder)
+        folder.mkdir()  # as a process does that Ray was just starting
+        wait_until_gone(folder)
+
+
+@pytest.mark.parametrize("before", ["/of/the/user", None])
+def test_ray_looks_for_modules_where_the_command_does(
+    before: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", "/elsewhere", "/with:colon"])
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    if before:
+        monkeypatch.setenv("PYTHONPATH", before)
+    with surroundings.handed_search_path():
+        assert os.environ["PYTHONPATH"] == "/elsewhere"
+    assert os.environ.get("PYTHONPATH") == before
+
+
+def wait_until_gone(folder: Path) -> None:
+    pause = threading.Event()
+    for _ in range(1000):
+        if not folder.exists():
+            return
+        pause.wait(0.02)
+    raise TimeoutError(folder)
 
 
 @pytest.mark.usefixtures("_no_token")
 def test_from_and_to_an_object_store(
     address: str, store: dict[str, str], tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    planted = Planted(tmp_path, *USUAL)
+    monkeypatch.chdir(planted.folder)  # from which nodes of this machine could import
     for name, value in store.items():
         monkeypatch.setenv(name, value)
     s3 = pyarrow.fs.S3FileSystem(endpoint_override=store["AWS_ENDPOINT_URL"], allow_bucket_creation=True)
@@ -280,13 +355,11 @@ def test_from_and_to_an_object_store(
     ]
     summary = json.loads(s3.open_input_stream("answers/run/_summary.json").read())
     assert (summary["rows"], summary["failed"], summary["files"]) == (15, 2, 1)
+    assert planted.imported() == []
 
 
 @pytest.mark.usefixtures("_no_token")
-def test_a_node_with_another_version_is_refused_and_has_no_say_when_it_has_left(
-    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)  # which Ray makes the first place where nodes look for packages
+def test_a_node_with_another_version_is_refused_and_has_no_say_when_it_has_left(address: str, tmp_path: Path) -> None:
     older = tmp_path / "older" / "resnest_cli-0.0.1.dist-info"
     older.mkdir(parents=True)
     (older / "METADATA").write_text("Metadata-Version: 2.1\nName: resnest-cli\nVersion: 0.0.1\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from planted import Planted
+from planted import USUAL, Planted
 
 from resnest_cli import processes
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from conftest import Resnest, Shell
 
 PACKAGES = Path(processes.__file__).parents[1]
-# What Python itself imports for `-m`, before anything of ours, it may take from the working folder: not one of these.
-USUAL = ("json", "logging", "platformdirs", "numpy", "torch", "PIL", "click", "sitecustomize", "usercustomize")
 # What starts as every command does, and then starts as torch does where processes are not forked: those that decode.
 STARTING = """
 import multiprocessing

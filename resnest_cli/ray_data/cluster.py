@@ -8,38 +8,30 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
-import secrets
-import signal
 import socket
-import subprocess
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from resnest_cli import machine
 from resnest_cli.errors import ResnestError, UsageError
+from resnest_cli.ray_data import surroundings
+from resnest_cli.ray_data.surroundings import HERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
 ANSWER_S = 5.0  # for a cluster to take a connection
-TRIES = "3"  # ... and, a second apart, to let us in
 ASK_S = 60.0  # for a node to start a process and answer
 STALL_S = 60.0  # without a row, after which it is said what the cluster does
 STORE_BYTES = 1 << 30  # for a private cluster: a few hundred blocks of pixels, in memory
 NEARLY = 0.9  # of the CPUs that could be used: fewer and larger actors hold fewer copies of the weights
 _INSTALL = "pip install 'resnest-cli[ray]'"
-_QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # without it Ray warns of a change to come
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what Ray says of lost nodes would go to stdout, among the rows
-}
 _ENDED = (
     "error: --ray: the command was ended from outside, by a kill, or by Ray, which does so when the node of this "
     "machine is lost. The rows that were written are whole; with -o, --resume continues."
@@ -83,16 +75,13 @@ def require() -> None:
 def joined(address: str | None) -> Iterator[list[Node]]:
     """Join the cluster at "auto" or HOST:PORT, or start a private one here; give its nodes; leave it, or end it.
 
+    Until it is, the working folder of this process is an empty one: a private Ray begins its processes in the working
+    folder, and whatever runs for this job, on any node, looks for modules there first.
+
     Raises:
         UsageError: there is no cluster, or it does not let us in.
     """
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    if address:
-        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", TRIES)
-    elif "RAY_AUTH_MODE" not in os.environ:
-        # A secret of this job alone: Ray would write one into the home folder. It reads these when it is imported.
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    surroundings.settle(address)
     _log.info("%s", f"joining the cluster at {address}" if address else "starting Ray on this machine")
     import ray  # noqa: PLC0415 - of the extra "ray"
     import ray.data  # noqa: PLC0415
@@ -101,10 +90,10 @@ def joined(address: str | None) -> Iterator[list[Node]]:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     if address:
         _knock(address)
-    with _last_words(_ENDED):
+    with surroundings.own_folder(_ENDED) as folder:
         try:
-            with _own_signals(), _hushed():
-                _start(address)
+            with surroundings.own_signals(), surroundings.hushed(), surroundings.empty_working_folder(folder / "w"):
+                _start(address, folder)
         except Exception as error:
             raise _why_not_joined(address, error) from error
         try:
@@ -113,15 +102,21 @@ def joined(address: str | None) -> Iterator[list[Node]]:
             ray.shutdown()
 
 
-def _start(address: str | None) -> None:
+def _start(address: str | None, folder: Path) -> None:
     import ray  # noqa: PLC0415
 
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": False}
     if address:
         ray.init(address=address, **common)
         return
+    common |= {"_temp_dir": str(folder / "s"), "_node_ip_address": HERE}
     cpus = max(2, machine.usable_cores())  # see `plan`
-    ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **common)
+    with surroundings.handed_search_path():
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **common)
+    if others := [node.name for node in nodes() if node.name != HERE]:
+        ray.shutdown()
+        message = f"Ray would listen at {others[0]}, not at {HERE} alone. Use a version that does: {_INSTALL}"
+        raise RuntimeError(message)
 
 
 def nodes() -> list[Node]:
@@ -290,41 +285,3 @@ def _last_line(error: BaseException) -> str:
     """Return the end of what Ray says, which may be a whole traceback, without the names of classes."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return re.sub(r"^[\w.]+: ", "", lines[-1]) if lines else type(error).__name__
-
-
-@contextmanager
-def _last_words(words: str) -> Iterator[None]:
-    """Have a shell say them if this process ends before the block: Ray ends it without a word, which no Python sees."""
-    if os.name != "posix":
-        yield
-        return
-    program = 'read -r _ || printf "%s\\n" "$0" >&2'
-    with subprocess.Popen(["sh", "-c", program, words], stdin=subprocess.PIPE) as shell:  # noqa: S603, S607 - ours
-        try:
-            yield
-        finally:
-            shell.communicate(b"\n")
-
-
-@contextmanager
-def _hushed() -> Iterator[None]:
-    """Send what the libraries in C++ print before they know how quiet they are to be to nowhere."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep our handlers: Ray puts its own for SIGTERM in their place."""
-    kept = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # not in the main thread, where Ray sets none either
-            signal.signal(signal.SIGTERM, kept)
