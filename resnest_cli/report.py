@@ -6,17 +6,15 @@ Does not know where a file goes.
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+from resnest_cli import cells
 
+if TYPE_CHECKING:
     from resnest_cli.validate import Mistake, Validation
 
 CLASS_COLUMNS = (
@@ -72,16 +70,16 @@ def class_rows(found: Validation) -> list[ClassRow]:
 
 def classes_csv(found: Validation) -> str:
     """Write the table of classes."""
-    return _csv([CLASS_COLUMNS, *(_class_cells(found, row) for row in class_rows(found))])
+    return cells.table([CLASS_COLUMNS, *(map(cells.valid, _class_cells(found, row)) for row in class_rows(found))])
 
 
 def confusion_csv(found: Validation) -> str:
     """Write the confusion matrix: a row a true class, a column a predicted class (by index), counts of images."""
     among = found.among.tolist()
     counts = found.tally.confusion[np.ix_(found.among, found.among)].tolist()
-    named = [[i, found.labels.wnids[i] or "", found.labels.names[i]] for i in among]
+    named = [[i, found.labels.wnids[i] or "", cells.valid(found.labels.names[i])] for i in among]
     rows = [[*name, *values] for name, values in zip(named, counts, strict=True)]
-    return _csv([["index", "wnid", "label", *among], *rows])
+    return cells.table([["index", "wnid", "label", *among], *rows])
 
 
 def mistakes_html(found: Validation) -> str:
@@ -138,21 +136,15 @@ def _item(found: Validation, mistake: Mistake) -> str:
         ("then", ", ".join(names[i] for i in answer.best[1:])),
         ("loss", f"{answer.loss:.2f}"),
     )
-    cells = "".join(f"<tr><td>{name}</td><td><bdi>{_plain(value)}</bdi></td></tr>" for name, value in rows)
+    table = "".join(f"<tr><td>{name}</td><td><bdi>{_plain(value)}</bdi></td></tr>" for name, value in rows)
     return (
-        f'<li>{picture}<div><table>{cells}</table><div class="path"><bdi>{_plain(mistake.path)}</bdi></div></div></li>'
+        f'<li>{picture}<div><table>{table}</table><div class="path"><bdi>{_plain(mistake.path)}</bdi></div></div></li>'
     )
 
 
 def _plain(text: str) -> str:
     """Escape markup, and bytes of a name that are no UTF-8."""
     return escape(text.encode("utf-8", "backslashreplace").decode())
-
-
-def _csv(rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
-from resnest_cli import buckets, columns, splits, urls
+from resnest_cli import buckets, cells, columns, splits, urls
 from resnest_cli.errors import BadDataSet, UnreadableInput
 from resnest_cli.paths import look
 from resnest_cli.types import Source
@@ -149,8 +149,10 @@ def _text(table: Path) -> Iterator[Cells]:
     with table.open(newline="", encoding=_encoding(table), errors="surrogateescape") as file:
         before, head = _head(file)
         delimiter = max(_DELIMITERS, key=lambda each: len(_columns(next(csv.reader([head], delimiter=each), ()))))
-        cells = csv.reader(chain([head], _lines(file)), delimiter=delimiter, skipinitialspace=True, strict=True)
-        yield from ((before + cells.line_num, row) for row in cells if any(cell.strip() for cell in row))
+        lines = csv.reader(chain([head], _lines(file)), delimiter=delimiter, skipinitialspace=True, strict=True)
+        for row in lines:
+            if any(cell.strip() for cell in row):
+                yield before + lines.line_num, [*map(cells.plain, row)]
 
 
 def _head(file: TextIO) -> tuple[int, str]:

@@ -6,15 +6,13 @@ names; accuracy is in percent and `param_count` in millions, as timm has them.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from resnest_cli import catalog
+from resnest_cli import catalog, cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,12 +67,8 @@ def to_jsonl(rows: Sequence[dict[str, Any]]) -> str:
 def to_csv(rows: Sequence[dict[str, Any]], *, delimiter: str = ",") -> str:
     """Write a table; what is nested in a row has its names joined with _."""
     flat = [_flat(row) for row in rows]
-    out = io.StringIO()
     names = list(dict.fromkeys(name for row in flat for name in row))
-    table = csv.DictWriter(out, names, delimiter=delimiter, lineterminator="\n")
-    table.writeheader()
-    table.writerows(flat)
-    return out.getvalue()
+    return cells.table([names, *([row.get(name) for name in names] for row in flat)], delimiter)
 
 
 WRITERS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
@@ -93,7 +87,7 @@ def _arithmetic(gmacs: float | None, rate: float, peak: float) -> dict[str, floa
 
 
 def _flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    cells: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, value in row.items():
-        cells |= _flat(value, f"{prefix}{name}_") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return cells
+        found |= _flat(value, f"{prefix}{name}_") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found

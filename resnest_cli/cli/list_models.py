@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 from fnmatch import fnmatch
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resnest_cli import cells
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.options import format_option
 from resnest_cli.cli.text import data, put
@@ -86,19 +85,15 @@ def _digits() -> dict[str, Any]:
 def _write_csv(rows: list[dict[str, Any]]) -> None:
     """Write plain columns; the nested recipe is left to json and `resnest show`."""
     names = [name for name, value in rows[0].items() if not isinstance(value, dict)]
-    text = io.StringIO()
-    table = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
-    table.writeheader()
-    for row in rows:
-        table.writerow({k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()})
-    data(text.getvalue())
+    values = ([row[name] for name in names] for row in rows)
+    data(cells.table([names, *([" ".join(map(str, v)) if isinstance(v, list) else v for v in row] for row in values)]))
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
     from resnest_cli.cli.output import console, table
 
-    cells = [[_cell(key, row) for key in COLUMNS.values()] for row in rows]
-    console(sys.stdout).print(table(list(COLUMNS), cells, numeric=range(1, len(COLUMNS) - 1)))
+    shown = [[_cell(key, row) for key in COLUMNS.values()] for row in rows]
+    console(sys.stdout).print(table(list(COLUMNS), shown, numeric=range(1, len(COLUMNS) - 1)))
 
 
 def _megabytes(row: dict[str, Any]) -> int:

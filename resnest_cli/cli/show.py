@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 from dataclasses import asdict
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resnest_cli import cells
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.list_models import FORMATS
 from resnest_cli.cli.options import format_option
@@ -68,10 +67,7 @@ def show(*, model: str, format: str) -> None:
         return
     rows = list(_flat(facts))
     if format == "csv":
-        text = io.StringIO()
-        cells = [(name, _text(value)) for name, value in rows]
-        csv.writer(text, lineterminator="\n").writerows([("fact", "value"), *cells])
-        data(text.getvalue())
+        data(cells.table([("fact", "value"), *((name, _cell(value)) for name, value in rows)]))
         return
     _print_table(rows, tuple(note for note in catalog.notes() if spec.facts and spec.name in note))
 
@@ -95,6 +91,11 @@ def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _text(value: Any) -> str:  # noqa: ANN401 - any fact
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _cell(value: Any) -> Any:  # noqa: ANN401 - any fact
+    """Return a value for a table: a number stays one."""
+    return value if isinstance(value, int | float) else _text(value)
 
 
 def _heading(name: str) -> str:

@@ -11,16 +11,14 @@ fall on the same side.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import os
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from resnest_cli import cache, machine, stream
+from resnest_cli import cache, cells, machine, stream
 from resnest_cli.errors import BadDataSet, DecodeTimeout, ImageError
 from resnest_cli.options import Options
 from resnest_cli.splits import LEFT_OUT, TRAIN, VAL
@@ -85,11 +83,9 @@ def read(path: Path) -> DataSet:
 
 def write(path: Path, data: DataSet) -> None:
     """Write one row a file: path, label, split, reason, sha256. A path that is not UTF-8 keeps its bytes."""
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(("path", "label", "split", "reason", "sha256"))
-    lines.writerows((e.path, e.label, e.split, e.reason, e.sha256) for e in data.examples)
-    cache.write_atomically(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    rows = ((e.path, e.label, e.split, e.reason, e.sha256) for e in data.examples)
+    text = cells.table([("path", "label", "split", "reason", "sha256"), *rows])
+    cache.write_atomically(path, text.encode("utf-8", "surrogateescape"))
 
 
 def moved(data: DataSet, old: Path, new: Path) -> DataSet:

@@ -6,16 +6,15 @@ In: classes, the true and the predicted class of every validation image, and the
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from importlib.util import find_spec
-from io import BytesIO, StringIO
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnest_cli import cache
+from resnest_cli import cache, cells
 from resnest_cli.lettering import lettered, plain
 
 if TYPE_CHECKING:
@@ -60,11 +59,8 @@ def figures(
 
 def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
     """Write one row an epoch."""
-    text = StringIO()
-    rows = csv.DictWriter(text, list(history[0]), lineterminator="\n")
-    rows.writeheader()
-    rows.writerows(history)
-    cache.write_atomically(folder / "history.csv", text.getvalue().encode())
+    text = cells.table([history[0], *(row.values() for row in history)])
+    cache.write_atomically(folder / "history.csv", text.encode())
 
 
 def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from resnest_cli import cells
 from resnest_cli.errors import UsageError, counted
 from resnest_cli.limits import MaxFailures
 from resnest_cli.types import Failure, Stages
@@ -33,8 +34,6 @@ Row: TypeAlias = "dict[str, Any]"
 _Item = TypeVar("_Item")
 Writer: TypeAlias = "Callable[[Iterable[Row], IO[bytes], About], None]"
 
-# What a spreadsheet may take for a formula when a cell begins with it, the full-width forms too; and our own mark.
-_FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20'")
 _COLUMNS = ("index", "wnid", "label", "probability")
 
 
@@ -117,41 +116,23 @@ def _header(delimiter: str, topk: int) -> bytes:
 
 
 def _encode(delimiter: str, row: Row, topk: int) -> bytes:
-    values = [_cell(prediction[column]) for prediction in row["predictions"] for column in _COLUMNS]
+    values = [cells.valid(prediction[column]) for prediction in row["predictions"] for column in _COLUMNS]
     padding = [""] * (topk * len(_COLUMNS) - len(values))
     error = row.get("error", {"type": "", "message": ""})
-    ends = [_cell(error["type"]), _cell(error["message"])]
-    return _line([_cell(row["path"], "surrogateescape"), row["status"], *values, *padding, *ends], delimiter)
+    ends = [error["type"], cells.valid(error["message"])]
+    return _line([row["path"], row["status"], *values, *padding, *ends], delimiter)
 
 
-def _cell(value: object, odd: str = "backslashreplace") -> object:
-    """Make text harmless: `'` goes before what a spreadsheet would compute, and before a `'` that stands first.
-
-    `odd` says how lone surrogates are encoded; only in paths do they stand for bytes.
-    """
-    if not isinstance(value, str):
-        return value
-    try:
-        value = value.encode("utf-8", odd).decode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # a surrogate that stands for no byte
-        value = value.encode("utf-8", "backslashreplace").decode("utf-8")
-    return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
-
-
-def _line(cells: list[object], delimiter: str) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text, delimiter=delimiter, lineterminator="\r\n").writerow(
-        cells
-    )  # with \r in the line end, it quotes a \r in a cell
-    return text.getvalue().removesuffix("\r\n").encode("utf-8", "surrogateescape") + b"\n"
+def _line(values: list[object], delimiter: str) -> bytes:
+    return cells.line(values, delimiter).encode("utf-8", "surrogateescape")
 
 
 def _decode(delimiter: str, text: bytes) -> Row:
     try:
-        (cells,) = csv.reader(io.StringIO(text.decode("utf-8", "surrogateescape"), newline=""), delimiter=delimiter)
+        (found,) = csv.reader(io.StringIO(text.decode("utf-8", "surrogateescape"), newline=""), delimiter=delimiter)
     except csv.Error as odd:  # which is no ValueError
         raise ValueError(*odd.args) from odd
-    path, status, *_, error, message = (cell.removeprefix("'") for cell in cells)
+    path, status, *_, error, message = map(cells.plain, found)
     return {"path": path, "status": status} | ({"error": {"type": error, "message": message}} if error else {})
 
 
