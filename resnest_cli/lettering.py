@@ -12,7 +12,7 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from resnest_cli.errors import UsageError
+from resnest_cli.errors import OutputError, ResnestError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Without formulas: neither in our words nor where matplotlib writes a number.
 _STYLE: dict[Any, Any] = {"text.parse_math": False, "text.usetex": False, "axes.formatter.use_mathtext": False}
 _SIZE, _DPI = 10, 72  # any that a font can be tried with
+LONGEST = 60  # characters of a name: of 100,000, matplotlib lays one name out for a minute, in up to 1.6 GB
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ def lettered(words: Iterable[str]) -> Iterator[None]:
 
     Raises:
         UsageError: matplotlib is not installed.
+        OutputError: the picture cannot be drawn.
     """
     theirs = logging.getLogger("matplotlib")
     level = theirs.level
@@ -46,13 +48,19 @@ def lettered(words: Iterable[str]) -> Iterator[None]:
     except ImportError as error:
         message = "pictures need matplotlib, which is not installed: pip install 'resnest-cli[plot]'"
         raise UsageError(message) from error
+    except ResnestError:
+        raise
+    except Exception as error:  # matplotlib raises whatever a part of it does
+        message = f"the picture cannot be drawn: {type(error).__name__}: {error}."
+        raise OutputError(message) from error
     finally:
         theirs.setLevel(level)
 
 
 def plain(name: str) -> str:
-    """Write a name in one line that can be drawn: what cannot be printed becomes an escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
+    """Write a name in one line that can be drawn: what cannot be printed becomes an escape, and a long one is cut."""
+    head = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in head)
 
 
 @functools.cache

@@ -116,7 +116,8 @@ def _colours(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, width: int) -> None:
     """Write a line, small ones in grey, cut with an ellipsis where it would be wider than `width`."""
     colour = QUIET if size == SMALL else TEXT
-    printable = "".join(character if character.isprintable() else "?" for character in text)
+    head = text[:width]  # no letter is narrower than a pixel; of 100,000, each is looked at for every one that is cut
+    printable = "".join(character if character.isprintable() else "?" for character in head)
     shown = printable
     while shown and draw.textlength(shown, _font(size)) > width:
         shown = shown[:-2] + "\N{HORIZONTAL ELLIPSIS}" if len(shown) > 1 else ""

@@ -71,7 +71,7 @@ def speed_png(rows: Sequence[dict[str, Any]]) -> bytes:
     `rows` are those of `resnest bench`. What failed is left out; models without a published accuracy are in the second
     picture only.
     """
-    good = [row for row in rows if "error" not in row]
+    good = [row | {"model": plain(row["model"])} for row in rows if "error" not in row]
     published = [row for row in good if row["published_top1"]]
     has_batches = len({row["batch"] for row in good}) > 1
     panels = [_accuracy] if published else []

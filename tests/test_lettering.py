@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -14,9 +14,11 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
-from resnest_cli import lettering
+from resnest_cli import lettering, pictures, plots
+from resnest_cli.errors import ExitCode
 from resnest_cli.lettering import lettered, plain
 from resnest_cli.training import report
 
@@ -128,3 +130,86 @@ def test_training_draws_classes_of_any_name(tmp_path: Path) -> None:
     true = np.arange(len(ODD) + 1)
     report.draw(tmp_path, history, [*ODD, DOG], true, true)
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+LONG = ("x" * 100_000, "\N{CJK UNIFIED IDEOGRAPH-72AC}" * 100_000, "a" + "\u0301" * 20_000, "\n" * 100_000)
+
+
+@pytest.mark.parametrize("name", [*LONG, "\0" * 80, "\\" * 100, "\udcff" * 100])
+def test_a_name_is_cut_to_what_can_be_laid_out(name: str) -> None:
+    short = plain(name)
+    assert short.isprintable()
+    assert short.encode()
+    assert len(short) <= lettering.LONGEST * len(r"\U0001f600")
+
+
+def test_long_names_are_drawn_at_once_in_every_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = 0
+    lay_out: Any = Text._get_layout  # type: ignore[attr-defined] # noqa: SLF001 - what takes a minute
+
+    def watched(self: Text, *rest: object) -> object:
+        nonlocal longest
+        longest = max(longest, len(self.get_text()))
+        return lay_out(self, *rest)
+
+    monkeypatch.setattr(Text, "_get_layout", watched)
+    true = np.arange(len(LONG))
+    report.draw(tmp_path, [{"stage": "1", "train_loss": 1.0, "val_loss": 1.0, "val_top1": 0.5}], LONG, true, true)
+    row = {"engine": "torch", "precision": "fp32", "batch": 1, "samples_per_sec": 1.0, "published_top1": None}
+    assert plots.speed_png([row | {"model": name} for name in LONG]).startswith(b"\x89PNG")
+    assert 0 < longest < 1000
+
+
+def test_a_long_label_costs_an_explanation_no_time() -> None:
+    class Draw:
+        calls = 0
+
+        def textlength(self, text: str, _: object) -> float:
+            self.calls += 1
+            return 7.0 * len(text)
+
+        def text(self, _: object, text: str, *__: object) -> None:
+            self.shown = text
+
+    draw = Draw()
+    pictures._write(draw, (0, 0), LONG[0], 20, 300)  # type: ignore[arg-type] # noqa: SLF001 - what all text goes through
+    assert draw.shown == "x" * 41 + "\N{HORIZONTAL ELLIPSIS}"
+    assert draw.calls <= 300
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_numbers_and_no_other_file(
+    tmp_path: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("In FT2Font: $ could not load glyph \x1b[2J")
+
+    monkeypatch.setattr(Figure, "savefig", broken)
+    picture, others = tmp_path / "x.png", (tmp_path / "x.csv", tmp_path / "classes.csv", tmp_path / "x.html")
+    words = ("--confusion", picture, "--confusion", others[0], "--per-class", others[1], "--mistakes", others[2])
+    Image.new("RGB", (32, 32)).save(tmp_path / "0.png")
+    (tmp_path / "list.csv").write_text("path,label\n0.png,zero\n", encoding="utf-8")
+    ended = resnest("validate", tmp_path / "list.csv", "-m", "digits", "-q", *words)
+    assert ended.exit_code == ExitCode.FAILED
+    assert "images" in ended.stdout
+    assert ended.stderr == (
+        f"error: {picture}: the picture cannot be drawn: RuntimeError: In FT2Font: $ could not load glyph \\x1b[2J.\n"
+    )
+    assert [path.exists() for path in (picture, *others)] == [False, True, True, True]
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_trained_model(
+    tmp_path: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("too large")
+
+    monkeypatch.setattr(Figure, "savefig", broken)
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(4):
+            Image.new("RGB", (32, 32), (60 * i, 20, 200 * (name == "a"))).save(tmp_path / "data" / name / f"{i}.png")
+    words = ("-m", "digits", "--epochs", "1", "-j", "0", "--device", "cpu")
+    ended = resnest("finetune", tmp_path / "data", "-o", tmp_path / "out", *words)
+    assert ended.exit_code == 0, ended.output
+    assert "the picture cannot be drawn: ValueError: too large." in ended.stderr
+    assert (tmp_path / "out" / "metrics.json").exists()

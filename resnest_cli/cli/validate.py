@@ -14,7 +14,7 @@ from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import format_option, validate_options
 from resnest_cli.cli.parameters import STDOUT, Names
 from resnest_cli.cli.text import note, one_line, put
-from resnest_cli.errors import ExitCode, UsageError, counted
+from resnest_cli.errors import ExitCode, OutputError, UsageError, counted
 from resnest_cli.splits import ALL, CHOICES
 
 if TYPE_CHECKING:
@@ -102,10 +102,10 @@ def validate(  # noqa: PLR0913 - one parameter an option
         put(json.dumps(found.summary()))
     else:
         _print(found)
-    for path, write in writers.items():
-        _save(path, write(found))
     if found.errors:
         view.say(f"no answer for {found.errors:,} of {counted(found.errors + found.tally.images, 'image')}.")
+    _save(found, writers)
+    if found.errors:
         click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 
@@ -135,10 +135,22 @@ def _writers(
     return writers
 
 
-def _save(path: Path, content: bytes | str) -> None:
+def _save(found: Validation, writers: dict[Path, Callable[[Validation], bytes | str]]) -> None:
+    """Write every file, also where another one cannot be.
+
+    Raises:
+        OutputError: some cannot; it says which and why.
+    """
     from resnest_cli import saving
 
-    saving.save(path, content)
+    wrong = []
+    for path, write in writers.items():
+        try:
+            saving.save(path, write(found))
+        except OutputError as error:  # noqa: PERF203 - a few files
+            wrong.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+    if wrong:
+        raise OutputError("\n".join(wrong))
 
 
 def _name(failure: Failure) -> None:

@@ -10,6 +10,7 @@ all layers, each with a rate below that of the layer above it.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import platform
 import shlex
@@ -30,6 +31,7 @@ from resnest_cli.errors import (
     BadDataSet,
     DeviceError,
     ExitCode,
+    OutputError,
     ResnestError,
     TrainingStopped,
     UsageError,
@@ -66,6 +68,7 @@ HEAD, LAYERS = "1-head", "2-layers"
 CHECKPOINTS, SPLIT = "checkpoints", "split.csv"
 MAX_AUTO_WORKERS = 8
 FEW_PIXELS = 64 * 64  # images so small are decoded sooner than handed from one process to another
+_log = logging.getLogger(__name__)
 DEFAULT_BATCH = {"cpu": 32, "mps": 32}  # others take 128
 
 
@@ -379,13 +382,21 @@ class Run:
         }
         report.write_history(self.out, self.history)
         if report.can_draw():
-            report.draw(self.out, self.history, self.data.classes, true, taken)
+            _draw(self.out, self.history, self.data.classes, true, taken)
         report.write_metrics(self.out, metrics)
         return metrics
 
     @property
     def _seed(self) -> int:
         return self.job.recipe.seed
+
+
+def _draw(*what: Any) -> None:  # noqa: ANN401 - as `report.draw` has it
+    """Draw what came of a run; without pictures it is as good."""
+    try:
+        report.draw(*what)
+    except OutputError as error:
+        _log.warning("%s", error)
 
 
 def _try_words(asked: Job, spec: ModelSpec) -> None:
