@@ -278,8 +278,10 @@ def _seen(path: Path) -> os.stat_result | None:
 
 
 def _check_regular(path: Path, seen: os.stat_result) -> None:
+    if stat.S_ISDIR(seen.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(seen.st_mode):
-        message = f"{path} is a folder" if stat.S_ISDIR(seen.st_mode) else f"{path} is no file but a device or a pipe"
+        message = f"{path} is no file but a device or a pipe"
         raise OSError(errno.EINVAL, message)
 
 

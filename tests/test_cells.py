@@ -76,13 +76,13 @@ def read(path: Path) -> list[list[str]]:
 
 
 def test_what_validate_writes_has_no_formulas(resnest: Resnest, model: Path, tmp_path: Path) -> None:
-    (tmp_path / "list.csv").write_text(f"path,label\n{SAMPLES}/six_0034.png,6\n{SAMPLES}/two_0051.png,1\n")
+    (tmp_path / "list.csv").write_text(f"path,label\n{SAMPLES}/six_0034.png,6\n{SAMPLES}/two_0051.png,0\n")
     per_class, matrix = tmp_path / "classes.csv", tmp_path / "confusion.csv"
     ended = resnest("validate", tmp_path / "list.csv", "-m", model, "--per-class", per_class, "--confusion", matrix)
     assert ended.exit_code == 0, ended.output
     table = read(per_class)
     assert [row[table[0].index("label")] for row in table[1:]] == HARMLESS
-    assert table[2][table[0].index("mistaken_for_label")] == "'-1"
+    assert table[1][table[0].index("mistaken_for_label")] == "'-1"
     assert [row[2] for row in read(matrix)[1:]] == HARMLESS
 
 
