@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from timm.layers.split_attn import RadixSoftmax
 
-from resnest_cli import catalog, exports, labels, saving, stream, weights
+from resnest_cli import catalog, exports, labels, lettering, saving, stream, weights
 from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.engines.pytorch import choose_device
 from resnest_cli.errors import UsageError
@@ -104,6 +104,7 @@ class Explainer:
 
     def __init__(self, options: Options, target: str | None = None) -> None:
         require("explain", "explain", "captum")
+        lettering.load()  # captum would import it as it is
         from captum import attr as captum  # noqa: PLC0415 - of the extra "explain"
 
         self.options = options

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+import sys
 import warnings
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import OutputError, ResnestError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from types import ModuleType
 
 # Without formulas: neither in our words nor where matplotlib writes a number.
 _STYLE: dict[Any, Any] = {"text.parse_math": False, "text.usetex": False, "axes.formatter.use_mathtext": False}
@@ -37,13 +43,13 @@ def lettered(words: Iterable[str]) -> Iterator[None]:
     """
     theirs = logging.getLogger("matplotlib")
     level = theirs.level
-    theirs.setLevel(logging.ERROR)  # it tells of its font cache, and of fonts in a user's style that are not there
+    theirs.setLevel(logging.ERROR)  # it tells of its font cache
     try:
-        families = _families(frozenset("".join(words)))
-        import matplotlib as mpl  # noqa: PLC0415 - an extra, and slow
-
-        with mpl.rc_context({**_STYLE, "font.family": families}), warnings.catch_warnings():
+        mpl = load()
+        with mpl.rc_context(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of boxes
+            mpl.rcdefaults()  # whoever has imported it before us
+            mpl.rcParams.update({**_STYLE, "font.family": _families(frozenset("".join(words)))})
             yield
     except ImportError as error:
         message = "pictures need matplotlib, which is not installed: pip install 'resnest-cli[plot]'"
@@ -55,6 +61,38 @@ def lettered(words: Iterable[str]) -> Iterator[None]:
         raise OutputError(message) from error
     finally:
         theirs.setLevel(level)
+
+
+def load() -> ModuleType:
+    """Import matplotlib without anybody's settings: those of the working folder, where it looks first, or others.
+
+    A `matplotlibrc` may have it start LaTeX, and may be a pipe or no text. If this is the first import in this process,
+    its working folder is for that moment the one of matplotlib's own data, where the defaults have that name.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    spec = find_spec("matplotlib")
+    if spec and spec.submodule_search_locations and "matplotlib" not in sys.modules:
+        package = Path(spec.submodule_search_locations[0])
+        data = package / "mpl-data"
+        with _first_import(data if data.is_dir() else package):
+            return import_module("matplotlib")
+    return import_module("matplotlib")
+
+
+@contextmanager
+def _first_import(folder: Path) -> Iterator[None]:
+    kept, backend = os.getcwd(), os.environ.get("MPLBACKEND")  # noqa: PTH109 - to go back there only
+    os.chdir(folder)
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        yield
+    finally:
+        os.chdir(kept)
+        del os.environ["MPLBACKEND"]
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
 
 
 def plain(name: str) -> str:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from resnest_cli import lettering
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -107,9 +109,7 @@ def _strip_left(split: int) -> int:
 
 def _colours(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Colour values 0..1 [H, W] as uint8 [H, W, 3]."""
-    import matplotlib as mpl  # noqa: PLC0415 - comes with the extra "explain"
-
-    coloured: NDArray[np.uint8] = mpl.colormaps["cividis"](values, bytes=True)[..., :3]
+    coloured: NDArray[np.uint8] = lettering.load().colormaps["cividis"](values, bytes=True)[..., :3]
     return coloured
 
 

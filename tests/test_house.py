@@ -129,7 +129,7 @@ LAYERS = [
         {"filelock"},
         set(),
     ),
-    Layer({"pictures"}, BASE | {"explain"}, {"numpy", "PIL"}, {"matplotlib"}),
+    Layer({"pictures"}, BASE | {"explain", "lettering"}, {"numpy", "PIL"}, set()),
     Layer(
         TASKS - {"doctor", "embed", "jobs", "journal", "pictures", *WRITERS},
         BASE | STORE | PIPELINE | {"engines", "trunk"},
@@ -150,7 +150,7 @@ LAYERS = [
     ),
     Layer(
         TORCH_TASKS,
-        BASE | STORE | PIPELINE | ENGINES | TASKS,
+        BASE | STORE | PIPELINE | ENGINES | TASKS | {"lettering"},
         {"numpy", "timm", "torch"},
         {"captum", "onnx", "onnxruntime", "safetensors"},
     ),

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import runpy
+import sys
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -23,9 +27,7 @@ from resnest_cli.lettering import lettered, plain
 from resnest_cli.training import report
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from conftest import Resnest
+    from conftest import Resnest, Shell
 
 ODD = ("big $%_s$", "$x$", r"\frac{", "50%", "a_b^c", "$", "$$", r"\$", "#&~{}", "line\nbreak", "\udcff", "\x1b[2J")
 DOG = "\N{CJK UNIFIED IDEOGRAPH-72AC}"
@@ -87,6 +89,72 @@ def test_a_users_style_does_not_bring_formulas_back() -> None:
         figure = Figure()
         figure.subplots().plot([1e9, 2e9])
         figure.savefig(BytesIO(), format="png")
+
+
+def test_pictures_look_the_same_whatever_the_style() -> None:
+    before = drawn("x")
+    mpl.rcParams.update({"figure.facecolor": "red", "text.color": "green", "savefig.dpi": 10})
+    assert drawn("x") == before
+
+
+# A file that says how matplotlib is to draw, and that it is to start LaTeX, and one that it cannot read.
+HOSTILE = (
+    b"figure.facecolor: red\ntext.usetex: True\ntext.latex.preamble: \\input{secret}\nfont.size: 30\n",
+    b"\xff\xfe",
+)
+PICTURES = """
+import sys
+from pathlib import Path
+import numpy as np
+from resnest_cli import plots
+from resnest_cli.training import report
+row = {"model": "m", "engine": "e", "precision": "p", "batch": 1, "samples_per_sec": 9.0, "published_top1": 80.0}
+epoch = {"stage": "1", "train_loss": 1.0, "val_loss": 1.0, "val_top1": 0.5}
+def draw(folder):
+    report.draw(folder, [epoch], "ab", *np.eye(2, dtype=int))
+    (folder / "speed.png").write_bytes(plots.speed_png([row]))
+if __name__ == "__main__":
+    draw(Path(sys.argv[1]))
+"""
+EXPLAINS = "from resnest_cli import Options, explain; explain.Explainer(Options(model='digits'))"
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a folder, and have another named by the environment, whose settings of matplotlib are a stranger's."""
+    for name, content in zip(("photos", "named"), HOSTILE, strict=True):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "matplotlibrc").write_bytes(content)
+    (tmp_path / "latex").write_text("#!/bin/sh\ntouch started\n")
+    (tmp_path / "latex").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path / "named"))
+    monkeypatch.setenv("MPLBACKEND", "nonsense")
+    monkeypatch.chdir(tmp_path / "photos")
+    return tmp_path
+
+
+@pytest.mark.parametrize("content", HOSTILE)
+def test_no_settings_are_read_for_our_pictures(content: bytes, hostile: Path, shell: Shell) -> None:
+    Path("matplotlibrc").write_bytes(content)
+    (hostile / "run.py").write_text(PICTURES)
+    drawn: dict[str, list[bytes]] = {}
+    for where in ("here", "there"):
+        (hostile / where).mkdir()
+    ended = shell(sys.executable, hostile / "run.py", hostile / "there")
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    runpy.run_path(str(hostile / "run.py"))["draw"](hostile / "here")
+    for where in ("here", "there"):
+        drawn[where] = [path.read_bytes() for path in sorted((hostile / where).iterdir())]
+    assert len(drawn["here"]) == 3
+    assert drawn["there"] == drawn["here"]
+    assert not [*hostile.rglob("started")]
+
+
+def test_nor_for_what_other_libraries_draw(hostile: Path, shell: Shell) -> None:
+    (hostile / "run.py").write_text(f"{EXPLAINS}\nimport matplotlib as m; print(m.rcParamsOrig['figure.facecolor'])\n")
+    ended = shell(sys.executable, hostile / "run.py")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"white\n", b"")
 
 
 def test_letters_come_from_a_font_that_has_them(font: str, caplog: pytest.LogCaptureFixture) -> None:
