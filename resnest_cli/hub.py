@@ -18,7 +18,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from resnest_cli import cache, transfer
+from resnest_cli import cache, redact, transfer
 from resnest_cli.errors import OutputError, UsageError, WeightsUnavailable
 from resnest_cli.paths import Kind, look
 
@@ -109,12 +109,12 @@ def offline() -> bool:
 
 
 def probe(repo: str, filename: str) -> str:
-    """Ask whether a file can be had now, once, and give its URL.
+    """Ask whether a file can be had now, once, and give its URL as it may be shown.
 
     Raises:
         WeightsUnavailable: it cannot; the message names the URL and the cause.
     """
-    return _look(repo, filename, PROBE_PATIENCE_S).wanted.url
+    return redact.url(_look(repo, filename, PROBE_PATIENCE_S).wanted.url)
 
 
 def cache_folder() -> Path:
@@ -175,7 +175,7 @@ def _look(repo: str, filename: str, patience_s: float) -> Remote:
 
     url = _url(repo, filename)
     if offline():
-        message = f"{url} is not in the cache, and HF_HUB_OFFLINE forbids to download it."
+        message = f"{redact.url(url)} is not in the cache, and HF_HUB_OFFLINE forbids to download it."
         raise WeightsUnavailable(message)
     patience = Patience(patience_s)
     for tries in count(1):
@@ -194,10 +194,13 @@ def _remote(url: str, headers: Mapping[str, str]) -> Remote:
     commit, content = headers.get("X-Repo-Commit", ""), _content_hash(headers)
     size = headers.get("X-Linked-Size") or headers.get("Content-Length", "")
     if not _COMMIT.fullmatch(commit):
-        message = f"{url} is not answered by a hub (no X-Repo-Commit): a login page of the network, or a wrong address?"
+        message = (
+            f"{redact.url(url)} is not answered by a hub (no X-Repo-Commit): a login page of the network, or a wrong "
+            "address?"
+        )
         raise WeightsUnavailable(message)
     if not _HASH.fullmatch(content):
-        message = f"{url}: the hub names no hash (ETag) of this file, so what arrives could not be checked."
+        message = f"{redact.url(url)}: the hub names no hash (ETag) of this file, so what arrives could not be checked."
         raise WeightsUnavailable(message)
     return Remote(commit, transfer.Wanted(url, content, int(size) if size.isdecimal() else 0, _authorization()))
 
@@ -252,11 +255,9 @@ def _authorization() -> str:
 
 
 def _unavailable(url: str, trouble: Trouble) -> WeightsUnavailable:
-    from resnest_cli.web import shown  # noqa: PLC0415
-
     kind = NoSuchFile if trouble.status == NOT_FOUND else WeightsUnavailable
     hint = " Is the name right? For a private or gated repository, set HF_TOKEN." if trouble.status in _DENIED else ""
-    return kind(f"{shown(url)} could not be downloaded: {trouble}.{hint}")
+    return kind(f"{redact.url(url)} could not be downloaded: {trouble}.{hint}")
 
 
 def _split(repo: str) -> tuple[str, str]:

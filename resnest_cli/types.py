@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from resnest_cli import errors
+from resnest_cli import errors, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -108,8 +108,8 @@ class Failure:
 
     @classmethod
     def of(cls, path: str, error: errors.ImageError) -> Failure:
-        """Make the record of `error` for `path`."""
-        return cls(path, type(error).__name__, str(error))
+        """Make the record of `error` for `path`; its message shows no secrets of a URL."""
+        return cls(path, type(error).__name__, redact.message(str(error)))
 
     @property
     def predictions(self) -> tuple[Prediction, ...]:

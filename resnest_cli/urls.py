@@ -17,6 +17,7 @@ import re
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from resnest_cli import redact
 from resnest_cli.errors import DownloadFailed, UrlRefused
 from resnest_cli.types import Source
 
@@ -37,9 +38,7 @@ def is_url(path: str) -> bool:
 
 def source(url: str) -> Source:
     """Make the source of a URL; its path, which is printed and stored, holds no password and no token."""
-    from resnest_cli.web import shown  # noqa: PLC0415 - requests takes 0.1 s
-
-    return Source(shown(url), url=url)
+    return Source(redact.url(url), url=url)
 
 
 def read(url: str, *, allow_private: bool = False) -> bytes:

@@ -8,7 +8,6 @@ does without a limit. Does not know hubs, models or images; connections are `wir
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 import zlib
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
+from resnest_cli import redact
 from resnest_cli.wire import Line, Patience, Refused, Trouble, Unreached
 
 if TYPE_CHECKING:
@@ -23,17 +23,11 @@ if TYPE_CHECKING:
 
     import requests
 
-__all__ = ["Answer", "Patience", "Refused", "Trouble", "Unreached", "ask", "shown"]
+__all__ = ["Answer", "Patience", "Refused", "Trouble", "Unreached", "ask"]
 REDIRECTS = 5
 CHUNK = 1 << 14
 _REDIRECT_CODES = {301, 302, 303, 307, 308}
 _AGAIN_CODES = {408, 425, 429, 500, 502, 503, 504}
-# Names of query parameters whose values let others in: of signed URLs of the great clouds, and the usual ones.
-_SECRET_VALUE = re.compile(
-    r"((?:^|[&;])[^=&;]*(?:token|secret|passw|pwd|signature|credential|api[-_]?key|access[-_]?key|auth)[^=&;]*=|"
-    r"(?:^|[&;])(?:sig|key|policy)=)[^&;]*",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -126,18 +120,6 @@ def ask(  # noqa: PLR0913 - one exchange has that many sides
         yield Answer(response.url, response.status_code, response.headers, response, line)
 
 
-def shown(url: str) -> str:
-    """Return a URL as it may be shown and stored: no user name, no password, no values that look like secrets."""
-    try:
-        parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-    except ValueError:  # brackets that do not match: nothing in it can be told apart
-        return re.sub(r"//[^/]*@", "//***@", url)
-    netloc = f"***@{host}" if "@" in parts.netloc else host
-    query = _SECRET_VALUE.sub(r"\1***", parts.query)
-    return urlunsplit((parts.scheme, netloc, parts.path, query, parts.fragment))
-
-
 def _follow(
     line: Line,
     method: str,
@@ -166,13 +148,13 @@ def _next(url: str, place: str) -> str:
         target = urljoin(url, place)
         scheme, host = urlsplit(target).scheme, urlsplit(target).hostname
     except ValueError as error:
-        message = f"it redirects to what is no URL: {shown(place)}"
+        message = f"it redirects to what is no URL: {redact.url(place)}"
         raise Refused(message) from error
     if scheme not in {"http", "https"} or not host:
-        message = f"it redirects to {shown(target)}: only http and https are followed"
+        message = f"it redirects to {redact.url(target)}: only http and https are followed"
         raise Refused(message)
     if scheme == "http" and urlsplit(url).scheme == "https":
-        message = f"it redirects from https to {shown(target)}, which anyone on the way could change"
+        message = f"it redirects from https to {redact.url(target)}, which anyone on the way could change"
         raise Refused(message)
     parts = urlsplit(target)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

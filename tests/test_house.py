@@ -40,7 +40,7 @@ class Layer(NamedTuple):
     inside: set[str]
 
 
-BASE = {"errors", "types", "options", "machine", "imports", "limits", "paths", "processes", "cells"}
+BASE = {"errors", "types", "options", "machine", "imports", "limits", "paths", "processes", "cells", "redact"}
 WEB = {"web", "wire"}  # what a request needs; imported in functions only
 STORE = {
     "cache",
@@ -107,7 +107,7 @@ DOORS = {"", "__main__"}
 
 LAYERS = [
     Layer(BASE, BASE, set(), set()),
-    Layer(WEB, {"", *WEB}, {"requests", "urllib3"}, set()),
+    Layer(WEB, {"", "errors", "redact", *WEB}, {"requests", "urllib3"}, set()),
     Layer(STORE, {"", *BASE, *WEB, *STORE}, {"platformdirs"}, {"filelock"}),
     Layer(PIPELINE - {"buckets", "columns", "tables"}, BASE | WEB | PIPELINE, {"numpy", "PIL"}, set()),
     Layer({"columns"}, BASE | {"buckets", "pool"}, {"numpy"}, {"pyarrow"}),
@@ -194,6 +194,7 @@ CLI_AT_TOP = {
     "options",
     "paths",
     "processes",
+    "redact",
     "splits",
     "types",
     "writers",

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 SEVEN = SAMPLES / "seven_0081.png"
 PATH = "/seven.png"
+SECRET_NAMES = (
+    *("sig", "Signature", "key", "apikey", "api_key", "auth", "Authorization", "password", "pwd", "api-Key"),
+    *("session", "credential", "X-Amz-Security-Token", "X-Goog-Signature", "Policy", "Key-Pair-Id", "AWSAccessKeyId"),
+    *("GoogleAccessId", "sas", "x-ms-token", "tempauth", "rlkey", "resourcekey", "hm", "sign", "token[]", "user[pass]"),
+    *("auth_key", "X-Api-Key", "PHPSESSION_ID", "\uff54oken", "Ocp-Apim-Subscription-Key", "hdnts", "bearer", "p%61ss"),
+)
 
 
 @pytest.fixture
@@ -295,6 +301,22 @@ def test_a_broken_packing_is_told(site: Stub, body: bytes) -> None:
         ("https://a.example/x?sv=1&sig=s1", "https://a.example/x?sv=1&sig=***"),
         ("https://a.example/x?access_token=s1;api_key=s2", "https://a.example/x?access_token=***;api_key=***"),
         ("https://me:secret@[broken/x", "https://***@[broken/x"),
+        ("https://a.example/x.png#access_token=s1", "https://a.example/x.png#***"),
+        ("https://a.example/x?pass=s1&jwt=s1&code=s1", "https://a.example/x?pass=***&jwt=***&code=***"),
+        ("https://a.example/x?%74oken=s1&to%256ben=s1", "https://a.example/x?%74oken=***&to%256ben=***"),
+        ("https://a.example/x?subscription-key=s1&w=2", "https://a.example/x?subscription-key=***&w=2"),
+        # passwords that hold what ends a host, blanks, and signs between parameters
+        ("https://me:se/c?r#s1@a.example/x", "https://***@a.example/x"),
+        ("https://a.example/x?token=a s1;s1&w=2", "https://a.example/x?token=***&w=2"),
+        ("https://a.example/x;jsessionid=s1", "https://a.example/x;jsessionid=***"),
+        # a URL in a URL, encoded or not
+        ("https://a.example/?u=https%3A%2F%2Fme%3As1%40b%2Fx&w=2", "https://a.example/?u=***&w=2"),
+        ("https://a.example/?u=https%253A%252F%252Fb%253Fsig%253Ds1", "https://a.example/?u=***"),
+        ("https://a.example/?u=https://b/?sig=s1", "https://a.example/?u=***"),
+        # what only looks like a secret
+        ("https://a.example:80/a@2x.png?author=me&u=https%3A%2F%2Fb%2F%3Fw%3D2",) * 2,
+        ("https://[2001:db8::1]:80/a@2x.png?page=3",) * 2,
+        *((f"https://a.example/?{name}=s1", f"https://a.example/?{name}=***") for name in SECRET_NAMES),
     ],
 )
 def test_secrets_of_a_url_are_not_shown(url: str, shown: str) -> None:

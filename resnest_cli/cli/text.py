@@ -14,6 +14,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from resnest_cli import redact
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -83,8 +85,11 @@ def _shown(content: bytes) -> bytes:
 
 
 def note(text: str, label: str = "", **style: Any) -> None:  # noqa: ANN401 - as click.style has them
-    """Write a line to stderr, above the bar where one is drawn; the label, or what has none, gets the style."""
-    text = printable(text, sys.stderr.encoding)
+    """Write a line to stderr, above the bar where one is drawn; the label, or what has none, gets the style.
+
+    A message may quote a URL, also one of a library's: what is secret in it is not shown.
+    """
+    text = printable(redact.message(text), sys.stderr.encoding)
     if style and has_colour(sys.stderr):
         text = f"{click.style(label, **style)}{text}" if label else click.style(text, **style)
     else:

@@ -30,6 +30,8 @@ class View:
         logger = logging.getLogger("resnest_cli")
         logger.handlers = [_Said(self)]
         logger.setLevel(logging.INFO)
+        # What other libraries warn of would be written to stderr as it is, secrets of URLs and control characters too.
+        logging.lastResort = _Said(self, logging.WARNING)
 
     @property
     def is_watched(self) -> bool:
@@ -70,10 +72,10 @@ class View:
 
 
 class _Said(logging.Handler):
-    """Says what the library logs."""
+    """Says what this library logs, and what others warn of."""
 
-    def __init__(self, view: View) -> None:
-        super().__init__()
+    def __init__(self, view: View, level: int = logging.NOTSET) -> None:
+        super().__init__(level)
         self.view = view
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from resnest_cli import images, splits, tables, walk
+from resnest_cli import images, redact, splits, tables, walk
 from resnest_cli.errors import BadDataSet, UnreadableInput
 from resnest_cli.paths import Kind, look, reason
 from resnest_cli.photographs import Rule
@@ -82,8 +82,8 @@ def _from_table(table: Path) -> tuple[list[Example], list[str]]:
     listed = rows(table)
     if remote := next((row for row in listed if tables.is_remote(row.path.strip())), None):
         message = (
-            f"{table}, row {remote.number}: {remote.path.strip()} is on no disk of this machine, and training reads "
-            "files only. Download the images first, and list their paths."
+            f"{table}, row {remote.number}: {redact.url(remote.path.strip())} is on no disk of this machine, and "
+            "training reads files only. Download the images first, and list their paths."
         )
         raise BadDataSet(message)
     val = _to_validate({row.split for row in listed})
