@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resnest_cli import buckets, imports
-from resnest_cli.errors import DecodeTimeout, ResnestError, UsageError, WorkerDied
+from resnest_cli.errors import DecodeTimeout, ResnestError, UrlRefused, UsageError, WorkerDied
 from resnest_cli.paths import reason
 from resnest_cli.pool import Worker, limit_memory
 
@@ -122,7 +122,7 @@ def index(path: str) -> Iterator[str]:
     with contextlib.ExitStack() as ends:
         try:
             file = ends.enter_context(opened(path))
-        except ValueError as error:
+        except (ValueError, UrlRefused) as error:
             raise UsageError(f"--files-from {path}: the index cannot be read: {error}.") from error
         if "path" not in file.names:
             raise UsageError(f"--files-from {path}: it has no column `path`; it has {some(file.names)}.")
@@ -217,7 +217,8 @@ class _Reader:
 
         self.close()
         if buckets.is_bucket(self._path):
-            self._source = buckets.opened(self._path).open_input_file(self._path.partition("://")[2])
+            store, place = buckets.opened(self._path)
+            self._source = store.open_input_file(place)
         else:
             self._source = open(self._path, "rb")  # noqa: PTH123, SIM115 - as typed; `close` closes it
         self._size = self._source.seek(0, os.SEEK_END)

@@ -97,7 +97,7 @@ def source(table: Path, path: str) -> Source:
     if urls.is_url(bare):
         return urls.source(bare)
     if buckets.is_bucket(bare):
-        return Source(bare)
+        return buckets.source(bare)
     spellings = dict.fromkeys((path, bare, bare.replace("\\", "/")))
     files = [os.path.join(table.parent, spelling) for spelling in spellings]  # noqa: PTH118 - pathlib would normalise what stands there
     return Source(files[0] if len(files) == 1 else next(filter(os.path.lexists, files), files[0]))

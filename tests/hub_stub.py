@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import re
 import socket
+import socketserver
 import ssl  # noqa: TC003 - a name of it stands in a signature that is looked at
 import threading
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
@@ -173,6 +174,33 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - a clas
             """Write nothing to stderr, which belongs to the program under test."""
 
     return Handler
+
+
+@contextlib.contextmanager
+def raw_server(answer: Callable[[str], bytes | Iterable[bytes]]) -> Iterator[tuple[int, list[str]]]:
+    """Answer each request with these very bytes, be they HTTP or not, and hang up; give the port, and what is asked.
+
+    Args:
+        answer: gets the first line of a request; what it gives is sent, piece by piece, as long as the client takes it.
+    """
+    asked: list[str] = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                asked.append(self.rfile.readline().decode().strip())
+                while self.rfile.readline().strip():
+                    pass
+                pieces = answer(asked[-1])
+                for piece in [pieces] if isinstance(pieces, bytes) else pieces:
+                    self.wfile.write(piece)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield server.server_address[1], asked
+        server.shutdown()
 
 
 @contextlib.contextmanager

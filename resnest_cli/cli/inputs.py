@@ -79,10 +79,14 @@ class Inputs:
         """Find them: the arguments first, then what the list holds, as it is read.
 
         Raises:
-            UsageError: nothing is named, or the list cannot be read. That is found out now, all else later.
+            UsageError: nothing is named, the list cannot be read, or object stores not at all. That is found out now,
+                all else later.
         """
+        from resnest_cli import buckets
         from resnest_cli.sources import find
 
+        if any(map(buckets.is_bucket, self.names)):
+            buckets.require()
         return find(self._named(), recursive=self.recursive, exclude=self.exclude)
 
     def count(self, done: int = 0) -> Callable[[], int | None]:

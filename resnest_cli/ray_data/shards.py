@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from resnest_cli import buckets, files, records
+from resnest_cli import buckets, files, records, redact
 from resnest_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -87,8 +87,17 @@ class Folder:
 
     @classmethod
     def at(cls, output: str, facts: Mapping[str, Any]) -> Folder:
-        """Name it so that it is found from any machine."""
-        return cls(output.rstrip("/") if buckets.is_bucket(output) else str(Path(output).absolute()), facts)
+        """Name it so that it is found from any machine.
+
+        Raises:
+            UsageError: it is no name in an object store.
+        """
+        if not buckets.is_bucket(output):
+            return cls(str(Path(output).absolute()), facts)
+        place = output.rstrip("/")
+        if why := buckets.why_not(place):
+            raise UsageError(f"-o {redact.url(output)}: {why}")
+        return cls(place, facts)
 
     def begin(self, fingerprint: Mapping[str, Any], *, overwrite: bool, resume: bool) -> list[Span]:
         """Start, or give what is done.
@@ -211,7 +220,7 @@ class Folder:
     def _store(self) -> Any:  # noqa: ANN401 - pyarrow has no types
         from pyarrow.fs import LocalFileSystem  # noqa: PLC0415 - of the extra "ray"
 
-        return buckets.opened(self.place) if buckets.is_bucket(self.place) else LocalFileSystem()
+        return buckets.opened(self.place)[0] if buckets.is_bucket(self.place) else LocalFileSystem()
 
     def _path(self, name: str = "") -> str:
         place = self.place.partition("://")[2] if buckets.is_bucket(self.place) else self.place
