@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
@@ -129,7 +130,10 @@ def cache_folder() -> Path:
 
 def host() -> str:
     """Return the name of the hub's machine, which is asked for what is not cached."""
-    return urlsplit(_endpoint()).hostname or _endpoint()
+    with suppress(ValueError):  # what is no URL will be refused where it is asked
+        if name := urlsplit(_endpoint()).hostname:
+            return name
+    return redact.url(_endpoint())
 
 
 def _variable() -> str:
@@ -191,8 +195,10 @@ def _look(repo: str, filename: str, patience_s: float) -> Remote:
 
 
 def _remote(url: str, headers: Mapping[str, str]) -> Remote:
+    from resnest_cli.web import number  # noqa: PLC0415
+
     commit, content = headers.get("X-Repo-Commit", ""), _content_hash(headers)
-    size = headers.get("X-Linked-Size") or headers.get("Content-Length", "")
+    size = number(headers.get("X-Linked-Size") or headers.get("Content-Length", ""))
     if not _COMMIT.fullmatch(commit):
         message = (
             f"{redact.url(url)} is not answered by a hub (no X-Repo-Commit): a login page of the network, or a wrong "
@@ -202,7 +208,7 @@ def _remote(url: str, headers: Mapping[str, str]) -> Remote:
     if not _HASH.fullmatch(content):
         message = f"{redact.url(url)}: the hub names no hash (ETag) of this file, so what arrives could not be checked."
         raise WeightsUnavailable(message)
-    return Remote(commit, transfer.Wanted(url, content, int(size) if size.isdecimal() else 0, _authorization()))
+    return Remote(commit, transfer.Wanted(url, content, size or 0, _authorization()))
 
 
 def _names_content(headers: Mapping[str, str]) -> bool:

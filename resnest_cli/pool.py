@@ -23,7 +23,7 @@ from subprocess import DEVNULL
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resnest_cli import processes
-from resnest_cli.errors import DecodeTimeout, ImageTooLarge, ResnestError, WorkerDied
+from resnest_cli.errors import DecodeTimeout, ImageTooLarge, ResnestError, WorkerDied, of_one_input
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -244,7 +244,16 @@ def _answer(load: Load, source: Source) -> Any:  # noqa: ANN401 - as Load
         return load(source)
     except Exception as error:  # noqa: BLE001 - the parent raises it
         error.__traceback__ = error.__cause__ = error.__context__ = None
-        return error
+        return error if _travels(error) else of_one_input(error)
+
+
+def _travels(error: Exception) -> bool:
+    """Tell whether an exception can be sent to another process, which those of some libraries cannot."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    except Exception:  # noqa: BLE001 - whatever its class makes of it
+        return False
+    return True
 
 
 def _widen(pipe: int) -> None:

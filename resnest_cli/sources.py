@@ -18,8 +18,8 @@ import threading
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
-from resnest_cli import buckets, ends, urls, walk
-from resnest_cli.errors import ImageTooLarge, NoImages, NotAnImage, ResnestError, UnreadableInput
+from resnest_cli import buckets, ends, redact, urls, walk
+from resnest_cli.errors import ImageTooLarge, NoImages, NotAnImage, ResnestError, UnreadableInput, of_one_input
 from resnest_cli.options import MAX_PIXELS
 from resnest_cli.paths import Kind, look, reason
 from resnest_cli.photographs import LeftOut, Rule
@@ -59,7 +59,8 @@ def find(
         if isinstance(named, Failure):
             yield named
         elif os.fspath(named) != STDIN:
-            yield from _found(os.fspath(named), exclude, total, recursive=recursive)
+            path = os.fspath(named)
+            yield from _contained(path, _found(path, exclude, total, recursive=recursive))
         elif uses_stdin:
             yield Failure.of(STDIN, UnreadableInput("standard input holds one image, and is named more than once."))
         else:
@@ -67,6 +68,15 @@ def find(
             yield Source(STDIN)
     if left_out is None and total:
         _log.info("%s", total.words())
+
+
+def _contained(path: str, found: Iterator[Source | Failure]) -> Iterator[Source | Failure]:
+    """Pass on what one input names; whatever it raises becomes its `Failure`, and the next one has its turn."""
+    try:
+        yield from found
+    except Exception as error:  # noqa: BLE001 - see `of_one_input`
+        shown = redact.url(path) if buckets.is_bucket(path) or urls.is_url(path) else path
+        yield Failure.of(shown, of_one_input(error))
 
 
 def _found(path: str, exclude: Sequence[str], left_out: LeftOut, *, recursive: bool) -> Iterator[Source | Failure]:
@@ -117,7 +127,7 @@ def read(source: Source, *, max_bytes: int = MAX_BYTES, allow_private: bool = Fa
             raise UnreadableInput(message)
         return _only_image(_read_within(sys.stdin.buffer, max_bytes))
     if buckets.is_bucket(source.path):
-        return buckets.read(source.path, max_bytes)
+        return buckets.read(source.url or source.path, max_bytes)
     if source.url or urls.is_url(source.path):
         return urls.read(source.url or source.path, allow_private=allow_private)
     try:

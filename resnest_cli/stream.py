@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from resnest_cli import images, sources, thumbnails
-from resnest_cli.errors import DecodeTimeout, ImageError, ImageTooLarge, NotANumber, OutOfMemory, ResnestError
+from resnest_cli.errors import DecodeTimeout, NotANumber, OutOfMemory, ResnestError, of_one_input
 from resnest_cli.options import MAX_PIXELS
 from resnest_cli.pool import Pool, limit_memory
 from resnest_cli.sources import STDIN
@@ -87,11 +87,8 @@ class Loader:
             ImageError: see `sources.read`, `images.decode` and `images.preprocess`.
         """
         begun = time.perf_counter()
-        try:
-            limit = BYTES_A_PIXEL * self.max_pixels
-            content = sources.read(source, max_bytes=limit, allow_private=self.allow_private)
-        except MemoryError as error:
-            raise ImageTooLarge("not enough memory to read it.") from error
+        limit = BYTES_A_PIXEL * self.max_pixels
+        content = sources.read(source, max_bytes=limit, allow_private=self.allow_private)
         read = time.perf_counter()
         picture = images.decode(content, exif=self.exif, max_pixels=self.max_pixels)
         pixels = images.preprocess(picture, self.data, max_pixels=self.max_pixels)
@@ -151,7 +148,7 @@ def start(load: Loader | Check, workers: int, timeout: float) -> Pool:
 def decode(
     items: Iterable[Source | Failure], load: Load, timeout: float = math.inf, stages: Stages | None = None
 ) -> Iterator[Decoded]:
-    """Load every source in this process; an `ImageError` becomes a `Failure`. Times are added to `stages`.
+    """Load every source in this process; what it raises becomes a `Failure`. Times are added to `stages`.
 
     What takes longer than `timeout` seconds is left to a thread of its own, which cannot be stopped.
     """
@@ -292,8 +289,8 @@ def _group(items: Iterable[Decoded], batch: int) -> Iterator[list[Decoded]]:
 def _outcome(source: Source, load: Callable[[], Loaded], stages: Stages) -> Decoded:
     try:
         loaded = load()
-    except ImageError as error:
-        return Failure.of(source.path, error)
+    except Exception as error:  # noqa: BLE001 - see `of_one_input`
+        return Failure.of(source.path, of_one_input(error))
     stages.read += loaded.read
     stages.decode += loaded.decode
     return Pixels(source.path, loaded.values, loaded.thumbnail)

@@ -212,8 +212,7 @@ def _append(wanted: Wanted, partial: Path, watch: Watch, patience: Patience) -> 
             raise refusal
         if done and not _continues(answer.headers, answer.status, done):
             done = 0
-        promised, since = answer.headers.get("Content-Length", ""), 0
-        total = size or (done + int(promised) if promised.isdecimal() else 0)
+        since, total = 0, size or (done + answer.promised if answer.promised else 0)
         with io.BufferedRandom(files.grown(partial)) as file:
             file.truncate(done)
             file.seek(done)

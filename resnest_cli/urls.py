@@ -69,8 +69,12 @@ def read(url: str, *, allow_private: bool = False) -> bytes:
 
 
 def refuse_private(address: str) -> None:
-    """Raise `UrlRefused` for an address that is not a public one."""
-    if not _is_public(ipaddress.ip_address(address.partition("%")[0])):
+    """Raise `UrlRefused` for an address that is not a public one, and for a name in place of one."""
+    try:
+        is_public = _is_public(ipaddress.ip_address(address.partition("%")[0]))
+    except ValueError:
+        is_public = False
+    if not is_public:
         message = f"{address} is not a public address; if that host may be asked, add --allow-private-urls."
         raise UrlRefused(message)
 
@@ -94,7 +98,7 @@ def _taken_apart(url: str) -> tuple[str, str]:
     """
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, _, user = parts.hostname, parts.port, unquote(parts.netloc.rpartition("@")[0]).encode()
     except ValueError as error:
         message = "it is not a URL that can be asked for."
         raise UrlRefused(message) from error
@@ -104,6 +108,6 @@ def _taken_apart(url: str) -> tuple[str, str]:
     if parts.scheme not in {"http", "https"} or not host:
         message = "only http:// and https:// URLs are fetched; download it first."
         raise UrlRefused(message)
-    user, at, place = parts.netloc.rpartition("@")
-    secret = f"Basic {base64.b64encode(unquote(user).encode()).decode()}" if at else ""
+    secret = f"Basic {base64.b64encode(user).decode()}" if "@" in parts.netloc else ""
+    place = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, place, parts.path, parts.query, "")), secret

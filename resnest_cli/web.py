@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Patience", "Refused", "Trouble", "Unreached", "ask"]
 REDIRECTS = 5
 CHUNK = 1 << 14
+MOST, DIGITS = 10**15, 15  # more bytes than a disk has, more seconds than anybody waits; and how long such a number is
 _REDIRECT_CODES = {301, 302, 303, 307, 308}
 _AGAIN_CODES = {408, 425, 429, 500, 502, 503, 504}
 
@@ -40,6 +41,11 @@ class Answer:
     _response: requests.Response
     _line: Line
 
+    @property
+    def promised(self) -> int | None:
+        """The bytes of the body as it travels; None if the server does not say."""
+        return number(self.headers.get("Content-Length", ""))
+
     def chunks(self, limit: int | None = None) -> Iterator[bytes]:
         """Yield the body, unpacked, in pieces of at most `CHUNK` bytes.
 
@@ -47,8 +53,7 @@ class Answer:
             Trouble: it ends early, takes too long, cannot be unpacked, or is longer than `limit`.
         """
         total = 0
-        promised = self.headers.get("Content-Length", "")
-        if limit is not None and promised.isdecimal() and int(promised) > limit:
+        if limit is not None and (self.promised or 0) > limit:
             raise _too_large(limit)
         for piece in _unpacked(self._raw(), self.headers.get("Content-Encoding", "").lower()):
             total += len(piece)
@@ -69,7 +74,6 @@ class Answer:
         return Trouble(why, again=again, status=self.status, wait_s=wait_s)
 
     def _raw(self) -> Iterator[bytes]:
-        promised = self.headers.get("Content-Length", "")
         came = 0
         while True:
             with self._line.translated():
@@ -78,8 +82,8 @@ class Answer:
                 break
             came += len(piece)
             yield piece
-        if promised.isdecimal() and came < int(promised):
-            message = f"the connection was cut: received {came} bytes, expected {promised}"
+        if self.promised is not None and came < self.promised:
+            message = f"the connection was cut: received {came} bytes, expected {self.promised}"
             raise Trouble(message, again=True)
 
 
@@ -108,9 +112,14 @@ def ask(  # noqa: PLR0913 - one exchange has that many sides
     Raises:
         Trouble: no answer; also whatever `permit` raises.
     """
+    try:
+        origin = _origin(url)
+    except ValueError as error:
+        message = "it is not a URL that can be asked for"
+        raise Refused(message) from error
 
     def headers_for(place: str) -> dict[str, str]:
-        private = {"Authorization": secret} if secret and _origin(place) == _origin(url) else {}
+        private = {"Authorization": secret} if secret and _origin(place) == origin else {}
         return {**(headers or {}), **private}
 
     with (
@@ -146,7 +155,7 @@ def _next(url: str, place: str) -> str:
     """
     try:
         target = urljoin(url, place)
-        scheme, host = urlsplit(target).scheme, urlsplit(target).hostname
+        scheme, host, _ = _origin(target)
     except ValueError as error:
         message = f"it redirects to what is no URL: {redact.url(place)}"
         raise Refused(message) from error
@@ -160,7 +169,19 @@ def _next(url: str, place: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
+def number(text: str) -> int | None:
+    """Read a whole number from a header, as far as `MOST`; None where it is none."""
+    if not text.isdecimal():
+        return None
+    return int(text) if len(text) <= DIGITS else MOST  # Python raises for thousands of digits
+
+
 def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """Return scheme, host and port.
+
+    Raises:
+        ValueError: it is no URL.
+    """
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
@@ -194,10 +215,10 @@ def _too_large(limit: int) -> Trouble:
 
 
 def _seconds(retry_after: str) -> float:
-    """Read a `Retry-After`: seconds, or a date."""
-    if retry_after.isdecimal():
-        return float(retry_after)
+    """Read a `Retry-After`: seconds, or a date; 0 where it is neither."""
+    if (seconds := number(retry_after)) is not None:
+        return float(seconds)
     try:
         return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError, TypeError, IndexError):  # the standard library checks no numbers
         return 0.0

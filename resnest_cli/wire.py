@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import re
 import socket
 import threading
 import time
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse, IncompleteRead, RemoteDisconnected
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -26,6 +28,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from resnest_cli import __version__
+from resnest_cli.errors import ResnestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +38,13 @@ if TYPE_CHECKING:
 
 CONNECT_S = 6.0  # for all addresses of a name together
 READ_S = 10.0  # between two bytes
+LONGEST_WORDS = 500  # characters of a cause: a server may put 64 KB into a header, and a row has it all
+_PROXIES = {"http", "https", "socks4", "socks4a", "socks5", "socks5h"}
+# What is an address that only the proxy can read, or by its ending stands for no machine of the internet.
+_PRIVATE_NAME = re.compile(
+    r":|(?:^|\.)(?:\d+|0x[0-9a-f]*)$|^[^.]*$|\.(?:localhost|local|internal|home\.arpa)$", re.IGNORECASE
+)
+_NO_HTTP = (HTTPException, ValueError, urllib3.exceptions.InvalidHeader, requests.exceptions.InvalidHeader)
 
 
 class Trouble(Exception):
@@ -47,7 +57,7 @@ class Trouble(Exception):
     """
 
     def __init__(self, why: str, *, again: bool = False, status: int = 0, wait_s: float = 0.0) -> None:
-        super().__init__(why)
+        super().__init__(why if len(why) <= LONGEST_WORDS else f"{why[:LONGEST_WORDS]}...")
         self.again = again
         self.status = status
         self.wait_s = wait_s
@@ -83,7 +93,7 @@ class Line:
 
     Args:
         patience: when it ends, whatever is open is cut.
-        permit: raises for an address (as text) that must not be reached; None permits all.
+        permit: raises for an address (as text) that must not be reached, and for what is none; None permits all.
     """
 
     def __init__(self, patience: Patience, permit: Callable[[str], None] | None) -> None:
@@ -112,10 +122,12 @@ class Line:
 
     @contextlib.contextmanager
     def translated(self) -> Iterator[None]:
-        """Turn what the libraries raise into `Trouble`, and a connection that the watchdog cut too."""
+        """Turn whatever the libraries raise into `Trouble`, and a connection that the watchdog cut too."""
         try:
             yield
-        except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as error:
+        except (Trouble, ResnestError):  # our own: the second kind is what `permit` raises
+            raise
+        except Exception as error:
             if self.is_cut:
                 raise Trouble(self.patience.late) from error
             raise _told(error) from error
@@ -134,7 +146,7 @@ class Line:
             try:
                 made.settimeout(max(0.01, (end - time.monotonic()) / (len(addresses) - i + 1)))
                 made.connect(address)
-            except OSError as error:
+            except (OSError, OverflowError) as error:  # the second kind: no port has such a number
                 made.close()
                 if i == len(addresses):
                     who = f"{host} port {port}" if checked else f"the proxy {host} port {port}"
@@ -159,19 +171,25 @@ class Line:
             # Not `Session.send`: it reads the whole body of a redirect, unpacked, to look where it leads.
             request = self._session.prepare_request(requests.Request(method, url, headers, auth=_leave))
             settings = self._session.merge_environment_settings(request.url, {}, True, None, None)  # noqa: FBT003
-            if self.permit and requests.utils.select_proxy(url, settings["proxies"]):
-                self._check_behind_proxy(url)
+            if proxy := requests.utils.select_proxy(str(request.url), settings["proxies"]):
+                _require_address(proxy)
+                self._check_behind_proxy(str(request.url))
             return self._adapter.send(request, timeout=(CONNECT_S, READ_S), **settings)  # type: ignore[arg-type] # all settled
 
     def _check_behind_proxy(self, url: str) -> None:
         """Check what the proxy would connect to, as far as it can be known here: it looks names up by itself."""
+        if not self.permit:
+            return
         parts = urlsplit(url)
+        host = parts.hostname or ""
         try:
-            addresses = _look_up(parts.hostname or "", parts.port or 80, min(CONNECT_S / 2, self.patience.left()))
+            addresses = _look_up(host, parts.port or 80, min(CONNECT_S / 2, self.patience.left()))
         except Trouble:
+            if _PRIVATE_NAME.search(host.rstrip(".")):
+                self.permit(host)
             return
         for *_, address in addresses:
-            self.permit(str(address[0]))  # type: ignore[misc] # the caller knows that there is one
+            self.permit(str(address[0]))
 
     def _watch(self) -> None:
         while not self._done.wait(self.patience.left()):
@@ -201,13 +219,35 @@ class _Adapter(HTTPAdapter):
             manager.pool_classes_by_scheme = self._to_proxy
         return manager
 
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:  # noqa: ANN401 - passed on
+        """Leave cookies alone: nothing sends any, and over odd ones the standard library prints a traceback."""
+        for name in ("Set-Cookie", "Set-Cookie2"):
+            del resp._original_response.msg[name]  # noqa: SLF001 - what requests itself reads them from
+        return super().build_response(req, resp)
+
+
+class _Answer(HTTPResponse):
+    """An answer whose body ends where it says, or not at all."""
+
+    def _read_next_chunk_size(self) -> int:
+        """Read the size of a piece; the standard library takes -1, and then all that comes, however much, at once."""
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc] # there is no other way in
+        if size < 0:
+            message = "a piece of negative size"
+            raise HTTPException(message)
+        return size
+
 
 def _pools(line: Line, *, checked: bool) -> dict[str, type]:
     class Plain(HTTPConnection):
+        response_class = _Answer
+
         def _new_conn(self) -> socket.socket:
             return line.connect(self._dns_host, self.port or 80, checked=checked)
 
     class Secure(HTTPSConnection):
+        response_class = _Answer
+
         def _new_conn(self) -> socket.socket:
             return line.connect(self._dns_host, self.port or 443, checked=checked)
 
@@ -225,6 +265,22 @@ def _leave(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
+def _require_address(proxy: str) -> None:
+    """Refuse a proxy that cannot be meant, which would look like a fault of the URL.
+
+    Raises:
+        Trouble: the environment names it, and not as http://HOST:PORT.
+    """
+    message = "the environment names a proxy that cannot be meant: HTTP_PROXY and HTTPS_PROXY are http://HOST:PORT"
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        if parts.scheme.startswith("socks") and not find_spec("socks"):
+            message = "the environment names a SOCKS proxy, which needs PySocks: pip install 'requests[socks]'"
+        elif parts.scheme in _PROXIES and parts.hostname and parts.port != 0:
+            return
+    raise Trouble(message)
+
+
 def _look_up(host: str, port: int, seconds: float) -> list[tuple[Any, ...]]:
     """Look a name up, in bounded time: a system's resolver alone can take a minute."""
     found: queue.SimpleQueue[list[tuple[Any, ...]] | Exception] = queue.SimpleQueue()
@@ -232,7 +288,7 @@ def _look_up(host: str, port: int, seconds: float) -> list[tuple[Any, ...]]:
     def look() -> None:
         try:
             found.put([*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)])
-        except (OSError, UnicodeError) as error:
+        except Exception as error:  # noqa: BLE001 - raised where the answer is waited for
             found.put(error)
 
     threading.Thread(target=look, daemon=True).start()
@@ -247,8 +303,10 @@ def _look_up(host: str, port: int, seconds: float) -> list[tuple[Any, ...]]:
     return result
 
 
-def _connect_cause(error: OSError) -> str:
-    return "no answer to the connection" if isinstance(error, TimeoutError) else (error.strerror or str(error)).lower()
+def _connect_cause(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer to the connection"
+    return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 def _told(error: Exception) -> Trouble:
@@ -260,10 +318,17 @@ def _told(error: Exception) -> Trouble:
         return Refused("it is not a URL that can be asked for")
     if any(isinstance(item, urllib3.exceptions.SSLError | requests.exceptions.SSLError) for item in chain):
         return Trouble(f"the secure connection failed: {chain[-1]}")
+    return _lost(chain)
+
+
+def _lost(chain: list[BaseException]) -> Trouble:
+    """Say how a connection ended, or what came over it that is no answer; another try may help."""
     if any(isinstance(item, TimeoutError | urllib3.exceptions.ReadTimeoutError) for item in chain):
         return Trouble(f"the server was silent for {READ_S:.3g} s", again=True)
-    if any(isinstance(item, urllib3.exceptions.IncompleteRead) for item in chain):
+    if any(isinstance(item, urllib3.exceptions.IncompleteRead | IncompleteRead) for item in chain):
         return Trouble("the connection was cut before the end", again=True)
+    if any(isinstance(item, _NO_HTTP) and not isinstance(item, RemoteDisconnected) for item in chain):
+        return Trouble(f"the server does not answer in HTTP ({type(chain[-1]).__name__})", again=True)
     return Trouble(f"the connection was lost ({type(chain[-1]).__name__})", again=True)
 
 

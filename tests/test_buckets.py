@@ -168,21 +168,21 @@ def test_a_key_that_looks_like_a_secret_is_read_and_not_shown(store: Stub) -> No
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        ([1, 2], "its column `path` has int64: names are text."),
-        ([b"a.png"], "its column `path` has binary: names are text."),
-        ([["a.png"]], "its column `path` has list<"),
-        ([None], "its column `path` has null: names are text."),
-        ([{"a": 1}], "its column `path` has struct<"),
+        ([1, 2], "row 1 holds 1, and no name."),
+        ([b"a.png"], "its column path holds binary."),
+        ([["a.png"]], "its column path holds list<"),
+        ([{"a": 1}], "its column path holds struct<"),
     ],
-    ids=["integers", "bytes", "lists", "nothing", "structs"],
+    ids=["integers", "bytes", "lists", "structs"],
 )
 def test_an_index_without_text_is_refused(resnest: Resnest, tmp_path: Path, column: list[Any], said: str) -> None:
     from pyarrow import parquet
 
     parquet.write_table(pa.table({"path": column}), tmp_path / "i.parquet")
     done = resnest("predict", str(SEVEN), "--files-from", tmp_path / "i.parquet", *DIGITS)
-    assert done.exit_code == 2
-    assert said in done.stderr.replace("\n", " ")
+    assert done.exit_code == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_output_that_names_no_bucket_is_refused(resnest: Resnest) -> None:

@@ -67,9 +67,13 @@ def test_in_this_process_nothing_is_read_ahead() -> None:
     assert next(taken) == 1
 
 
-def test_an_error_that_is_no_image_error_is_not_hidden() -> None:
-    with pytest.raises(ZeroDivisionError):
-        list(decoded(["bug"]))
+def test_an_error_that_nobody_foresaw_is_its_images_own_and_not_hidden() -> None:
+    before, bug, after = decoded(["1", "bug", "2"])
+    assert not isinstance(before, Failure)
+    assert isinstance(bug, Failure)
+    assert (bug.path, bug.type) == ("bug", "UnreadableInput")
+    assert bug.message.startswith("a fault of this program, which you may report: ZeroDivisionError: ")
+    assert not isinstance(after, Failure)
 
 
 def test_a_row_carries_the_engines_numbers() -> None:

@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from resnest_cli import cache, cells, machine, stream
-from resnest_cli.errors import BadDataSet, DecodeTimeout, ImageError
+from resnest_cli.errors import BadDataSet, DecodeTimeout, ImageError, of_one_input
 from resnest_cli.options import Options
 from resnest_cli.splits import LEFT_OUT, TRAIN, VAL
 from resnest_cli.stream import Check
@@ -150,8 +150,8 @@ def _check_in_processes(read: list[Source]) -> Iterator[str | ImageError]:
 def _answer(check: Callable[[], str]) -> str | ImageError:
     try:
         return check()
-    except ImageError as error:
-        return error
+    except Exception as error:  # noqa: BLE001 - see `of_one_input`
+        return of_one_input(error)
 
 
 def _checked(example: Example, answer: str | ImageError) -> Example:
