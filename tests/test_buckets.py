@@ -128,6 +128,17 @@ def test_the_users_own_store_is_asked_signed_and_needs_no_further_word(
     assert stranger.log == []
 
 
+def test_without_keys_nothing_is_signed(store: Stub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in KEYS:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    for cached in (buckets._region, buckets._amazon):  # noqa: SLF001 - they keep what they found with keys
+        cached.cache_clear()
+    assert sources.read(Source("s3://photos/seven.png")) == SEVEN.read_bytes()
+    assert [headers.get("authorization") for headers in store.headers] == [None, None]
+
+
 @pytest.mark.parametrize(
     "key", ["../other/x.png", "a/../../other/x.png", "./seven.png", "seven.png\0.jpg", "..", "a//b", "/x", "."]
 )
