@@ -32,7 +32,7 @@ from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageErr
 from resnest_cli import deep, mending, signatures, tiff
 from resnest_cli.errors import BrokenImage, ImageError, ImageTooLarge, NotAnImage, TruncatedImage
 from resnest_cli.opening import load as load_pixels
-from resnest_cli.opening import opened
+from resnest_cli.opening import opened, sizes_in_icon
 from resnest_cli.options import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ def load(content: bytes, config: DataConfig, *, exif: bool = True, max_pixels: i
 
 
 def _decode(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image:
+    for width, height in sizes_in_icon(content):
+        _check_area(width, height, max_pixels, "a picture in the icon")
     try:
         with opened(content, FORMATS) as image:
             _skip_small_page(image)

@@ -143,6 +143,91 @@ def test_a_bomb_costs_no_memory(shell: Shell, tmp_path: Path) -> None:
     assert max(grown) < 200 * 1024 / 8  # kB each, where eight together may take 200 MB
 
 
+def icon(*pictures: bytes) -> bytes:
+    """Make an ICO file that says 256 x 256 of each of its pictures."""
+    places = [6 + 16 * len(pictures) + sum(map(len, pictures[:i])) for i in range(len(pictures))]
+    entries = [
+        struct.pack("<BBBBHHII", 0, 0, 0, 0, 1, 32, len(picture), place)
+        for picture, place in zip(pictures, places, strict=True)
+    ]
+    return struct.pack("<HHH", 0, 1, len(pictures)) + b"".join(entries) + b"".join(pictures)
+
+
+def avif(width: int, height: int) -> bytes:
+    """Make an AVIF file of 64 x 64 pixels that says another size."""
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(out, "AVIF")
+    content = out.getvalue()
+    at = content.index(b"ispe") + 8
+    return content[:at] + struct.pack(">II", width, height) + content[at + 8 :]
+
+
+def gif(canvas: int, frame: int, at: int = 0) -> bytes:
+    head = b"GIF89a" + struct.pack("<HHBBB", canvas, canvas, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
+    return head + b"\x2c" + struct.pack("<HHHHB", at, at, frame, frame, 0) + b"\2\2\x44\1\0;"
+
+
+def webp() -> bytes:
+    """Make a WebP file whose canvas is said to have 2^24 x 2^24 pixels."""
+    out = io.BytesIO()
+    Image.new("RGBA", (64, 64), (1, 2, 3, 4)).save(out, "WEBP", exif=b"Exif\0\0" + bytes(40))
+    content = bytearray(out.getvalue())
+    at = content.index(b"VP8X") + 12
+    content[at : at + 6] = b"\xff" * 6
+    return bytes(content)
+
+
+def tiff(entries: dict[int, tuple[int, int, int]], after: int = 0) -> bytes:
+    """Make a TIFF of 8 x 8 grey pixels, with further or other tags (kind, count, value)."""
+    page = {256: (4, 1, 8), 257: (4, 1, 8), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 277: (3, 1, 1)}
+    page |= {278: (4, 1, 8), 273: (4, 1, 250), 279: (4, 1, 64)} | entries
+    tags = b"".join(struct.pack("<HHLL", name, *page[name]) for name in sorted(page))
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(page)) + tags + struct.pack("<L", after) + bytes(400)
+
+
+TEXT = zlib.compress(bytes(1 << 27))  # 128 MB
+SMALL = png(8, 8, zlib.compress(bytes(16)))
+BOMBS = {
+    "canvas.gif": (gif(65535, 1), "ImageTooLarge"),
+    "frame.gif": (gif(1, 65535), "ImageTooLarge"),
+    "off.gif": (gif(10, 5, 60000), "ImageTooLarge"),
+    "size.avif": (avif(65536, 65536), "NotAnImage"),
+    "most.avif": (avif(2**32 - 1, 2**32 - 1), "NotAnImage"),
+    "none.avif": (avif(0, 0), "NotAnImage"),
+    "canvas.webp": (webp(), "BrokenImage"),
+    "large.ico": (icon(SMALL, png(65500, 65500)), "ImageTooLarge"),
+    "circle.tif": (tiff({254: (4, 1, 1)}, after=8), "ok"),
+    "count.tif": (tiff({65000: (1, 2**32 - 1, 250)}), "ok"),
+    "tiles.tif": (tiff({256: (4, 1, 13000), 257: (4, 1, 13000), 322: (4, 1, 0), 323: (4, 1, 0)}), "TruncatedImage"),
+    "ztxt.png": (SMALL[:33] + chunk(b"zTXt", b"a\0\0" + TEXT) + SMALL[33:], "ok"),
+    "iccp.png": (SMALL[:33] + chunk(b"iCCP", b"a\0\0" + TEXT) + SMALL[33:], "ok"),
+    "frames.png": (SMALL[:33] + chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0)) + SMALL[33:], "ok"),
+    "token.ppm": (b"P6 " + b"9" * 1_000_000 + b" 8 255\n", "BrokenImage"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # as `main` does with those of Pillow
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_bomb_of_any_format_is_a_row_and_its_neighbours_stand(resnest: Resnest, tmp_path: Path, workers: str) -> None:
+    paths = []
+    for name, (content, _) in BOMBS.items():
+        (tmp_path / name).write_bytes(content)
+        paths += [tmp_path / name, SEVEN]
+    found = rows(resnest("predict", *paths, *DIGITS, "-j", workers).stdout_bytes)
+    assert {row["path"]: outcome(row) for row in found[1::2]} == {str(SEVEN): "seven"}
+    outcomes = {Path(row["path"]).name: outcome(row) if row["status"] == "error" else "ok" for row in found[::2]}
+    assert outcomes == {name: said for name, (_, said) in BOMBS.items()}
+
+
+def test_a_picture_in_an_icon_is_refused_by_its_own_header(resnest: Resnest, tmp_path: Path) -> None:
+    """Pillow decodes it to tell its size: four billion pixels, where the icon says 256 x 256."""
+    (tmp_path / "x.ico").write_bytes(icon(SMALL, png(65500, 65500)))
+    (row,) = rows(resnest("predict", tmp_path / "x.ico", *DIGITS).stdout_bytes)
+    assert row["error"]["message"] == (
+        "a picture in the icon has 65500 x 65500 = 4,290,250,000 pixels; --max-pixels sets the limit (178,956,970)."
+    )
+
+
 def test_the_pixel_limit_is_an_option(resnest: Resnest, tmp_path: Path) -> None:
     large = tmp_path / "large.png"  # 178,964,480 pixels: just more than the default, and legal
     large.write_bytes(png(16384, 10924, zlib.compress((b"\0" + bytes(2048)) * 10924)))
