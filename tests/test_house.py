@@ -463,13 +463,14 @@ def test_every_command_has_our_help() -> None:
 def test_one_module_writes_what_a_person_reads() -> None:
     """Other writes would skip what makes text from outside harmless."""
     writes = {"click.echo", "click.secho", "print", "sys.stdout.write", "sys.stderr.write", "traceback.print_exception"}
-    for name in CLI - {"cli.text"}:
+    writes |= {"sys.stdout.buffer.write", "sys.stderr.buffer.write", "Console", "rich.print", "traceback.print_exc"}
+    for name in MODULES.keys() - {"cli.text"}:
         calls = {
             ast.unparse(node.func)
             for node in ast.walk(ast.parse(MODULES[name].read_text()))
             if isinstance(node, ast.Call)
         }
-        assert not calls & writes, name
+        assert calls & writes <= ({"Console"} if name == "cli.output" else set()), name
 
 
 # All that starts a process, by module. An interpreter is started by `processes` alone: nothing comes from the working

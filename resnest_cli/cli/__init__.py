@@ -28,7 +28,7 @@ from resnest_cli import __version__
 from resnest_cli.cli import streams
 from resnest_cli.cli.help import Context, Formatter, words_of
 from resnest_cli.cli.streams import ReaderGone
-from resnest_cli.cli.text import note
+from resnest_cli.cli.text import hear_others, note
 from resnest_cli.cli.view import VERBOSE
 from resnest_cli.errors import ExitCode, OutputError, ResnestError
 from resnest_cli.paths import reason
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 OTHER_WORDS = {"list": "list-models", "models": "list-models", "classify": "predict"}
 WHOLE = 1000  # characters of a summary: more than any has
 UNCOLLECTED = 100_000  # objects made since the last search for garbage: some 10 MB
+LONGEST = 3000  # characters of an error: more than a screen
 GRACE_S = 4.0  # for finished rows to reach the disk after a signal
 
 
@@ -160,6 +161,8 @@ def _say(error: ResnestError | OSError) -> None:
 
 
 def _say_error(words: str) -> None:
+    if len(words) > LONGEST:  # a name in it is; what to type stands at the end
+        words = f"{words[: LONGEST // 2]} ... {words[-LONGEST // 2 :]}"
     note(f" {words}", "error:", fg="red", bold=True)
 
 
@@ -208,6 +211,7 @@ def prepare_process() -> None:
     gc.set_threshold(UNCOLLECTED)
     os.environ.update(NOT_HERE)  # for what libraries start
     streams.install()
+    hear_others()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about oddities of files that are read all the same
     for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):
         number = getattr(signal, name)

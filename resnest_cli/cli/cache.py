@@ -40,7 +40,7 @@ def list_(*, format: str) -> None:
 
     rows = [_row(item) for item in store.items()]
     if format == "json":
-        put(json.dumps(rows, indent=1))
+        data(json.dumps(rows, indent=1) + "\n")
         return
     from resnest_cli.cli.output import console, table
 

@@ -9,7 +9,7 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.options import format_option
-from resnest_cli.cli.text import put
+from resnest_cli.cli.text import data
 from resnest_cli.cli.view import View
 
 
@@ -26,7 +26,7 @@ def doctor(*, format: str) -> None:
 
         sections = examine()
     if format == "json":
-        put(json.dumps(sections, indent=1))
+        data(json.dumps(sections, indent=1) + "\n")
         return
     from resnest_cli.cli.output import console, facts
 

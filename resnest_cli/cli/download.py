@@ -12,7 +12,7 @@ import click
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.options import format_option, view_options
 from resnest_cli.cli.parameters import ModelName
-from resnest_cli.cli.text import put
+from resnest_cli.cli.text import data, put
 from resnest_cli.cli.view import VERBOSE, View
 from resnest_cli.errors import ExitCode, UsageError
 
@@ -52,7 +52,7 @@ def download(  # noqa: PLR0913 - one parameter an option
     items = task.verify(names) if verify else task.fetch(names, bar.follow if bar else task.unfollowed)
     done = [_said(item, bar, format) for item in items]
     if format == "json":
-        put(json.dumps([_row(item) for item in done], indent=1))
+        data(json.dumps([_row(item) for item in done], indent=1) + "\n")
     if any(item.state in task.BAD for item in done):
         click.get_current_context().exit(ExitCode.FAILED)
 

@@ -13,7 +13,7 @@ import click
 from resnest_cli import cells
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.options import format_option
-from resnest_cli.cli.text import data, put
+from resnest_cli.cli.text import data
 from resnest_cli.errors import UnknownModel
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def list_models(*, pattern: str, format: str, sort: str | None) -> None:
     if sort:
         rows.sort(key=_megabytes if sort == "megabytes" else itemgetter(sort), reverse=sort != "name")
     if format == "json":
-        put(json.dumps(rows, indent=1))
+        data(json.dumps(rows, indent=1) + "\n")
     elif format == "csv":
         _write_csv(rows)
     else:

@@ -26,10 +26,11 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from resnest_cli.cli.text import one_line
+from resnest_cli.cli.text import one_line, printable
 from resnest_cli.types import Failure, Result
 
 if TYPE_CHECKING:
@@ -57,7 +58,22 @@ def console(stream: IO[str]) -> Console:
 
     It neither guesses at emoji nor reads markup in what it prints.
     """
-    return Console(file=stream, markup=False, emoji=False, highlight=False, width=_columns())
+    return _Harmless(file=stream, markup=False, emoji=False, highlight=False, width=_columns())
+
+
+class _Harmless(Console):
+    """Rich's, which moves the cursor by itself, and lets no text do so: whatever it prints goes through here.
+
+    `Shown` knows earlier, and so how wide it is. Links and colours are rich's own, never those of a text.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of what is printed."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.replace("\n", "").isprintable():
+                yield segment
+            else:
+                yield Segment(printable(segment.text, self.encoding), segment.style)
 
 
 def print_records(records: Iterable[Record], out: Console, *, single: bool = False) -> None:
@@ -134,7 +150,7 @@ class _Facts:
             yield self._side_by_side()
         else:
             for name, value in self._rows:
-                yield Text(name, "bold")
+                yield Shown(name, "bold")
                 yield Padding(Shown(value), (0, 0, 0, GAP), expand=False)
 
     def _side_by_side(self) -> Table:
@@ -142,7 +158,7 @@ class _Facts:
         made.add_column(style="bold", no_wrap=True)
         made.add_column(overflow="fold")
         for name, value in self._rows:
-            made.add_row(name, Shown(value))
+            made.add_row(Shown(name), Shown(value))
         return made
 
 
@@ -230,7 +246,7 @@ def _answer(result: Result, out: Console) -> RenderableType:
     if bar_width > 0:
         rows.add_column(width=bar_width)
     for prediction in result.predictions:
-        wnid = [prediction.wnid or ""] if has_wnids else []
+        wnid = [Shown(prediction.wnid or "")] if has_wnids else []
         style = _style(prediction)
         bars = [_probability_bar(prediction, bar_width, out)] if bar_width > 0 else []
         label, share = Shown(prediction.label, style), Text(_share(prediction), style)

@@ -14,7 +14,7 @@ from resnest_cli.cli.help import Command
 from resnest_cli.cli.list_models import FORMATS
 from resnest_cli.cli.options import format_option
 from resnest_cli.cli.parameters import ModelName
-from resnest_cli.cli.text import data, put
+from resnest_cli.cli.text import data
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +63,7 @@ def show(*, model: str, format: str) -> None:
     spec = catalog.find_model(model)
     facts = {**_facts(spec), "cached": weights.is_cached(spec)}
     if format == "json":
-        put(json.dumps(facts, indent=1))
+        data(json.dumps(facts, indent=1) + "\n")
         return
     rows = list(_flat(facts))
     if format == "csv":

@@ -7,9 +7,13 @@ programs read; tables are `output`'s, which escapes each cell with `one_line`.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
+import threading
+import traceback
 import unicodedata
+import warnings
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -96,6 +100,27 @@ def note(text: str, label: str = "", **style: Any) -> None:  # noqa: ANN401 - as
         text = label + text
     # By its name of the moment: while a bar is shown, what is written there goes above it.
     click.echo(text, file=sys.stderr, color=True)  # decided above
+
+
+def hear_others() -> None:
+    """Say what other libraries warn of or log, and what nobody has caught, through the same door."""
+    warnings.showwarning = lambda message, category, *_: note(one_line(f"{category.__name__}: {message}"))
+    logging.lastResort = _Said(logging.WARNING)
+    sys.excepthook = lambda kind, error, trace: note("".join(traceback.format_exception(kind, error, trace)).rstrip())
+    threading.excepthook = lambda failed: note(_uncaught(failed.exc_value))
+    sys.unraisablehook = lambda failed: note(_uncaught(failed.exc_value))
+
+
+class _Said(logging.Handler):
+    """Says what is logged, in a line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say one record."""
+        note(one_line(record.getMessage()))
+
+
+def _uncaught(error: BaseException | None) -> str:
+    return "".join(traceback.format_exception(error)).rstrip() if error else "a thread has failed"
 
 
 def has_colour(stream: IO[str]) -> bool:

@@ -13,7 +13,8 @@ from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import format_option, validate_options
 from resnest_cli.cli.parameters import STDOUT, Names
-from resnest_cli.cli.text import note, one_line, put
+from resnest_cli.cli.text import data as write_data
+from resnest_cli.cli.text import note, one_line
 from resnest_cli.errors import ExitCode, OutputError, UsageError, counted
 from resnest_cli.splits import ALL, CHOICES
 
@@ -99,7 +100,7 @@ def validate(  # noqa: PLR0913 - one parameter an option
         ),
     )
     if format == "json":
-        put(json.dumps(found.summary()))
+        write_data(json.dumps(found.summary()) + "\n")
     else:
         _print(found)
     if found.errors:

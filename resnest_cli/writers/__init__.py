@@ -82,8 +82,12 @@ def to_json(row: Row) -> bytes:
     """Return the row as one JSON object; probabilities read back exactly as the float32 they were."""
     text = json.dumps(row, ensure_ascii=False)
     if not text.isprintable():  # lone surrogates; and what would move a terminal's cursor or turn its text around
-        text = "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in text)
+        text = "".join(character if character.isprintable() else _escaped(character) for character in text)
     return text.encode()
+
+
+def _escaped(character: str) -> str:
+    return json.dumps(character)[1:-1] if character != "\x7f" else r"\u007f"  # which ASCII has, and is no letter
 
 
 def write_json(rows: Iterable[Row], out: IO[bytes], about: About) -> None:  # noqa: ARG001 - JSON needs no columns
