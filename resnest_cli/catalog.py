@@ -8,30 +8,23 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from resnest_cli import hub
-from resnest_cli.errors import ModelError, UnknownModel, UsageError, WeightsUnavailable
-from resnest_cli.options import INTERPOLATIONS, check_preprocessing
+from resnest_cli import config, hub
+from resnest_cli.errors import ModelError, UnknownModel, WeightsUnavailable
 from resnest_cli.paths import Kind, look
-from resnest_cli.types import DataConfig, ModelSpec
+from resnest_cli.types import ModelSpec
 
 if TYPE_CHECKING:
     from resnest_cli.options import Options
 
 HUB_PREFIX = "hf-hub:"
-# Arguments of timm's create_model that are not the network's: with them a config could name files to be loaded.
-NOT_OF_A_NETWORK = {
-    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict", "checkpoint_path", "cache_dir"),
-    *("model_name", "scriptable", "exportable", "no_jit"),
-}
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pth.tar", ".pt", ".bin", ".ckpt")
-CROP_MODES = ("center", "squash", "border")
 DATA = Path(str(files("resnest_cli") / "data"))
 DIGITS = DATA / "digits"
 
@@ -103,7 +96,7 @@ def _variant(row: dict[str, Any]) -> ModelSpec:
     return ModelSpec(
         name=row["name"],
         architecture=row["name"],
-        data=_data_config(row | {"input_size": (3, size, size)}),
+        data=config.preprocessing(row | {"input_size": (3, size, size)}),
         num_classes=row["num_classes"],
         repo=row["hf_hub_id"],
         facts=MappingProxyType(row),
@@ -126,89 +119,28 @@ def _fetch_config(repo: str) -> Path:
 
 
 def _from_config(name: str, path: Path, *, repo: str = "", folder: Path | None = None) -> ModelSpec:
-    """Read a `config.json` as timm's save_for_hf writes it: nested under pretrained_cfg, or (older) flat."""
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        cfg = config.get("pretrained_cfg", config) | {
-            k: config[k] for k in ("num_classes", "label_names") if k in config
-        }
-        spec = ModelSpec(
-            name=name,
-            architecture=config["architecture"],
-            data=_data_config(cfg),
-            num_classes=int(cfg["num_classes"]),
-            repo=repo,
-            folder=folder,
-            label_names=tuple(map(str, cfg.get("label_names") or ())),
-            model_args=MappingProxyType(config.get("model_args", {})),
-            wnids=tuple(config.get("wnids") or ()),
-            exported=MappingProxyType(config.get("export", {})),
-        )
-    except FileNotFoundError as error:
-        message = (
-            f"{path.parent} is not a model folder: it has no config.json. `resnest list-models` shows the variants."
-        )
-        raise ModelError(message) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        message = f"{path} is not the config of a timm model ({type(error).__name__}: {error})."
-        raise ModelError(message) from error
-    _check(spec, path)
-    return spec
+    """Make the spec of a model that a `config.json` describes.
 
-
-def _check(spec: ModelSpec, path: Path) -> None:
-    """Refuse configs that describe something else; the architecture's name goes on to timm, so it must be known."""
+    Raises:
+        ModelError: see `config.read`; or it is of another architecture, whose name would go on to timm.
+    """
+    read = config.read(path)
     known = [row.architecture for row in list_models()]
-    if spec.architecture not in known:
-        message = f"{path}: architecture {spec.architecture!r} is not a ResNeSt; use one of {', '.join(known)}."
+    if read.architecture not in known:
+        message = f"{path}: architecture {read.architecture!r} is not a ResNeSt; use one of {', '.join(known)}."
         raise ModelError(message)
-    if spec.data.interpolation not in INTERPOLATIONS or spec.data.crop_mode not in CROP_MODES:
-        message = (
-            f"{path}: interpolation {spec.data.interpolation!r} with crop_mode {spec.data.crop_mode!r} is unknown; "
-            f"use one of {', '.join(INTERPOLATIONS)}, and one of {', '.join(CROP_MODES)}."
-        )
-        raise ModelError(message)
-    _check_preprocessing(spec.data, path)
-    if spec.data.input_size[0] != 3:  # noqa: PLR2004 - RGB
-        message = f"{path}: input_size {spec.data.input_size}: only three-channel (RGB) models are supported."
-        raise ModelError(message)
-    surprising = [name for name in spec.model_args if name in NOT_OF_A_NETWORK]
-    if surprising:
-        message = f"{path}: model_args must not hold {', '.join(surprising)}, which say what else to load; remove them."
-        raise ModelError(message)
-    if strange := [name for name in spec.exported.get("files", ()) if Path(name).name != name]:
-        message = f"{path}: the files of an export lie beside it; {strange[0]!r} would not. Export anew."
-        raise ModelError(message)
-    if len(spec.wnids) not in {0, spec.num_classes}:
-        message = f"{path}: {len(spec.wnids)} wnids for {spec.num_classes} classes; correct the file."
-        raise ModelError(message)
-    if len(spec.label_names) not in {0, spec.num_classes}:
-        message = f"{path}: {len(spec.label_names)} label_names for {spec.num_classes} classes; correct the file."
-        raise ModelError(message)
-
-
-def _check_preprocessing(data: DataConfig, path: Path) -> None:
-    if not all(
-        isinstance(values, tuple) and len(values) == len("RGB") for values in (data.input_size, data.mean, data.std)
-    ):
-        message = f"{path}: input_size, mean and std are three numbers each. Correct the file."
-        raise ModelError(message)
-    try:
-        names = ("input_size", "crop_pct", "mean", "std")
-        check_preprocessing(names, data.input_size[1:], data.crop_pct, data.mean, data.std)
-    except UsageError as error:
-        message = f"{path}: {error} Correct the file."
-        raise ModelError(message) from error
-
-
-def _data_config(row: dict[str, Any]) -> DataConfig:
-    names = {item.name for item in fields(DataConfig)}
-    given: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in row.items()
-        if key in names and value is not None
-    }
-    return DataConfig(**given)
+    return ModelSpec(
+        name=name,
+        architecture=read.architecture,
+        data=read.data,
+        num_classes=read.num_classes,
+        repo=repo,
+        folder=folder,
+        label_names=read.label_names,
+        model_args=MappingProxyType(read.model_args),
+        wnids=read.wnids,
+        exported=MappingProxyType(read.exported),
+    )
 
 
 def _unknown(name: str, why: str = "") -> UnknownModel:

@@ -15,6 +15,7 @@ import numpy as np
 from resnest_cli import catalog, provenance
 from resnest_cli.engines import RANDOM
 from resnest_cli.errors import UsageError
+from resnest_cli.jsons import LONGEST_PATH, Entries
 from resnest_cli.trunk import Trunk
 from resnest_cli.types import Failure
 
@@ -114,20 +115,22 @@ def options_of(facts: dict[str, Any], now: Options) -> Options:
         UsageError: the facts are not those of an `Embedder`.
     """
     try:
-        data = facts["preprocessing"]
-        weights_now = now.weights or facts["weights"]
-        is_random = facts["weights_sha256"] == RANDOM and not now.weights
+        given = Entries(facts)
+        data = given.inside("preprocessing")
+        weights = None if facts["weights"] is None else given.text("weights", longest=LONGEST_PATH)
+        is_random = given.text("weights_sha256") == RANDOM and not now.weights
         return replace(
             now,
-            model=now.model or facts["model"],
-            weights=None if is_random else weights_now,
+            model=now.model or given.text("model", longest=LONGEST_PATH),
+            weights=None if is_random else now.weights or weights,
             random_weights=is_random,
-            img_size=data["input_size"][1],
-            precision=facts["precision"],
-            exif=data["exif"],
-            **{key: data[key] for key in ("crop_pct", "interpolation", "mean", "std")},
+            img_size=data.values["input_size"][1],
+            precision=given.text("precision"),
+            exif=data.flag("exif"),
+            interpolation=data.text("interpolation"),
+            **{key: data.values[key] for key in ("crop_pct", "mean", "std")},
         )
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, ValueError) as error:
         message = f"the index does not say how it was made ({error}): make it anew with `resnest embed`."
         raise UsageError(message) from error
 

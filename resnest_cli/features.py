@@ -22,6 +22,7 @@ import numpy as np
 
 from resnest_cli import cache, columns, files, records
 from resnest_cli.errors import UsageError
+from resnest_cli.jsons import Entries, parse
 from resnest_cli.paths import Kind, look
 from resnest_cli.types import Failure
 from resnest_cli.writers import Lines, read_json, require, to_json
@@ -195,7 +196,7 @@ def read(path: Path) -> Features:
         raise UsageError(message)
     try:
         features = _READERS[path.suffix](path)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError, MemoryError) as error:
+    except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
         message = f"--index {path} cannot be read ({error}): make it anew with `resnest embed`."
         raise UsageError(message) from error
     if not all(isinstance(name, str) for name in features.paths):
@@ -209,7 +210,16 @@ def read(path: Path) -> Features:
 
 
 def _read_npy(path: Path) -> Features:
-    values = np.lib.format.open_memmap(path, mode="r")  # not `load`, which takes archives and pickles too
+    try:
+        values = np.lib.format.open_memmap(path, mode="r")  # a shape that the file has no room for is refused
+    except OSError:
+        raise
+    except Exception as error:  # of a hostile header, numpy raises what Python's own reader does
+        message = f"it is not an array that numpy wrote ({type(error).__name__})"
+        raise ValueError(message) from error
+    if values.dtype != _DTYPE or values.ndim != 2:  # noqa: PLR2004 - a table
+        message = f"it holds {values.dtype} in {values.ndim} dimensions, not float32 in 2"
+        raise ValueError(message)
     paths = [row["path"] for row in _json_lines(_paths_of(path))]
     return Features(_read_facts(_facts_of(path)), paths, values)
 
@@ -237,7 +247,7 @@ def _json_lines(path: Path) -> Iterator[Any]:
             if len(line) == MAX_LINE_BYTES:
                 message = f"{path.name} has a line of {MAX_LINE_BYTES >> 20} MB or more"
                 raise ValueError(message)
-            yield json.loads(line)
+            yield read_json(line)
 
 
 def _read_parquet(path: Path) -> Features:
@@ -272,8 +282,8 @@ def _header(count: int, width: int) -> bytes:
 
 def _read_facts(path: Path) -> dict[str, Any]:
     try:
-        return _facts(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        return _facts(files.read(path, records.MAX_BYTES))
+    except ValueError as error:
         message = f"{path.name}: {error}"
         raise ValueError(message) from error
 
@@ -284,12 +294,9 @@ def _facts(text: bytes) -> dict[str, Any]:
     Raises:
         ValueError: they are none.
     """
-    facts = json.loads(text)
-    width = facts.get("width") if isinstance(facts, dict) else None
-    if not (isinstance(width, int) and 1 <= width <= MAX_WIDTH):
-        message = "it does not say how it was made"
-        raise ValueError(message)
-    return dict(facts)
+    given = Entries(parse(text))
+    given.whole("width", 1, MAX_WIDTH)
+    return given.values
 
 
 def _paths_of(path: Path) -> Path:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import logging
 import os
@@ -80,6 +81,45 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def regular(path: Path, most: int) -> Iterator[tuple[IO[bytes], int]]:
+    """Open a regular file of at most `most` bytes; give it with its size. A pipe is refused, and not waited for.
+
+    Raises:
+        OSError: it cannot be read, or is something else.
+    """
+    with open(path, "rb", opener=_at_once) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        if found.st_size > most:
+            raise OSError(errno.EFBIG, f"{found.st_size:,} bytes are too many, {most:,} are allowed")
+        yield file, found.st_size
+
+
+def read(path: Path, most: int) -> bytes:
+    """Return the content of a regular file of at most `most` bytes.
+
+    Raises:
+        OSError: as `regular`.
+    """
+    with regular(path, most) as (file, size):
+        return file.read(size)
+
+
+def sha256(path: Path, most: int) -> str:
+    """Return the hash of the content of a regular file of at most `most` bytes, without keeping the content.
+
+    Raises:
+        OSError: as `regular`.
+    """
+    digest = hashlib.sha256()
+    with regular(path, most) as (file, _):
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def take_mode(path: Path, out: IO[bytes]) -> None:
@@ -254,6 +294,10 @@ def lock(path: Path, *, mode: int = 0o644) -> BaseFileLock | None:
         path.unlink(missing_ok=True)
     _say_once("this disk has no locks: two processes that write the same there are not noticed")
     return None
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe that nobody writes to would be waited for
 
 
 def _has_locks(file: IO[bytes]) -> bool:

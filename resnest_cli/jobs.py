@@ -131,7 +131,7 @@ class Output:
                 return
             if self._resume and self._unfinished:
                 with files.opened(self._sidecar) as sidecar:
-                    before = records.begun_with(self._sidecar, sidecar.read())
+                    before = records.begun_with(self._sidecar, sidecar.read(records.MAX_BYTES))
                 records.compare(self.path, before, fingerprint)
                 self.done = self._journal.recover(about.topk, batch)
                 return

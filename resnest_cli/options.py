@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import UsageError
+from resnest_cli.jsons import cut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,12 +153,13 @@ def _scale(value: float, of: float, words: str) -> str:
 
 
 def _whole(name: str, value: int | str, least: int, most: int) -> None:
-    if not (isinstance(value, int) and least <= value <= most):
-        message = f"{name} {value}: use a whole number from {least} to {most}."
+    if isinstance(value, bool) or not (isinstance(value, int) and least <= value <= most):
+        message = f"{name} {cut(value)}: use a whole number from {least} to {most}."
         raise UsageError(message)
 
 
 def _number(name: str, value: float, least: float, most: float, hint: str) -> None:
-    if not (isinstance(value, int | float) and least <= value <= most):  # NaN is in no range
-        message = f"{name} {value}: use a number from {least:g} to {most:g} ({hint})."
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and least <= value <= most):  # NaN is in no range
+        message = f"{name} {cut(value)}: use a number from {least:g} to {most:g} ({hint})."
         raise UsageError(message)

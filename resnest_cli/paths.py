@@ -72,6 +72,11 @@ def look(path: str | os.PathLike[str]) -> Look:
     return Look(Kind.FILE if stat.S_ISREG(mode) else Kind.OTHER)
 
 
+def is_bare(name: str) -> bool:
+    """Tell whether a name is that of a file in whatever folder it is looked for, and leads nowhere else."""
+    return name not in {"", ".", ".."} and not set(name) & set("/\\\0")
+
+
 def is_empty(folder: str | os.PathLike[str]) -> bool:
     """Tell whether it is a folder that can be listed, and holds nothing."""
     try:

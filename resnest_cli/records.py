@@ -17,10 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from resnest_cli import cache, files
 from resnest_cli.errors import OutputError
+from resnest_cli.jsons import Entries, cut, parse
+from resnest_cli.paths import is_bare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+
+MAX_BYTES = 16 << 20  # of a record: settings and counts
+_MOST = 1 << 53  # what a number in JSON holds exactly
 
 
 class Tally:
@@ -88,21 +94,30 @@ def read(path: Path) -> Finished | None:
     """
     try:
         with files.opened(place(path)) as file:
-            found = Finished(**json.loads(file.read()))
-        return found if _is_sound(found, path) else None
-    except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
+            return _finished(Entries(parse(file.read(MAX_BYTES))), path)
+    except (FileNotFoundError, ValueError):
         return None
 
 
-def _is_sound(found: Finished, path: Path) -> bool:
-    """Tell whether a record says of `path` what records do: whoever may write in the folder can write one too.
+def _finished(given: Entries, path: Path) -> Finished:
+    """Take a record of `path` apart: whoever may write in the folder can write one too.
 
     Raises:
-        ValueError: it names a file in another folder.
+        ValueError: it is not one that `write` wrote.
     """
-    counts = (found.rows - sum(found.failures.values()), *found.failures.values(), *found.checksums.values())
-    is_ours = isinstance(found.settings, dict) and path in [*map(path.with_name, found.checksums)]
-    return is_ours and all(isinstance(count, int) and count >= 0 for count in counts)
+    failures, checksums = given.inside("failures"), given.inside("checksums")
+    found = Finished(
+        given.inside("settings").values,
+        given.whole("rows", 0, _MOST),
+        {kind: failures.whole(kind, 0, _MOST) for kind in failures.values},
+        given.text("inputs"),
+        {name: checksums.whole(name, 0, _MOST) for name in checksums.values},
+    )
+    adds_up = sum(found.failures.values()) <= found.rows
+    if not (adds_up and path.name in found.checksums and all(map(is_bare, found.checksums))):
+        message = "it is of other files, or does not add up"
+        raise ValueError(message)
+    return found
 
 
 def begun_with(sidecar: Path | str, text: bytes) -> dict[str, Any]:
@@ -112,7 +127,7 @@ def begun_with(sidecar: Path | str, text: bytes) -> dict[str, Any]:
         OutputError: `sidecar`, which says so, is damaged.
     """
     with contextlib.suppress(ValueError):
-        settings = json.loads(text)
+        settings = parse(text)
         if isinstance(settings, dict):
             return settings
     message = f"{sidecar} is damaged: add --overwrite in place of --resume to start anew."
@@ -127,7 +142,9 @@ def compare(path: Path | str, before: Mapping[str, Any], fingerprint: Mapping[st
     """
     then, now = _flat(before), _flat(json.loads(json.dumps(fingerprint)))
     changes = [
-        f"{name} {then.get(name)}, now {now.get(name)}" for name in then | now if then.get(name) != now.get(name)
+        f"{cut(name)} {cut(then.get(name))}, now {cut(now.get(name))}"
+        for name in then | now
+        if then.get(name) != now.get(name)
     ]
     if changes:
         message = (

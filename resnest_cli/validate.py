@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import json
 import logging
 import re
 import tempfile
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from resnest_cli import catalog, labels, splits
+from resnest_cli import catalog, jsons, labels, splits
 from resnest_cli.dataset import Dataset, Labelled
 from resnest_cli.errors import OutputError, UsageError
 from resnest_cli.metrics import Answer, Hits, Tally, judge, wilson
@@ -233,9 +232,9 @@ class RealLabels:
 
     def __init__(self, path: str | os.PathLike[str], classes: int) -> None:
         try:
-            rows = json.loads(Path(path).read_text(encoding="utf-8"))
+            rows = jsons.parse(Path(path).read_bytes())
             self._rows = [frozenset(map(int, row)) for row in rows]
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, OverflowError) as error:
             message = f"--real-labels {path} cannot be read as a list of lists of class indices ({error})."
             raise UsageError(message) from error
         if len(self._rows) != REAL_IMAGES or not frozenset().union(*self._rows) <= set(range(classes)):

@@ -21,6 +21,7 @@ import numpy as np
 
 from resnest_cli import buckets, files, records, redact
 from resnest_cli.errors import OutputError, UsageError
+from resnest_cli.jsons import LONGEST_PATH, Entries, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -203,15 +204,15 @@ class Folder:
 
     def _rows_when_finished(self) -> int:
         with self._told(), self._store.open_input_stream(self._path(SUMMARY)) as file:
-            return int(json.loads(file.read())["rows"])
+            return Entries(parse(file.read()), SUMMARY).whole("rows", 0, 1 << 53)
 
     def _spans(self, names: list[str]) -> list[Span]:
         """Read what each file says of itself."""
         import pyarrow.parquet as pq  # noqa: PLC0415 - of the extra "ray"
 
         def read(name: str) -> Span:
-            metadata = pq.read_metadata(self._path(name), filesystem=self._store).metadata
-            return Span(*json.loads(metadata[b"span"]))
+            metadata = pq.read_metadata(self._path(name), filesystem=self._store).metadata or {}
+            return _span(metadata.get(b"span", b""), f"{self.place}/{name}")
 
         with ThreadPoolExecutor(READERS) as pool:
             return list(pool.map(read, names))
@@ -250,6 +251,28 @@ class Folder:
             yield
         except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
             raise OutputError(f"{self.place} cannot be written: {str(error).splitlines()[0]}") from error
+
+
+def _span(text: bytes, place: str) -> Span:
+    """Read what a file says of itself.
+
+    Raises:
+        OutputError: it is not one that a job wrote.
+    """
+    try:
+        first, last, first_path, last_path, failures = parse(text)
+        given = Entries({"first": first, "last": last, "first_path": first_path, "last_path": last_path})
+        counts = Entries(failures, "failures")
+        return Span(
+            given.whole("first", 0, 10**12),
+            given.whole("last", first, 10**12),
+            given.text("first_path", longest=LONGEST_PATH),
+            given.text("last_path", longest=LONGEST_PATH),
+            {kind: counts.whole(kind, 0, last - first + 1) for kind in counts.values},
+        )
+    except (ValueError, TypeError) as error:
+        message = f"{place} is not a file that this job wrote ({error}): move it, or use --overwrite to start anew."
+        raise OutputError(message) from error
 
 
 def predictions(ranking: Ranking, rows: list[Row | Failure], _: int) -> Any:  # noqa: ANN401 - pyarrow has no types

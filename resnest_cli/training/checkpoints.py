@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from resnest_cli import cache
-from resnest_cli.errors import OutputError
+from resnest_cli import cache, checkpoint
+from resnest_cli.errors import OutputError, TrainingStopped
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+KEYS = {"stage", "step", "lr", "earlier"}  # of a state, whatever else it holds
 KEPT = 2  # the newest, and the one before it should the newest be damaged
 _HASH = 16  # hex digits of the sha256 in a name
 
@@ -44,14 +45,30 @@ def save(folder: Path, stage: str, step: int, state: dict[str, Any]) -> Path:
 
 
 def newest(folder: Path) -> dict[str, Any] | None:
-    """Read the newest checkpoint whose content is what was written, or give None; damaged ones are deleted."""
+    """Read the newest checkpoint whose content is what was written, or give None; damaged ones are deleted.
+
+    Raises:
+        TrainingStopped: one has the hash of its name, and is no state that a run wrote.
+    """
     for path in _newest_first(folder):
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest()[:_HASH] == path.stem.rsplit("-", 1)[1]:
-            state: dict[str, Any] = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
-            return state
+            return _state(content, path)
         path.unlink()
     return None
+
+
+def _state(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        checkpoint.examine(content, path)  # what unpacks to more than itself is none of torch's
+        state: object = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+        if isinstance(state, dict) and state.keys() >= KEYS and isinstance(state["lr"], int | float):
+            return state
+        why = "it lacks what a run keeps"
+    except Exception as error:  # noqa: BLE001 - a hostile file can make torch raise anything
+        why = type(error).__name__
+    message = f"{path} is not a state that a run wrote ({why}): remove it, and --resume goes on from the one before."
+    raise TrainingStopped(message)
 
 
 def _newest_first(folder: Path) -> list[Path]:

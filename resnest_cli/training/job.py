@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from resnest_cli import cache, catalog, files
+from resnest_cli import cache, catalog, config, files
 from resnest_cli.errors import UsageError
+from resnest_cli.jsons import LONGEST_PATH, Entries, cut
 from resnest_cli.options import Options
 from resnest_cli.paths import look
 from resnest_cli.training.recipe import Recipe
+from resnest_cli.training.recipe import taken as recipe_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec
 
 FILENAME = "run.yaml"
+MAX_BYTES = 1 << 18
 FINETUNE, TRAIN = "finetune", "train"
 _DONE = {FINETUNE: "finetuned", TRAIN: "trained"}
 # The options of a model that belong to a job; the others say where it runs, which may change when it goes on.
@@ -86,14 +89,47 @@ def read(folder: Path) -> Job:
     """
     path = folder / FILENAME
     try:
-        kept: dict[str, Any] = yaml.safe_load(path.read_bytes())
-        return Job(**{**kept, "recipe": Recipe(**kept["recipe"])})
+        return _job(Entries(yaml.safe_load(files.read(path, MAX_BYTES))))
     except FileNotFoundError as error:
         message = f"{folder} holds no run that could go on: it has no {FILENAME}. Leave --resume away to start one."
         raise UsageError(message) from error
-    except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
-        message = f"{path} is not what a run wrote ({type(error).__name__}: {error}); start anew with another -o."
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        why = str(error).splitlines()[0] if isinstance(error, ValueError) else type(error).__name__
+        message = f"{path} is not what a run wrote ({why}); start anew with another -o."
         raise UsageError(message) from error
+
+
+def _job(given: Entries) -> Job:
+    """Take a job apart.
+
+    Raises:
+        ValueError: an entry is not what `write` writes.
+    """
+    if strange := given.values.keys() - {item.name for item in fields(Job)}:
+        message = f"{cut(min(map(str, strange)))} is unknown"
+        raise ValueError(message)
+    model, arch = given.inside("model"), given.inside("arch").values
+    config.check_args(arch)
+    return Job(
+        command=given.text("command"),
+        data=given.text("data", longest=LONGEST_PATH),
+        recipe=recipe_of(given.inside("recipe")),
+        model={key: _of_model(model, key) for key in model.values},
+        arch=arch,
+        val=given.number("val", 0, 1) if "val" in given.values else Job.val,
+        full=None if given.values.get("full") is None else given.flag("full"),
+        exclude=given.texts("exclude") if "exclude" in given.values else (),
+    )
+
+
+def _of_model(model: Entries, key: str) -> Any:  # noqa: ANN401 - a field of Options, which checks the numbers
+    if key not in OF_MODEL:
+        message = f"{model.name} holds {cut(key)}, which is unknown"
+        raise ValueError(message)
+    value = model.values[key]
+    if value is not None and key in {"model", "weights", "interpolation"}:
+        return model.text(key, longest=LONGEST_PATH)
+    return model.flag(key) if key == "random_weights" else value
 
 
 def folder_for(asked: Job) -> Path:

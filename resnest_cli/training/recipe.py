@@ -11,9 +11,13 @@ DropBlock grows from 0 to 0.1, and only the two deepest networks have dropout.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import UsageError
+from resnest_cli.jsons import cut
+
+if TYPE_CHECKING:
+    from resnest_cli.jsons import Entries
 
 AUTO = "auto"
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -139,11 +143,36 @@ def changed(recipe: Recipe, given: dict[str, Any]) -> Recipe:
     return made
 
 
+def taken(given: Entries) -> Recipe:
+    """Return the recipe of these entries.
+
+    Raises:
+        ValueError: one is unknown, of another type, or out of its range.
+    """
+    kinds = {item.name: str(item.type) for item in fields(Recipe)}
+    if strange := given.values.keys() - kinds.keys():
+        message = f"{given.name} holds {cut(min(map(str, strange)))}, which is unknown"
+        raise ValueError(message)
+    try:
+        return changed(Recipe(), {key: _taken(given, key, kinds[key]) for key in given.values})
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+
+
+def _taken(given: Entries, key: str, kind: str) -> object:
+    if kind == "bool":
+        return given.flag(key)
+    if kind == "str" or (kind.endswith("str") and given.values[key] == AUTO):
+        return given.text(key)
+    return given.whole(key, 0, _MOST) if kind.startswith("int") else given.number(key, 0, _MOST)
+
+
 def items(recipe: Recipe) -> dict[str, Any]:
     """Return the items by name."""
     return {item.name: getattr(recipe, item.name) for item in fields(recipe)}
 
 
+_MOST = 1 << 53
 _LEAST = {
     "epochs": 1,
     "batch": 2,

@@ -274,7 +274,7 @@ class Run:
             earlier=self.history,
         )
         if state:
-            self.loop.resume(state)
+            _resume(self.loop, state, self.out / CHECKPOINTS)
         yield Settled(stage, settled, place, self.loop.steps, self.loop.step)
         yield from self.loop.events()
         self.history = self.history + self.loop.history
@@ -427,12 +427,30 @@ def _precision(wanted: str, device: torch.device) -> str:
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
 
 
+def _resume(loop: Loop, state: dict[str, Any], folder: Path) -> None:
+    """Take up a state.
+
+    Raises:
+        TrainingStopped: it is not one of such a run.
+    """
+    try:
+        loop.resume(state)
+    except torch.OutOfMemoryError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        message = (
+            f"the newest file in {folder} does not fit this run ({type(error).__name__}): remove it, and try again."
+        )
+        raise TrainingStopped(message) from error
+
+
 def _read_features(path: Path, count: int) -> NDArray[np.float32] | None:
     try:
-        rows: NDArray[np.float32] = np.load(path)
-    except (OSError, ValueError, EOFError):
+        rows = np.lib.format.open_memmap(path, mode="r")  # a shape that the file has no room for is refused
+    except Exception:  # noqa: BLE001 - of a hostile header, numpy raises what Python's own reader does
         return None
-    return rows if len(rows) == count else None
+    fits = rows.dtype == np.float32 and rows.ndim == 2 and len(rows) == count  # noqa: PLR2004 - a table
+    return np.array(rows) if fits else None
 
 
 @contextlib.contextmanager

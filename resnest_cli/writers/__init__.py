@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from resnest_cli import cells
+from resnest_cli import cells, jsons
 from resnest_cli.errors import UsageError, counted
 from resnest_cli.limits import MaxFailures
 from resnest_cli.types import Failure, Stages
@@ -156,7 +156,7 @@ def read_json(text: bytes) -> Row:
     Raises:
         ValueError: the text is no row.
     """
-    row = json.loads(text)
+    row = jsons.parse(text)
     if not (isinstance(row, dict) and isinstance(row.get("path"), str) and _is_error(row.get("error", {"type": ""}))):
         message = "not a row"
         raise ValueError(message)

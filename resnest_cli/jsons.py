@@ -1,0 +1,127 @@
+"""JSON that somebody else may have written: parsed strictly, and taken apart by type and range.
+
+In: text. Out: values, or `ValueError` that says in words what does not fit, and at which key. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+LONGEST = 1000  # characters of a name
+LONGEST_PATH = 1 << 16  # ... and of a path or a URL
+SHOWN = 60  # characters of a value, in a message
+
+
+def parse(text: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """Return what a text in UTF-8 says.
+
+    Raises:
+        ValueError: it is no JSON, has NaN, Infinity or a key twice, or is nested deeper than is read here.
+    """
+    try:
+        words = text.decode() if isinstance(text, bytes) else text
+        return json.loads(words, parse_constant=_no_number, object_pairs_hook=_once)
+    except UnicodeDecodeError as error:
+        message = "it is not text in UTF-8"
+        raise ValueError(message) from error
+    except RecursionError as error:
+        message = "it is nested too deeply"
+        raise ValueError(message) from error
+
+
+def cut(value: object) -> str:
+    """Return a value for a message, cut where it is long."""
+    text = str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def shown(value: object) -> str:
+    """Return a value of JSON for a message: what is large is named by its kind."""
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    return cut(value if isinstance(value, str) else json.dumps(value))
+
+
+class Entries:
+    """An object's entries, each taken by name with the type and the range that it must have.
+
+    A value that does not fit raises `ValueError`, which names the key; `name` is that of the object.
+    """
+
+    def __init__(self, values: object, name: str = "") -> None:
+        if not isinstance(values, dict):
+            message = f"{name or 'it'} is no object: {shown(values)}"
+            raise ValueError(message)  # noqa: TRY004 - to who reads a file, each is the same
+        self.values: dict[str, Any] = values
+        self.name = name
+
+    def inside(self, key: str) -> Entries:
+        """Return the entries of an object inside; it is empty where there is none."""
+        value = self.values.get(key)
+        return Entries({} if value is None else value, self._path(key))
+
+    def whole(self, key: str, least: int, most: int) -> int:
+        """Return a whole number; true and false are none."""
+        value = self.values.get(key)
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise self._wrong(key, f"a whole number from {least} to {most}")
+        return value
+
+    def number(self, key: str, least: float, most: float) -> float:
+        """Return a finite number; true and false are none."""
+        value = self.values.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            raise self._wrong(key, f"a number from {least:g} to {most:g}")
+        return value
+
+    def flag(self, key: str) -> bool:
+        """Return true or false."""
+        value = self.values.get(key)
+        if not isinstance(value, bool):
+            raise self._wrong(key, "true or false")
+        return value
+
+    def text(self, key: str, *, longest: int = LONGEST) -> str:
+        """Return a text, of so many characters at most."""
+        value = self.values.get(key)
+        if not isinstance(value, str) or len(value) > longest:
+            raise self._wrong(key, f"a text of at most {longest} characters")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a list of texts, of `LONGEST` characters at most."""
+        value = self.values.get(key)
+        if not isinstance(value, list) or not all(isinstance(each, str) and len(each) <= LONGEST for each in value):
+            raise self._wrong(key, f"a list of texts of at most {LONGEST} characters each")
+        return tuple(value)
+
+    def wholes(self, key: str, count: int, least: int, most: int) -> tuple[int, ...]:
+        """Return a list of so many whole numbers."""
+        value = self.values.get(key)
+        if not isinstance(value, list) or len(value) != count:
+            raise self._wrong(key, f"a list of {count} whole numbers from {least} to {most}")
+        every = Entries(dict(enumerate(value)), self._path(key))
+        return tuple(every.whole(index, least, most) for index in every.values)
+
+    def _path(self, key: str) -> str:
+        return f"{self.name}.{key}" if self.name else str(key)
+
+    def _wrong(self, key: str, wanted: str) -> ValueError:
+        given = shown(self.values[key]) if key in self.values else "missing"
+        return ValueError(f"{self._path(key)} is {given}: it must be {wanted}")
+
+
+def _no_number(name: str) -> float:
+    message = f"{name} is no number in JSON"
+    raise ValueError(message)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
+        message = f"the key {shown(twice)!r} stands there twice"
+        raise ValueError(message)
+    return made
