@@ -15,8 +15,9 @@ from pathlib import Path
 
 import platformdirs
 
-from resnest_cli import files
+from resnest_cli import files, trust
 from resnest_cli.errors import OutputError, UsageError
+from resnest_cli.paths import look
 
 VARIABLE = "RESNEST_CACHE"
 GRAPHS = "graphs"  # the folder of converted networks
@@ -53,17 +54,32 @@ def expanded(path: str, variable: str) -> Path:
         raise UsageError(message) from error
 
 
+def believed() -> Path:
+    """Return the cache folder, links followed, to read what it holds as our own; it need not exist yet.
+
+    It is one for this run where somebody else may have put something into it (see `trust`), which is said.
+
+    Raises:
+        OSError: not even that can be made.
+    """
+    place = Path(os.path.realpath(folder()))
+    for shelf in (place, *(Path(os.path.realpath(place / name)) for name in (GRAPHS, INT8))):
+        if look(shelf).is_folder and (why := trust.doubt(shelf)):
+            return _of_this_run(f"{why}, so that what is in it is not believed")
+    return place
+
+
 def writable() -> Path:
-    """Return the cache folder, made if need be; one for this run where it cannot be written.
+    """Return the cache folder, made if need be; one for this run where it cannot be written, or is not believed.
 
     Raises:
         OSError: not even that can be made.
     """
     place = folder()
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        trust.make(place)
         with tempfile.TemporaryFile(dir=place):
-            return place
+            return believed()
     except OSError as error:
         return _of_this_run(f"{place}: {error.strerror}")
 

@@ -19,8 +19,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnest_cli import cache, catalog, exports, graphs, sources, splits, weights
-from resnest_cli.errors import ImageError, UsageError
+from resnest_cli import cache, catalog, exports, files, graphs, sources, splits, weights
+from resnest_cli.errors import BadCheckpoint, ImageError, UsageError
+from resnest_cli.jsons import parse
 from resnest_cli.paths import Kind, look
 from resnest_cli.photographs import LeftOut
 from resnest_cli.types import Failure
@@ -35,6 +36,7 @@ SAMPLES, SEED = 300, 0
 HELD_OUT = 500  # images to judge on, at most; at least a third of what there is
 LEAST = 30  # images that there must be
 SETTLED_S = 2.0  # the coarsest clock of a disk in use (FAT)
+MAX_KNOWN = 1 << 30  # bytes; a million images take 200 MB
 _ROW = 5  # of what is remembered of a file: its state and its hash
 
 _log = logging.getLogger(__name__)
@@ -103,20 +105,34 @@ def ensure(options: Options, calibrate: Path, exclude: Sequence[str] = ()) -> Op
         raise UsageError(message)
     if not has_int8():
         return options  # opening it says why not
-    place = cache.writable() / cache.INT8 / _key(spec, options, calibrate, exclude)
+    path = weights.locate(spec, options.weights)
+    sha256 = weights.sha256(path)
+    place = cache.writable() / cache.INT8 / _key(spec, sha256, options, calibrate, exclude)
     with graphs.alone(place):
         if not place.exists():
             from resnest_cli.quantize import quantize  # noqa: PLC0415 - torch and NNCF, once
 
             for failure in quantize(options, calibrate, place, exclude=exclude).failures:
                 _log.warning("%s: %s: %s", failure.path, failure.type, failure.message)
+        _check_origin(place, path, sha256)
     return replace(options, model=str(place), weights=None)
 
 
-def _key(spec: ModelSpec, options: Options, calibrate: Path, exclude: Sequence[str]) -> str:
+def _check_origin(place: Path, path: Path, sha256: str) -> None:
+    """Remove an int8 model that was not made of the weights that it is named by.
+
+    Raises:
+        BadCheckpoint: they changed after they were hashed.
+    """
+    if catalog.find_model(str(place)).exported.get("weights_sha256") != sha256:
+        cache.remove(place)
+        message = f"{path} changed while it was calibrated, or is damaged: run it again."
+        raise BadCheckpoint(message)
+
+
+def _key(spec: ModelSpec, sha256: str, options: Options, calibrate: Path, exclude: Sequence[str]) -> str:
     """Name an int8 model by what it depends on: the weights, the code, how images are read, and the images."""
-    path = weights.locate(spec, options.weights)
-    digest = hashlib.sha256(graphs.key(spec, weights.sha256(path), exports.INT8).encode())
+    digest = hashlib.sha256(graphs.key(spec, sha256, exports.INT8).encode())
     digest.update(json.dumps([asdict(spec.data), options.upright]).encode())
     known = _Known(calibrate)
     for source in chain(*choose(calibrate, SAMPLES, SEED, exclude, say=False)):
@@ -167,7 +183,7 @@ def _state(path: str) -> list[int]:
 
 def _read(file: Path) -> dict[str, list[Any]]:
     try:
-        known = json.loads(file.read_text(encoding="ascii"))
+        known = parse(files.read(file, MAX_KNOWN))
     except (OSError, ValueError):
         return {}
     fits = isinstance(known, dict) and all(isinstance(row, list) and len(row) == _ROW for row in known.values())

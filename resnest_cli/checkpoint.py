@@ -1,13 +1,14 @@
 """What a weights file is, told from its first bytes and its table of contents, before anything in it is loaded.
 
-In: a path. Out: how it is to be read, or `BadCheckpoint` that says in words what it is instead. Opens no pickle, and
-allocates nothing that the file itself does not justify. Does not know networks.
+In: its bytes, and its path for messages. Out: how it is to be read, or `BadCheckpoint` that says in words what it is
+instead. Opens no pickle, and allocates nothing that the file itself does not justify. Does not know networks.
 """
 
 from __future__ import annotations
 
 import struct
 import zipfile
+from io import BytesIO
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from resnest_cli.errors import BadCheckpoint
@@ -42,27 +43,21 @@ _KINDS: tuple[tuple[bytes, str], ...] = (
 )
 
 
-def examine(path: Path) -> Layout:
+def examine(content: bytes, path: Path) -> Layout:
     """Tell how a weights file is to be read, whatever its suffix says.
 
     Raises:
         BadCheckpoint: it is something else, or its table of contents does not fit its size.
     """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(HEAD)
-        layout = _layout(head)
-        if layout == "zip":
-            _check_zip(path, size)
-    except OSError as error:
-        message = f"{path} cannot be read: {error.strerror or error}."
-        raise BadCheckpoint(message) from error
+    head = content[:HEAD]
+    layout = _layout(head)
     if layout is None:
         message = f"{path} is {_kind(head)}. {_ADVICE}"
         raise BadCheckpoint(message)
+    if layout == "zip":
+        _check_zip(path, content)
     if layout == "safetensors":
-        _check_header(path, head, size)
+        _check_header(path, head, len(content))
     return layout
 
 
@@ -111,10 +106,10 @@ def _check_header(path: Path, head: bytes, size: int) -> None:
         raise BadCheckpoint(message)
 
 
-def _check_zip(path: Path, size: int) -> None:
+def _check_zip(path: Path, content: bytes) -> None:
     """Check the directory of a zip archive: torch's are stored as they are, so nothing in it can outgrow the file."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(BytesIO(content)) as archive:
             entries, is_plain = archive.infolist(), not archive.comment
     except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
         message = f"{path} is a zip archive (as torch.save writes) that is cut short or damaged. Download it again."
@@ -128,8 +123,8 @@ def _check_zip(path: Path, size: int) -> None:
     if len(pickles) != 1 or len(set(names)) < len(names) or not is_plain:
         _refuse(path, f"a zip archive, but not one that torch.save wrote (it begins with {names[:1]})")
     unpacked = sum(entry.file_size for entry in entries)
-    if any(entry.compress_type or entry.flag_bits & 1 for entry in entries) or unpacked > size:
-        _refuse(path, f"a packed archive of {size} bytes that unpack to {unpacked}; torch.save packs nothing")
+    if any(entry.compress_type or entry.flag_bits & 1 for entry in entries) or unpacked > len(content):
+        _refuse(path, f"a packed archive of {len(content)} bytes that unpack to {unpacked}; torch.save packs nothing")
     if pickles[0].file_size > MAX_PICKLE:
         _refuse(path, f"an archive whose list of names alone has {pickles[0].file_size / 1e6:.0f} MB")
 

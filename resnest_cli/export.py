@@ -34,16 +34,16 @@ def make_graph(spec: ModelSpec, weights: Path | None, weights_sha256: str, want:
     Args:
         spec: what to convert.
         weights: its checkpoint, or None for seeded random weights.
-        weights_sha256: the checkpoint's hash, which is part of the graph's key.
+        weights_sha256: the checkpoint's hash, which is part of the graph's key; what is loaded must have it.
         want: "logits" or "features".
 
     Raises:
-        BadCheckpoint: see `network.build`.
+        BadCheckpoint: see `network.build`; also where the file is not the one that was hashed.
         OSError: the cache cannot be written.
     """
     _log.info("converting %s for the CPU, which takes seconds: once, where the cache can keep it", spec.name)
     begin = time.perf_counter()
-    network = build(spec, weights, want)
+    network = build(spec, weights, want, sha256=weights_sha256 if weights else "")
     facts = _facts(spec, network, weights_sha256, want)
     key = graphs.key(spec, weights_sha256, want)
     graph = graphs.store(key, lambda folder: write(network, spec, folder / graphs.FILES[0]), facts)
@@ -70,6 +70,7 @@ def _facts(spec: ModelSpec, network: nn.Module, weights_sha256: str, want: str) 
         "architecture": spec.architecture,
         "want": want,
         "weights_sha256": weights_sha256,
+        "origin": weights_sha256,
         "width": spec.num_classes if want == "logits" else network.num_features,
         "param_count": sum(parameter.numel() for parameter in network.parameters()),
         "preprocessing": {"input_size": spec.data.input_size, "mean": spec.data.mean, "std": spec.data.std},

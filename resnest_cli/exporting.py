@@ -25,7 +25,7 @@ from resnest_cli import catalog, exports, labels, saving, sources, weights
 from resnest_cli.engines import RANDOM
 from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.errors import ModelError, UsageError
-from resnest_cli.network import build, to_program, ungroup
+from resnest_cli.network import build, origin, to_program, ungroup
 from resnest_cli.predict import softmax
 from resnest_cli.snippet import snippet
 from resnest_cli.trunk import Trunk
@@ -104,7 +104,7 @@ def export(  # noqa: PLR0913 - each is a choice of the user's
     _check(spec, to, folder, overwrite=overwrite)
     path = None if options.random_weights else weights.locate(spec, options.weights)
     network = build(spec, path)
-    config = describe(spec, options, network, path, to, raw=raw_uint8)
+    config = describe(spec, options, network, to, raw=raw_uint8)
     pixels = _pixels(spec, options, pictures, exclude)
     with saving.fresh(folder) as partial, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries, about each other
@@ -131,9 +131,7 @@ def _check(spec: ModelSpec, to: str, folder: Path, *, overwrite: bool) -> None:
     saving.claim_folder(folder, overwrite=overwrite)
 
 
-def describe(  # noqa: PLR0913 - it says everything
-    spec: ModelSpec, options: Options, network: nn.Module, path: Path | None, to: str, *, raw: bool
-) -> dict[str, Any]:
+def describe(spec: ModelSpec, options: Options, network: nn.Module, to: str, *, raw: bool) -> dict[str, Any]:
     """Describe the export as timm's config.json describes a model, with a block of its own for what goes in and out."""
     named = labels.load(spec, options.labels)
     channels, height, width = spec.data.input_size
@@ -156,7 +154,7 @@ def describe(  # noqa: PLR0913 - it says everything
                 "range": "RGB, 0..255" if raw else "RGB, (pixels / 255 - mean) / std",
             },
             "output": {"name": "logits", "dtype": "float32", "shape": ["batch", spec.num_classes]},
-            "weights_sha256": weights.sha256(path) if path else RANDOM,
+            "weights_sha256": origin(network) or RANDOM,
             "param_count": sum(parameter.numel() for parameter in network.parameters()),
             "versions": {
                 "resnest-cli": version("resnest-cli"),

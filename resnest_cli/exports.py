@@ -1,7 +1,7 @@
 """Folders that `resnest export` and `resnest quantize` wrote: what is in them, and what can be asked of them.
 
-In: a spec whose `exported` is the block of that name in the folder's config. Out: paths, hashes, or a refusal in words.
-Reads no graph; `engines/adopt.py` does, and `exporting.py` and `quantize.py` write the folders.
+In: a spec whose `exported` is the block of that name in the folder's config. Out: their bytes with one hash, or a
+refusal in words. Reads no graph; `engines/foreign.py` does, and `exporting.py` and `quantize.py` write the folders.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from resnest_cli import catalog, imports, weights
-from resnest_cli.errors import ModelError, UsageError
+from resnest_cli.errors import BadCheckpoint, ModelError, UsageError
 
 if TYPE_CHECKING:
     from resnest_cli.options import Options
@@ -29,6 +29,13 @@ FILES = {
 # machines and tasks that it is not for.
 RUN = ("onnx", "openvino")
 INT8 = "int8"
+
+
+class Content(NamedTuple):
+    """The files of an export as they were read: name -> bytes, the one to open first; and one hash of all of them."""
+
+    files: dict[str, bytes]
+    sha256: str
 
 
 def require(to: str) -> None:
@@ -83,23 +90,21 @@ def check(spec: ModelSpec, options: Options, why_torch: str, want: str) -> None:
         raise UsageError(message)
 
 
-def files(spec: ModelSpec) -> list[Path]:
-    """Return the files of an export, the one to open first.
+def read(spec: ModelSpec) -> Content:
+    """Read the files of an export, once: what runs is made of these bytes, whatever becomes of the files.
 
     Raises:
         ModelError: one is not there, or is not the one that was exported.
     """
     folder = Path(spec.folder or "")
     known = spec.exported.get("files", {})
-    paths = [folder / name for name in FILES[spec.exported["format"]]]
-    for path in paths:
-        if not path.is_file() or weights.sha256(path) != known.get(path.name):
-            message = f"{path} is missing, or is not the file that was exported: export it anew."
+    files: dict[str, bytes] = {}
+    for name in FILES[spec.exported["format"]]:
+        try:
+            files[name], digest = weights.read(folder / name)
+        except BadCheckpoint:
+            digest = ""
+        if not digest or digest != known.get(name):
+            message = f"{folder / name} is missing, or is not the file that was exported: export it anew."
             raise ModelError(message)
-    return paths
-
-
-def sha256(spec: ModelSpec) -> str:
-    """Name the export by the hashes of its files, checked."""
-    digests = [spec.exported["files"][path.name] for path in files(spec)]
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
+    return Content(files, hashlib.sha256("".join(known[name] for name in files).encode()).hexdigest())

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import shutil
 import tempfile
 import time
@@ -23,18 +24,23 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnest_cli import __version__, cache, files
+from resnest_cli import __version__, cache, files, trust
+from resnest_cli.jsons import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from resnest_cli.types import ModelSpec
 
 # What decides how a graph is made and what its sidecar says: where one of these changes, graphs are made anew.
-MAKERS = ("export.py", "network.py", "engines/openvino.py", "engines/adopt.py", "graphs.py", "int8.py")
+MAKERS = (
+    *("export.py", "network.py", "engines/openvino.py", "engines/adopt.py", "engines/foreign.py", "graphs.py"),
+    "int8.py",
+)
 FILES = ("graph.xml", "graph.bin")
 _log = logging.getLogger(__name__)
 SIDECAR = "graph.json"
+MAX_SIDECAR = 64 << 20  # bytes; it has the names of all classes
 SEAL = ".crc32"  # the suffix of the checksum beside each compiled form
 PARTIAL = ".partial-"
 STALE_S = 24 * 3600  # no conversion takes a day: what is partial and older was killed
@@ -59,8 +65,8 @@ class Graph:
 
 
 def folder() -> Path:
-    """Return the folder of all graphs, which need not exist yet."""
-    return cache.folder() / cache.GRAPHS
+    """Return the folder of all graphs, ours (`cache.believed`), links followed; it need not exist yet."""
+    return Path(os.path.realpath(cache.believed() / cache.GRAPHS))
 
 
 def key(spec: ModelSpec, weights_sha256: str, want: str) -> str:
@@ -80,22 +86,33 @@ def key(spec: ModelSpec, weights_sha256: str, want: str) -> str:
 
 
 def find(name: str) -> Graph | None:
-    """Return the graph of this key, or None if there is none that is whole. Reads it all."""
+    """Return the graph of this key, or None if there is none that is whole and our own. Reads it all."""
     place, facts = folder() / name, describe(name)
     try:
         whole = all(files.checksum(place / file) == facts["checksums"][file] for file in FILES)
     except (OSError, KeyError, TypeError):
         return None
-    return Graph(place, facts) if whole else None
+    return Graph(place, facts) if whole and _is_ours(place, (*FILES, SIDECAR)) else None
 
 
 def describe(name: str) -> dict[str, Any]:
     """Return what the sidecar of this key says, without reading the graph; empty if there is none or it is damaged."""
     try:
-        facts = json.loads((folder() / name / SIDECAR).read_text(encoding="utf-8"))
+        facts = parse(files.read(folder() / name / SIDECAR, MAX_SIDECAR))
     except (OSError, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}
+
+
+def _is_ours(place: Path, names: Iterable[str]) -> bool:
+    """Tell whether none but this user can have written these files of a folder; who else can is said.
+
+    Raises:
+        OSError: one is not there.
+    """
+    if why := trust.doubt(place) or trust.doubt_any(place, names):
+        _log.warning("%s: it is not believed, and made anew", why)
+    return not why
 
 
 def ensure(name: str, make: Callable[[], Graph]) -> Graph:
@@ -122,7 +139,7 @@ def alone(place: Path) -> Iterator[None]:
     """
     from filelock import Timeout  # noqa: PLC0415 - what is found needs no lock
 
-    place.parent.mkdir(parents=True, exist_ok=True)
+    trust.make(place.parent)
     lock = files.lock(place.with_name(f"{place.name}.lock"))
     if lock is None:
         yield
@@ -144,16 +161,17 @@ def store(name: str, write: Callable[[Path], None], facts: dict[str, Any]) -> Gr
     Raises:
         OSError: the cache cannot be written; what was begun is removed.
     """
-    folder().mkdir(parents=True, exist_ok=True)
+    trust.make(folder())
     _sweep()
     partial = Path(tempfile.mkdtemp(dir=folder(), prefix=PARTIAL))
     try:
         write(partial)
         facts = facts | {"checksums": {file: files.checksum(partial / file) for file in FILES}}
         cache.write_atomically(partial / SIDECAR, json.dumps(facts, indent=1).encode())
+        trust.keep_others_out(partial)
         place = folder() / name
         if not find(name):
-            shutil.rmtree(place, ignore_errors=True)
+            _clear(place)
         try:
             partial.rename(place)
         except OSError:  # where there are no locks, another process may have been quicker
@@ -177,7 +195,7 @@ def compiling(place: Path) -> Iterator[Path | None]:
         yield place
         return
     try:
-        place.parent.mkdir(exist_ok=True)
+        trust.make(place.parent)
         partial = Path(tempfile.mkdtemp(dir=place.parent, prefix=PARTIAL))
     except OSError:
         yield None
@@ -187,7 +205,7 @@ def compiling(place: Path) -> Iterator[Path | None]:
         with contextlib.suppress(OSError):  # then it is compiled anew the next time
             _seal(partial)
             if not _is_sealed(place):  # another process may have been quicker
-                shutil.rmtree(place, ignore_errors=True)
+                _clear(place)
                 partial.rename(place)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -196,15 +214,17 @@ def compiling(place: Path) -> Iterator[Path | None]:
 def _seal(compiled: Path) -> None:
     for form in compiled.glob("*.blob"):
         cache.write_atomically(form.with_name(form.name + SEAL), str(files.checksum(form)).encode())
+    trust.keep_others_out(compiled)
 
 
 def _is_sealed(compiled: Path) -> bool:
     """Tell whether there are compiled forms, each with its checksum beside it."""
     try:
         forms = [*compiled.glob("*.blob")]
-        return bool(forms) and all(
+        whole = bool(forms) and all(
             form.with_name(form.name + SEAL).read_bytes() == str(files.checksum(form)).encode() for form in forms
         )
+        return whole and _is_ours(compiled, [name for form in forms for name in (form.name, form.name + SEAL)])
     except OSError:
         return False
 
@@ -214,6 +234,12 @@ def _maker_sha256(makers: tuple[str, ...]) -> str:
     """Hash the code that makes graphs, so that no change of it can be forgotten here."""
     here = Path(__file__).parent
     return hashlib.sha256(b"".join((here / name).read_bytes() for name in makers)).hexdigest()
+
+
+def _clear(place: Path) -> None:
+    """Remove what is in the way, as far as it can be: a folder, or a link in its place."""
+    with contextlib.suppress(OSError):
+        place.unlink() if place.is_symlink() else shutil.rmtree(place, ignore_errors=True)
 
 
 def _sweep() -> None:

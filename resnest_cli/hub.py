@@ -16,16 +16,16 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from resnest_cli import cache, redact, transfer
+from resnest_cli import cache, redact, transfer, trust
 from resnest_cli.errors import OutputError, UsageError, WeightsUnavailable
 from resnest_cli.paths import Kind, look
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from resnest_cli.transfer import Watch
     from resnest_cli.web import Trouble
@@ -36,7 +36,8 @@ NOT_FOUND = 404
 _DENIED = {401, 403}
 _REPO = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _COMMIT = re.compile("[0-9a-f]{40}")
-_HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
+_SHA256 = re.compile("[0-9a-f]{64}")
+_HASH = re.compile(f"[0-9a-f]{{40}}|{_SHA256.pattern}")
 
 
 class NoSuchFile(WeightsUnavailable):
@@ -95,6 +96,22 @@ def whole(path: Path) -> bool | None:
     blob = path.resolve()
     named = blob.parent.name == "blobs" and _HASH.fullmatch(blob.name)
     return transfer.fits(blob, blob.name) if named else None
+
+
+def named_hash(path: Path) -> str:
+    """Return the sha256 by which a large file of the user's own cache is named; nothing for any other file.
+
+    The name is believed there only, where none but the user can have given it: elsewhere, a link to a file that is
+    named by the hash of others would pass for them.
+    """
+    blob = Path(os.path.realpath(path))
+    if blob.parent.name != "blobs" or not _SHA256.fullmatch(blob.name):
+        return ""
+    try:
+        own = blob.parents[2] == Path(os.path.realpath(cache_folder()))
+    except UsageError:  # no home folder to have it in
+        return ""
+    return blob.name if own and not trust.doubt(blob) else ""
 
 
 def discard(path: Path) -> None:

@@ -13,16 +13,19 @@ import pickle
 import re
 import warnings
 from functools import cache, reduce
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from timm.layers import SplitAttn
 from torch import nn
 
 from resnest_cli import catalog, checkpoint
 from resnest_cli.errors import BadCheckpoint, ModelError
+from resnest_cli.weights import MAX_BYTES
+from resnest_cli.weights import read as read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec
 
 SEED = 0
+_ORIGIN = "resnest_origin"
+_LEAST_BYTES = 2  # of a weight: fp16
 _DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64}
 # Where training scripts put the weights in what they save; averaged ones are the better ones.
 _NESTS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model_state_dict", "model")
@@ -39,23 +44,52 @@ _NOT_WEIGHTS = {"n_averaged"}  # torch's AveragedModel counts
 _COUNTER = ".num_batches_tracked"  # used in training only; files older than torch 0.4.1 have none
 
 
-def build(spec: ModelSpec, weights: Path | None, want: str = "logits") -> nn.Module:
+def build(spec: ModelSpec, weights: Path | None, want: str = "logits", *, sha256: str = "") -> nn.Module:
     """Make the network of `spec`: float32 [N, 3, H, W] in, float32 [N, F] out.
 
     F is the number of classes if `want` is "logits", that of pooled features (timm's `num_classes=0`) if "features".
+    `sha256` is the hash that the weights must have, nothing for any; `origin` tells which they have.
 
     Raises:
         BadCheckpoint: the file cannot be read, does not fit, or holds values that are not finite.
         ModelError: the model's config asks for what timm does not make.
     """
+    content = None if weights is None else read_weights(weights, sha256)
+    if not spec.facts:
+        _check_size(spec, weights, len(content.data) if content else MAX_BYTES)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         network = _create(spec)
-    if weights is not None:
-        _load(network, weights, spec)
+    if content and weights:
+        _load(network, content.data, weights, spec)
+        vars(network)[_ORIGIN] = content.sha256
     if want == "features":
         network.reset_classifier(0)  # type: ignore[operator] # timm's models have it
     return network.eval()
+
+
+def origin(network: nn.Module) -> str:
+    """Return the sha256 of the bytes that a network's weights were read from; nothing for seeded random ones."""
+    return str(vars(network).get(_ORIGIN, ""))
+
+
+def _check_size(spec: ModelSpec, path: Path | None, most: int) -> None:
+    """Refuse a network of more numbers than there are bytes for, before memory is taken for it.
+
+    Raises:
+        BadCheckpoint: the weights at `path` are not that many.
+        ModelError: there are no weights, and nobody has as much memory.
+    """
+    with torch.device("meta"):  # no memory
+        count = sum(parameter.numel() for parameter in _create(spec).parameters())
+    if count <= most // _LEAST_BYTES:
+        return
+    network = f"{spec.name}, as its config.json has it, has {count / 1e6:,.0f} million numbers"
+    if path is None:
+        message = f"{network}: more than any machine is for. Correct the file."
+        raise ModelError(message)
+    message = f"{path} has {most / 1e6:.1f} MB, and {network}: correct the config.json."
+    raise BadCheckpoint(message)
 
 
 def _create(spec: ModelSpec) -> nn.Module:
@@ -145,8 +179,8 @@ def to_program(network: nn.Module, spec: ModelSpec, *, raw: bool) -> torch.expor
     return torch.export.export(network.eval(), (two,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
 
 
-def _load(network: nn.Module, path: Path, spec: ModelSpec) -> None:
-    state = _read(path)
+def _load(network: nn.Module, content: bytes, path: Path, spec: ModelSpec) -> None:
+    state = _read(content, path)
     _check_names(network.state_dict(), state, path, spec)
     strange = [name for name, value in state.items() if not _is_plain(value)]
     if strange:
@@ -159,13 +193,13 @@ def _load(network: nn.Module, path: Path, spec: ModelSpec) -> None:
     network.load_state_dict(state, strict=False)  # strict is what was just checked, but for the counters
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    """Read .safetensors or any torch checkpoint, by what it is and not by its suffix."""
-    layout = checkpoint.examine(path)
+def _read(content: bytes, path: Path) -> dict[str, torch.Tensor]:
+    """Read .safetensors or any torch checkpoint, by what it is and not by its suffix; `path` is for messages."""
+    layout = checkpoint.examine(content, path)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             warnings.simplefilter("ignore")  # torch's guesses at what a pickle is
-            loaded: Any = load_file(path) if layout == "safetensors" else _unpickled(path)
+            loaded: Any = load(content) if layout == "safetensors" else _unpickled(content)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"more than weights ({found[1]})" if found else "what is no list of weights, or is damaged"
@@ -180,9 +214,8 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     return _weights(loaded, path)
 
 
-def _unpickled(path: Path) -> Any:  # noqa: ANN401 - whatever was pickled, of the few types that are let through
-    with path.open("rb") as file:  # given a path, torch goes by its suffix
-        return torch.load(file, map_location="cpu", weights_only=True)
+def _unpickled(content: bytes) -> Any:  # noqa: ANN401 - whatever was pickled, of the few types that are let through
+    return torch.load(BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def _weights(loaded: Any, path: Path) -> dict[str, torch.Tensor]:  # noqa: ANN401 - whatever was pickled

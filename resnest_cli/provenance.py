@@ -13,7 +13,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from resnest_cli import exports, weights
+from resnest_cli import weights
 from resnest_cli.engines import RANDOM
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def origin(spec: ModelSpec, options: Options, engine: Engine) -> str:
     """Return the sha256 of the file that the numbers come from: the weights, or the graph that runs in their place."""
     if options.random_weights:
         return RANDOM
-    if exports.is_one(spec) or (exports.is_int8(spec) and engine.precision == exports.INT8):
-        return exports.sha256(spec)
+    if known := engine.facts.get("origin"):
+        return str(known)
     return weights.sha256(weights.locate(spec, options.weights))
 
 

@@ -156,7 +156,7 @@ def quantize(  # noqa: PLR0913 - each is a choice of the user's
     _check(spec, folder, overwrite=overwrite)
     path = None if options.random_weights else weights.locate(spec, options.weights)
     network = build(spec, path)
-    config = exporting.describe(spec, options, network, path, exports.INT8, raw=True)
+    config = exporting.describe(spec, options, network, exports.INT8, raw=True)
     calibration, held_out = (_load(spec, options, part) for part in choose(calibrate, samples, seed, exclude))
     _check_pictures(calibration, held_out, calibrate)
     strangeness = int8.strangeness(network, spec, calibration.pixels[:_LOOKED_AT])

@@ -12,11 +12,11 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from resnest_cli import cache, hub, transfer
+from resnest_cli import cache, files, hub, transfer
 from resnest_cli.errors import BadCheckpoint, OutputError, UsageError, WeightsUnavailable
-from resnest_cli.paths import look
+from resnest_cli.paths import look, reason
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -25,9 +25,16 @@ if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec
 
 _LOG = logging.getLogger(__name__)
-_SHA256 = re.compile("[0-9a-f]{64}")
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")  # as torch.hub names checkpoints
 FILENAMES = ("model.safetensors", "pytorch_model.bin")
+MAX_BYTES = 4 << 30  # the largest variant has 0.45 GB; eight times that with averages and what an optimizer keeps
+
+
+class Content(NamedTuple):
+    """A weights file as it was read, once: its bytes, and the hash of these."""
+
+    data: bytes
+    sha256: str
 
 
 def is_cached(spec: ModelSpec) -> bool | None:
@@ -157,23 +164,46 @@ def _from_mirror(spec: ModelSpec, watch: Watch) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """Return the hash of a file's content, which names it whatever it is called.
+    """Return the hash that names a file, whatever it is called: by it graphs are looked up.
+
+    The user's own Hugging Face cache knows it (`hub.named_hash`); any other file is read. `read` holds what is loaded
+    to it.
 
     Raises:
         BadCheckpoint: it cannot be read.
     """
-    real = path.resolve()
-    if real.parent.name == "blobs" and _SHA256.fullmatch(real.name):
-        return real.name  # the Hugging Face cache names its large files by their hash
-    digest = hashlib.sha256()
     try:
-        with real.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+        return hub.named_hash(path) or files.sha256(path, MAX_BYTES)
     except OSError as error:
-        message = f"{path} cannot be read: {error.strerror}."
-        raise BadCheckpoint(message) from error
-    return digest.hexdigest()
+        raise _unreadable(path, error) from error
+
+
+def read(path: Path, expected: str = "") -> Content:
+    """Read a weights file at once: what is loaded from these bytes has their hash, whatever becomes of the file.
+
+    Args:
+        path: the file.
+        expected: the hash that `sha256` gave; nothing for any.
+
+    Raises:
+        BadCheckpoint: it cannot be read, or is not what was expected.
+    """
+    try:
+        data = files.read(path, MAX_BYTES)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    content = Content(data, hashlib.sha256(data).hexdigest())
+    if content.sha256 != (expected or content.sha256):
+        message = (
+            f"{path} is not what it was named by (sha256 {expected}): it changed while it was read, or is damaged. "
+            "Run it again; `resnest download --verify` checks what was downloaded."
+        )
+        raise BadCheckpoint(message)
+    return content
+
+
+def _unreadable(path: Path, error: OSError) -> BadCheckpoint:
+    return BadCheckpoint(f"{path} cannot be read: {reason(error)}")
 
 
 def _in_folder(folder: Path) -> Path:

@@ -52,7 +52,7 @@ def checkpoint(content: bytes) -> None:
     """Read a checkpoint: the first byte says into which layout the rest is put."""
     FILE.write_bytes(WRAPPERS[content[0] % len(WRAPPERS)](content[1:]) if content else b"")
     with contextlib.suppress(BadCheckpoint):
-        network._read(FILE)  # noqa: SLF001 - the reader without a network around it
+        network._read(FILE.read_bytes(), FILE)  # noqa: SLF001 - the reader without a network around it
     watch()
 
 

@@ -28,6 +28,7 @@ from torch import nn
 
 from resnest_cli import Classifier, Options, exporting, exports, find_model, imports
 from resnest_cli.catalog import DIGITS
+from resnest_cli.engines import onnx_file
 from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.errors import ExitCode, ModelError, OutputError, UsageError
 from resnest_cli.exporting import Parity, export
@@ -36,7 +37,7 @@ from resnest_cli.snippet import snippet
 from resnest_cli.types import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from conftest import Resnest, Shell
@@ -201,7 +202,7 @@ def test_a_job_from_an_export_is_known_by_its_file(to: str, exported: Any, resne
     ended = resnest("predict", SAMPLES, "-m", exported(to), "-o", tmp_path / "rows.parquet", "-q")
     assert (ended.exit_code, ended.stderr) == (0, "")
     facts = json.loads(pq.read_schema(tmp_path / "rows.parquet").metadata[b"resnest"])
-    assert facts["weights"] == exports.sha256(find_model(str(exported(to))))
+    assert facts["weights"] == exports.read(find_model(str(exported(to)))).sha256
 
 
 @pytest.mark.parametrize("to", EXPORTS)
@@ -467,25 +468,70 @@ def test_files_outside_the_folder_are_refused(exported: Any, tmp_path: Path) -> 
         find_model(str(folder))
 
 
-def test_weights_outside_the_folder_are_refused(exported: Any, tmp_path: Path) -> None:  # noqa: ANN401
-    """The graph names a file elsewhere for its weights, and the config has the right hash of the graph."""
-    folder = tmp_path / "hostile"
-    shutil.copytree(exported("onnx"), folder)
-    secret = tmp_path / "secret.bin"
-    model = onnx.load(folder / "model.onnx")
+def into_a_file(model: Any, place: Path, location: str) -> None:  # noqa: ANN401 - onnx has no types
+    """Put the first weights of a graph into a file of their own, which the graph names."""
     weight = model.graph.initializer[0]
-    secret.write_bytes(weight.raw_data)
+    place.write_bytes(weight.raw_data)
     length = str(len(weight.raw_data))
     weight.ClearField("raw_data")
     weight.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in (("location", "../secret.bin"), ("offset", "0"), ("length", length)):
+    for key, value in (("location", location), ("offset", "0"), ("length", length)):
         weight.external_data.add(key=key, value=value)
+
+
+def hold_a_graph(model: Any) -> None:  # noqa: ANN401
+    model.graph.node[0].attribute.append(onnx.helper.make_attribute("body", model.graph))
+
+
+def hold_a_function(model: Any) -> None:  # noqa: ANN401
+    imports = [onnx.helper.make_opsetid("", 20)]
+    model.functions.append(onnx.helper.make_function("own", "f", ["x"], ["y"], [], imports))
+
+
+def hold_sparse_weights(model: Any) -> None:  # noqa: ANN401
+    sparse = onnx.SparseTensorProto()
+    sparse.values.CopyFrom(onnx.numpy_helper.from_array(np.ones(1, np.float32), "sparse"))
+    model.graph.sparse_initializer.append(sparse)
+
+
+HOSTILE: dict[str, Callable[[Any, Path], None]] = {
+    "weights in other files: up": lambda model, folder: into_a_file(model, folder.parent / "data", "../data"),
+    "weights in other files: beside": lambda model, folder: into_a_file(model, folder / "data", "data"),
+    "weights in other files: here": lambda model, folder: into_a_file(model, folder.parent / "data", "data"),
+    "graphs inside of nodes": lambda model, _: hold_a_graph(model),
+    "functions": lambda model, _: hold_a_function(model),
+    "sparse weights": lambda model, _: hold_sparse_weights(model),
+    "ops of another domain": lambda model, _: setattr(model.graph.node[0], "domain", "com.example"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_an_onnx_graph_of_more_than_ops_and_weights_is_refused_before_it_is_read(
+    what: str,
+    exported: Any,  # noqa: ANN401
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The config has the right hash of the graph."""
+    folder = tmp_path / "hostile"
+    shutil.copytree(exported("onnx"), folder)
+    monkeypatch.chdir(tmp_path)
+    model = onnx.load(folder / "model.onnx")
+    HOSTILE[what](model, folder)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     config = json.loads((folder / "config.json").read_text())
     config["export"]["files"]["model.onnx"] = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match="is not a graph that takes what its config says"):
+    with pytest.raises(ModelError) as caught:
         Classifier(str(folder))
+    why = f"is not a graph that takes what its config says ({what.partition(':')[0]}). Export it anew."
+    assert str(caught.value) == f"{folder}/model.onnx {why}"
+
+
+@pytest.mark.parametrize("content", [b"\x3a\xff\xff\xff\xff\x0f", b"\x0b", b"\xff" * 20, b"\x39\0"])
+def test_an_onnx_graph_whose_fields_do_not_add_up_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match="damaged fields"):
+        onnx_file.check(content)
 
 
 def test_pictures_that_cannot_be_read_end_it_before_it_begins(resnest: Resnest, tmp_path: Path) -> None:

@@ -256,22 +256,6 @@ def test_the_hash_of_a_checkpoint_is_that_of_its_content(tmp_path: Path) -> None
         assert weights.sha256(file) == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def test_a_blob_of_the_hugging_face_cache_is_named_by_its_hash_and_not_read(tmp_path: Path) -> None:
-    blob, link = tmp_path / "blobs" / ("0123456789abcdef" * 4), tmp_path / "snapshots" / "main" / "model.safetensors"
-    for path in (blob, link):
-        path.parent.mkdir(parents=True)
-    blob.write_bytes(b"not of this hash, which only reading could tell")
-    link.symlink_to(Path("..", "..", "blobs", blob.name))
-    assert weights.sha256(link) == blob.name
-
-
-@pytest.mark.parametrize("name", ["0123456789" * 4, "model.safetensors", "A" * 64])
-def test_other_blobs_are_read(name: str, tmp_path: Path) -> None:
-    (tmp_path / "blobs").mkdir()
-    (tmp_path / "blobs" / name).write_bytes(b"content")
-    assert weights.sha256(tmp_path / "blobs" / name) == hashlib.sha256(b"content").hexdigest()
-
-
 # --- conversions that do not come to their end
 
 STUCK = """
@@ -488,7 +472,7 @@ def test_bf16_is_refused_where_it_is_not_native(
 def test_a_checkpoint_that_cannot_be_read_is_not_blamed_on_the_cache(resnest: Resnest) -> None:
     done = resnest(*PREDICT, *ON_CPU, "--weights", "/proc/self/mem")
     assert (done.exit_code, done.stdout) == (ExitCode.FAILED, "")
-    assert "/proc/self/mem cannot be read: Input/output error." in done.stderr
+    assert "/proc/self/mem cannot be read: the disk or the network drive fails" in done.stderr
 
 
 # --- a cache that cannot be written

@@ -259,7 +259,7 @@ def no_int8(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_job_in_int8_is_known_by_its_graph(made: Quantized, resnest: Resnest, tmp_path: Path) -> None:
     """A job that was begun with another graph is another job, though the weights beside it are the same."""
     for words, expected in [
-        ((), exports.sha256(find_model(str(made.folder)))),
+        ((), exports.read(find_model(str(made.folder))).sha256),
         (("--precision", "bf16"), weights.sha256(made.folder / "model.safetensors")),
     ]:
         out = tmp_path / f"{len(words)}.parquet"

@@ -56,6 +56,7 @@ class Engine(Protocol):
     def facts(self) -> Mapping[str, Any]:
         """What a benchmark records: threads, streams, param_count, versions {library: version}.
 
+        `origin`, if known, is the sha256 of the bytes that the numbers come from: of the weights, or of an export.
         `streams` is how many batches run at once; and if known, native precisions, and the `peak_memory` in bytes that
         was taken on a device of its own.
         """
@@ -247,8 +248,9 @@ def _open_int8(spec: ModelSpec, options: Options) -> Engine:
 def _adopted(spec: ModelSpec) -> graphs.Graph:
     from resnest_cli.engines.adopt import WANT, make_graph  # noqa: PLC0415 - heavy
 
-    name = graphs.key(spec, exports.sha256(spec), WANT)
-    return _kept(spec, name, lambda: make_graph(spec, name))
+    content = exports.read(spec)
+    name = graphs.key(spec, content.sha256, WANT)
+    return _kept(spec, name, lambda: make_graph(spec, content, name))
 
 
 def _kept(spec: ModelSpec, name: str, make: Callable[[], graphs.Graph]) -> graphs.Graph:

@@ -7,30 +7,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resnest_cli import exports, graphs
-from resnest_cli.engines.openvino import VERSION, adopt
+from resnest_cli import graphs
+from resnest_cli.engines.foreign import adopt
+from resnest_cli.engines.openvino import VERSION, save
 from resnest_cli.errors import ModelError
 
 if TYPE_CHECKING:
+    from resnest_cli.exports import Content
     from resnest_cli.types import ModelSpec
 
 WANT = "logits"
 
 
-def make_graph(spec: ModelSpec, name: str) -> graphs.Graph:
-    """Put the graph of an exported model into the cache, under the key `name`.
+def make_graph(spec: ModelSpec, content: Content, name: str) -> graphs.Graph:
+    """Put the graph of an exported model, as `exports.read` gave it, into the cache, under the key `name`.
 
     Raises:
         ModelError: the export is damaged.
         OSError: the cache cannot be written.
     """
-    source, *_ = exports.files(spec)
     try:
-        facts, raw = _facts(spec), spec.exported["input"]["dtype"] == "uint8"
+        facts, raw = {**_facts(spec), "origin": content.sha256}, spec.exported["input"]["dtype"] == "uint8"
     except (KeyError, TypeError) as error:
         message = f"{spec.folder}/config.json does not say what the export takes ({error}): export it anew."
         raise ModelError(message) from error
-    return graphs.store(name, lambda folder: adopt(source, spec, folder / graphs.FILES[0], raw=raw), facts)
+    graph = adopt(content.files, spec, raw=raw)
+    return graphs.store(name, lambda folder: save(graph, folder / graphs.FILES[0]), facts)
 
 
 def _facts(spec: ModelSpec) -> dict[str, Any]:

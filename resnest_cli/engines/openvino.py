@@ -27,7 +27,6 @@ try:
     with without("openvino.tools.ovc"):
         import openvino
         from openvino import opset13 as ops
-        from openvino import preprocess
 except ImportError as error:  # it is there, but the system cannot load it: half installed, an old C library, no memory
     words = f"openvino cannot be loaded: {error}. Install it anew (pip install --force-reinstall openvino), or use "
     raise DeviceError(f"{words}--engine torch.") from error
@@ -91,37 +90,26 @@ def convert(
             port.set_names({name})
     for key, value in metadata.items():
         graph.set_rt_info(value, ["resnest", key])
-    _save(graph, path)
+    save(graph, path)
+
+
+def save(graph: openvino.Model, path: Path) -> None:
+    """Write a graph to `path`, .xml, and its weights beside it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        openvino.save_model(graph, str(path), compress_to_fp16=False)
+    except RuntimeError as error:
+        message = f"{path} cannot be written"
+        raise OSError(message) from error
 
 
 def runner(path: Path) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
     """Return a function that runs the graph at `path` on a batch, in fp32."""
     compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": _PRECISIONS["fp32"]})
     return lambda batch: np.array(compiled(batch)[0])
-
-
-def adopt(source: Path, spec: ModelSpec, path: Path, *, raw: bool) -> None:
-    """Write the graph of `source` (ONNX or OpenVINO's own) to `path`, with the normalisation before it unless `raw`.
-
-    Raises:
-        ModelError: it cannot be read, or does not take the pictures that the spec says.
-        OSError: it cannot be written.
-    """
-    try:
-        graph = openvino.Core().read_model(str(source))  # it refuses weights that lie outside the folder
-        if not raw:
-            steps = preprocess.PrePostProcessor(graph)
-            steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
-            steps.input().model().set_layout(openvino.Layout("NCHW"))
-            mean, std = ([255 * value for value in values] for values in (spec.data.mean, spec.data.std))
-            steps.input().preprocess().convert_element_type(openvino.Type.f32).mean(mean).scale(std)
-            graph = steps.build()
-        channels, height, width = spec.data.input_size
-        graph.reshape([-1, height, width, channels])
-    except RuntimeError as error:
-        message = f"{source} is not a graph that takes what its config says. Export it anew."
-        raise ModelError(message) from error
-    _save(graph, path)
 
 
 def native_precisions() -> list[str]:
@@ -153,14 +141,6 @@ def require_native(precision: str) -> None:
 
 def _hint(precision: str) -> str:
     return _PRECISIONS[next_to_int8() if precision == "int8" else precision]
-
-
-def _save(graph: openvino.Model, path: Path) -> None:
-    try:
-        openvino.save_model(graph, str(path), compress_to_fp16=False)
-    except RuntimeError as error:
-        message = f"{path} cannot be written"
-        raise OSError(message) from error
 
 
 def _matmul_flops(rows: int, width: int, precision: str, seconds: float) -> float:
@@ -250,6 +230,7 @@ class OpenVinoEngine:
             "streams": self._cores,
             "param_count": self.graph.facts["param_count"],
             "native": native_precisions(),
+            "origin": self.graph.facts.get("origin"),
             "versions": {"openvino": VERSION},
         }
 

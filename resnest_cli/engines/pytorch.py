@@ -28,7 +28,7 @@ import torch
 from resnest_cli.engines import gpu
 from resnest_cli.errors import DeviceError, OutOfMemory
 from resnest_cli.machine import memory_errors
-from resnest_cli.network import build
+from resnest_cli.network import build, origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -77,6 +77,7 @@ class TorchEngine:
             torch.backends.cuda.matmul.allow_tf32 = False
         network: Any = build(spec, weights, want)
         self.width = network.num_features if want == "features" else spec.num_classes
+        self._origin = origin(network)
         self._param_count = sum(parameter.numel() for parameter in network.parameters())
         self._dtype = torch.float32 if self._kind == "cpu" else _DTYPES.get(precision, torch.float32)
         try:
@@ -114,6 +115,7 @@ class TorchEngine:
             "streams": 1,
             "peak_memory": torch.cuda.max_memory_allocated(self._device) if on_cuda else None,
             "param_count": self._param_count,
+            "origin": self._origin,
             "versions": {"torch": torch.__version__, "timm": timm.__version__},
         }
 

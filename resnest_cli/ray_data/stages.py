@@ -71,7 +71,8 @@ class Parcel:
         if options.random_weights:
             return pack(files={}, graph="", facts={})
         path = weights.locate(engine.spec, options.weights)
-        return pack(files={path.name: path.read_bytes()}, graph="", facts={})
+        content = weights.read(path, str(engine.facts.get("origin") or ""))  # what is opened here, also there
+        return pack(files={path.name: content.data}, graph="", facts={})
 
     def open(self, cores: int) -> Engine:
         """Open the engine on this machine, for so many cores of it.
