@@ -95,9 +95,12 @@ def _check_size(spec: ModelSpec, path: Path | None, most: int) -> None:
 def _create(spec: ModelSpec) -> nn.Module:
     args = {"num_classes": spec.num_classes, **spec.model_args}
     try:
-        network: nn.Module = timm.create_model(spec.architecture, pretrained=False, **args)
-    except (TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:
-        message = f"{spec.name}: timm makes no {spec.architecture} of {args} ({error}); correct its config.json."
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of layers without any channels: the sizes of the weights will not fit
+            network: nn.Module = timm.create_model(spec.architecture, pretrained=False, **args)
+    except (TypeError, ValueError, RuntimeError, AttributeError, KeyError, AssertionError) as error:
+        why = str(error) or type(error).__name__
+        message = f"{spec.name}: timm makes no {spec.architecture} of {args} ({why}); correct its config.json."
         raise ModelError(message) from error
     return network
 

@@ -192,6 +192,9 @@ def read(path: Path, expected: str = "") -> Content:
         data = files.read(path, MAX_BYTES)
     except OSError as error:
         raise _unreadable(path, error) from error
+    except MemoryError as error:
+        message = f"{path} cannot be read: it is larger than the memory of this machine."
+        raise BadCheckpoint(message) from error
     content = Content(data, hashlib.sha256(data).hexdigest())
     if content.sha256 != (expected or content.sha256):
         message = (

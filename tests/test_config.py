@@ -185,6 +185,23 @@ def test_a_network_that_the_weights_cannot_fill_is_refused_before_it_is_made(
         network.build(find_model(str(folder)), folder / "model.safetensors")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"global_pool": "evil"},
+        {"output_stride": 9},
+        {"block_reduce_first": 2},
+        {"act_layer": "evil"},
+        {"stem_width": 1},
+    ],
+    ids=str,
+)
+def test_arguments_that_timm_makes_nothing_of_are_named(changes: dict[str, Any], folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps(DIGITS_CONFIG | args(**changes)))
+    with pytest.raises(ModelError, match=r"correct its config\.json\.|does not fit"):
+        network.build(find_model(str(folder)), folder / "model.safetensors")
+
+
 def test_a_network_that_nobody_has_memory_for_is_not_made_of_random_weights(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(DIGITS_CONFIG | args(channels=[8192] * 4, base_width=1024)))
     with pytest.raises(ModelError, match="million numbers"):

@@ -460,7 +460,7 @@ def test_facts_that_are_not_an_embedders_are_refused(resnest: Resnest, index: Pa
     index.with_name("index.npy.json").write_text("{}")
     ended = resnest("similar", SEVEN, "--index", index)
     assert ended.exit_code == 2
-    assert "index.npy.json: it does not say how it was made" in ended.stderr
+    assert "index.npy.json: width is missing" in ended.stderr
 
 
 def test_random_weights_are_found_again() -> None:

@@ -16,11 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
 import openvino
 import pytest
 import torch
 from conftest import SAMPLES
 from filelock import FileLock
+from openvino import opset13 as ops
 from safetensors.torch import load_file, save_file
 
 from resnest_cli import Options, find_model, graphs, weights
@@ -473,6 +475,31 @@ def test_a_checkpoint_that_cannot_be_read_is_not_blamed_on_the_cache(resnest: Re
     done = resnest(*PREDICT, *ON_CPU, "--weights", "/proc/self/mem")
     assert (done.exit_code, done.stdout) == (ExitCode.FAILED, "")
     assert "/proc/self/mem cannot be read: the disk or the network drive fails" in done.stderr
+
+
+# --- a cache that others can have written to
+
+
+@pytest.mark.usefixtures("conversions")
+def test_a_graph_that_others_can_have_placed_does_not_answer(
+    original: Graph, cold: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESNEST_CACHE", os.environ["RESNEST_CACHE"])  # and back, when another has taken its place
+
+    def write(folder: Path) -> None:
+        """Always say eight; the checksums will be right."""
+        right = openvino.Core().read_model(original.path)
+        likes_eight = ops.constant(np.eye(10, dtype=np.float32)[8] * 1e6)
+        model = openvino.Model([ops.add(right.get_results()[0].input_value(0), likes_eight)], right.get_parameters())
+        openvino.save_model(model, folder / graphs.FILES[0], compress_to_fp16=False)
+
+    graphs.store(original.folder.name, write, original.facts)
+    assert labels(resnest(*PREDICT, *ON_CPU).stdout_bytes) == ["eight"] * len(RIGHT)  # or this would be no test
+    cold.parent.chmod(0o777)
+    done = resnest(*PREDICT, *ON_CPU)
+    assert labels(done.stdout_bytes) == RIGHT
+    said = f"{cold.parent} can be written by others, so that what is in it is not believed: what is converted is kept"
+    assert said in done.stderr
 
 
 # --- a cache that cannot be written

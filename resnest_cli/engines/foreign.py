@@ -102,13 +102,22 @@ def _check(graph: openvino.Model, limit: int) -> None:
         if kind not in _OPS:
             message = f"it has a step {kind}, which is none of a ResNeSt"
             raise ValueError(message)
-        if kind == "Range" and step.get_element_type().is_real():  # whose length OpenVINO works out modulo 2^32
-            message = "it has a step Range of real numbers"
+        if kind == "Range" and not all(_is_size(port.get_node(), limit) for port in step.input_values()):
+            message = "it has a step Range of more than sizes"  # OpenVINO works out its length modulo 2^32
             raise ValueError(message)
         for port in step.outputs():
             if (count := _count(port.get_partial_shape())) > limit:
                 message = f"a step {kind} makes {count:,} values"
                 raise ValueError(message)
+
+
+def _is_size(node: openvino.Node, limit: int) -> bool:
+    """Tell whether a node gives a size of another, or a whole number of at most `limit`."""
+    while node.get_type_name() in {"Gather", "Convert", "Squeeze", "Unsqueeze", "Reshape"}:
+        node = node.input_value(0).get_node()
+    if node.get_type_name() == "Constant" and node.get_element_type().is_integral():
+        return bool(((node.data >= -limit) & (node.data <= limit)).all())
+    return str(node.get_type_name()) == "ShapeOf"
 
 
 def _check_sizes_are_known(graph: openvino.Model) -> None:
