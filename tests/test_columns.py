@@ -145,6 +145,13 @@ def test_only_our_columns_of_a_table_are_read(path: Path) -> None:
     assert list(tables.rows(path.parent / place)) == [tables.Row(1, "a.png", "7", "train")]
 
 
+def test_where_there_are_no_such_processes_rows_are_the_same(path: Path) -> None:
+    reader = columns._Reader(written(path, path=["a.png", None], n=[1, 2]), columns.LIMITS)  # noqa: SLF001 - as Windows does
+    file = columns.Columns(reader, None)
+    assert (file.names, list(file.rows(["n", "path"]))) == (["path", "n"], [(1, "a.png"), (2, None)])
+    reader.close()
+
+
 # --- lists and tables in text
 
 

@@ -334,10 +334,10 @@ def test_from_and_to_an_object_store(
             file.write(path.read_bytes())
     with s3.open_output_stream("images/digits/cut.png") as file:
         file.write(b"\x89PNG")
-    index = tmp_path / "index.parquet"
-    pq.write_table(pa.table({"path": ["s3://images/digits/two_0051.png", "s3://images/lost.png"], "n": [1, 2]}), index)
+    index = pa.table({"path": ["s3://images/digits/two_0051.png", "s3://images/lost.png"], "n": [1, 2]})
+    pq.write_table(index, "images/index.parquet", filesystem=s3)
 
-    inputs = ("s3://images/digits/", "--files-from", index)
+    inputs = ("s3://images/digits/", "--files-from", "s3://images/index.parquet")
     ended = shell("resnest", "predict", *inputs, *DIGITS, "--ray-address", address, "-o", "s3://answers/run")
     assert ended.returncode == ExitCode.SOME_FAILED, ended.stderr
     local = [json.loads(line) for line in without_ray(shell, "predict", *inputs, *DIGITS).splitlines()]
