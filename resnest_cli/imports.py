@@ -6,15 +6,19 @@ In: names of modules. Knows nothing of what they do.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+    from types import ModuleType
 
 
 _log = logging.getLogger(__name__)
@@ -47,3 +51,42 @@ def without(*names: str) -> Iterator[None]:
     finally:
         for name in hidden:
             sys.modules.pop(name, None)
+
+
+@contextmanager
+def standing_in(folder: str | Path) -> Iterator[None]:
+    """Let a folder be the working folder of this whole process meanwhile."""
+    kept = os.getcwd()  # noqa: PTH109 - to go back there only
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(kept)
+
+
+class TorchAside:
+    """Has torch imported in its own folder, whoever imports it; `install` it in a process that is ours.
+
+    NVIDIA's libcusparseLt.so.0, which torch for CUDA loads, names the working folder among those to find libcuda.so.1
+    in, before those of the system (RUNPATH "$ORIGIN:" in nvidia-cusparselt-cu13 0.8.1): one beside the pictures ran.
+    """
+
+    @classmethod
+    def install(cls) -> None:
+        """Begin."""
+        if cls not in sys.meta_path:
+            sys.meta_path.insert(0, cls)
+
+    @classmethod
+    def find_spec(cls, name: str, path: Sequence[str] | None = None, _: ModuleType | None = None) -> ModuleSpec | None:
+        """Return what is found for torch, to be run there; nothing for other modules."""
+        spec = PathFinder.find_spec(name, path) if name == "torch" else None
+        if spec and spec.loader and spec.submodule_search_locations:
+            folder, run = spec.submodule_search_locations[0], spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                with standing_in(folder):
+                    run(module)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign] # of this one
+        return spec

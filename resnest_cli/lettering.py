@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import OutputError, ResnestError, UsageError
+from resnest_cli.imports import standing_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -76,23 +77,21 @@ def load() -> ModuleType:
     if spec and spec.submodule_search_locations and "matplotlib" not in sys.modules:
         package = Path(spec.submodule_search_locations[0])
         data = package / "mpl-data"
-        with _first_import(data if data.is_dir() else package):
+        with standing_in(data if data.is_dir() else package), _without_a_screen():
             return import_module("matplotlib")
     return import_module("matplotlib")
 
 
 @contextmanager
-def _first_import(folder: Path) -> Iterator[None]:
-    kept, backend = os.getcwd(), os.environ.get("MPLBACKEND")  # noqa: PTH109 - to go back there only
-    os.chdir(folder)
+def _without_a_screen() -> Iterator[None]:
+    kept = os.environ.get("MPLBACKEND")
     os.environ["MPLBACKEND"] = "agg"
     try:
         yield
     finally:
-        os.chdir(kept)
         del os.environ["MPLBACKEND"]
-        if backend is not None:
-            os.environ["MPLBACKEND"] = backend
+        if kept is not None:
+            os.environ["MPLBACKEND"] = kept
 
 
 def plain(name: str) -> str:

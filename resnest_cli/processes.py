@@ -43,7 +43,8 @@ def command(module: str, function: str) -> list[str]:
 
     `-c` sets the search path before the first import, which `-m` does not, nor `-P` before Python 3.11.
     """
-    program = f"import sys; sys.path[:] = {search_path()!a}; from {module} import {function}; {function}()"
+    ours = "from resnest_cli.imports import TorchAside; TorchAside.install()"
+    program = f"import sys; sys.path[:] = {search_path()!a}; {ours}; from {module} import {function}; {function}()"
     return [sys.executable, *_flags(), "-c", program]
 
 

@@ -1,8 +1,9 @@
-"""A working folder that a stranger has filled: pictures, and a module of every name that could be imported."""
+"""A working folder that a stranger has filled: pictures, and what Python or a library could load from there."""
 
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from importlib.metadata import packages_distributions
 from typing import TYPE_CHECKING
@@ -17,10 +18,14 @@ EVERY = STARTING | sys.stdlib_module_names | {name for name in packages_distribu
 # What Python itself imports for `-m`, before anything of ours, it may take from the working folder: not one of these.
 USUAL = ("json", "logging", "platformdirs", "numpy", "torch", "PIL", "click", "sitecustomize", "usercustomize")
 PROGRAM = "open({mark!r}, 'a').write(__name__ + '\\n')\n"  # without an import of its own
+LIBRARY = """
+#include <stdio.h>
+__attribute__((constructor)) static void loaded(void) { FILE *f = fopen("%s", "a"); fputs("%s\\n", f); fclose(f); }
+"""
 
 
 class Planted:
-    """The folder, and which of its modules were run; they have these names, or every name there is."""
+    """The folder, and what of it was run; its modules have these names, or every name there is."""
 
     def __init__(self, folder: Path, *names: str) -> None:
         self.folder = folder / "photos"
@@ -29,9 +34,17 @@ class Planted:
             kind = self.folder / "ab"[number % 2]
             kind.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, kind)
+        self._add_library("libcuda.so.1")
         for name in names or EVERY:
             (self.folder / f"{name}.py").write_text(PROGRAM.format(mark=str(self._mark)))
 
+    def _add_library(self, name: str) -> None:
+        """Build a library that says when it is loaded, where there is a compiler."""
+        if compiler := shutil.which("cc"):
+            code = LIBRARY % (str(self._mark), name)
+            command = [compiler, "-shared", "-fPIC", "-x", "c", "-", "-o", str(self.folder / name)]
+            subprocess.run(command, input=code.encode(), check=True)
+
     def imported(self) -> list[str]:
-        """Name the modules of the folder that were run."""
+        """Name the modules and libraries of the folder that were run."""
         return self._mark.read_text().split() if self._mark.exists() else []

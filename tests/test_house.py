@@ -197,6 +197,7 @@ CLI_AT_TOP = {
     "",
     "cells",
     "errors",
+    "imports",
     "limits",
     "options",
     "paths",

@@ -15,6 +15,7 @@ from resnest_cli import processes
 if TYPE_CHECKING:
     from conftest import Resnest, Shell
 
+CONSOLE_SCRIPT = Path(sys.executable).with_name("resnest")
 PACKAGES = Path(processes.__file__).parents[1]
 # What starts as every command does, and then starts as torch does where processes are not forked: those that decode.
 STARTING = """
@@ -41,7 +42,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Planted:
     "words",
     [
         ("predict", ".", "-m", "digits", "-j", "2"),
-        ("bench", "-m", "digits", "--seconds", "0", "--device", "cpu", "--images", "."),
+        ("bench", "-m", "digits", "--seconds", "0", "--engine", "torch", "--images", "."),
     ],
     ids=lambda words: words[0],
 )
@@ -52,6 +53,13 @@ def test_a_command_and_its_processes_import_nothing_from_it(
     assert planted.imported() == []
     assert ended.exit_code == 0, ended.stderr
     assert all("error" not in json.loads(line) for line in ended.stdout.splitlines())
+
+
+def test_no_library_that_torch_loads_comes_from_it(planted: Planted, shell: Shell) -> None:
+    """NVIDIA's libcusparseLt looks for libcuda.so.1 there first, before the system's folders."""
+    ended = shell(CONSOLE_SCRIPT, "predict", "a", "-m", "digits", "-j", "0", "--engine", "torch", "-f", "jsonl")
+    assert (ended.returncode, ended.stdout.count(b'"status": "ok"')) == (0, 6), ended.stderr
+    assert planted.imported() == []
 
 
 def test_it_is_not_searched_for_python_m_either(tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

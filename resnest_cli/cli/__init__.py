@@ -31,6 +31,7 @@ from resnest_cli.cli.streams import ReaderGone
 from resnest_cli.cli.text import hear_others, note
 from resnest_cli.cli.view import VERBOSE
 from resnest_cli.errors import ExitCode, OutputError, ResnestError
+from resnest_cli.imports import TorchAside
 from resnest_cli.paths import reason
 from resnest_cli.processes import NOT_HERE
 
@@ -210,6 +211,7 @@ def prepare_process() -> None:
     # Imports make 67,000 objects and no garbage: looking for it costs a tenth of a start.
     gc.set_threshold(UNCOLLECTED)
     os.environ.update(NOT_HERE)  # for what libraries start
+    TorchAside.install()
     streams.install()
     hear_others()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about oddities of files that are read all the same
