@@ -41,7 +41,8 @@ def _is_here(folder: str) -> bool:
 def command(module: str, function: str) -> list[str]:
     """Return the command that runs a function of a module; further words become its `sys.argv[1:]`.
 
-    `-c` sets the search path before the first import, which `-m` does not, nor `-P` before Python 3.11.
+    `-c` sets the search path before anything of ours is imported, which `-m` does not. From 3.13 on, Python itself
+    imports something for `-c`, and only `-P` keeps it from looking for that in the working folder.
     """
     ours = "from resnest_cli.imports import TorchAside; TorchAside.install()"
     program = f"import sys; sys.path[:] = {search_path()!a}; {ours}; from {module} import {function}; {function}()"
@@ -49,9 +50,10 @@ def command(module: str, function: str) -> list[str]:
 
 
 def _flags() -> list[str]:
-    """Return those of this interpreter that say what it is not to look at, such as the user's PYTHONPATH."""
+    """Return what says where not to look: in the working folder, and in what this interpreter itself may not."""
     known = {"ignore_environment": "-E", "no_user_site": "-s"}
-    return [flag for name, flag in known.items() if getattr(sys.flags, name)]
+    safe_path = ["-P"] if sys.version_info >= (3, 11) else []
+    return [*safe_path, *(flag for name, flag in known.items() if getattr(sys.flags, name))]
 
 
 def start(module: str, function: str, env: dict[str, str] | None = None, **how: Any) -> subprocess.Popen[Any]:  # noqa: ANN401 - arguments of Popen

@@ -78,6 +78,15 @@ def test_processes_that_a_library_starts_import_nothing_from_it(planted: Planted
     assert (ended.stdout.split(), ended.stderr) == ([b"spawn", b"forkserver"], b"")
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="before 3.11 Python cannot be told to")
+def test_python_itself_is_told_not_to_look_there(planted: Planted, shell: Shell) -> None:
+    """From 3.13 on it imports linecache for `-c`; with -E, no environment variable tells it not to."""
+    first, *rest = processes.command("platform", "machine")
+    assert shell(first, "-E", *rest).returncode == 0
+    assert "-P" in rest
+    assert planted.imported() == []
+
+
 @pytest.fixture
 def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Stand in an empty folder, with a search path of one folder elsewhere; give the path."""
