@@ -295,6 +295,19 @@ def test_rays_folder_goes_with_a_command_that_is_killed(whom: str, number: int) 
         wait_until_gone(folder)
 
 
+def test_sigterm_while_ray_starts_ends_the_command_as_everywhere() -> None:
+    def starts() -> None:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))  # as Ray does
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+
+    kept = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended, surroundings.own_signals():
+        starts()
+    assert ended.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is kept
+
+
 @pytest.mark.parametrize("before", ["/of/the/user", None])
 def test_ray_looks_for_modules_where_the_command_does(
     before: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -117,10 +117,12 @@ def hushed() -> Iterator[None]:
 
 @contextmanager
 def own_signals() -> Iterator[None]:
-    """Keep our handlers: Ray puts its own for SIGTERM in their place."""
+    """Keep our handlers: Ray puts its own for SIGTERM in their place, which exits with 15."""
     kept = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit as end:
+        raise SystemExit(128 + signal.SIGTERM if end.code == signal.SIGTERM else end.code) from end
     finally:
         with suppress(ValueError):  # not in the main thread, where Ray sets none either
             signal.signal(signal.SIGTERM, kept)
