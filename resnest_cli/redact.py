@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 HIDDEN = "***"
 _DECODINGS = 5  # of a name or a value that was encoded again and again
 # All up to the @: a user name and password. A password may hold what ends a host (`s3://KEY:SE/CRET@bucket`): then what
-# follows the colon is no port, and all up to the last @ is taken.
-_USER = re.compile(r"(?<=://)(?:[^/?#@\s:[]*:(?!\d*(?:[/?#\s]|$))\S*@|[^/?#\s]*@)")
+# follows the colon is no port, and all up to the last @ is taken, but not from the other end of a long text.
+_USER = re.compile(r"(?<=://)(?:[^/?#@\s:[]*:(?!\d*(?:[/?#\s]|$))\S{0,300}@|[^/?#\s]*@)")
 # A parameter of a query, a fragment or a path, and its value; in a text the first blank ends it.
 _OF_URL = re.compile(r"([?&;#])([^=&;#?]+)=((?:(?!;[^=&;#]+=)[^&#])*)")
 _IN_TEXT = re.compile(r"([?&;#])([^=&;#?\s]+)=((?:(?!;[^=&;#\s]+=)[^&#\s'\"<>])*)")
+_NAME = re.compile(r"[?&;#]([^=&;#?]+)=")
 _FRAGMENT = re.compile(r"(?<=#).+", re.DOTALL)
 _HEADER = re.compile(r"\b(bearer|basic)(\s+)(?=\S*[\d=])[\w.~+/=-]{8,}", re.IGNORECASE)
 # Names as they are without case: in what is left without signs (subscription-key is subscriptionkey), and whole words.
@@ -49,15 +50,15 @@ def message(text: str) -> str:
 def _hide(text: str, parameter: re.Pattern[str]) -> str:
     def value(match: Match[str]) -> str:
         sign, name, content = match.groups()
-        return f"{sign}{name}={HIDDEN if _is_secret(name) else _inner(content)}"
+        return f"{sign}{name}={HIDDEN if _is_secret(name) or _holds_secret(content) else content}"
 
     return parameter.sub(value, _USER.sub(f"{HIDDEN}@", text))
 
 
-def _inner(value: str) -> str:
-    """Return a value, which may hold a URL, encoded or not; if there is a secret in it, all of it is hidden."""
-    bare = _decoded(value)
-    return value if not re.search(r"[=@]", bare) or url(f"?{bare}") == f"?{bare}" else HIDDEN
+def _holds_secret(value: str) -> bool:
+    """Tell whether a value, which may hold a URL, encoded or not, has a user name or a secret parameter in it."""
+    bare = f"?{_decoded(value)}"
+    return bool(_USER.search(bare)) or any(map(_is_secret, _NAME.findall(bare)))
 
 
 def _is_secret(name: str) -> bool:

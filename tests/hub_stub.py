@@ -185,21 +185,32 @@ def raw_server(answer: Callable[[str], bytes | Iterable[bytes]]) -> Iterator[tup
     """
     asked: list[str] = []
 
-    class Handler(socketserver.StreamRequestHandler):
+    def serve(client: socket.socket) -> None:
+        with client.makefile("rb") as lines:
+            asked.append(lines.readline().decode().strip())
+            while lines.readline().strip():
+                pass
+        pieces = answer(asked[-1])
+        for piece in [pieces] if isinstance(pieces, bytes) else pieces:
+            client.sendall(piece)
+
+    with raw_connections(serve) as port:
+        yield port, asked
+
+
+@contextlib.contextmanager
+def raw_connections(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Call `serve` with each connection, in a thread of its own, and close it afterwards; give the port."""
+
+    class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            with contextlib.suppress(OSError):
-                asked.append(self.rfile.readline().decode().strip())
-                while self.rfile.readline().strip():
-                    pass
-                pieces = answer(asked[-1])
-                for piece in [pieces] if isinstance(pieces, bytes) else pieces:
-                    self.wfile.write(piece)
+            with contextlib.suppress(OSError):  # the client may have seen enough
+                serve(self.request)
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        yield server.server_address[1], asked
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield server.server_address[1]
         server.shutdown()
 
 

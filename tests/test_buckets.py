@@ -149,6 +149,36 @@ def test_a_key_leads_to_no_other_object(store: Stub, key: str) -> None:
     assert store.log == []
 
 
+LIST = "/photos?delimiter=%2F&list-type=2&max-keys=1000"
+
+
+def listing(*keys: str, folder: str = "") -> Page:
+    """Make what a store answers that is asked what it has."""
+    contents = "".join(f"<Contents><Key>{key}</Key><Size>1</Size></Contents>" for key in keys)
+    folders = f"<CommonPrefixes><Prefix>{folder}</Prefix></CommonPrefixes>" if folder else ""
+    return Page(f"<ListBucketResult><Name>photos</Name>{contents}{folders}</ListBucketResult>".encode())
+
+
+def test_a_listing_leads_to_no_other_bucket(store: Stub, resnest: Resnest) -> None:
+    store.pages[LIST] = listing("seven.png", "x?token=hush.png", folder="../")
+    store.pages[f"{LIST}&prefix=..%2F"] = listing("../x.png", folder="../other/")
+    store.pages[f"{LIST}&prefix=..%2Fother%2F"] = listing("../other/x.png")
+    found = rows(resnest, "s3://photos/", "-j", "0")
+    assert [(row["path"], row.get("error", {}).get("type")) for row in found] == [
+        ("s3://photos/../other/x.png", "UrlRefused"),
+        ("s3://photos/../x.png", "UrlRefused"),
+        ("s3://photos/seven.png", None),
+        ("s3://photos/x?token=***", "UnreadableInput"),
+    ]
+    assert not any("/other/x.png" in line or line.endswith("/x.png") for line in store.log)
+
+
+def test_a_store_whose_folders_never_end_is_a_row(store: Stub, resnest: Resnest) -> None:
+    store.pages["/photos"] = listing(folder="a/")
+    bad, good = rows(resnest, "s3://photos/", SEVEN, "-j", "0")
+    assert (bad["path"], bad["error"]["type"], good["status"]) == ("s3://photos/", "UnreadableInput", "ok")
+
+
 @pytest.mark.usefixtures("_keys")
 def test_where_a_bucket_is_is_asked_for_of_amazon_alone(store: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     from pyarrow import fs

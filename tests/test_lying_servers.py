@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import socket
+import ssl
+import threading
 import tracemalloc
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 from conftest import SAMPLES
-from hub_stub import Page, Stub, raw_server
+from hub_stub import Page, Stub, raw_connections, raw_server
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from resnest_cli import hub, labels, sources, stream, transfer, urls, wire
+from resnest_cli import buckets, hub, labels, sources, stream, transfer, urls, wire
 from resnest_cli.errors import (
     ImageError,
     ImageTooLarge,
@@ -202,6 +209,29 @@ def test_what_cannot_travel_from_a_worker_travels_as_words(monkeypatch: pytest.M
     assert rows[1]["error"]["message"].endswith("Local: none.png.")
 
 
+HOSTILE = st.one_of(
+    st.text(max_size=40),
+    st.lists(
+        st.sampled_from([*"/:@?#[]%;&=.", "127.0.0.1", "99999", "%00", "\udcff", "\0", "::1", "%25", "xn--", "\u3002"])
+    ).map("".join),
+)
+
+
+@given(st.sampled_from(["http://", "https://", "http://127.0.0.1:", "http://[", "s3://", "gs://", "x://"]), HOSTILE)
+@settings(max_examples=300, deadline=None)
+def test_any_name_with_a_scheme_is_a_source_or_a_failure(begin: str, rest: str) -> None:
+    def nobody(*_: object, **__: object) -> Any:  # noqa: ANN401 - it never returns
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", nobody)
+        patch.setattr(buckets, "opened", lambda path: buckets._parted(path) and nobody())  # noqa: SLF001 - no request
+        for found in sources.find([begin + rest]):
+            if isinstance(found, Source):
+                with pytest.raises(ImageError):
+                    sources.read(found)
+
+
 # Of the hub
 
 
@@ -324,6 +354,34 @@ def test_no_proxy_is_no_way_around_the_check_and_hears_no_password(monkeypatch: 
         assert site.log == []
         assert urls.read("http://pictures.example.invalid/x", allow_private=True) == b"private"
         assert "proxy-authorization" not in site.headers[0]
+
+
+def test_a_proxy_that_answers_in_the_place_of_a_secure_host_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("pictures.example").configure_cert(context)
+    with Stub({"/x": Page(b"another")}, context) as forger:
+
+        def tunnel(client: socket.socket) -> None:
+            """Say that the tunnel is there, and lead to the forger."""
+            while not client.recv(1 << 16).endswith(b"\r\n\r\n"):
+                pass
+            client.sendall(OK + b"\r\n")
+            with socket.create_connection(("127.0.0.1", forger.port)) as there:
+                threading.Thread(target=_pass_on, args=(client, there), daemon=True).start()
+                _pass_on(there, client)
+
+        with raw_connections(tunnel) as port:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+            with pytest.raises(ImageError, match=r"the secure connection failed: .*certificate"):
+                urls.read("https://pictures.example/x")
+    assert forger.log == []
+
+
+def _pass_on(source: socket.socket, to: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while piece := source.recv(1 << 16):
+            to.sendall(piece)
+        to.shutdown(socket.SHUT_WR)
 
 
 def test_the_memory_of_a_proxy_that_sends_another_page_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -350,7 +350,8 @@ def test_from_and_to_an_object_store(
     index = pa.table({"path": ["s3://images/digits/two_0051.png", "s3://images/lost.png"], "n": [1, 2]})
     pq.write_table(index, "images/index.parquet", filesystem=s3)
 
-    inputs = ("s3://images/digits/", "--files-from", "s3://images/index.parquet")
+    signed = "http://me:hush@127.0.0.1:1/x?sig=hush#hush"
+    inputs = (signed, "s3://images/digits/", "--files-from", "s3://images/index.parquet")
     ended = shell("resnest", "predict", *inputs, *DIGITS, "--ray-address", address, "-o", "s3://answers/run")
     assert ended.returncode == ExitCode.SOME_FAILED, ended.stderr
     local = [json.loads(line) for line in without_ray(shell, "predict", *inputs, *DIGITS).splitlines()]
@@ -360,6 +361,13 @@ def test_from_and_to_an_object_store(
         "s3://images/lost.png",
     ]
     there = pq.read_table("answers/run", filesystem=s3).to_pylist()
+    assert there[0]["path"] == "http://***@127.0.0.1:1/x?sig=***#***"
+    written = [
+        s3.open_input_stream(entry.path).read() for entry in s3.get_file_info(pyarrow.fs.FileSelector("answers/run"))
+    ]
+    assert len(written) == 3  # rows, how they were begun, and the summary
+    assert "hush" not in str(there)
+    assert not any(b"hush" in content for content in [*written, ended.stdout, ended.stderr])
     assert [(row["path"], row["status"], row["error_type"]) for row in there] == [
         (row["path"], row["status"], row.get("error", {}).get("type")) for row in local
     ]
@@ -367,7 +375,7 @@ def test_from_and_to_an_object_store(
         [p["label"] for p in row["predictions"]] for row in local
     ]
     summary = json.loads(s3.open_input_stream("answers/run/_summary.json").read())
-    assert (summary["rows"], summary["failed"], summary["files"]) == (15, 2, 1)
+    assert (summary["rows"], summary["failed"], summary["files"]) == (16, 3, 1)
     assert planted.imported() == []
 
 
