@@ -25,6 +25,7 @@ class ByName:
     """Makes of a digit the grey picture to which FakeEngine gives this class; of a word, the trouble that it names."""
 
     lenient: bool = False  # about "large"
+    max_pixels: int = 1024
 
     def prepare(self) -> None:
         """Need nothing."""

@@ -16,6 +16,7 @@ import pytest
 import timm
 import torch
 from conftest import SAMPLES
+from loads import ByName
 from PIL import Image
 
 from resnest_cli import FakeEngine, Options
@@ -24,6 +25,7 @@ from resnest_cli.bench.rows import row as make_row
 from resnest_cli.catalog import find_model, list_models
 from resnest_cli.engines.plain import PlainTimm
 from resnest_cli.errors import ExitCode
+from resnest_cli.types import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -210,6 +212,13 @@ def test_rows_come_as_json_lines_and_as_a_table(resnest: Resnest) -> None:
     assert lines[0] == ["batch", "images/s", "p50", "ms", "MB"]
     assert [line[0] for line in lines[1:3]] == ["1", "2"]
     assert lines[3:] == [["model", "digits"], ["engine", "openvino"], ["precision", "fp32"]]
+
+
+def test_an_image_that_ends_its_decoder_or_stalls_it_has_no_times() -> None:
+    sources = [Source(word) for word in ("3", "crash", "slow", "bad", "5")]
+    load: Any = ByName()
+    found = list(measure._loaded(load, sources, 2))  # noqa: SLF001 - what has no name outside
+    assert [int(each.values[0, 0, 0]) for each in found] == [26 * 3, 26 * 5]
 
 
 def test_for_a_person_with_files_and_plain_timm_beside(resnest: Resnest, tmp_path: Path) -> None:

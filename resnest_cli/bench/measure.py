@@ -9,8 +9,9 @@ last result that comes out. Does not know how an engine is opened or what become
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections import defaultdict
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import cycle
 from statistics import fmean
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from resnest_cli import images, sources
+from resnest_cli import sources, stream
 from resnest_cli.errors import ImageError, NoImages
 from resnest_cli.trunk import Trunk
 from resnest_cli.types import Failure, Source
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from resnest_cli.engines import Engine
     from resnest_cli.options import Options
+    from resnest_cli.stream import Loaded, Loader
 
 WARM_SHARE, STEPS_SHARE, STREAM_SHARE, PEAK_SHARE = 0.1, 0.4, 0.4, 0.1  # of the time budget
 LEAST_STEPS, MOST_STEPS = 5, 1000
@@ -188,22 +190,25 @@ def _feed(engine: Engine, pixels: NDArray[np.uint8], seconds: float, least: int)
 
 def _stages(engine: Engine, options: Options, found: list[Source]) -> dict[str, float]:
     """Return the milliseconds per image of reading, decoding and resizing."""
-    times: dict[str, list[float]] = defaultdict(list)
-    for source in found[:STAGE_IMAGES]:
-        try:
-            sources.read(source)  # into the system's cache
-            marks = [time.perf_counter()]
-            content = sources.read(source)
-            marks.append(time.perf_counter())
-            image = images.decode(content, exif=options.upright)
-            marks.append(time.perf_counter())
-            images.preprocess(image, engine.spec.data)
-            marks.append(time.perf_counter())
-        except ImageError:
-            continue
-        for name, start, end in zip(("read", "decode", "resize"), marks, marks[1:], strict=False):
-            times[name].append(end - start)
-    if not times:
+    loaded = list(_loaded(stream.Loader.of(engine.spec.data, options), found[:STAGE_IMAGES], options.timeout))
+    if not loaded:
         message = "no image in --images can be read."
         raise NoImages(message)
+    times = {
+        "read": [each.read for each in loaded],
+        "decode": [each.decode - each.resize for each in loaded],
+        "resize": [each.resize for each in loaded],
+    }
     return {name: 1000 * fmean(values) for name, values in times.items()}
+
+
+def _loaded(load: Loader, found: list[Source], timeout: float) -> Iterator[Loaded]:
+    """Load images one by one, where an image that stalls or ends its decoder costs itself only."""
+    with ExitStack() as ends:
+        pool = ends.enter_context(stream.start(load, 1, timeout)) if os.name == "posix" else None
+        for source in found:
+            with suppress(ImageError):
+                _, loaded = [
+                    pool.take(pool.give(source)) if pool else load(source) for _ in range(2)
+                ]  # once, to warm up
+                yield loaded
