@@ -218,7 +218,8 @@ def _seal(compiled: Path) -> None:
 
 
 def _is_sealed(compiled: Path) -> bool:
-    """Tell whether there are compiled forms, each with its checksum beside it."""
+    """Tell whether there are compiled forms, each with its checksum beside it, which none but this user wrote."""
+    compiled = Path(os.path.realpath(compiled))  # a folder that is being made has a name for us only (`files.held`)
     try:
         forms = [*compiled.glob("*.blob")]
         whole = bool(forms) and all(

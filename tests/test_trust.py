@@ -20,7 +20,7 @@ from conftest import SAMPLES
 from openvino import opset13 as ops
 from safetensors.torch import load_file, save_file
 
-from resnest_cli import Classifier, Options, calibration, exports, find_model, graphs, hub, trust, weights
+from resnest_cli import Classifier, Options, calibration, exports, files, find_model, graphs, hub, trust, weights
 from resnest_cli.catalog import DIGITS
 from resnest_cli.engines import open_engine
 from resnest_cli.errors import BadCheckpoint, ModelError
@@ -461,6 +461,16 @@ def test_a_new_cache_is_its_users_only_whatever_the_umask(tmp_path: Path, monkey
     assert graphs.find("name") == made
     with graphs.compiling(made.compiled / "form") as kept:
         assert kept == made.compiled / "form"
+
+
+def test_what_was_compiled_in_a_folder_in_the_making_is_found_again(tmp_path: Path, logged: list[str]) -> None:
+    with files.held(tmp_path) as place:
+        with graphs.compiling(place / "form") as form:
+            assert form
+            (form / "some.blob").touch()
+        with graphs.compiling(place / "form") as kept:
+            assert kept == place / "form"
+    assert logged == []
 
 
 @only_root
