@@ -40,6 +40,8 @@ main()
 
 # The command on a machine that says it has GPUs; what it launches finds none, and takes the CPU.
 WITH_GPUS = """
+from resnest_cli.imports import TorchAside
+TorchAside.install()  # as the command does before it imports torch
 from resnest_cli.training import distributed
 distributed.torch.cuda.device_count = lambda: 2
 from resnest_cli.cli import main
