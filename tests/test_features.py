@@ -43,21 +43,24 @@ DEEP = b"[" * 200_000
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda index: _with_facts(index, width=10**12), "it does not say how it was made"),
-        (lambda index: _with_facts(index, width=-1), "it does not say how it was made"),
-        (lambda index: _with_facts(index, width="512"), "it does not say how it was made"),
-        (lambda index: _with_facts(index, width=1e999), "it does not say how it was made"),
+        (lambda index: _with_facts(index, width=10**12), "it must be a whole number from 1 to 65536"),
+        (lambda index: _with_facts(index, width=-1), "it must be a whole number from 1 to 65536"),
+        (lambda index: _with_facts(index, width="512"), "it must be a whole number from 1 to 65536"),
+        (lambda index: _with_facts(index, width=1e999), "Infinity is no number"),
         (lambda index: _with_facts(index, width=7), "4 paths for 4 rows"),
         (lambda index: index.with_name("index.npy.json").write_bytes(DEEP), "cannot be read"),
         (lambda index: index.with_name("index.paths.jsonl").write_bytes(DEEP), "cannot be read"),
-        (lambda index: index.with_name("index.paths.jsonl").write_bytes(b'{"path": 1}\n' * 4), "is no text"),
+        (lambda index: index.with_name("index.paths.jsonl").write_bytes(b'{"path": 1}\n' * 4), "not a row"),
         (
             lambda index: index.with_name("index.paths.jsonl").write_bytes(b" " * (1 << 23)),
             "has a line of 2 MB or more",
         ),
-        (lambda index: np.save(index, np.empty((4, 512), object), allow_pickle=True), "Python objects in dtype"),
-        (lambda index: np.save(index, np.zeros((4, 512), complex)), "4 paths for 4 rows"),
-        (lambda index: np.save(index, np.zeros(4, np.float32)), "4 paths for 4 rows"),
+        (
+            lambda index: np.save(index, np.empty((4, 512), object), allow_pickle=True),
+            "it is not an array that numpy wrote",
+        ),
+        (lambda index: np.save(index, np.zeros((4, 512), complex)), "it holds complex128"),
+        (lambda index: np.save(index, np.zeros(4, np.float32)), "in 1 dimensions"),
         (lambda index: index.write_bytes(b"PK\x03\x04" + bytes(100)), "cannot be read"),
         (lambda index: index.write_bytes(pickle.dumps({})), "cannot be read"),
         (
