@@ -12,9 +12,13 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+
+# Not from `typing`: with `python -m` a file of this name in the working folder would run before `__main__` can help.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from resnest_cli.catalog import find_model as find_model
     from resnest_cli.catalog import list_models as list_models
     from resnest_cli.engines import Engine as Engine

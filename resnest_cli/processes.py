@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # as in `resnest_cli`: nothing here is imported that Python has not loaded by itself
 
 if TYPE_CHECKING:
     import subprocess
+    from typing import Any
 
 # Python, from 3.11 on, and Windows are to look for nothing in the working folder.
 NOT_HERE = {"PYTHONSAFEPATH": "1", "NoDefaultCurrentDirectoryInExePath": "1"}

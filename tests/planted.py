@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 STARTING = {"sitecustomize", "usercustomize"}  # which every interpreter imports
 EVERY = STARTING | sys.stdlib_module_names | {name for name in packages_distributions() if name.isidentifier()}
 # What Python itself imports for `-m`, before anything of ours, it may take from the working folder: not one of these.
-USUAL = ("json", "logging", "platformdirs", "numpy", "torch", "PIL", "click", "sitecustomize", "usercustomize")
+USUAL = ("typing", "json", "logging", "platformdirs", "numpy", "torch", "PIL", "click", *sorted(STARTING))
 PROGRAM = "open({mark!r}, 'a').write(__name__ + '\\n')\n"  # without an import of its own
 LIBRARY = """
 #include <stdio.h>
