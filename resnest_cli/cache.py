@@ -17,7 +17,7 @@ import platformdirs
 
 from resnest_cli import files, trust
 from resnest_cli.errors import OutputError, UsageError
-from resnest_cli.paths import look
+from resnest_cli.paths import look, reason
 
 VARIABLE = "RESNEST_CACHE"
 GRAPHS = "graphs"  # the folder of converted networks
@@ -124,11 +124,11 @@ def remove(item: Path) -> None:
         OutputError: it stays.
     """
     try:
-        shutil.rmtree(item) if item.is_dir() else item.unlink()
+        shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
     except FileNotFoundError:  # another process did
         return
     except OSError as error:
-        message = f"{item} cannot be removed: {error.strerror}."
+        message = f"{item} cannot be removed: {reason(error)}"
         raise OutputError(message) from error
 
 

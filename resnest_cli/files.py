@@ -161,9 +161,12 @@ def device(path: Path) -> int:
     """Open a device or a pipe to write to, which waits for a reader; give its descriptor.
 
     Raises:
-        OSError: it cannot be opened, or is a link of another user.
+        OSError: it cannot be opened, or is a link or a pipe of another user, who would get what is written.
     """
-    place(path)  # where /dev/stdout leads may have no name to open
+    seen = _seen(place(path))  # where /dev/stdout leads may have no name to open
+    if seen and stat.S_ISFIFO(seen.st_mode) and seen.st_uid not in _ours():
+        message = f"{path} is a pipe that another user made: remove it, or give another name"
+        raise PermissionError(errno.EPERM, message)
     return os.open(path, os.O_WRONLY | getattr(os, "O_NOCTTY", 0))
 
 

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 HIDDEN = "***"
 _DECODINGS = 5  # of a name or a value that was encoded again and again
-# All up to the @: a user name and password. A password may hold what ends a host (`s3://KEY:SE/CRET@bucket`): then what
-# follows the colon is no port, and all up to the last @ is taken, but not from the other end of a long text.
-_USER = re.compile(r"(?<=://)(?:[^/?#@\s:[]*:(?!\d*(?:[/?#\s]|$))\S{0,300}@|[^/?#\s]*@)")
+# All up to the @: a user name and password, also where a path has made one slash of two. A password may hold what ends
+# a host (`s3://KEY:SE/CRET@bucket`): then what follows the colon is no port, and all up to the last @ is taken, but not
+# from the other end of a long text.
+_USER = re.compile(r"(?:(?<=://)|(?<=:/)(?!/))(?:[^/?#@\s:[]*:(?!\d*(?:[/?#\s]|$))\S{0,300}@|[^/?#\s]*@)")
 # A parameter of a query, a fragment or a path, and its value; in a text the first blank ends it.
 _OF_URL = re.compile(r"([?&;#])([^=&;#?]+)=((?:(?!;[^=&;#]+=)[^&#])*)")
 _IN_TEXT = re.compile(r"([?&;#])([^=&;#?\s]+)=((?:(?!;[^=&;#\s]+=)[^&#\s'\"<>])*)")
@@ -30,7 +31,9 @@ _PART = re.compile(
     "token|secret|passw|passphrase|passcode|pwd|signature|credential|jwt|hmac|saml|session|cookie|bearer|"
     "auth(?!or(?!i[sz]))|access(?:key|id)|keypairid|^xamz|^xgoog|key$"
 )
-_WORD = re.compile("pass|pw|sig|sign|sas|sid|code|otp|pin|policy|ticket|assertion|md5|hm|hdn(?:ea|ts|tl)")
+_WORD = re.compile(
+    "pass|psw|pw|pat|private|refresh|sig|sign|sas|sid|code|otp|pin|policy|ticket|assertion|md5|hm|hdn(?:ea|ts|tl)"
+)
 
 
 def url(text: str) -> str:

@@ -316,8 +316,11 @@ def test_the_cache_is_listed_with_sizes_and_cleared(resnest: Resnest, tmp_path: 
     assert (graph["model"], graph["want"], graph["bytes"]) == ("digits", "logits", on_disk)
     shown = shell("resnest", "cache", "list", RESNEST_CACHE=own).stdout.decode().splitlines()
     assert shown[1].split() == [graph["name"], "digits", "logits", f"{on_disk / 1e6:.1f}"]
+    (tmp_path / "cache" / "graphs" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
     cleared = shell("resnest", "cache", "clear", RESNEST_CACHE=own).stdout.decode()
-    assert cleared == f"removed 1 items, {on_disk / 1e6:.1f} MB, from {own}\n"
+    assert (tmp_path / "elsewhere").is_dir()
+    assert cleared == f"removed 2 items, {on_disk / 1e6:.1f} MB, from {own}\n"
     assert json.loads(shell("resnest", "cache", "list", "-f", "json", RESNEST_CACHE=own).stdout) == []
     assert resnest("cache", "path").stdout.strip() == os.environ["RESNEST_CACHE"]
 

@@ -132,6 +132,15 @@ def test_what_is_said_of_a_planted_link(resnest: Resnest, folder: Path, ours: Pa
 
 
 @AS_ROOT
+def test_a_pipe_of_another_user_gets_no_rows(resnest: Resnest, folder: Path) -> None:
+    os.mkfifo(folder / "x.csv")
+    os.chown(folder / "x.csv", 65534, 65534)
+    ended = resnest("predict", SEVEN, *DIGITS, "-o", folder / "x.csv")
+    assert ended.exit_code == ExitCode.FAILED
+    assert "x.csv is a pipe that another user made: remove it, or give another name." in ended.stderr
+
+
+@AS_ROOT
 def test_a_chain_of_links_is_followed_only_as_far_as_it_is_ours(folder: Path, ours: Path) -> None:
     plant(folder / "theirs", "link", ours)
     (folder / "x").symlink_to("theirs")

@@ -28,6 +28,8 @@ DIGITS = ("-m", "digits", "-k", "1")
         ("Max retries with url: /x.png?token=hush1 (Caused by", "Max retries with url: /x.png?token=*** (Caused by"),
         ("'https://me:hush1@a/x?sig=hush2&w=3' and more", "'https://***@a/x?sig=***&w=3' and more"),
         ("Authorization: Bearer hf_hush123", "Authorization: Bearer ***"),
+        ("--weights https:/me:hush1@a/x.pth: no such file", "--weights https:/***@a/x.pth: no such file"),
+        ("http://a/x?pat=hush1&private=hush2", "http://a/x?pat=***&private=***"),
         ("s3://KEY:hush/1+@bucket/a@2x.jpg: no", "s3://***@2x.jpg: no"),
         *((text, text) for text in ("photos//me@home/a;b.jpg, key=3", "http://a:80/x@2?w=3: 404", "basic mathematics")),
     ],
