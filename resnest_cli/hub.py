@@ -61,6 +61,8 @@ def cached(repo: str, filename: str) -> Path | None:
         UsageError: the cache may not be read, or there is no home folder for it; what is in it is not known.
     """
     name, revision = _split(repo)
+    if ".." in repo:  # a revision of that kind leads out of the cache; `fetch` says that it is none
+        return None
     folder = _folder(name)
     try:
         commit = (folder / "refs" / revision).read_text(encoding="ascii").strip()

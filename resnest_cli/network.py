@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 SEED = 0
 _ORIGIN = "resnest_origin"
 _LEAST_BYTES = 2  # of a weight: fp16
+_FREELY = 1 << 27  # weights, 0.5 GB: more than the largest variant has
 _DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64}
 # Where training scripts put the weights in what they save; averaged ones are the better ones.
 _NESTS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model_state_dict", "model")
@@ -74,7 +75,9 @@ def origin(network: nn.Module) -> str:
 
 
 def _check_size(spec: ModelSpec, path: Path | None, most: int) -> None:
-    """Refuse a network of more numbers than there are bytes for, before memory is taken for it.
+    """Refuse a large network of more numbers than there are bytes for, before memory is taken for it.
+
+    Where a small one does not fit its weights, those are read and the message says what they are.
 
     Raises:
         BadCheckpoint: the weights at `path` are not that many.
@@ -82,7 +85,7 @@ def _check_size(spec: ModelSpec, path: Path | None, most: int) -> None:
     """
     with torch.device("meta"):  # no memory
         count = sum(parameter.numel() for parameter in _create(spec).parameters())
-    if count <= most // _LEAST_BYTES:
+    if count <= max(most // _LEAST_BYTES, _FREELY):
         return
     network = f"{spec.name}, as its config.json has it, has {count / 1e6:,.0f} million numbers"
     if path is None:

@@ -340,6 +340,13 @@ def test_a_name_that_could_lead_elsewhere_is_refused(site: Stub, repo: str) -> N
     assert site.log == []
 
 
+def test_a_revision_leads_to_no_file_outside_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "models--a--b" / "snapshots").mkdir(parents=True)
+    (tmp_path / "config.json").write_text("{}")
+    assert hub.cached("a/b@../../..", "config.json") is None
+
+
 # The mirror
 
 

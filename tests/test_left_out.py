@@ -193,7 +193,7 @@ def test_buckets_are_walked_by_the_same_rule(
 
     caplog.set_level("INFO")
     store = fs.SubTreeFileSystem(str(album.parent), fs.LocalFileSystem())  # as a bucket: names below a root
-    monkeypatch.setattr(buckets, "_store", lambda _: store)
+    monkeypatch.setattr(buckets, "opened", lambda path: (store, path.partition("://")[2]))
     images = [f"s3://album/six/{SIX.name}", f"s3://album/two/{TWO.name}"]
     assert list(find(["s3://album/"])) == [Source(path) for path in images]
     assert caplog.messages == [f"s3://album/: {EXPECTED}"]
