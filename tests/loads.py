@@ -14,7 +14,7 @@ import numpy as np
 
 from resnest_cli.cache import write_atomically
 from resnest_cli.errors import BrokenImage, ImageTooLarge
-from resnest_cli.stream import Check, Loaded
+from resnest_cli.stream import Check, Loaded, Loader
 from resnest_cli.types import Source
 
 READ_S, DECODE_S = 0.25, 0.5  # what it says to have taken
@@ -54,6 +54,23 @@ class ByName:
             os.write(1, b"decoders in C print this\n" * 1000)
             os.write(2, b"and that\n" * 1000)
         return Loaded(np.full((32, 32, 3), 26 * int(word) if word.isdigit() else 255, np.uint8), READ_S, DECODE_S)
+
+
+@dataclass(frozen=True)
+class Hungry:
+    """Asks for a gigabyte where another load has prepared the process; digits are as ever."""
+
+    other: Loader | Check
+
+    def prepare(self) -> None:
+        """Do what the other does."""
+        self.other.prepare()
+
+    def __call__(self, source: Source) -> Loaded:
+        """Load one."""
+        if source.path == "hungry":
+            bytearray(1 << 30)
+        return ByName()(source)
 
 
 @dataclass(frozen=True)

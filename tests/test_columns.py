@@ -6,6 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from conftest import SAMPLES
@@ -72,6 +73,19 @@ def test_rows_that_take_no_room_are_refused_where_they_are_too_many(
             pass
 
 
+def test_numbers_that_take_no_room_are_refused_where_they_are_too_many(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "LIMITS", columns.Limits(bytes=MB))
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(50_000 * 64, np.float32)), 64)
+    with (
+        columns.opened(written(path, vector=vectors)) as file,
+        pytest.raises(ValueError, match=r"it has .* rows or more, of [1-9]\d* MB, in a file of"),
+    ):
+        for _ in file.rows(["vector"]):
+            pass
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [
@@ -121,6 +135,22 @@ def test_a_reader_that_is_killed_costs_no_row_and_doubles_none(path: Path) -> No
         os.kill(file._worker._process.pid, signal.SIGKILL)  # noqa: SLF001 - as above
         found += [name for (name,) in rows]
     assert found == names
+
+
+def test_a_reader_that_ends_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resnest_cli.pool.LIVES", 1)
+    with columns.opened(written(path, path=["a.png"])) as file:
+        assert file._worker  # noqa: SLF001 - whom to kill
+        os.kill(file._worker._process.pid, signal.SIGKILL)  # noqa: SLF001 - as above
+        with pytest.raises(ValueError, match=r"^it ends the process that reads it$"):
+            list(file.rows(["path"]))
+
+
+def test_whatever_is_raised_is_said(path: Path) -> None:
+    reader = columns._Reader(written(path, path=["a.png"]), columns.LIMITS)  # noqa: SLF001 - what the process does
+    with pytest.raises(ValueError, match="Column nowhere does not exist"):
+        reader(columns.Ask(("nowhere",)))
+    reader.close()
 
 
 def test_a_reader_that_hangs_is_given_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

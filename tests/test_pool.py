@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from conftest import SAMPLES
-from loads import ByName
+from loads import ByName, Hungry
 
 from resnest_cli import FakeEngine, processes
 from resnest_cli.errors import ResnestError
 from resnest_cli.pool import Pool
-from resnest_cli.stream import Pixels, decode_in, infer
-from resnest_cli.types import Failure, Source
+from resnest_cli.stream import Check, Loader, Pixels, decode_in, infer
+from resnest_cli.types import DataConfig, Failure, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,6 +88,14 @@ def test_what_takes_too_long_is_given_up_and_its_worker_replaced() -> None:
     assert decoded[2] == Failure("slow", "DecodeTimeout", "not decoded within 1 s; --timeout sets the limit.")
 
 
+@pytest.mark.parametrize("load", [Loader(DataConfig(), exif=True, max_pixels=1000), Check(max_pixels=1000)])
+def test_what_takes_too_much_memory_costs_its_own_row(load: Loader | Check) -> None:
+    with Pool(Hungry(load), 1, timeout=LONG_S) as decoders:
+        decoded = list(decode_in(decoders, map(Source, ("1", "hungry", "2")), ByName(), 8))
+    assert outcomes(decoded) == ["1", "ImageTooLarge", "2"]
+    assert decoded[1] == Failure("hungry", "ImageTooLarge", "not enough memory to read it.")
+
+
 def test_large_images_are_decoded_alone_and_keep_their_place() -> None:
     assert outcomes(run(["1", "large", "large", "2", "bad", "large", "3"])) == [
         *("1", "9", "9", "2", "BrokenImage", "9", "3")
@@ -134,7 +142,7 @@ def test_where_no_process_starts_the_error_says_what_to_do(monkeypatch: pytest.M
 
 PARENT = """
 import sys
-from loads import ByName
+from loads import ByName, Hungry
 from resnest_cli.pool import Pool
 from resnest_cli.stream import decode_in
 from resnest_cli.types import Source
