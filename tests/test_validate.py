@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from conftest import SAMPLES
 from PIL import Image
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
@@ -530,6 +531,21 @@ def test_the_worst_mistakes_as_a_page(resnest: Resnest, held_out: HeldOut, tmp_p
     with Image.open(BytesIO(b64decode(re.findall(r"base64,([\w+/=]+)", text)[0]))) as image:
         assert (image.format, image.size) == ("WEBP", (32, 32))
     assert len(text) < 200_000
+
+
+def test_names_of_a_model_and_its_classes_are_text_on_the_page(resnest: Resnest, tmp_path: Path) -> None:
+    model, page = tmp_path / "<b>&", tmp_path / "worst.html"
+    shutil.copytree(SAMPLES.parent, model, ignore=shutil.ignore_patterns("samples"))
+    config = json.loads((model / "config.json").read_text())
+    config["label_names"] = [f"<b>&{i}" for i in range(10)]
+    (model / "config.json").write_text(json.dumps(config))
+    (tmp_path / "list.csv").write_text(f"path,label\n{SAMPLES}/two_0051.png,0\n")
+    ended = resnest("validate", tmp_path / "list.csv", "-m", model, "--mistakes", page, "-q")
+    assert ended.exit_code == ExitCode.OK, ended.output
+    text = page.read_text()
+    assert text.count("&lt;b&gt;&amp;: 1 worst of 1 mistakes in 1 images<") == 2
+    assert "<bdi>&lt;b&gt;&amp;0 (0)</bdi>" in text
+    assert "<b>" not in text
 
 
 def test_thumbnails_are_small(tmp_path: Path) -> None:
