@@ -97,6 +97,23 @@ def test_a_header_that_lies_is_one_error_that_names_the_archive(name: str, resne
     assert said[0].startswith("error: X cannot be read: ")
 
 
+def test_each_guard_against_going_back_holds_by_itself(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(sized(GOOD, NEGATIVE) + END)
+    with (
+        pytest.raises(UnreadableInput, match="a member has a negative size"),
+        archives.opened(str(tmp_path / "x.tar")) as archive,
+    ):
+        next(archive.members())
+    with (tmp_path / "x.tar").open("rb") as content:
+        file = archives._Forwards(content, MB)  # noqa: SLF001 - what tarfile reads from
+        file.allowed = MB
+        file.read(512)
+        with pytest.raises(archives._BeyondLimitsError, match="a header leads backwards"):  # noqa: SLF001 - as above
+            file.seek(511)
+        with pytest.raises(archives._BeyondLimitsError, match="it has a header of more than 1 MB"):  # noqa: SLF001 - as above
+            file.read(-1)
+
+
 ODD = {
     "nine/hole.png": member("nine/hole.png", kind=tarfile.GNUTYPE_SPARSE),
     "nine/soft.png": member("nine/soft.png", kind=tarfile.SYMTYPE, linkname="/etc/passwd"),
