@@ -161,7 +161,11 @@ def test_two_readings_of_a_url_lead_nowhere(site: Stub, place: str) -> None:
     ],
 )
 def test_a_name_that_leads_to_a_private_address_is_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    def connect(*_: object) -> None:
+        raise OSError
+
     asked = resolve(monkeypatch, [address])
+    monkeypatch.setattr(socket.socket, "connect", connect)  # were one let through, nobody would be asked
     with pytest.raises(UrlRefused, match="--allow-private-urls"):
         urls.read("http://pictures.example/a.png")
     assert asked == ["pictures.example"]
@@ -193,26 +197,32 @@ def test_one_private_address_among_public_ones_is_enough(site: Stub, monkeypatch
 
 @pytest.mark.usefixtures("_loopback_is_public")
 @pytest.mark.parametrize(
-    "place",
-    ["http://127.0.0.2:{port}/", "http://[::1]:{port}/", "file:///etc/passwd", "ftp://127.0.0.1/", "gopher://x"],
+    ("place", "said"),
+    [
+        *((place, "not a public address") for place in ("http://127.0.0.2:{port}/", "http://[::1]:{port}/")),
+        *((place, "only http and https") for place in ("file:///etc/passwd", "ftp://127.0.0.1/", "gopher://x")),
+    ],
 )
-def test_every_hop_is_checked(site: Stub, place: str) -> None:
+def test_every_hop_is_checked(site: Stub, place: str, said: str) -> None:
     site.pages["/0"] = Page(status=301, headers={"Location": "/1"})
     site.pages["/1"] = Page(status=307, headers={"Location": place.format(port=site.port)})
-    with pytest.raises(UrlRefused):
+    with pytest.raises(UrlRefused, match=said):
         urls.read(f"{site.url}/0")
     assert site.log == ["GET /0", "GET /1"]
 
 
 @pytest.mark.parametrize(
-    "url", ["file:///etc/passwd", "s3://a/b", "http://", "http://[/x", "http://a:b/", "https:///x"]
+    ("url", "said"),
+    [
+        ("file:///etc/passwd", "it is a file of this machine: give its path, /etc/passwd"),
+        *((url, "only http:// and https:// URLs") for url in ("s3://a/b", "ftp://a/b", "http://", "https:///x")),
+        *((url, "not a URL that can be asked for") for url in ("http://[/x", "http://a:b/")),
+    ],
 )
-def test_what_is_no_web_address_is_refused(url: str) -> None:
-    if url.startswith("file:"):
-        with pytest.raises(UrlRefused, match="it is a file of this machine: give its path, /etc/passwd"):
-            urls.read(url)
-    with pytest.raises(UrlRefused):
-        urls.read(url, allow_private=True)
+def test_what_is_no_web_address_is_refused(url: str, said: str) -> None:
+    for allow_private in (False, True):
+        with pytest.raises(UrlRefused, match=said):
+            urls.read(url, allow_private=allow_private)
 
 
 def test_behind_a_proxy_the_target_is_checked_as_far_as_it_is_known(
@@ -253,6 +263,8 @@ def test_a_body_that_is_cut_is_no_image(site: Stub) -> None:
 def test_a_body_beyond_the_limit_is_refused(site: Stub, monkeypatch: pytest.MonkeyPatch, announced: bool) -> None:  # noqa: FBT001 - a parameter of a test
     monkeypatch.setattr(urls, "MAX_BYTES", 1000)
     site.pages[PATH] = Page(bytes(10**7), headers={} if announced else {"Content-Length": ""})
+    if announced:
+        site.faults["GET"] = "slow body"  # nothing of it is waited for
     with pytest.raises(DownloadFailed, match="larger than"):
         urls.read(site.url + PATH, allow_private=True)
 
