@@ -271,6 +271,21 @@ def test_a_private_cluster_is_for_this_user_alone_and_goes_with_the_command(
         assert [*Path(short).iterdir()] == []
 
 
+def test_a_ray_that_would_listen_elsewhere_is_ended_and_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    ended: list[bool] = []
+    node = {"Alive": True, "NodeID": "1", "NodeManagerAddress": "192.0.2.7", "Resources": {"CPU": 2}}
+    monkeypatch.setattr(surroundings, "settle", lambda _: None)  # of this process
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    monkeypatch.setattr(ray, "nodes", lambda: [node])
+    monkeypatch.setattr(ray, "shutdown", lambda: ended.append(True))
+    said = r"--ray: no cluster can be started: Ray would listen at 192\.0\.2\.7, not at 127\.0\.0\.1 alone"
+    with pytest.raises(UsageError, match=said), ray_cluster_module.joined(None):
+        pytest.fail("it is used")
+    assert ended == [True]
+
+
 KILLED = """
 import os, sys
 from resnest_cli.ray_data.surroundings import own_folder
@@ -563,6 +578,28 @@ def test_rows_of_no_known_job_are_neither_mixed_with_others_nor_removed_unasked(
     assert place.exists()
     assert folder.begin({"model": "n"}, overwrite=True, resume=False) == []
     assert {path.name for path in tmp_path.iterdir()} == {"_job.json"}
+
+
+@pytest.mark.parametrize("content", [b"[]", b"5", b"", b"\xff", b"[" * 100_000, b'{"a": NaN}', b'{"a": 1, "a": 1}'])
+def test_a_beginning_of_a_folder_that_no_job_wrote_is_damaged(content: bytes, tmp_path: Path) -> None:
+    folder = Folder.at(f"{tmp_path}", {})
+    assert folder.begin({"a": 1}, overwrite=False, resume=False) == []
+    (tmp_path / "_job.json").write_bytes(content)
+    with pytest.raises(OutputError, match=r"_job\.json is damaged: add --overwrite"):
+        folder.begin({"a": 1}, overwrite=False, resume=True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b'{"rows": -1}', b'{"rows": "3"}', b'{"rows": true}', b'{"rows": 1e400}', b'{"rows": 1e15}'),
+        *(b"[]", b"{}", b"", b"\xff", b"[" * 100_000, b'{"rows": NaN}', b'{"rows": 0, "rows": 0}'),
+    ],
+)
+def test_a_summary_that_no_job_wrote_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "_summary.json").write_bytes(content)
+    with pytest.raises(OutputError, match=r"whole number|no object|Expecting|UTF-8|deeply|NaN|twice"):
+        Folder.at(f"{tmp_path}", {}).refuse_more([], [])
 
 
 def _killed(*_: object) -> None:

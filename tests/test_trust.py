@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from resnest_cli import Classifier, Options, calibration, exports, files, find_model, graphs, hub, trust, weights
 from resnest_cli.catalog import DIGITS
-from resnest_cli.engines import open_engine
+from resnest_cli.engines import foreign, open_engine
 from resnest_cli.errors import BadCheckpoint, ModelError
 
 if TYPE_CHECKING:
@@ -334,6 +334,12 @@ def test_a_graph_that_is_more_than_a_network_is_refused_before_it_is_compiled(wh
     with pytest.raises(ModelError, match="is not a graph that takes what its config says") as caught:
         Classifier(str(folder))
     assert what in str(caught.value)
+
+
+def test_a_graph_of_more_steps_than_any_network_has_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreign, "MAX_OPS", 20)
+    with pytest.raises(ModelError, match=r"its config says \(it has \d+ steps\)"):
+        Classifier(str(folder))
 
 
 # --- a cache that others can write to
