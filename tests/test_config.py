@@ -233,7 +233,8 @@ def test_a_record_of_a_finished_job_is_read(tmp_path: Path) -> None:
         *(done(rows=value) for value in each(-1, 1.5, "2", None, 10**30)),
         done(rows=True),
         *(done(failures=value) for value in each({"x": 10**12}, {"x": -1}, {"x": "1"}, [["x", 1]], 5)),
-        *(done(checksums=value) for value in each({"../other": 0}, {"/etc/passwd": 0}, {"": 0}, {"out": "0"}, [])),
+        *(done(checksums=value) for value in each({"other": 0}, {"out.jsonl": "0"}, [])),
+        *(done(checksums={"out.jsonl": 0, name: 0}) for name in each("../other", "/etc/passwd", "")),
         *(done(settings=[]), done(inputs=5), b"[" * 100_000, b"\xff", b"{}", b"null", b'{"rows": NaN}'),
     ],
     ids=lambda content: content[-60:].strip() if isinstance(content, bytes) else "",
@@ -427,10 +428,18 @@ def test_a_job_that_no_run_wrote_is_refused(content: str, tmp_path: Path) -> Non
         job.read(tmp_path)
 
 
-@pytest.mark.parametrize("state", [{}, [1], {"stage": "head"}, None, "deflated"])
+STATE: dict[str, Any] = {"stage": "layers", "step": 1, "lr": 0.1, "earlier": []}
+
+
+def test_a_state_is_read(tmp_path: Path) -> None:
+    checkpoints.save(tmp_path, "layers", 1, STATE)
+    assert checkpoints.newest(tmp_path) == STATE
+
+
+@pytest.mark.parametrize("state", [{}, [1], {"stage": "head"}, {"lr": 0.1}, STATE | {"lr": "x"}, None, "deflated"])
 def test_a_state_that_no_run_wrote_is_refused_though_its_hash_is_right(state: object, tmp_path: Path) -> None:
     out = BytesIO()
-    torch.save(state, out)
+    torch.save(STATE if state == "deflated" else state, out)
     content = out.getvalue()
     if state == "deflated":
         out = BytesIO()
