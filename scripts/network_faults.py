@@ -135,9 +135,9 @@ def timed(fault: Fault, refused: str) -> tuple[float, str]:
         )
         seconds = time.perf_counter() - begin
     said = re.sub(r"\s+", " ", done.stdout + done.stderr.partition("error: ")[2])
-    found = re.search(
-        r"could not be downloaded: (.*?)\. |(is not answered .*?|the hub names .*?)[:,] |(HF_\w+ .*?)\. ", said
-    )
+    offline = r"(HF_HUB_OFFLINE forbids .*?)\. "
+    told = rf"could not be downloaded: (.*?)\. |(is not answered .*?|the hub names .*?)[:,] |{offline}"
+    found = re.search(told, said)
     cause = next(text for text in found.groups() if text) if found and done.returncode == 1 else "?"
     return seconds, re.sub(r"port \d+", "port N", cause)
 
