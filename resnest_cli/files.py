@@ -123,7 +123,7 @@ def sha256(path: Path, most: int) -> str:
 
 
 def take_mode(path: Path, out: IO[bytes]) -> None:
-    """Give a new file the permissions of the one at `path` that it is to replace, if there is one.
+    """Copy to a new file the permissions of the one at `path` that it is to replace, if there is one.
 
     Raises:
         OSError: what is there is no file.
@@ -146,19 +146,11 @@ def grown(path: Path, mode: int = 0o666) -> io.FileIO:
     Raises:
         OSError: it cannot be opened for writing, or is no file, or has other names, which would change with it.
     """
-    where = place(path)
-    file = io.FileIO(os.open(where, os.O_RDWR | os.O_CREAT | _AS_IT_IS, mode), "r+b")
-    try:
-        _check_regular(where, os.fstat(file.fileno()))
-        _check_alone(where, os.fstat(file.fileno()))
-    except BaseException:
-        file.close()
-        raise
-    return file
+    return io.FileIO(_open(path, os.O_RDWR | os.O_CREAT, mode), "r+b")
 
 
 def device(path: Path) -> int:
-    """Open a device or a pipe to write to, which waits for a reader; give its descriptor.
+    """Open a device or a pipe to write to, which waits for a reader, and return its descriptor.
 
     Raises:
         OSError: it cannot be opened, or is a link or a pipe of another user, who would get what is written.
@@ -176,14 +168,7 @@ def opened(path: Path) -> IO[bytes]:
     Raises:
         OSError: it cannot be read, or is no file.
     """
-    where = place(path)
-    file = os.fdopen(os.open(where, os.O_RDONLY | _AS_IT_IS), "rb")
-    try:
-        _check_regular(where, os.fstat(file.fileno()))
-    except BaseException:
-        file.close()
-        raise
-    return file
+    return os.fdopen(_open(path, os.O_RDONLY), "rb")
 
 
 def folder(path: Path) -> None:
@@ -197,7 +182,7 @@ def folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[Path]:
-    """Give a name for an open folder which stays that folder's, on Linux: another of its name does not take its place.
+    """Yield a name for an open folder which stays that folder's, on Linux: another of its name does not take its place.
 
     Whoever may write in the folder above can rename one, also while we write in it for minutes.
 
@@ -322,6 +307,21 @@ def _seen(path: Path) -> os.stat_result | None:
         return path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _open(path: Path, flags: int, mode: int = 0o666) -> int:
+    """Open what must be a file, and one without other names where it is written; return its descriptor."""
+    where = place(path)
+    descriptor = os.open(where, flags | _AS_IT_IS, mode)
+    try:
+        seen = os.fstat(descriptor)
+        _check_regular(where, seen)
+        if flags & os.O_RDWR:
+            _check_alone(where, seen)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _check_regular(path: Path, seen: os.stat_result) -> None:

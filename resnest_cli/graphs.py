@@ -186,7 +186,7 @@ def store(name: str, write: Callable[[Path], None], facts: dict[str, Any]) -> Gr
 
 @contextlib.contextmanager
 def compiling(place: Path) -> Iterator[Path | None]:
-    """Give OpenVINO a folder to take from what it has compiled, or to keep it in; None where nothing can be kept.
+    """Yield a folder for OpenVINO to take from what it has compiled, or to keep it in; None where nothing can be kept.
 
     That is `place` if all in it is whole. Else it is a new folder, which becomes `place` when the block has ended well:
     OpenVINO writes in place and reads while another process writes, and then fails, or gives wrong numbers.

@@ -64,6 +64,19 @@ def standing_in(folder: str | Path) -> Iterator[None]:
         os.chdir(kept)
 
 
+@contextmanager
+def variable(name: str, value: str) -> Iterator[None]:
+    """Let a variable of the environment have this value meanwhile."""
+    kept = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if kept is not None:
+            os.environ[name] = kept
+
+
 class TorchAside:
     """Has torch imported in its own folder, whoever imports it; `install` it in a process that is ours.
 

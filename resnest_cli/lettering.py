@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import sys
 import warnings
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import OutputError, ResnestError, UsageError
-from resnest_cli.imports import standing_in
+from resnest_cli.imports import standing_in, variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -77,21 +76,9 @@ def load() -> ModuleType:
     if spec and spec.submodule_search_locations and "matplotlib" not in sys.modules:
         package = Path(spec.submodule_search_locations[0])
         data = package / "mpl-data"
-        with standing_in(data if data.is_dir() else package), _without_a_screen():
+        with standing_in(data if data.is_dir() else package), variable("MPLBACKEND", "agg"):
             return import_module("matplotlib")
     return import_module("matplotlib")
-
-
-@contextmanager
-def _without_a_screen() -> Iterator[None]:
-    kept = os.environ.get("MPLBACKEND")
-    os.environ["MPLBACKEND"] = "agg"
-    try:
-        yield
-    finally:
-        del os.environ["MPLBACKEND"]
-        if kept is not None:
-            os.environ["MPLBACKEND"] = kept
 
 
 def plain(name: str) -> str:

@@ -21,7 +21,7 @@ import click
 from resnest_cli import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from resnest_cli.writers import About, Row, Writer
 
@@ -105,18 +105,22 @@ def note(text: str, label: str = "", **style: Any) -> None:  # noqa: ANN401 - as
 def hear_others() -> None:
     """Say what other libraries warn of or log, and what nobody has caught, through the same door."""
     warnings.showwarning = lambda message, category, *_: note(one_line(f"{category.__name__}: {message}"))
-    logging.lastResort = _Said(logging.WARNING)
+    logging.lastResort = Said(lambda text: note(one_line(text)), logging.WARNING)
     sys.excepthook = lambda kind, error, trace: note("".join(traceback.format_exception(kind, error, trace)).rstrip())
     threading.excepthook = lambda failed: note(_uncaught(failed.exc_value))
     sys.unraisablehook = lambda failed: note(_uncaught(failed.exc_value))
 
 
-class _Said(logging.Handler):
-    """Says what is logged, in a line."""
+class Said(logging.Handler):
+    """Hands what is logged to a function."""
+
+    def __init__(self, say: Callable[[str], None], level: int = logging.NOTSET) -> None:
+        super().__init__(level)
+        self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say one record."""
-        note(one_line(record.getMessage()))
+        self._say(record.getMessage())
 
 
 def _uncaught(error: BaseException | None) -> str:

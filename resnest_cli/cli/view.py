@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from resnest_cli.cli.text import note
+from resnest_cli.cli.text import Said, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,10 +28,9 @@ class View:
     def __post_init__(self) -> None:
         """Let the library say what takes long."""
         logger = logging.getLogger("resnest_cli")
-        logger.handlers = [_Said(self)]
+        logger.handlers = [Said(self._logged)]
         logger.setLevel(logging.INFO)
-        # What other libraries warn of would be written to stderr as it is, secrets of URLs and control characters too.
-        logging.lastResort = _Said(self, logging.WARNING)
+        logging.lastResort = Said(self._logged, logging.WARNING)  # of other libraries: from here on -q holds for it too
 
     @property
     def is_watched(self) -> bool:
@@ -42,6 +41,9 @@ class View:
         """Say something on stderr that is not data."""
         if not self.quiet:
             note(text, dim=True)
+
+    def _logged(self, text: str) -> None:
+        self.say(f"{text}.")
 
     def detail(self, text: str) -> None:
         """Say what few want to know: with -v."""
@@ -69,15 +71,3 @@ class View:
         from resnest_cli.cli.output import bar, console
 
         return bar(items, total, what, console(sys.stderr))
-
-
-class _Said(logging.Handler):
-    """Says what this library logs, and what others warn of."""
-
-    def __init__(self, view: View, level: int = logging.NOTSET) -> None:
-        super().__init__(level)
-        self.view = view
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Say one record."""
-        self.view.say(f"{record.getMessage()}.")

@@ -15,10 +15,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resnest_cli.imports import standing_in, variable
 from resnest_cli.processes import search_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 HERE = "127.0.0.1"
 TRIES = "3"  # of a cluster, a second apart, to let us in
@@ -53,34 +55,20 @@ def settle(address: str | None) -> None:
         os.environ.update(_ALONE, RAY_AUTH_TOKEN=secrets.token_hex(32))
 
 
-@contextmanager
-def handed_search_path() -> Iterator[None]:
+def handed_search_path() -> AbstractContextManager[None]:
     """Let the interpreters that Ray starts look for modules where this one does."""
-    kept = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(entry for entry in search_path() if os.pathsep not in entry)
-    try:
-        yield
-    finally:
-        del os.environ["PYTHONPATH"]
-        if kept is not None:
-            os.environ["PYTHONPATH"] = kept
+    return variable("PYTHONPATH", os.pathsep.join(entry for entry in search_path() if os.pathsep not in entry))
 
 
-@contextmanager
-def empty_working_folder(empty: Path) -> Iterator[None]:
+def empty_working_folder(empty: Path) -> AbstractContextManager[None]:
     """Make a folder, and let it be the working folder of this whole process."""
-    kept = Path.cwd()
     empty.mkdir()
-    os.chdir(empty)
-    try:
-        yield
-    finally:
-        os.chdir(kept)
+    return standing_in(empty)
 
 
 @contextmanager
 def own_folder(words: str) -> Iterator[Path]:
-    """Give a folder that only this user may enter, and that goes however this process ends: a shell outlives it.
+    """Yield a folder that only this user may enter, and that goes however this process ends: a shell outlives it.
 
     The shell says `words` if the process ends before the block: Ray ends it without a word, which no Python sees.
     """
