@@ -32,23 +32,23 @@ fix: $(VENV)/installed-dev ## mend what can be mended of lint and formatting
 
 docs: $(VENV)/installed-dev ## write the README's outputs and pictures anew
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cog -P -r README.md
-	$(BIN)/python scripts/screenshot.py
-	-$(BIN)/python scripts/report_picture.py
-	$(BIN)/python scripts/explain_picture.py
+	$(BIN)/python scripts/docs/screenshot.py
+	-$(BIN)/python scripts/docs/report_picture.py
+	$(BIN)/python scripts/docs/explain_picture.py
 
 fuzz: $(VENV)/installed-dev ## feed the readers of checkpoints and images odd bytes, ten minutes each
 	$(BIN)/pip install --quiet --editable '.[fuzz]'
-	$(BIN)/python scripts/fuzz.py checkpoint 600
-	$(BIN)/python scripts/fuzz.py image 600
+	$(BIN)/python scripts/faults/fuzz.py checkpoint 600
+	$(BIN)/python scripts/faults/fuzz.py image 600
 
 digits: $(VENV)/installed-dev ## train the embedded digits model with resnest train (about 90 s)
-	$(BIN)/python scripts/digits_folders.py build/digits/images
+	$(BIN)/python scripts/data/digits_folders.py build/digits/images
 	OMP_NUM_THREADS=1 $(BIN)/resnest train build/digits/images -o build/digits/model -m resnest14d \
 		--arch channels=16,32,64,128 --arch stem_width=8 --arch base_width=32 \
 		--img-size 32 --interpolation bilinear --crop-pct 1 --mean .5 .5 .5 --std .5 .5 .5 \
 		--epochs 30 --batch 64 --optimizer adamw --lr 4e-3 --weight-decay 0.01 --warmup-epochs 1 \
 		--augment rand-m9-n2 --hflip 0 --crop-scale 0.5 --mixup 0 --drop-block 0
-	$(BIN)/python scripts/digits_model.py build/digits/model
+	$(BIN)/python scripts/data/digits_model.py build/digits/model
 
 clean: ## remove .venv and what builds and tests leave
 	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -19,13 +19,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from resnest_cli.catalog import find_model as find_model
-    from resnest_cli.catalog import list_models as list_models
     from resnest_cli.engines import Engine as Engine
     from resnest_cli.engines.fake import FakeEngine as FakeEngine
     from resnest_cli.errors import ResnestError as ResnestError
+    from resnest_cli.models.catalog import find_model as find_model
+    from resnest_cli.models.catalog import list_models as list_models
     from resnest_cli.options import Options as Options
-    from resnest_cli.predict import Classifier as Classifier
+    from resnest_cli.tasks.predict import Classifier as Classifier
     from resnest_cli.types import DataConfig as DataConfig
     from resnest_cli.types import Failure as Failure
     from resnest_cli.types import ModelSpec as ModelSpec
@@ -39,7 +39,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Classifier": "predict",
+    "Classifier": "tasks.predict",
     "DataConfig": "types",
     "Engine": "engines",
     "Failure": "types",
@@ -50,8 +50,8 @@ _HOMES = {
     "Record": "types",
     "ResnestError": "errors",
     "Result": "types",
-    "find_model": "catalog",
-    "list_models": "catalog",
+    "find_model": "models.catalog",
+    "list_models": "models.catalog",
 }
 
 __all__ = [  # noqa: PLE0604 - the one list of names is _HOMES

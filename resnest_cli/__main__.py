@@ -2,7 +2,7 @@
 
 import sys
 
-from resnest_cli import processes
+from resnest_cli.system import processes
 
 if __name__ == "__main__":
     sys.path[:] = processes.search_path()

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from resnest_cli import errors, redact
+from resnest_cli import errors
+from resnest_cli.text import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

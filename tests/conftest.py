@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 from click.testing import CliRunner, Result
 
-from resnest_cli.catalog import DIGITS
 from resnest_cli.cli import cli
+from resnest_cli.models.catalog import DIGITS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -76,7 +76,7 @@ def _own_world(graphs: Path, tmp_path_factory: pytest.TempPathFactory, monkeypat
 @pytest.fixture(scope="session")
 def held_out_digits() -> list[Any]:
     """Give the images that the embedded model was not trained on, as the script splits them."""
-    script = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "digits_folders.py"))
+    script = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "data" / "digits_folders.py"))
     return [digit for digit in script["digits"]() if digit.part == "val"]
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from dataclasses import FrozenInstanceError, fields
+from graphlib import TopologicalSorter
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,184 +32,51 @@ MODULES = {
 }
 
 
-class Layer(NamedTuple):
-    """What a layer's modules may import: of ours, of others at the top, and of others inside functions."""
-
-    modules: set[str]
-    ours: set[str]
-    at_top: set[str]
-    inside: set[str]
-
-
-BASE = {"errors", "types", "options", "machine", "imports", "limits", "paths", "processes", "cells", "redact"}
-BASE |= {"jsons"}
-WEB = {"web", "wire"}  # what a request needs; imported in functions only
-STORE = {
-    "cache",
-    "files",
-    "records",
-    "hub",
-    "catalog",
-    "config",
-    "labels",
-    "weights",
-    "graphs",
-    "exports",
-    "transfer",
-    "trust",
-    "checkpoint",
-}
-PICTURES = {"deep", "images", "mending", "opening", "png", "scaling", "signatures", "tiff"}
-PIPELINE = {"buckets", "pool", "sources", "splits", "stream", "tables", "thumbnails", "urls", *PICTURES}
-PIPELINE |= {"columns", "ends", "lists", "photographs", "walk"}
-ENGINES = {
-    "engines",
-    "engines.fake",
-    "engines.pixels",
-    "engines.openvino",
-    "engines.pytorch",
-    "engines.adopt",
-    "engines.foreign",
-    "engines.onnx_file",
-    "engines.plain",
-    "engines.gpu",
-}
-ENGINES |= {"network", "export", "int8"}
-WRITERS = {"writers", "writers.html", "writers.parquet"}
-TASKS = {
-    "trunk",
-    "predict",
-    "embed",
-    "snippet",
-    "pictures",
-    "doctor",
-    "download",
-    "jobs",
-    "journal",
-    "one_way",
-    "provenance",
-    "saving",
-    *WRITERS,
-}
-TORCH_TASKS = {"exporting", "explain"}
-FEATURES = {"features", "similar"}
-RAY = {"ray_data", "ray_data.cluster", "ray_data.shards", "ray_data.stages", "ray_data.surroundings"}
-BENCH = {"bench", "bench.measure", "bench.rows", "bench.sweep"}
-MEASURES = {"archives", "metrics", "class_names", "layouts", "dataset", "validate", "report"}
-LIGHT_TRAINING = {
-    "training",
-    "training.layout",
-    "training.recipe",
-    "training.dataset",
-    "training.job",
-    "training.report",
-}
-TRAINING = {name for name in MODULES if name.split(".")[0] == "training"}
-VERBS = TASKS | FEATURES | RAY | MEASURES | BENCH | TORCH_TASKS | TRAINING | {"plots", "calibration", "quantize"}
-VERBS |= {"lettering"}
-CLI = {name for name in MODULES if name.split(".")[0] == "cli"}
-SCREENS = {"cli.output", "cli.training_screen"}  # imported by commands in their bodies: rich is heavy
-DOORS = {"", "__main__"}
-
-LAYERS = [
-    Layer(BASE, BASE, set(), set()),
-    Layer(WEB, {"", "errors", "redact", *WEB}, {"requests", "urllib3"}, set()),
-    Layer(STORE, {"", *BASE, *WEB, *STORE}, {"platformdirs"}, {"filelock"}),
-    Layer(PIPELINE - {"buckets", "columns", "tables"}, BASE | WEB | PIPELINE, {"numpy", "PIL"}, set()),
-    Layer({"columns"}, BASE | {"buckets", "pool"}, {"numpy"}, {"pyarrow"}),
-    Layer({"tables"}, BASE | {"buckets", "columns", "splits", "urls"}, set(), set()),
-    Layer({"buckets"}, BASE | {"images", "photographs"}, set(), {"pyarrow"}),
-    Layer({"engines"}, BASE | STORE | ENGINES, set(), set()),
-    Layer({"engines.adopt"}, BASE | STORE | {"engines.openvino", "engines.foreign"}, set(), set()),
-    Layer({"engines.foreign"}, BASE | {"engines", "engines.onnx_file"}, {"openvino"}, set()),
-    Layer({"engines.onnx_file"}, set(), set(), set()),
-    Layer({"engines.fake", "engines.pixels"}, BASE | STORE, {"numpy"}, set()),
-    Layer({"engines.pytorch"}, BASE | STORE | {"network", "engines.gpu"}, {"numpy", "torch", "timm"}, set()),
-    Layer({"engines.gpu"}, set(), {"torch"}, set()),
-    Layer({"engines.plain"}, BASE | STORE | {"engines.pytorch"}, {"torch"}, set()),
-    Layer({"engines.openvino"}, BASE | STORE, {"numpy", "openvino"}, set()),
-    Layer({"export"}, BASE | STORE | {"network", "engines.openvino"}, {"timm", "torch"}, set()),
-    Layer({"network"}, BASE | STORE, {"torch", "timm", "safetensors"}, set()),
-    Layer(WRITERS, BASE | WRITERS, {"pyarrow"}, set()),
-    Layer(
-        {"jobs", "journal"},
-        BASE | STORE | PIPELINE | WRITERS | {"journal"},
-        {"filelock"},
-        set(),
-    ),
-    Layer({"pictures"}, BASE | {"explain", "lettering"}, {"numpy", "PIL"}, set()),
-    Layer(
-        TASKS - {"doctor", "embed", "jobs", "journal", "pictures", *WRITERS},
-        BASE | STORE | PIPELINE | {"engines", "trunk"},
-        {"numpy"},
-        set(),
-    ),
-    Layer(
-        FEATURES | {"embed"},
-        BASE | STORE | PIPELINE | WRITERS | {"engines", "trunk", "embed", "provenance"},
-        {"numpy"},
-        {"pyarrow"},
-    ),
-    Layer(
-        RAY,
-        BASE | STORE | PIPELINE | RAY | WRITERS | {"engines", "engines.openvino", "embed", "features", "trunk"},
-        {"numpy"},
-        {"pyarrow", "ray"},
-    ),
-    Layer(
-        TORCH_TASKS,
-        BASE | STORE | PIPELINE | ENGINES | TASKS | {"lettering"},
-        {"numpy", "timm", "torch"},
-        {"captum", "onnx", "onnxruntime", "safetensors"},
-    ),
-    Layer({"int8"}, BASE | STORE | {"engines.openvino", "export", "network"}, {"numpy", "openvino", "torch"}, {"nncf"}),
-    Layer({"calibration"}, BASE | STORE | PIPELINE | {"engines.openvino", "quantize"}, set(), set()),
-    Layer(
-        {"quantize"},
-        BASE | STORE | PIPELINE | ENGINES | MEASURES | {"calibration", "exporting", "predict", "saving", "trunk"},
-        {"numpy", "safetensors"},
-        set(),
-    ),
-    Layer(MEASURES, BASE | STORE | PIPELINE | {"engines", "trunk", *MEASURES}, {"numpy"}, set()),
-    Layer(BENCH, BASE | STORE | PIPELINE | {"trunk", *BENCH}, {"numpy"}, set()),
-    Layer({"bench.worker"}, BASE | STORE | BENCH | {"engines", "engines.plain"}, set(), set()),
-    Layer({"lettering"}, BASE, set(), {"matplotlib"}),
-    Layer({"plots"}, BASE | MEASURES | {"lettering"}, {"numpy"}, {"matplotlib"}),
-    Layer({"doctor"}, BASE | STORE | ENGINES, set(), {"timm"}),
-    Layer(
-        LIGHT_TRAINING,
-        BASE | STORE | PIPELINE | LIGHT_TRAINING | {"lettering"},
-        {"numpy", "yaml"},
-        {"pyarrow", "matplotlib"},
-    ),
-    Layer(
-        TRAINING - LIGHT_TRAINING,
-        {"", *BASE, *STORE, *PIPELINE, *TRAINING, "network", "engines.pytorch", "trunk"},
-        {"numpy", "timm", "torch"},
-        set(),
-    ),
-    Layer({"cli.output"}, BASE | CLI, {"rich"}, set()),
-    Layer({"cli.training_screen"}, BASE | CLI | TRAINING | {"splits"}, {"click", "rich"}, set()),
-    Layer(CLI - SCREENS, {"", *BASE, *STORE, *PIPELINE, *VERBS, *CLI}, {"click"}, {"rich"}),
-    Layer(DOORS, {"cli", *BASE, *STORE, *ENGINES, *TASKS}, set(), set()),
+# Each may import what stands above it, and no two modules import one another, in a folder neither.
+FOLDERS = [
+    *("errors", "text", "types", "options", "system", "net", "models", "inputs", "engines", "pipeline", "outputs"),
+    *("tasks", "training", "cluster", "cli"),
 ]
-# Tasks, the pipeline and rich are imported by commands in their bodies only.
+# Where each library of others is imported at the top of a file, by folder or module. Whatever loads long is imported by
+# few, which others import in functions: so nothing that a command does not need is loaded (see the tests below).
+AT_TOP = {
+    "PIL": {"inputs", "tasks.explain.pictures"},
+    "captum": set(),
+    "click": {"cli"},
+    "filelock": {"outputs.jobs"},
+    "matplotlib": set(),
+    "numpy": {"inputs", "engines", "pipeline", "outputs", "tasks", "training", "cluster"},
+    "openvino": {"engines"},
+    "pyarrow": {"outputs.parquet"},
+    "platformdirs": {"system.cache"},
+    "requests": {"net"},
+    "rich": {"cli.output", "cli.training_screen"},
+    "safetensors": {"engines.pytorch", "tasks.quantize"},
+    "timm": {"engines.pytorch", "tasks.explain", "training"},
+    "torch": {"engines.pytorch", "tasks.explain", "tasks.export", "tasks.quantize", "training"},
+    "urllib3": {"net"},
+    "yaml": {"training.job"},
+}
+# ... and in functions.
+INSIDE = {
+    "captum": {"tasks.explain"},
+    "filelock": {"system.files"},
+    "matplotlib": {"outputs.lettering", "outputs.plots", "training.report"},
+    "nncf": {"engines.pytorch.int8"},
+    "onnx": {"tasks.export"},
+    "onnxruntime": {"tasks.export"},
+    "pyarrow": {"inputs", "outputs", "tasks.similar", "cluster"},
+    "ray": {"cluster"},
+    "rich": {"cli"},
+    "safetensors": {"tasks.export"},
+    "timm": {"tasks.doctor"},
+}
+# What commands import at the top of their files; all else they import in their bodies.
 CLI_AT_TOP = {
-    "",
-    "cells",
-    "errors",
-    "imports",
-    "limits",
-    "options",
-    "paths",
-    "processes",
-    "redact",
-    "splits",
-    "types",
-    "writers",
-    "training.recipe",
-    *CLI,
-} - SCREENS
+    *("", "errors", "options", "types", "inputs.splits", "outputs.limits", "outputs.writers", "training.recipe"),
+    *("system.imports", "system.paths", "system.processes", "text.cells", "text.redact"),
+}
+SCREENS = {"cli.output", "cli.training_screen"}  # imported by commands in their bodies: rich is heavy
 HEAVY = {
     "torch",
     "timm",
@@ -265,31 +133,68 @@ def imports(path: Path) -> Iterator[Import]:
     yield from visit(ast.parse(path.read_text()), at_top=True)
 
 
-def test_every_module_has_one_layer() -> None:
-    placed = [name for layer in LAYERS for name in layer.modules]
-    assert sorted(placed) == sorted(MODULES)
+def ours(module: str) -> set[str]:
+    """Find the modules of this package that a module imports."""
+    return {name.partition(".")[2] for name, _ in imports(MODULES[module]) if name.partition(".")[0] == "resnest_cli"}
 
 
-@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: min(layer.modules, default=""))
-def test_arrows_point_down(layer: Layer) -> None:
-    for module in layer.modules:
-        for name, at_top in imports(MODULES[module]):
-            package, _, inner = name.partition(".")
-            if package == "resnest_cli":
-                allowed = CLI_AT_TOP if at_top and module in CLI - SCREENS else layer.ours
-                assert inner in allowed, f"{module} imports {name}"
-            elif package not in sys.stdlib_module_names:
-                assert package in layer.at_top | (set() if at_top else layer.inside), f"{module} imports {name}"
+def within(module: str, places: set[str]) -> bool:
+    return any(module == place or module.startswith(f"{place}.") for place in places)
+
+
+def test_folders_are_these() -> None:
+    assert {name.partition(".")[0] for name in MODULES} - {"", "__main__"} == set(FOLDERS)
+    assert len([name for name in MODULES if "." not in name and MODULES[name].name != "__init__.py"]) <= 7
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_arrows_point_down(folder: str) -> None:
+    above = {"", *FOLDERS[: FOLDERS.index(folder) + 1]}
+    for module in MODULES:
+        if within(module, {folder}):
+            upward = {name for name in ours(module) if name.partition(".")[0] not in above}
+            assert not upward, f"{module} imports {upward}"
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    TopologicalSorter({module: ours(module) - {module} for module in MODULES}).prepare()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_libraries_of_others_are_imported_in_few_places(module: str) -> None:
+    for name, at_top in imports(MODULES[module]):
+        package = name.partition(".")[0]
+        if package != "resnest_cli" and package not in sys.stdlib_module_names:
+            places = AT_TOP[package] if at_top else AT_TOP.get(package, set()) | INSIDE.get(package, set())
+            assert within(module, places), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if within(name, {"cli"} - SCREENS)])
+def test_commands_import_in_their_bodies(module: str) -> None:
+    top = {
+        name.partition(".")[2] for name, at_top in imports(MODULES[module]) if at_top and name.startswith("resnest_cli")
+    }
+    assert {name for name in top if not within(name, {"cli"} - SCREENS)} <= CLI_AT_TOP
 
 
 # Modules that read JSON of our own: packaged, of a process that we started, or written a line before.
-OWN_JSON = {"jsons", "catalog", "records", "bench.sweep", "bench.worker", "ray_data", "ray_data.shards"}
-OWN_JSON |= {"ray_data.stages", "training.folder"}
+OWN_JSON = {
+    "text.jsons",
+    "models.catalog",
+    "outputs.records",
+    "tasks.bench.sweep",
+    "tasks.bench.worker",
+    "cluster",
+    "cluster.shards",
+}
+OWN_JSON |= {"cluster.stages", "training.folder"}
 
 
 def test_json_that_others_may_have_written_is_read_by_one_function() -> None:
     found = {name for name, path in MODULES.items() if "json.load" in path.read_text()}
-    assert found - {"snippet", "writers.parquet"} <= OWN_JSON  # one writes a program that does, one says how
+    assert (
+        found - {"tasks.export.snippet", "outputs.parquet"} <= OWN_JSON
+    )  # one writes a program that does, one says how
     assert not [name for name, path in MODULES.items() if "np.load(" in path.read_text()]
 
 
@@ -495,9 +400,9 @@ def test_one_module_writes_what_a_person_reads() -> None:
 # All that starts a process, by module. An interpreter is started by `processes` alone: nothing comes from the working
 # folder there. `/bin/sh` runs a line of ours; torch forks what decodes, or starts it by its own interpreter's flags.
 STARTS = {
-    "processes": {"subprocess.Popen", "sys.executable"},
-    "pool": {"multiprocessing.connection.Connection"},
-    "ray_data.surroundings": {"subprocess.Popen"},
+    "system.processes": {"subprocess.Popen", "sys.executable"},
+    "inputs.pool": {"multiprocessing.connection.Connection"},
+    "cluster.surroundings": {"subprocess.Popen"},
     "training.data": {"torch.utils.data.DataLoader"},
     "training.distributed": {"torch.distributed.run.run"},
 }
@@ -531,13 +436,13 @@ def uses(path: Path) -> Iterator[str]:
 
 # Where else files are written: in folders that nobody else may write in, since we have made them there and then.
 WRITES_IN_ITS_OWN_FOLDER = {
-    "exporting": {"write_text", "write_bytes", "onnx.save", "torch.export.save"},  # in `saving.fresh`
-    "quantize": {"write_text", "write_bytes", "shutil.copyfile"},  # ... too
+    "tasks.export.exporting": {"write_text", "write_bytes", "onnx.save", "torch.export.save"},  # in `saving.fresh`
+    "tasks.quantize.quantization": {"write_text", "write_bytes", "shutil.copyfile"},  # ... too
     "int8": {"openvino.save_model", "shutil.copyfile"},  # ... too, or in the cache's
     "engines.openvino": {"openvino.save_model"},  # ... too
-    "layouts": {"target.open"},  # a `TemporaryDirectory`
-    "ray_data.stages": {"write_bytes"},  # ... too
-    "trust": {"chmod"},  # in a new folder of the cache
+    "inputs.labelled.layouts": {"target.open"},  # a `TemporaryDirectory`
+    "cluster.stages": {"write_bytes"},  # ... too
+    "system.trust": {"chmod"},  # in a new folder of the cache
 }
 WRITING = {
     *("write_text", "write_bytes", "touch", "chmod", "lchmod", "tofile", "hardlink_to", "ParquetWriter", "FileIO"),
@@ -567,7 +472,7 @@ def writes(tree: ast.AST) -> Iterator[str]:
 
 def test_one_module_opens_what_is_written() -> None:
     """Other writes would follow a link that somebody has put there."""
-    for name in MODULES.keys() - {"files"}:
+    for name in MODULES.keys() - {"system.files"}:
         found = set(writes(ast.parse(MODULES[name].read_text())))
         assert found <= WRITES_IN_ITS_OWN_FOLDER.get(name, set()), name
 
@@ -620,4 +525,4 @@ def test_one_module_writes_tables() -> None:
         for name, path in MODULES.items()
         if re.search(r"\bcsv\.(writer|DictWriter)|import \*|writerow", path.read_text())
     }
-    assert writers == {"cells"}
+    assert writers == {"text.cells"}

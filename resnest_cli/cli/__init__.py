@@ -31,9 +31,9 @@ from resnest_cli.cli.streams import ReaderGone
 from resnest_cli.cli.text import hear_others, note
 from resnest_cli.cli.view import VERBOSE
 from resnest_cli.errors import ExitCode, OutputError, ResnestError
-from resnest_cli.imports import TorchAside
-from resnest_cli.paths import reason
-from resnest_cli.processes import NOT_HERE
+from resnest_cli.system.imports import TorchAside
+from resnest_cli.system.paths import reason
+from resnest_cli.system.processes import NOT_HERE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

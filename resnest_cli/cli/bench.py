@@ -16,7 +16,7 @@ from resnest_cli.cli.parameters import Number, OutputFile
 from resnest_cli.cli.text import data, note
 from resnest_cli.errors import ExitCode, UsageError, counted
 from resnest_cli.options import DEFAULT_BENCH_SECONDS
-from resnest_cli.paths import Kind, look
+from resnest_cli.system.paths import Kind, look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,7 +79,7 @@ def bench(  # noqa: PLR0913 - one parameter an option
       resnest bench --batch 1,8,32 --precision fp32,bf16 --baseline
       resnest bench --engine all --images photos/ --format json
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli.bench.sweep import configurations, sweep
+    from resnest_cli.tasks.bench.sweep import configurations, sweep
 
     engines = EVERY_ENGINE if ALL in engine else engine
     every = configurations(options, _models(model), engines, precision, batch)
@@ -114,13 +114,13 @@ def bench(  # noqa: PLR0913 - one parameter an option
 
 
 def _models(names: tuple[str, ...]) -> list[str]:
-    from resnest_cli import catalog
+    from resnest_cli.models import catalog
 
     return [spec.name for spec in catalog.list_models()] if ALL in names else list(names)
 
 
 def _any_published(every: list[Options]) -> bool:
-    from resnest_cli import catalog
+    from resnest_cli.models import catalog
 
     return any(catalog.resolve(options).facts for options in every)
 
@@ -129,21 +129,21 @@ def _check(
     images: Path | None, exclude: tuple[str, ...], output: Path | None, plot: Path | None, *, overwrite: bool
 ) -> None:
     """Refuse before the work what cannot be read or written."""
-    from resnest_cli import saving
+    from resnest_cli.outputs import saving
 
     if images:
         _look_through(images, exclude)
     for path in filter(None, (output, plot)):
         saving.claim(path, overwrite=overwrite)
     if plot:
-        from resnest_cli import plots
+        from resnest_cli.outputs import plots
 
         plots.require()
 
 
 def _look_through(images: Path, exclude: tuple[str, ...]) -> None:
     """Look for images once, so that what is left out is said once: each configuration looks for itself."""
-    from resnest_cli import sources
+    from resnest_cli.inputs import sources
     from resnest_cli.types import Failure
 
     seen = look(images)
@@ -172,7 +172,7 @@ def _settle(format: str, output: Path | None) -> str:
 
 
 def _write(rows: list[dict[str, Any]], format: str, stream: IO[str]) -> None:
-    from resnest_cli.bench.rows import WRITERS
+    from resnest_cli.tasks.bench.rows import WRITERS
 
     if format == "table":
         _tabulate(rows, stream)
@@ -184,7 +184,7 @@ def _write(rows: list[dict[str, Any]], format: str, stream: IO[str]) -> None:
 
 def _save(rows: list[dict[str, Any]], format: str, output: Path) -> None:
     """Write the file anew with each row, so that an interrupted sweep leaves its rows."""
-    from resnest_cli import saving
+    from resnest_cli.outputs import saving
 
     text = io.StringIO()
     _write(rows, format, text)
@@ -192,7 +192,7 @@ def _save(rows: list[dict[str, Any]], format: str, output: Path) -> None:
 
 
 def _draw(rows: list[dict[str, Any]], path: Path) -> None:
-    from resnest_cli import plots, saving
+    from resnest_cli.outputs import plots, saving
 
     saving.save(path, plots.speed_png(rows))
 

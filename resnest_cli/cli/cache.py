@@ -27,7 +27,7 @@ def cache() -> None:
 @cache.command()
 def path() -> None:
     """Print the cache folder."""
-    from resnest_cli import cache as store
+    from resnest_cli.system import cache as store
 
     data(f"{store.folder()}\n")
 
@@ -36,7 +36,7 @@ def path() -> None:
 @format_option(("table", "json"), "table")
 def list_(*, format: str) -> None:
     """List what is kept, with sizes."""
-    from resnest_cli import cache as store
+    from resnest_cli.system import cache as store
 
     rows = [_row(item) for item in store.items()]
     if format == "json":
@@ -52,7 +52,7 @@ def list_(*, format: str) -> None:
 @cache.command()
 def clear() -> None:
     """Remove everything that is kept; it is made again when it is needed."""
-    from resnest_cli import cache as store
+    from resnest_cli.system import cache as store
 
     items = store.items()
     freed = sum(store.size(item) for item in items)
@@ -62,8 +62,8 @@ def clear() -> None:
 
 
 def _row(item: Path) -> dict[str, Any]:
-    from resnest_cli import cache as store
-    from resnest_cli import graphs
+    from resnest_cli.models import graphs
+    from resnest_cli.system import cache as store
 
     facts = graphs.describe(item.name)
     known = {key: facts.get(key, "") for key in ("model", "want")}

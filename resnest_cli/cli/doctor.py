@@ -22,7 +22,7 @@ def doctor(*, format: str) -> None:
     into a bug report.
     """
     with View(quiet=False, progress=True).doing("looking at what is installed (some seconds)"):
-        from resnest_cli.doctor import examine
+        from resnest_cli.tasks.doctor import examine
 
         sections = examine()
     if format == "json":

@@ -18,7 +18,7 @@ from resnest_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from resnest_cli.cli.output import DownloadBar
-    from resnest_cli.download import Item
+    from resnest_cli.tasks.download import Item
 
 
 @click.command(cls=Command)
@@ -43,7 +43,7 @@ def download(  # noqa: PLR0913 - one parameter an option
       resnest download resnest50d resnest101e
       resnest download --verify
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli import download as task
+    from resnest_cli.tasks import download as task
 
     click.get_current_context().meta[VERBOSE] = verbose
     view = View(quiet=quiet, progress=not (quiet or no_progress))
@@ -58,7 +58,7 @@ def download(  # noqa: PLR0913 - one parameter an option
 
 
 def _names(models: tuple[str, ...], *, all: bool, verify: bool) -> list[str]:
-    from resnest_cli import catalog, weights
+    from resnest_cli.models import catalog, weights
 
     variants = [spec.name for spec in catalog.list_models() if all or (verify and weights.is_cached(spec))]
     if not (models or all or verify):

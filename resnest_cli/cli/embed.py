@@ -14,7 +14,7 @@ from resnest_cli.cli.options import feature_options, max_failures_option, ray_op
 from resnest_cli.cli.parameters import Place
 from resnest_cli.cli.text import rows as shown
 from resnest_cli.errors import ExitCode, UsageError
-from resnest_cli.writers import About, Summary, complete
+from resnest_cli.outputs.writers import About, Summary, complete
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from resnest_cli.cli.view import View
-    from resnest_cli.jobs import Output
-    from resnest_cli.limits import MaxFailures
-    from resnest_cli.one_way import Stream
     from resnest_cli.options import Options
-    from resnest_cli.trunk import Opener
+    from resnest_cli.outputs.jobs import Output
+    from resnest_cli.outputs.limits import MaxFailures
+    from resnest_cli.outputs.one_way import Stream
+    from resnest_cli.pipeline.trunk import Opener
     from resnest_cli.types import Failure, Source
 
 
@@ -71,8 +71,9 @@ def embed(  # noqa: PLR0913 - one parameter an option
       resnest embed photos/ -o photos.npy
       resnest embed dog.jpg | jq .embedding
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli import features, files
-    from resnest_cli.embed import Embedder
+    from resnest_cli.outputs import features
+    from resnest_cli.system import files
+    from resnest_cli.tasks.embed import Embedder
 
     found = inputs.find()
     if isinstance(output, str):
@@ -119,8 +120,8 @@ def _to_folder(  # noqa: PLR0913 - as the command
 ) -> None:
     """Let a cluster write the features."""
     from resnest_cli.cli import folders
-    from resnest_cli.embed import Embedder
-    from resnest_cli.ray_data.shards import Folder, Tables, features
+    from resnest_cli.cluster.shards import Folder, Tables, features
+    from resnest_cli.tasks.embed import Embedder
 
     folders.require_cluster(output, elsewhere)
     with Embedder(options, normalize=normalize, elsewhere=elsewhere) as embedder:
@@ -131,7 +132,7 @@ def _to_folder(  # noqa: PLR0913 - as the command
 
 def _open(output: Path | None, *, overwrite: bool, resume: bool) -> AbstractContextManager[Output | Stream]:
     """Open what rows go to: a file that can be resumed, or a stream of JSON lines."""
-    from resnest_cli import features, jobs, one_way
+    from resnest_cli.outputs import features, jobs, one_way
 
     if resume and (overwrite or output is None):
         message = "--resume goes on with a file: give it with -o FILE, and not with --overwrite."

@@ -16,14 +16,14 @@ from resnest_cli.cli.options import explain_options, refuse_lost
 from resnest_cli.cli.parameters import OutputFolder
 from resnest_cli.cli.text import one_line, put
 from resnest_cli.errors import ExitCode, OutputError, counted
-from resnest_cli.writers import to_json
+from resnest_cli.outputs.writers import to_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from resnest_cli.cli.view import View
-    from resnest_cli.explain import Explanation
     from resnest_cli.options import Options
+    from resnest_cli.tasks.explain.heatmap import Explanation
     from resnest_cli.types import Failure
 
 RECORDS = "explain.jsonl"
@@ -60,9 +60,9 @@ def explain(  # noqa: PLR0913 - one parameter an option
       resnest explain dog.jpg -o looked/
       resnest explain dog.jpg -o looked/ --class "tennis ball" --raw
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli import files
-    from resnest_cli.files import as_output_error
-    from resnest_cli.imports import require
+    from resnest_cli.system import files
+    from resnest_cli.system.files import as_output_error
+    from resnest_cli.system.imports import require
     from resnest_cli.types import Failure
 
     refuse_lost(options)
@@ -70,7 +70,7 @@ def explain(  # noqa: PLR0913 - one parameter an option
     found = inputs.find()
     _claim(output, overwrite=overwrite)
     with view.doing("loading torch"):
-        from resnest_cli.explain import Explainer
+        from resnest_cli.tasks.explain.heatmap import Explainer
 
     explainer = Explainer(options, named["class"])
     with as_output_error(output):
@@ -101,7 +101,7 @@ def _records(path: Path) -> IO[bytes]:
     Raises:
         OutputError: it cannot be written.
     """
-    from resnest_cli import files
+    from resnest_cli.system import files
 
     with files.as_output_error(path):
         file = files.grown(path)
@@ -115,8 +115,8 @@ def _claim(output: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: it cannot be read, or holds files that may have to be replaced.
     """
-    from resnest_cli.files import as_output_error
-    from resnest_cli.paths import Kind, look
+    from resnest_cli.system.files import as_output_error
+    from resnest_cli.system.paths import Kind, look
 
     with as_output_error(output):
         there = [] if look(output).kind is Kind.MISSING else [path.name for path in output.iterdir()]
@@ -128,8 +128,8 @@ def _claim(output: Path, *, overwrite: bool) -> None:
 
 def _write(said: Explanation, output: Path, number: int, *, raw: bool) -> dict[str, Any]:
     """Write an explanation's files, and give its record."""
-    from resnest_cli import saving
-    from resnest_cli.pictures import side_by_side, split_attention
+    from resnest_cli.outputs import saving
+    from resnest_cli.tasks.explain.pictures import side_by_side, split_attention
 
     name = re.sub(r"[^\w.-]", "_", Path(said.path).stem, flags=re.ASCII)
     stem = f"{number:05d}-{name[:80]}"

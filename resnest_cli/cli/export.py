@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from resnest_cli.cli.view import View
-    from resnest_cli.exporting import Exported
     from resnest_cli.options import Options
+    from resnest_cli.tasks.export.exporting import Exported
 
 
 @click.command(cls=Command)
@@ -65,14 +65,15 @@ def export(  # noqa: PLR0913 - one parameter an option
       resnest export resnest50d --to onnx -o resnest50d-onnx
       resnest export digits --to openvino --raw-uint8 -o digits-openvino
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli import exports, saving
+    from resnest_cli.models import exports
+    from resnest_cli.outputs import saving
 
     refuse_lost(options)
     exports.require(to)
     saving.claim_folder(output, overwrite=overwrite)
     with view.doing("loading torch"):
-        from resnest_cli.exporting import SAMPLES
-        from resnest_cli.exporting import export as write
+        from resnest_cli.tasks.export.exporting import SAMPLES
+        from resnest_cli.tasks.export.exporting import export as write
 
     compared = pictures or (str(SAMPLES),)
     said = write(options, to, output, raw_uint8=raw_uint8, overwrite=overwrite, pictures=compared, exclude=exclude)

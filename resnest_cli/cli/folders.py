@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resnest_cli.errors import ExitCode, UsageError, counted
-from resnest_cli.writers import complete
+from resnest_cli.outputs.writers import complete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from resnest_cli.cli.view import View
-    from resnest_cli.limits import MaxFailures
-    from resnest_cli.ray_data.shards import Folder, Span, Tables
-    from resnest_cli.trunk import Runner
+    from resnest_cli.cluster.shards import Folder, Span, Tables
+    from resnest_cli.outputs.limits import MaxFailures
+    from resnest_cli.pipeline.trunk import Runner
     from resnest_cli.types import Failure, Source
 
 
@@ -45,7 +45,7 @@ def write(  # noqa: PLR0913 - what a job consists of
     most: MaxFailures,
 ) -> None:
     """Let the cluster write the rows of what is found, and say what came of it; exit with 3 if an input failed."""
-    from resnest_cli.ray_data import RayTrunk
+    from resnest_cli.cluster import RayTrunk
 
     if not isinstance(trunk, RayTrunk):
         raise TypeError(type(trunk))

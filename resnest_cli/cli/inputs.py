@@ -14,7 +14,7 @@ import click
 from resnest_cli.cli.options import declare
 from resnest_cli.cli.parameters import Names
 from resnest_cli.errors import UsageError
-from resnest_cli.paths import look, reason
+from resnest_cli.system.paths import look, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,8 +82,8 @@ class Inputs:
             UsageError: nothing is named, the list cannot be read, or object stores not at all. That is found out now,
                 all else later.
         """
-        from resnest_cli import buckets
-        from resnest_cli.sources import find
+        from resnest_cli.inputs import buckets
+        from resnest_cli.inputs.sources import find
 
         if any(map(buckets.is_bucket, self.names)):
             buckets.require()
@@ -91,8 +91,8 @@ class Inputs:
 
     def count(self, done: int = 0) -> Callable[[], int | None]:
         """Count, in the background, what comes after the first `done`; what can be read but once is not counted."""
-        from resnest_cli.photographs import LeftOut
-        from resnest_cli.sources import STDIN, count, find
+        from resnest_cli.inputs.photographs import LeftOut
+        from resnest_cli.inputs.sources import STDIN, count, find
 
         if self.files_from == STDIN or (self.files_from is not None and not look(self.files_from).is_file):
             return lambda: None
@@ -100,7 +100,7 @@ class Inputs:
         return count(again, done)
 
     def _named(self) -> Iterator[str | Failure]:
-        from resnest_cli.sources import STDIN
+        from resnest_cli.inputs.sources import STDIN
 
         if self.files_from is None:
             if self.null:
@@ -115,8 +115,8 @@ class Inputs:
         return chain(self.names, _some(self.files_from, self._listed(self.files_from)))
 
     def _listed(self, path: str) -> Iterator[str]:
-        from resnest_cli.columns import index
-        from resnest_cli.lists import listed
+        from resnest_cli.inputs.columns import index
+        from resnest_cli.inputs.lists import listed
 
         return index(path) if path.endswith(".parquet") else listed(_open_list(path), null=self.null)
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnest_cli import cells
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.options import format_option
 from resnest_cli.cli.text import data
 from resnest_cli.errors import UnknownModel
+from resnest_cli.text import cells
 
 if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec
@@ -45,7 +45,7 @@ def list_models(*, pattern: str, format: str, sort: str | None) -> None:
     measured it; MB are to download, with ~ computed, as nobody published them; GMACs are counted for one image at the
     variant's own size. The table is in the order of the family; json and csv hold every published fact.
     """
-    from resnest_cli import catalog
+    from resnest_cli.models import catalog
 
     try:
         rows = [row_of(spec) for spec in catalog.list_models(pattern)]
@@ -65,7 +65,7 @@ def list_models(*, pattern: str, format: str, sort: str | None) -> None:
 
 def row_of(spec: ModelSpec) -> dict[str, Any]:
     """Return all published facts of a variant, and whether its weights are in the cache (None: it may not be read)."""
-    from resnest_cli import weights
+    from resnest_cli.models import weights
 
     size = spec.facts["checkpoint_bytes"]
     return {**spec.facts, "megabytes": size and round(size / 1e6), "cached": weights.is_cached(spec)}
@@ -73,7 +73,7 @@ def row_of(spec: ModelSpec) -> dict[str, Any]:
 
 def _digits() -> dict[str, Any]:
     """Return a row of the embedded model, which has no published facts."""
-    from resnest_cli import catalog, weights
+    from resnest_cli.models import catalog, weights
 
     spec = catalog.find_model("digits")
     known = {"name": spec.name, "input_size": spec.data.input_size[1], "crop_pct": spec.data.crop_pct}

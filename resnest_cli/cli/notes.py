@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from resnest_cli.cli.view import View
     from resnest_cli.engines import Engine
     from resnest_cli.options import Options
+    from resnest_cli.outputs.writers import Summary
     from resnest_cli.types import ModelSpec, Record
-    from resnest_cli.writers import Summary
 
 MOST_CLASSES = 5  # in the counts at the end
 

@@ -11,13 +11,13 @@ import click
 
 from resnest_cli.cli.parameters import ModelName, OrAuto, Several
 from resnest_cli.cli.view import VERBOSE, View
-from resnest_cli.limits import LEAST_ROWS, MaxFailures
 from resnest_cli.options import ENGINES, INTERPOLATIONS, PRECISIONS, Options
+from resnest_cli.outputs.limits import LEAST_ROWS, MaxFailures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from resnest_cli.trunk import Opener
+    from resnest_cli.pipeline.trunk import Opener
 
 ALL = "all"
 
@@ -144,7 +144,7 @@ def ray_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _elsewhere(address: str | None) -> Opener:
-    from resnest_cli.ray_data import RayTrunk
+    from resnest_cli.cluster import RayTrunk
 
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     return functools.partial(RayTrunk, address=None if address == "local" else address)
@@ -152,7 +152,7 @@ def _elsewhere(address: str | None) -> Opener:
 
 def refuse_lost(options: Options) -> None:
     """Refuse a model, class names or weights that cannot be meant: before torch is loaded, which takes seconds."""
-    from resnest_cli import catalog, labels, weights
+    from resnest_cli.models import catalog, labels, weights
 
     spec = catalog.resolve(options)
     labels.load(spec, options.labels)

@@ -64,7 +64,7 @@ class ModelName(click.ParamType[str]):
         """Offer the variants, the embedded model and model folders; where none begins so, files and folders."""
         from click.shell_completion import CompletionItem as Item
 
-        from resnest_cli.catalog import DIGITS, list_models
+        from resnest_cli.models.catalog import DIGITS, list_models
 
         names = [*(spec.name for spec in list_models()), DIGITS.name]
         folders = [path.parent.as_posix() for path in Path().glob("*/config.json")]

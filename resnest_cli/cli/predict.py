@@ -20,22 +20,22 @@ from resnest_cli.cli.parameters import Number, Place
 from resnest_cli.cli.text import rows
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_TOPK
+from resnest_cli.outputs.writers import JSONL, LINES, WRITERS, About, Summary, as_text, complete, require, to_row
 from resnest_cli.types import Failure
-from resnest_cli.writers import JSONL, LINES, WRITERS, About, Summary, as_text, complete, require, to_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from resnest_cli.cli.view import View
-    from resnest_cli.jobs import Output
-    from resnest_cli.limits import MaxFailures
-    from resnest_cli.one_way import Stream
     from resnest_cli.options import Options
-    from resnest_cli.predict import Classifier
-    from resnest_cli.trunk import Opener
+    from resnest_cli.outputs.jobs import Output
+    from resnest_cli.outputs.limits import MaxFailures
+    from resnest_cli.outputs.one_way import Stream
+    from resnest_cli.outputs.writers import Row
+    from resnest_cli.pipeline.trunk import Opener
+    from resnest_cli.tasks.predict import Classifier
     from resnest_cli.types import Record, Source
-    from resnest_cli.writers import Row
 
 LONG_JOB = 200  # images, from which on a hint at a faster way is worth a line
 FORMATS = ("auto", "table", *WRITERS)
@@ -90,7 +90,7 @@ def predict(  # noqa: PLR0913 - one parameter an option
       resnest predict - --model digits < three.png
       find photos -name '*.jpg' -print0 | resnest predict --files-from - -0
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli.predict import Classifier
+    from resnest_cli.tasks.predict import Classifier
 
     found = inputs.find()
     options = _calibrated(options, calibrate, inputs.exclude)
@@ -147,7 +147,7 @@ def _calibrated(options: Options, calibrate: Path | None, exclude: tuple[str, ..
         return options
     if options.precision != "int8":
         raise UsageError("--calibrate is for --precision int8: add that.")
-    from resnest_cli import calibration
+    from resnest_cli.tasks.quantize import calibration
 
     return calibration.ensure(options, calibrate, exclude)
 
@@ -166,8 +166,8 @@ def _to_folder(  # noqa: PLR0913 - as the command
 ) -> None:
     """Let a cluster write the answers."""
     from resnest_cli.cli import folders
-    from resnest_cli.predict import Classifier
-    from resnest_cli.ray_data.shards import Folder, Tables, predictions
+    from resnest_cli.cluster.shards import Folder, Tables, predictions
+    from resnest_cli.tasks.predict import Classifier
 
     if format not in {"auto", "parquet"}:
         raise UsageError(f"-o {output}: a folder has Parquet files; leave out -f {format}, or name a file.")
@@ -212,7 +212,7 @@ def _open(
     output: Path | None, format: str, *, overwrite: bool, resume: bool
 ) -> AbstractContextManager[Output | Stream]:
     """Open what rows go to: a file that can be resumed, or a stream."""
-    from resnest_cli import jobs, one_way
+    from resnest_cli.outputs import jobs, one_way
 
     if resume and (overwrite or output is None or format == "table"):
         what = "a table" if format == "table" else "what is there" if overwrite else "standard output"
@@ -232,7 +232,7 @@ def _terms(
     classifier: Classifier, format: str, topk: int, threshold: float, *, to_file: bool
 ) -> tuple[About, dict[str, Any], int]:
     """Tell an output what its rows are from: for its own metadata, for --resume, and how many a batch has."""
-    from resnest_cli import provenance
+    from resnest_cli.models import provenance
 
     options, engine = classifier.options, classifier.engine
     # Hashing a weights file can take a moment, which is worth it only where the hash is written down.

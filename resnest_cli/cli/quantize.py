@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from resnest_cli.cli.view import View
     from resnest_cli.options import Options
-    from resnest_cli.quantize import Quantized
+    from resnest_cli.tasks.quantize.quantization import Quantized
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -72,7 +72,8 @@ def quantize(  # noqa: PLR0913 - one parameter an option
       resnest quantize resnest50d --calibrate photos/ -o resnest50d-int8
       resnest predict photos/ --model resnest50d-int8
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli import exports, saving
+    from resnest_cli.models import exports
+    from resnest_cli.outputs import saving
 
     refuse_lost(options)
     exports.require(exports.INT8)
@@ -80,7 +81,7 @@ def quantize(  # noqa: PLR0913 - one parameter an option
         raise UsageError(f"--calibrate {calibrate}: no such folder.")
     saving.claim_folder(output, overwrite=overwrite)
     with view.doing("loading torch"):
-        from resnest_cli import quantize as task
+        from resnest_cli.tasks.quantize import quantization as task
 
     view.say(f"{options.model}, to be calibrated on images in {calibrate}")
     made = task.quantize(

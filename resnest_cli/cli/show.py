@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnest_cli import cells
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.list_models import FORMATS
 from resnest_cli.cli.options import format_option
 from resnest_cli.cli.parameters import ModelName
 from resnest_cli.cli.text import data
+from resnest_cli.text import cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ def show(*, model: str, format: str) -> None:
     That is cost, accuracy, recipe, licence, sources and preprocessing. MODEL is a variant, digits, a model folder or
     hf-hub:OWNER/REPO.
     """
-    from resnest_cli import catalog, weights
+    from resnest_cli.models import catalog, weights
 
     spec = catalog.find_model(model)
     facts = {**_facts(spec), "cached": weights.is_cached(spec)}

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from resnest_cli.cli.view import View
-    from resnest_cli.embed import Embedder
-    from resnest_cli.features import Features
     from resnest_cli.options import Options
-    from resnest_cli.stream import Row
+    from resnest_cli.outputs.features import Features
+    from resnest_cli.pipeline.stream import Row
+    from resnest_cli.tasks.embed import Embedder
     from resnest_cli.types import Failure, Source
 
 TOGETHER = 64  # queries that are compared in one pass over the index
@@ -72,7 +72,8 @@ def similar(  # noqa: PLR0913 - one parameter an option
       resnest similar dog.jpg --index photos.npy
       resnest similar --duplicates 0.95 --index photos.npy
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli import features, sources
+    from resnest_cli.inputs import sources
+    from resnest_cli.outputs import features
 
     if bool(queries) == (duplicates is not None):
         message = "give either images to look for, or --duplicates THRESHOLD."
@@ -90,7 +91,7 @@ def _search(
     known: Features, queries: Iterator[Source | Failure], topk: int, options: Options, view: View
 ) -> Iterator[dict[str, Any]]:
     from resnest_cli.cli.notes import opened
-    from resnest_cli.embed import Embedder, options_of
+    from resnest_cli.tasks.embed import Embedder, options_of
 
     with Embedder(options_of(known.facts, options)) as embedder:
         _check(embedder, known)
@@ -117,7 +118,7 @@ def _check(embedder: Embedder, known: Features) -> None:
 
 def _answers(known: Features, rows: Sequence[Row | Failure], topk: int) -> Iterator[dict[str, Any]]:
     """Answer some queries with one pass over the index."""
-    from resnest_cli.similar import nearest
+    from resnest_cli.tasks.similar import nearest
     from resnest_cli.types import Failure
 
     good = [row.values for row in rows if not isinstance(row, Failure)]
@@ -138,7 +139,7 @@ def _error(failure: Failure) -> dict[str, str]:
 
 
 def _groups(known: Features, threshold: float) -> Iterator[dict[str, Any]]:
-    from resnest_cli.similar import groups, pairs
+    from resnest_cli.tasks.similar import groups, pairs
 
     for group in groups(pairs(known.values, threshold)):
         rows = sorted({row for pair in group for row in (pair.first, pair.second)})

@@ -18,12 +18,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from resnest_cli import redact
+from resnest_cli.text import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from resnest_cli.writers import About, Row, Writer
+    from resnest_cli.outputs.writers import About, Row, Writer
 
 # Control, format (bidi and zero-width) and surrogate characters, and line and paragraph separators.
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}

@@ -16,7 +16,7 @@ from resnest_cli.cli.parameters import ModelName, Number, OrAuto, OutputFolder
 from resnest_cli.cli.view import VERBOSE, View
 from resnest_cli.errors import OutputError, TrainingStopped, UsageError
 from resnest_cli.options import INTERPOLATIONS, Options
-from resnest_cli.paths import Kind, is_empty, look
+from resnest_cli.system.paths import Kind, is_empty, look
 from resnest_cli.training.recipe import PRECISIONS, Recipe, changed
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def execute(command: str, defaults: Recipe, values: dict[str, Any]) -> None:
 
 
 def _job(command: str, defaults: Recipe, values: dict[str, Any]) -> Job:
-    from resnest_cli import catalog, weights
+    from resnest_cli.models import catalog, weights
     from resnest_cli.training import job
 
     model = {name: values[name] for name in job.OF_MODEL if name in values}

@@ -18,9 +18,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from resnest_cli import splits
 from resnest_cli.cli.output import Shown, console, facts, progress, table
 from resnest_cli.cli.text import put
+from resnest_cli.inputs import splits
 from resnest_cli.training import recipe
 from resnest_cli.training.loop import Epoch, Step
 from resnest_cli.training.run import HEAD, Cached, Done, Scanned, Settled

@@ -16,16 +16,16 @@ from resnest_cli.cli.parameters import STDOUT, Names
 from resnest_cli.cli.text import data as write_data
 from resnest_cli.cli.text import note, one_line
 from resnest_cli.errors import ExitCode, OutputError, UsageError, counted
-from resnest_cli.splits import ALL, CHOICES
+from resnest_cli.inputs.splits import ALL, CHOICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from resnest_cli.cli.view import View
     from resnest_cli.options import Options
-    from resnest_cli.report import ClassRow
+    from resnest_cli.tasks.validate.report import ClassRow
+    from resnest_cli.tasks.validate.validation import Validation
     from resnest_cli.types import Failure
-    from resnest_cli.validate import Validation
 
 WORST_CLASSES = 10  # in the table on the screen; --per-class has all
 _FILE = click.Path(path_type=Path)
@@ -80,7 +80,7 @@ def validate(  # noqa: PLR0913 - one parameter an option
       resnest validate imagenet-a --subset --format json
       resnest validate photos.csv --confusion matrix.png --mistakes worst.html
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli import validate as task
+    from resnest_cli.tasks.validate import validation as task
 
     if output == Path(STDOUT):
         output, format = None, "json"
@@ -114,7 +114,8 @@ def _writers(
     output: Path | None, per_class: Path | None, confusion: tuple[Path, ...], mistakes: Path | None, *, overwrite: bool
 ) -> dict[Path, Callable[[Validation], bytes | str]]:
     """Choose what each file gets, and see now whether it can be had."""
-    from resnest_cli import plots, report, saving
+    from resnest_cli.outputs import plots, saving
+    from resnest_cli.tasks.validate import report
 
     wanted: list[tuple[Path | None, Callable[[Validation], bytes | str]]] = [
         (output, lambda found: json.dumps(found.summary()) + "\n"),
@@ -142,7 +143,7 @@ def _save(found: Validation, writers: dict[Path, Callable[[Validation], bytes | 
     Raises:
         OutputError: some cannot; it says which and why.
     """
-    from resnest_cli import saving
+    from resnest_cli.outputs import saving
 
     wrong = []
     for path, write in writers.items():
@@ -160,7 +161,7 @@ def _name(failure: Failure) -> None:
 
 def _print(found: Validation) -> None:
     from resnest_cli.cli.output import console, facts, table
-    from resnest_cli.report import class_rows
+    from resnest_cli.tasks.validate.report import class_rows
 
     out = console(sys.stdout)
     out.print(facts(list(_rows(found))))

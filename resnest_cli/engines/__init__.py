@@ -12,9 +12,10 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
-from resnest_cli import exports, graphs, imports, machine, weights
 from resnest_cli.errors import OutputError, UsageError
-from resnest_cli.exports import INT8
+from resnest_cli.models import exports, graphs, weights
+from resnest_cli.models.exports import INT8
+from resnest_cli.system import imports, machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -112,7 +113,7 @@ def open_engine(spec: ModelSpec, options: Options, *, want: str = "logits") -> E
                 raise OutputError(message) from error
             _log.warning("%s, so that torch runs instead of openvino", why_torch)
     imports.announce("torch")
-    from resnest_cli.engines.pytorch import TorchEngine  # noqa: PLC0415 - seconds
+    from resnest_cli.engines.pytorch.engine import TorchEngine  # noqa: PLC0415 - seconds
 
     engine = TorchEngine(spec, path, device=options.device, precision=options.precision, want=want)
     engine.reason += f"; {why_torch}"
@@ -130,7 +131,7 @@ def _why_torch(spec: ModelSpec, options: Options) -> str:
     if options.device == "cpu" or (options.device == "auto" and _why_any_device_is_the_cpu(spec, options)):
         return ""
     imports.announce("torch")
-    from resnest_cli.engines.pytorch import choose_device  # noqa: PLC0415 - seconds
+    from resnest_cli.engines.pytorch.engine import choose_device  # noqa: PLC0415 - seconds
 
     return "" if choose_device(options.device)[0].type == "cpu" else "GPUs run in torch"
 
@@ -157,7 +158,7 @@ def _open_openvino(spec: ModelSpec, options: Options, path: Path | None, want: s
 
         def convert() -> graphs.Graph:
             imports.announce("torch")
-            from resnest_cli.export import make_graph  # noqa: PLC0415 - seconds
+            from resnest_cli.engines.pytorch.export import make_graph  # noqa: PLC0415 - seconds
 
             return make_graph(spec, path, digest, want)
 
@@ -170,7 +171,7 @@ def _why_cpu(spec: ModelSpec, options: Options) -> str:
         return "asked for"
     if why := _why_any_device_is_the_cpu(spec, options):
         return why
-    from resnest_cli.engines.pytorch import choose_device  # noqa: PLC0415 - was imported to be asked before
+    from resnest_cli.engines.pytorch.engine import choose_device  # noqa: PLC0415 - was imported to be asked before
 
     return choose_device(options.device)[1]
 
@@ -238,7 +239,7 @@ def _open_int8(spec: ModelSpec, options: Options) -> Engine:
 
     def make() -> graphs.Graph:
         imports.announce("torch")
-        from resnest_cli.int8 import make_random_graph  # noqa: PLC0415 - seconds
+        from resnest_cli.engines.pytorch.int8 import make_random_graph  # noqa: PLC0415 - seconds
 
         return make_random_graph(spec, name)
 

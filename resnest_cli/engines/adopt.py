@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resnest_cli import graphs
 from resnest_cli.engines.foreign import adopt
 from resnest_cli.engines.openvino import VERSION, save
 from resnest_cli.errors import ModelError
+from resnest_cli.models import graphs
 
 if TYPE_CHECKING:
-    from resnest_cli.exports import Content
+    from resnest_cli.models.exports import Content
     from resnest_cli.types import ModelSpec
 
 WANT = "logits"

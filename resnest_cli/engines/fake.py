@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from resnest_cli.catalog import DIGITS, find_model
+from resnest_cli.models.catalog import DIGITS, find_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnest_cli.engines import onnx_file
 from resnest_cli.errors import ModelError
-from resnest_cli.imports import without
+from resnest_cli.system.imports import without
 
 with without("openvino.tools.ovc"):  # it reports home, see the engine
     import openvino

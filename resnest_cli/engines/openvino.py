@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from resnest_cli import graphs, machine
 from resnest_cli.errors import DeviceError, ModelError
-from resnest_cli.imports import without
-from resnest_cli.machine import memory_errors, usable_cores
+from resnest_cli.models import graphs
+from resnest_cli.system import machine
+from resnest_cli.system.imports import without
+from resnest_cli.system.machine import memory_errors, usable_cores
 
 # What converts models reports home when it is imported, and is a third of the import: that waits for a conversion.
 try:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from resnest_cli.graphs import Graph
+    from resnest_cli.models.graphs import Graph
     from resnest_cli.types import ModelSpec
 
 # fp32 is set explicitly: where bf16 is native, OpenVINO takes it by itself.

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from resnest_cli import cache, checkpoint
 from resnest_cli.errors import OutputError, TrainingStopped
+from resnest_cli.models import checkpoint
+from resnest_cli.system import cache
 
 if TYPE_CHECKING:
     from pathlib import Path

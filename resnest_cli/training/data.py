@@ -19,8 +19,9 @@ import torch
 from timm.data.transforms_factory import create_transform
 from torch.utils.data import DataLoader, Dataset
 
-from resnest_cli import images, sources
 from resnest_cli.errors import ImageError, TrainingStopped
+from resnest_cli.inputs import sources
+from resnest_cli.inputs.decode import images
 from resnest_cli.types import Source
 
 if TYPE_CHECKING:

@@ -18,11 +18,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from resnest_cli import cache, cells, machine, stream
 from resnest_cli.errors import BadDataSet, DecodeTimeout, ImageError, of_one_input
+from resnest_cli.inputs.splits import LEFT_OUT, TRAIN, VAL
 from resnest_cli.options import Options
-from resnest_cli.splits import LEFT_OUT, TRAIN, VAL
-from resnest_cli.stream import Check
+from resnest_cli.pipeline import stream
+from resnest_cli.pipeline.stream import Check
+from resnest_cli.system import cache, machine
+from resnest_cli.text import cells
 from resnest_cli.training.layout import NAMED, Example, files, or_table, rows, scan, some
 from resnest_cli.types import Source
 

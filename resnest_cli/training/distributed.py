@@ -16,9 +16,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import parse_args
 from torch.distributed.run import run as run_elastic
 
-from resnest_cli.engines.pytorch import choose_device
+from resnest_cli.engines.pytorch.engine import choose_device
 from resnest_cli.errors import DeviceError, ExitCode, TrainingStopped
-from resnest_cli.processes import command
+from resnest_cli.system.processes import command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from timm.models import save_for_hf
 
-from resnest_cli import cache, network
+from resnest_cli.engines.pytorch import network
 from resnest_cli.errors import OutputError
+from resnest_cli.system import cache
 
 if TYPE_CHECKING:
     import torch

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from resnest_cli import cache, catalog, config, files
 from resnest_cli.errors import UsageError
-from resnest_cli.jsons import LONGEST_PATH, Entries, cut
+from resnest_cli.models import catalog, config
 from resnest_cli.options import Options
-from resnest_cli.paths import look
+from resnest_cli.system import cache, files
+from resnest_cli.system.paths import look
+from resnest_cli.text.jsons import LONGEST_PATH, Entries, cut
 from resnest_cli.training.recipe import Recipe
 from resnest_cli.training.recipe import taken as recipe_of
 

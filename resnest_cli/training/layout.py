@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from resnest_cli import images, redact, splits, tables, walk
 from resnest_cli.errors import BadDataSet, UnreadableInput
-from resnest_cli.paths import Kind, look, reason
-from resnest_cli.photographs import Rule
-from resnest_cli.splits import LEFT_OUT, TEST, TRAIN, VAL
+from resnest_cli.inputs import splits, tables, walk
+from resnest_cli.inputs.decode import images
+from resnest_cli.inputs.photographs import Rule
+from resnest_cli.inputs.splits import LEFT_OUT, TEST, TRAIN, VAL
+from resnest_cli.system.paths import Kind, look, reason
+from resnest_cli.text import redact
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:

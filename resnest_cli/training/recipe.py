@@ -14,10 +14,10 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import UsageError
-from resnest_cli.jsons import cut
+from resnest_cli.text.jsons import cut
 
 if TYPE_CHECKING:
-    from resnest_cli.jsons import Entries
+    from resnest_cli.text.jsons import Entries
 
 AUTO = "auto"
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnest_cli import cache, cells
-from resnest_cli.lettering import lettered, plain
+from resnest_cli.outputs.lettering import lettered, plain
+from resnest_cli.system import cache
+from resnest_cli.text import cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -26,17 +26,13 @@ import torch
 from torch import nn
 
 import resnest_cli
-from resnest_cli import cache, files, machine, network, splits, weights
-from resnest_cli.errors import (
-    BadDataSet,
-    DeviceError,
-    ExitCode,
-    OutputError,
-    ResnestError,
-    TrainingStopped,
-    UsageError,
-)
-from resnest_cli.paths import look
+from resnest_cli.engines.pytorch import network
+from resnest_cli.errors import BadDataSet, DeviceError, ExitCode, OutputError, ResnestError, TrainingStopped, UsageError
+from resnest_cli.inputs import splits
+from resnest_cli.models import weights
+from resnest_cli.pipeline.trunk import Trunk
+from resnest_cli.system import cache, files, machine
+from resnest_cli.system.paths import look
 from resnest_cli.training import checkpoints, dataset, folder, job, recipe, report
 from resnest_cli.training.data import (
     AHEAD,
@@ -52,7 +48,6 @@ from resnest_cli.training.distributed import Place, join, leave, shared, summed
 from resnest_cli.training.loop import VAL_BATCH, Epoch, Judgement, Loop, Step, make_optimizer
 from resnest_cli.training.rate import find_rate
 from resnest_cli.training.signals import Signals
-from resnest_cli.trunk import Trunk
 from resnest_cli.types import Failure, ModelSpec, Source
 
 if TYPE_CHECKING:

@@ -1,0 +1,211 @@
+"""A network in int8: NNCF looks at real pictures to learn which range of values each layer has to hold.
+
+In: a network and pixels, uint8 [N, H, W, 3]. Out: graphs that take such pixels, first in floating point, then in int8.
+Does not know whether the int8 graph is any good; `quantize` judges.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import warnings
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib.metadata import version
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from resnest_cli.engines.openvino import OpenVinoEngine
+from resnest_cli.engines.pytorch import export
+from resnest_cli.engines.pytorch.network import SEED, FromPixels, build
+from resnest_cli.models import exports, graphs
+from resnest_cli.models.graphs import Graph
+from resnest_cli.system.imports import without
+
+with without("openvino.tools.ovc"):  # it reports home, see the engine
+    import openvino
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from resnest_cli.types import ModelSpec
+
+    Pixels = NDArray[np.uint8]
+
+# Ways to int8, from the quickest on: each takes longer than the one before and keeps answers better.
+METHODS = ("calibrated", "biases corrected one by one", "most sensitive layers left in floating point")
+_RANDOM_PICTURES = 8
+_RANKED = 100  # pictures that tell how much each layer harms the answers
+_COMPUTE = {"Convolution", "GroupConvolution", "MatMul"}
+
+_log = logging.getLogger(__name__)
+
+
+def versions() -> dict[str, str]:
+    """Tell what makes int8 graphs."""
+    return {name: version(name) for name in ("nncf", "openvino", "torch", "timm")}
+
+
+def prepare(network: nn.Module, spec: ModelSpec, folder: Path) -> Graph:
+    """Convert the network, which is changed by that, in floating point into a new `folder`; see `export.write`."""
+    folder.mkdir()
+    export.write(network, spec, folder / graphs.FILES[0])
+    return Graph(folder, {"width": spec.num_classes, "param_count": sum(p.numel() for p in network.parameters())})
+
+
+def quantise(dense: Graph, pixels: Pixels, method: str, folder: Path, least: float) -> Graph:
+    """Make of a graph that `prepare` gave one in int8, in a new `folder`.
+
+    Args:
+        dense: the graph in floating point.
+        pixels: pictures to learn the ranges from, uint8 [N, H, W, 3].
+        method: one of `METHODS`.
+        folder: where to put it.
+        least: the share of the pictures whose first class is to stay, for the method that measures that.
+    """
+    with _quiet_nncf() as nncf:
+        model = openvino.Core().read_model(dense.path)
+        given: dict[str, Any] = {
+            "calibration_dataset": nncf.Dataset(list(pixels), lambda picture: picture[None]),
+            "preset": nncf.QuantizationPreset.MIXED,
+            "target_device": nncf.TargetDevice.CPU,
+            "subset_size": len(pixels),
+            "fast_bias_correction": method == METHODS[0],
+            "ignored_scope": nncf.IgnoredScope(names=attention(model)),
+        }
+        if method == METHODS[2]:
+            made = _under_control(nncf, model, pixels, given, least)
+        else:
+            made = nncf.quantize(model=model, **given)
+    folder.mkdir()
+    openvino.save_model(made, folder / graphs.FILES[0], compress_to_fp16=False)
+    return Graph(folder, dense.facts | {"floating": tuple(floating(made))})
+
+
+def make_random_graph(spec: ModelSpec, name: str) -> Graph:
+    """Put an int8 graph with seeded random weights into the cache, under the key `name`: for speed tests.
+
+    Raises:
+        UsageError: NNCF is not installed.
+        OSError: the cache cannot be written.
+    """
+    exports.require(exports.INT8)
+    _log.info("converting %s to int8 with random weights: once, a minute or two", spec.name)
+    channels, height, width = spec.data.input_size
+    pixels = np.random.default_rng(SEED).integers(0, 256, (_RANDOM_PICTURES, height, width, channels), np.uint8)
+    with tempfile.TemporaryDirectory(prefix="resnest-") as scratch:
+        dense = prepare(build(spec, None), spec, Path(scratch) / "dense")
+        made = quantise(dense, pixels, METHODS[0], Path(scratch) / "int8", 0)
+        return graphs.store(name, lambda folder: _copy(made.folder, folder), made.facts)
+
+
+def _copy(source: Path, target: Path) -> None:
+    for name in graphs.FILES:
+        shutil.copyfile(source / name, target / name)
+
+
+def strangeness(network: nn.Module, spec: ModelSpec, pixels: Pixels) -> float:
+    """Tell how far pictures, uint8 [N, H, W, 3], are from those that the network was trained on, from 0.
+
+    Its norms keep the mean and variance that each channel had in training. Given are the Kullback-Leibler divergences
+    of the normal distribution with these from that with the pictures', in nats: the mean over channels, the median over
+    norms. That trained statistics tell which pictures suit a network is from Cai et al., "ZeroQ", 2020
+    (arXiv:2001.00281), equation 3.
+    """
+    found: list[float] = []
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+
+    def look(norm: Any, given: tuple[torch.Tensor]) -> None:  # noqa: ANN401 - torch's types know no statistics
+        found.append(_divergence(norm.running_mean, norm.running_var + norm.eps, *given))
+
+    hooks = [norm.register_forward_pre_hook(look) for norm in norms]
+    with torch.inference_mode():
+        FromPixels(network, spec)(torch.from_numpy(pixels))
+    for hook in hooks:
+        hook.remove()
+    return float(np.median(found))
+
+
+def _divergence(mean: torch.Tensor, variance: torch.Tensor, given: torch.Tensor) -> float:
+    here = given.var((0, 2, 3), unbiased=False) + 1e-5
+    shift = (given.mean((0, 2, 3)) - mean) ** 2
+    return float(((variance / here).log() + (here + shift) / variance - 1).mean() / 2)
+
+
+def rows(graph: Graph, spec: ModelSpec, pixels: Pixels, precision: str) -> NDArray[np.float32]:
+    """Run a graph on pictures, uint8 [N, H, W, 3]; give the logits, float32 [N, classes]."""
+    engine = OpenVinoEngine(spec, graph, precision=precision)
+    try:
+        return np.concatenate(list(engine.run(picture[None] for picture in pixels)))
+    finally:
+        engine.close()
+
+
+def floating(model: openvino.Model) -> list[str]:
+    """Name the layers with weights of a quantised model that still compute in floating point."""
+    layers = [node for node in model.get_ordered_ops() if node.get_type_name() in _COMPUTE]
+    return [node.get_friendly_name() for node in layers if not _has_int8_weights(node)]
+
+
+def _has_int8_weights(layer: openvino.Node) -> bool:
+    node = layer.input_value(1).get_node()
+    while node.get_input_size():
+        node = node.input_value(0).get_node()
+    return node.get_element_type() in {openvino.Type.i8, openvino.Type.u8}
+
+
+def attention(model: openvino.Model) -> list[str]:
+    """Name what adds the splits of a block up: to pool them, and each times its share, to go on.
+
+    These layers stay in floating point: the convolutions before them would write bytes only for all of these to be
+    unpacked again, twice.
+    """
+    found: list[str] = []
+    for node in model.get_ordered_ops():
+        givers = [port.get_source_output().get_node() for port in node.inputs()]
+        kinds = {giver.get_type_name() for giver in givers if giver.get_friendly_name() not in found}
+        is_share = node.get_type_name() == "Multiply" and "VariadicSplit" in kinds
+        is_sum = node.get_type_name() == "Add" and kinds <= {"Relu"}  # a residual one adds a convolution
+        if is_share or is_sum:
+            found.append(node.get_friendly_name())
+    return found
+
+
+def _under_control(nncf: Any, model: openvino.Model, pixels: Pixels, given: dict[str, Any], least: float) -> Any:  # noqa: ANN401 - of a library without types
+    """Quantise, then put the layers that change most answers back, until enough first classes are as before."""
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    pairs = [(picture, int(compiled(picture[None])[0].argmax())) for picture in pixels]
+
+    def agreement(candidate: openvino.CompiledModel, chosen: Iterable[tuple[Any, int]]) -> tuple[float, list[float]]:
+        same = [float(candidate(picture[None])[0].argmax() == first) for picture, first in chosen]
+        return float(np.mean(same)), same
+
+    restoring = nncf.AdvancedAccuracyRestorerParameters(
+        ranking_subset_size=min(_RANKED, len(pixels)), num_ranking_workers=1
+    )
+    return nncf.quantize_with_accuracy_control(
+        model=model,
+        validation_dataset=nncf.Dataset(pairs),
+        validation_fn=agreement,
+        max_drop=1 - least,
+        advanced_accuracy_restorer_parameters=restoring,
+        **given,
+    )
+
+
+@contextmanager
+def _quiet_nncf() -> Iterator[Any]:
+    """Return NNCF, which neither talks nor reports home: importing it would, through this package."""
+    with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        warnings.simplefilter("ignore")  # of the libraries, about each other
+        with without("openvino_telemetry"):
+            import nncf  # noqa: PLC0415 - of the extra "int8"
+        nncf.set_log_level(logging.ERROR)
+        yield nncf

@@ -1,0 +1,48 @@
+"""Plain eager timm, as its own benchmark runs it: what a benchmark compares with. Not an engine to choose.
+
+In: a spec, a device and a precision. Out: logits of random images that lie ready on the device, normalised; the pixels
+that `run` gets only say how many. So it is timm at its best: nothing is copied or prepared.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from resnest_cli.engines.pytorch.engine import TorchEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from resnest_cli.types import ModelSpec
+
+
+class PlainTimm(TorchEngine):
+    """A timm network with seeded random weights, in the memory layout it is made with."""
+
+    name = "timm"
+
+    def __init__(self, spec: ModelSpec, device: str, precision: str) -> None:
+        super().__init__(spec, None, device=device, precision=precision)
+        self.images = torch.empty(0)
+
+    def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        """Run the network once for each batch, on as many ready images as there are pixels of."""
+        for batch in batches:
+            yield self._ready_logits(len(batch))
+
+    def _placed(self, network: nn.Module) -> nn.Module:
+        return network.to(self._device)
+
+    def _ready_logits(self, n: int) -> NDArray[np.float32]:
+        if len(self.images) != n:
+            self.images = torch.randn(n, *self.spec.data.input_size, device=self._device)
+        with torch.inference_mode(), self._autocast():
+            logits = self._network(self.images) if n else torch.empty(0, self.width)
+        rows: NDArray[np.float32] = logits.float().cpu().numpy()
+        return rows

@@ -1,0 +1,203 @@
+"""Images in object stores: s3://BUCKET/KEY and gs://BUCKET/KEY, by pyarrow (of the extras `parquet` and `ray`).
+
+In: what the user typed, or a list names. Out: sources and bytes.
+
+Whom a request goes to, and who signs it, is said by the user's own environment and files alone, where the tools of
+these stores look too: keys, the role of the machine, `AWS_ENDPOINT_URL` for a store of one's own, which may have a
+private address. A name says the bucket and the key, never an address, a key pair or a region. So a list from a stranger
+has this machine read what its user may read, as it may name the user's files; no signed request goes anywhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from resnest_cli.errors import ImageTooLarge, UnreadableInput, UrlRefused, UsageError
+from resnest_cli.text import redact
+from resnest_cli.types import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+    from resnest_cli.inputs.photographs import Rule
+
+SCHEMES = ("s3://", "gs://")
+RETRY_S = 30.0  # for Google's store: its library alone would try for a quarter of an hour
+_NAME = re.compile(r"(s3|gs)://([a-z0-9][a-z0-9._-]*)(?:/(.*))?", re.DOTALL)
+# What its client would take for another bucket or another object: it resolves dots, and ends a name at a NUL byte.
+_ODD_KEY = re.compile(r"(?:^|/)\.{1,2}(?:/|$)|//|[\0-\x1f\x7f]|^/")
+
+
+class _Place(NamedTuple):
+    """Where something is: `inside` is "BUCKET/KEY", as pyarrow's file systems take it."""
+
+    scheme: str
+    bucket: str
+    inside: str
+
+
+def is_bucket(path: str) -> bool:
+    """Tell whether it names something in an object store."""
+    return path.startswith(SCHEMES)
+
+
+def source(path: str) -> Source:
+    """Make the source of an object; its path, which is printed and stored, holds no secrets."""
+    shown = redact.url(path)
+    return Source(shown, url="" if shown == path else path)
+
+
+def why_not(path: str) -> str:
+    """Say why a path in an object store is no name there; nothing if it is one."""
+    try:
+        _parted(path)
+    except UrlRefused as error:
+        return str(error)
+    return ""
+
+
+def require() -> None:
+    """Refuse to go on without what reads object stores.
+
+    Raises:
+        UsageError: it is not installed; the message says how to.
+    """
+    _pyarrow("fs")
+
+
+def find(path: str, rule: Rule, *, recursive: bool = True) -> Iterator[Source]:
+    """Find the objects below a prefix that `rule` takes, in the order of names; or the object itself.
+
+    Raises:
+        UrlRefused: it is no name of a bucket or an object.
+        UnreadableInput: the store cannot be asked.
+    """
+    with _translated():
+        store, place = opened(path)
+        is_object = not place.endswith("/") and _kind(store, place) != "Directory"
+        if is_object:
+            yield source(path)
+            return
+        for name in _walk(store, place.rstrip("/"), path[: len(SCHEMES[0])], rule, recursive=recursive):
+            yield source(name)
+
+
+def read(path: str, max_bytes: int) -> bytes:
+    """Read an object.
+
+    Raises:
+        UrlRefused: it is no name of an object.
+        UnreadableInput: it is not there, or may not be read.
+        ImageTooLarge: more than `max_bytes`.
+    """
+    with _translated():
+        store, place = opened(path)
+        with store.open_input_file(place) as file:
+            if file.size() > max_bytes:
+                raise ImageTooLarge(
+                    f"the object has more than {max_bytes:,} bytes, which is the limit; see --max-pixels."
+                )
+            content: bytes = file.read()
+    return content
+
+
+def opened(path: str) -> tuple[Any, str]:
+    """Return the `pyarrow.fs.FileSystem` of a path in an object store, and what it calls the path.
+
+    Raises:
+        UrlRefused: it is no name of a bucket or an object.
+        UsageError: pyarrow is not here.
+        OSError: the store cannot be reached.
+    """
+    scheme, bucket, place = _parted(path)
+    if scheme == "gs":
+        return _google(), place
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+    return _amazon(_region(bucket, endpoint), endpoint), place
+
+
+def _parted(path: str) -> _Place:
+    """Take a name apart.
+
+    Raises:
+        UrlRefused: it is none; whatever else it says is not asked for.
+    """
+    named = _NAME.fullmatch(path)
+    if not named:
+        raise UrlRefused(
+            "it names no bucket: use s3://BUCKET/KEY or gs://BUCKET/KEY, BUCKET with small letters, digits, dots and "
+            "dashes. Keys, regions and addresses are taken from the environment (AWS_..., GOOGLE_...)."
+        )
+    scheme, bucket, key = named[1], named[2], named[3] or ""
+    if _ODD_KEY.search(key):
+        raise UrlRefused("the key has control characters, or an empty part, `.` or `..` between slashes.")
+    return _Place(scheme, bucket, path[len(SCHEMES[0]) :])
+
+
+@lru_cache
+def _region(bucket: str, endpoint: str | None) -> str | None:
+    """Ask Amazon where a bucket is, unsigned; a store of one's own has the region that the environment names.
+
+    Raises:
+        OSError: there is none of that name, or no answer.
+    """
+    if endpoint:
+        return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None
+    region: str = _pyarrow("fs").resolve_s3_region(bucket)
+    return region
+
+
+@lru_cache
+def _amazon(region: str | None, endpoint: str | None) -> Any:  # noqa: ANN401 - pyarrow has no types
+    return _pyarrow("fs").S3FileSystem(region=region, endpoint_override=endpoint)
+
+
+@lru_cache
+def _google() -> Any:  # noqa: ANN401 - pyarrow has no types
+    return _pyarrow("fs").GcsFileSystem(retry_time_limit=timedelta(seconds=RETRY_S))
+
+
+def _pyarrow(module: str) -> ModuleType:
+    try:
+        from importlib import import_module  # noqa: PLC0415 - goes with what it is for
+
+        return import_module(f"pyarrow.{module}")
+    except ImportError as error:
+        message = "object stores and Parquet need pyarrow, which is not here: pip install 'resnest-cli[parquet]'"
+        raise UsageError(message) from error
+
+
+def _kind(store: Any, place: str) -> str:  # noqa: ANN401 - pyarrow has no types
+    name: str = store.get_file_info(place).type.name
+    return name
+
+
+def _walk(store: Any, prefix: str, scheme: str, rule: Rule, *, recursive: bool) -> Iterator[str]:  # noqa: ANN401 - pyarrow has no types
+    """Walk a prefix in the order of names; holds those of one level at a time."""
+    entries = store.get_file_info(_pyarrow("fs").FileSelector(prefix))
+    for entry in sorted(entries, key=lambda entry: entry.base_name):
+        path = scheme + entry.path
+        if entry.type.name == "Directory":
+            if recursive and rule.enters(path):
+                yield from _walk(store, entry.path, scheme, rule, recursive=recursive)
+        elif rule.takes(path):
+            yield path
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Say of one input what went wrong; without pyarrow the others can still be read."""
+    try:
+        yield
+    except UsageError as error:
+        raise UnreadableInput(str(error)) from error
+    except FileNotFoundError as error:
+        raise UnreadableInput("no such object.") from error
+    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+        raise UnreadableInput(f"the object store says: {''.join(str(error).splitlines()[:1])}") from error

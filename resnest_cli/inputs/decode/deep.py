@@ -1,0 +1,164 @@
+"""Images with more than 8 bits a channel, or with numbers that are no shades of grey: as 8-bit RGB.
+
+In: an image that Pillow opened, or a TIFF file that it did not. Out: the RGB picture. Pillow's `convert("RGB")` cuts
+off what is above 255, shows floats from 0 to 1 black, takes signed numbers for unsigned ones, and compares the colour
+that stands for transparent with the upper eight bits only. `scaling` tells what is black and white.
+
+A file of one or two bands is shown by its first; one of three or more takes the first three for red, green and blue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageFile, TiffImagePlugin
+
+from resnest_cli.inputs.decode import tiff
+from resnest_cli.inputs.decode.opening import opened
+from resnest_cli.inputs.decode.scaling import spans, to_8_bits
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_DEEP = 16  # bits a channel of a colour image of which Pillow keeps eight
+_APART = 2  # what ExtraSamples says of an alpha channel that colours are not multiplied by
+_PROFILE = 34675
+_NO_DATA = 42113  # the tag in which GDAL, and so all of geography, notes which number means nothing
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What a deep image holds: `values` [H, W] or [H, W, 3], `alpha` [H, W] from 0 to 1, and how to take them."""
+
+    values: NDArray[Any]
+    alpha: NDArray[Any] | None = None
+    no_data: float | None = None
+    zero_is_white: bool = False
+
+    def rgb(self) -> Image.Image:
+        """Draw them, on white where there is alpha.
+
+        Raises:
+            BrokenImage: there is nothing to draw.
+        """
+        how: dict[str, Any] = {"no_data": self.no_data, "zero_is_white": self.zero_is_white}
+        if self.alpha is None or self.alpha.min() == 1:
+            shown = to_8_bits(self.values, **how)
+        else:  # what is seen against the page has its contrast from that: a stretch could make ink white
+            alpha = self.alpha.reshape(*self.alpha.shape, *(1,) * (self.values.ndim - 2))
+            shown = to_8_bits(self.values, stretch=False, **how)
+            shown = (shown * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
+        return Image.fromarray(shown).convert("RGB")
+
+
+def rgb(image: Image.Image, content: bytes, max_pixels: int) -> Image.Image | None:
+    """Return the picture of a loaded image, or None where it is an ordinary one that Pillow converts rightly."""
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else None
+    if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
+        return _grey(image, tags).rgb()
+    if tags is not None and image.mode == "L" and tiff.numbers(tags, 339) == (2,):
+        signed = np.asarray(image).view(np.int8)
+        return Numbers(signed).rgb() if _is_signed(signed) else None
+    if not _keeps_half(image, content, tags) or not _needs_all(image):
+        return None
+    return (_png(image, content) if tags is None else from_tiff(content, tags, max_pixels)).rgb()
+
+
+def from_tiff(content: bytes, tags: tiff.Tags, max_pixels: int) -> Numbers:
+    """Read the numbers of a page of a TIFF file; raises what `tiff.read` raises."""
+    bands, (meaning, *_) = tiff.numbers(tags, 277)[0], tiff.numbers(tags, 262)
+    shown = 3 if bands >= 3 else 1  # noqa: PLR2004 - red, green, blue
+    extra = tiff.numbers(tags, 338, 0)[0]
+    see_through = extra in {1, _APART} and bands > shown and len(tiff.numbers(tags, 338, 0)) == bands - shown
+    values = tiff.read(content, tags, shown + see_through, max_pixels)
+    alpha = _share(values[..., shown]) if see_through else None
+    values = values[..., :shown] if shown > 1 else values[..., 0]
+    if alpha is not None and extra == 1:  # the colours are multiplied by it already
+        values = values / np.maximum(alpha, 1e-6).reshape(*alpha.shape, *(1,) * (values.ndim - 2))
+    return Numbers(values, alpha, _no_data(tags), zero_is_white=meaning == 0)
+
+
+def cmyk(content: bytes, tags: tiff.Tags, max_pixels: int) -> Image.Image:
+    """Read the inks of a page of a TIFF file that has more bands than these, such as alpha, with their profile."""
+    see_through = tiff.numbers(tags, 338, 0)[0] == _APART and tiff.numbers(tags, 277)[0] > len("CMYK")
+    values = tiff.read(content, tags, len("CMYK") + see_through, max_pixels)
+    if values.dtype.itemsize > 1:
+        values = values >> 8
+    if see_through:
+        values = values[..., :4] * (values[..., 4:] / 255) + 0.5  # less ink: on white
+    image = Image.frombytes("CMYK", values.shape[1::-1], values.astype(np.uint8).tobytes())
+    image.info["icc_profile"] = tags.get(_PROFILE)
+    return image
+
+
+def _share(alpha: NDArray[Any]) -> NDArray[np.float32]:
+    """Bring an alpha channel to 0..1."""
+    full = 1 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max
+    share: NDArray[np.float32] = np.clip(np.nan_to_num(alpha.astype(np.float32)) / np.float32(full), 0, 1)
+    return share
+
+
+def _grey(image: Image.Image, tags: tiff.Tags | None) -> Numbers:
+    values = np.asarray(image)
+    if image.mode == "I":
+        values = values.astype(_stored(image, tags))
+    if tags is not None:
+        return Numbers(values, None, _no_data(tags), zero_is_white=tiff.numbers(tags, 262) == (0,))
+    key = image.info.get("transparency")
+    return Numbers(values, None if key is None else (values != key).astype(np.float32))
+
+
+def _is_signed(values: NDArray[np.int8]) -> bool:
+    """Tell whether bytes that are declared as signed are so: some writers say it of ordinary grey, which then jumps."""
+    jumps = [int(np.abs(np.diff(kind.astype(np.int16))).sum()) for kind in (values, values.view(np.uint8))]
+    return jumps[0] <= jumps[1]
+
+
+def _stored(image: Image.Image, tags: tiff.Tags | None) -> str:
+    """Name the numpy type that a file's numbers had before Pillow made 32-bit integers of them."""
+    if tags is None:
+        return "u2" if image.format == "PPM" else "i4"  # Pillow scales a PGM file to 16 bits
+    return f"{'i' if tiff.numbers(tags, 339) == (2,) else 'u'}{max(tiff.numbers(tags, 258)) // 8}"
+
+
+def _no_data(tags: tiff.Tags) -> float | None:
+    try:
+        return float(str(tags[_NO_DATA]).strip("\0 "))
+    except (KeyError, ValueError):
+        return None
+
+
+def _keeps_half(image: Image.Image, content: bytes, tags: tiff.Tags | None) -> bool:
+    """Tell whether Pillow has read the upper eight of 16 bits a channel."""
+    if image.mode not in {"RGB", "RGBA"}:
+        return False
+    return content[24] == _DEEP if image.format == "PNG" else tags is not None and max(tiff.numbers(tags, 258)) == _DEEP
+
+
+def _needs_all(image: Image.Image) -> bool:
+    """Tell whether the upper eight bits do not do: they hold next to nothing, or a colour stands for transparent."""
+    return "transparency" in image.info or not spans(np.asarray(image)[..., :3], 255)
+
+
+def _png(image: Image.Image, content: bytes) -> Numbers:
+    """Read the lower eight bits of a PNG file too."""
+    if content[25] == 4:  # noqa: PLR2004 - the colour type of grey with alpha: as many bytes as RGBA has
+        high, low = _raw(content, "RGBA")[..., (0, 2)], _raw(content, "RGBA")[..., (1, 3)]
+    else:
+        high, low = np.asarray(image), _raw(content, f"{image.mode};16L")
+    values = high.astype(np.uint16) << 8 | low
+    if image.mode == "RGBA":
+        grey = values.shape[2] == 2  # noqa: PLR2004 - and its alpha
+        return Numbers(values[..., 0] if grey else values[..., :3], _share(values[..., -1]))
+    key = image.info.get("transparency")
+    return Numbers(values, None if key is None else (values != key).any(axis=2).astype(np.float32))
+
+
+def _raw(content: bytes, raw_mode: str) -> NDArray[np.uint8]:
+    """Read an image whose bytes are taken in another way."""
+    with opened(content, ["PNG"]) as image:
+        if isinstance(image, ImageFile.ImageFile):
+            image.tile = [tile._replace(args=raw_mode) for tile in image.tile]
+        return np.asarray(image)

@@ -1,0 +1,260 @@
+"""From the bytes of an image file to the pixels a network sees. PIL and numpy only; no framework.
+
+In: bytes and a `DataConfig`. Out: uint8 RGB pixels [height, width, 3], identical bit for bit to those of timm's eval
+transform before it normalises, for every variant and crop mode; so one preprocessing serves all engines. What is not an
+image, or not a whole one, is raised as an `ImageError` that says what it is.
+
+Three kinds of image are not what `convert("RGB")`, and so timm, makes of them, because that would be another picture:
+
+- What is transparent is shown on white, as on a page. `convert` shows whatever colour the file has hidden there.
+- What has more than 8 bits a channel, or signed numbers, is scaled to 0..255: by the usual scale of such numbers where
+  the content fits it, else by the range of the content (`scaling` has the rule). `convert` cuts off what is above 255,
+  and makes floats from 0 to 1 black. TIFF files that Pillow does not open at all are read by `tiff`.
+- CMYK that brings its ICC profile, and Lab, are converted by colour to sRGB. RGB stays as it is, whatever its profile.
+
+Multi-frame files (GIF, WebP, APNG, TIFF, MPO, ICO) give their first frame; of a TIFF file whose first page is a small
+version of the second, the second. Large or damaged texts in a PNG file are skipped, and a JPEG
+file may lack its end where all of its picture is there. Formats outside `FORMATS` are never tried:
+some of Pillow's decoders start other programs (EPS) or read a picture into text that is none.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from contextlib import suppress
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
+
+from resnest_cli.errors import BrokenImage, ImageError, ImageTooLarge, NotAnImage, TruncatedImage
+from resnest_cli.inputs.decode import deep, mending, signatures, tiff
+from resnest_cli.inputs.decode.opening import load as load_pixels
+from resnest_cli.inputs.decode.opening import opened, sizes_in_icon
+from resnest_cli.options import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from resnest_cli.types import DataConfig
+
+# Pillow's format name -> the suffixes looked for in folders.
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "DIB": (".dib",),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif", ".avifs"),
+    "JPEG2000": (".jp2", ".j2k", ".jpx"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "TGA": (".tga",),
+    "ICO": (".ico",),
+    "QOI": (".qoi",),
+}
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+_DEPTH = 24  # where a PNG file says how many bits a channel has
+_SUBFILE = 254  # the tag that says whether a page is a small version of another
+_RESAMPLING = {mode.name.lower(): mode for mode in Image.Resampling}
+# EXIF 2.32, tag 0x0112: what undoes each orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow logs goes to whoever asks for it, and not to the terminal where nobody does.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+_EARLY_ENDS = ("truncated", "premature", "unexpected end", "not enough", "buffer overrun")
+
+
+def decode(content: bytes, *, exif: bool = True, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode an image file to 8-bit RGB, turned upright by its EXIF orientation if `exif`.
+
+    Raises:
+        NotAnImage: no format in `FORMATS`; the message says what the bytes look like.
+        TruncatedImage: the file ends before the image does.
+        BrokenImage: the format is known but the content does not decode.
+        ImageTooLarge: more than `max_pixels` pixels, told from the header.
+    """
+    try:
+        return _decode(content, exif=exif, max_pixels=max_pixels)
+    except Exception as error:
+        problem = _translate(error, content)
+        picture = None if isinstance(problem, ImageTooLarge) else _mended(content, exif=exif, max_pixels=max_pixels)
+        if picture is None:
+            raise problem from error
+        return picture
+
+
+def preprocess(image: Image.Image, config: DataConfig, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Resize and crop an RGB image to uint8 pixels [height, width, 3] as timm's eval transform does.
+
+    The sizes follow `transforms_imagenet_eval` of timm and `resize` and `center_crop` of torchvision, roundings
+    included.
+
+    Raises:
+        ImageTooLarge: the shape is so extreme that resizing it would need more than `max_pixels` pixels.
+    """
+    height, width = config.input_size[1:]
+    scaled = (max(1, math.floor(height / config.crop_pct)), max(1, math.floor(width / config.crop_pct)))
+    new_height, new_width = _resized(image, scaled, config.crop_mode)
+    _check_area(new_width, new_height, max_pixels, "the image resized for the network")
+    resized = image.resize((new_width, new_height), _RESAMPLING[config.interpolation])
+    fill = tuple(round(255 * value) for value in config.mean) if config.crop_mode == "border" else (0, 0, 0)
+    return np.asarray(_centre_crop(resized, height, width, fill))
+
+
+def load(content: bytes, config: DataConfig, *, exif: bool = True, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode and preprocess in one step; raises what `decode` and `preprocess` raise."""
+    return preprocess(decode(content, exif=exif, max_pixels=max_pixels), config, max_pixels=max_pixels)
+
+
+def _decode(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image:
+    for width, height in sizes_in_icon(content):
+        _check_area(width, height, max_pixels, "a picture in the icon")
+    try:
+        with opened(content, FORMATS) as image:
+            _skip_small_page(image)
+            _check_area(*image.size, max_pixels, "the image")
+            load_pixels(image)
+            picture = deep.rgb(image, content, max_pixels) or _to_rgb(image, content)
+            return _upright(picture, _orientation(image)) if exif else picture
+    except UnidentifiedImageError:
+        if content.startswith(tiff.SIGNS) and not signatures.describe(content):  # which some cameras' raw photos are
+            return _from_tiff(content, exif=exif, max_pixels=max_pixels)
+        raise
+
+
+def _mended(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image | None:
+    """Decode a file that was refused though the whole picture is in it; None where it is not."""
+    with suppress(Exception):
+        if slim := mending.without_text(content):
+            return _decode(slim, exif=exif, max_pixels=max_pixels)
+        pictures = (_decode(whole, exif=exif, max_pixels=max_pixels) for whole in mending.with_ends(content))
+        first = next(pictures, None)
+        if first and all(picture.tobytes() == first.tobytes() for picture in pictures):
+            return first
+    return None
+
+
+def _from_tiff(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image:
+    """Decode a TIFF file of a kind that Pillow does not open."""
+    tags = tiff.tags_of(content)
+    _check_area(tiff.numbers(tags, 256, 0)[0], tiff.numbers(tags, 257, 0)[0], max_pixels, "the image")
+    if tiff.numbers(tags, 262) == (tiff.CMYK,):
+        picture = _to_rgb(deep.cmyk(content, tags, max_pixels), content)
+    else:
+        picture = deep.from_tiff(content, tags, max_pixels).rgb()
+    return _upright(picture, tags.get(ExifTags.Base.Orientation, 1)) if exif else picture
+
+
+def _skip_small_page(image: Image.Image) -> None:
+    """Leave the first page of a TIFF file if it says that it is a small version of another that follows."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and tiff.numbers(image.tag_v2, _SUBFILE, 0)[0] & 1:
+        try:
+            image.seek(1)
+        except Exception:  # noqa: BLE001 - whatever is wrong with a page that may not be there, the first is good
+            image.seek(0)
+
+
+def _to_rgb(image: Image.Image, content: bytes) -> Image.Image:
+    if image.has_transparency_data:
+        _scale_key(image, content)
+        page = Image.new("RGBA", image.size, "white")
+        page.alpha_composite(image.convert("RGBA"))
+        return page.convert("RGB")
+    if image.mode == "LAB" or (image.mode == "CMYK" and image.info.get("icc_profile")):
+        return _managed(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _scale_key(image: Image.Image, content: bytes) -> None:
+    """Scale the grey that stands for transparent to the 8 bits to which Pillow has scaled grey of 2 and 4."""
+    if image.format == "PNG" and image.mode == "L" and isinstance(image.info.get("transparency"), int):
+        image.info["transparency"] *= 255 // (2 ** content[_DEPTH] - 1)
+
+
+def _managed(image: Image.Image) -> Image.Image:
+    """Convert to sRGB by the image's colour profile; where that is damaged, as if it had none."""
+    try:
+        profile = image.info.get("icc_profile")
+        source = ImageCms.ImageCmsProfile(BytesIO(profile)) if profile else ImageCms.createProfile("LAB")
+        managed = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):
+        managed = None
+    return managed or image.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """Read the orientation tag; a damaged EXIF block says nothing."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001 - whatever its parser stumbles over, the picture is good
+        return 1
+
+
+def _upright(picture: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _resized(image: Image.Image, scaled: tuple[int, int], crop_mode: str) -> tuple[int, int]:
+    """Return the (height, width) to resize to before the crop."""
+    if crop_mode == "squash":
+        return scaled
+    if crop_mode == "center" and scaled[0] == scaled[1]:
+        short, long = sorted(image.size)
+        new_short, new_long = scaled[0], int(scaled[0] * long / short)
+        return (new_long, new_short) if image.width <= image.height else (new_short, new_long)
+    ratios = (image.height / scaled[0], image.width / scaled[1])
+    ratio = max(ratios) if crop_mode == "border" else min(ratios)
+    return max(1, round(image.height / ratio)), max(1, round(image.width / ratio))  # timm raises at 0
+
+
+def _centre_crop(image: Image.Image, height: int, width: int, fill: tuple[int, ...]) -> Image.Image:
+    """Cut out the centre; where the image is smaller than the crop, `fill` surrounds it."""
+    crop = Image.new("RGB", (width, height), fill)
+    crop.paste(image, (-_offset(image.width, width), -_offset(image.height, height)))
+    return crop
+
+
+def _offset(have: int, want: int) -> int:
+    """Where the crop begins: torchvision rounds half to even when cutting, and floors the margin when padding."""
+    return round((have - want) / 2) if have >= want else -((want - have) // 2)
+
+
+def _check_area(width: int, height: int, limit: int, what: str) -> None:
+    if width * height > limit:
+        message = f"{what} has {width} x {height} = {width * height:,} pixels; --max-pixels sets the limit ({limit:,})."
+        raise ImageTooLarge(message)
+
+
+def _translate(error: Exception, content: bytes) -> ImageError:
+    """Name what happened. Pillow raises OSError, but also ValueError, SyntaxError, struct.error and more."""
+    if isinstance(error, ImageError):
+        return error
+    if isinstance(error, MemoryError):
+        return ImageTooLarge("not enough memory to decode it.")
+    reason = str(error) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError) or (content.startswith(tiff.SIGNS) and signatures.describe(content)):
+        return _unknown(content)
+    if any(sign in reason.lower() for sign in _EARLY_ENDS):
+        return TruncatedImage(f"the file ends before the image does ({reason}).")
+    return BrokenImage(f"the image does not decode ({reason}).")
+
+
+def _unknown(content: bytes) -> ImageError:
+    """Name a file that no reader takes: another kind of file, or one of ours whose beginning is damaged."""
+    if name := signatures.describe(content):
+        return NotAnImage(name)
+    if kind := signatures.readable(content):
+        return BrokenImage(f"the file begins like a picture in {kind} format, but its header is damaged.")
+    return NotAnImage(f"not an image in a format that is read here ({', '.join(FORMATS)}).")

@@ -1,0 +1,40 @@
+"""Files that a strict reader refuses though the whole picture is in them. In and out: the bytes of a file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resnest_cli.inputs.decode import png
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TEXTS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}
+_PROGRESSIVE = b"\xff\xc2"
+_FILLINGS = (b"", b"\x55\xaa\x0f", b"\xc3", b"\x6b\x18", b"\x37\xe1\x9d", b"\xfe\x02")
+
+
+def without_text(content: bytes) -> bytes:
+    """Return a PNG file less its texts and colour profile, which never reach the pixels; nothing if there is none.
+
+    Pillow refuses such a chunk where it is large, rightly, for it may inflate to gigabytes, or where it is damaged.
+    """
+    if not content.startswith(png.SIGN):
+        return b""
+    kept, end = [png.SIGN], len(png.SIGN)
+    for name, begin, end in png.chunks(content):
+        if name not in _TEXTS:
+            kept.append(content[begin:end])
+    slim = b"".join([*kept, content[end:]])
+    return slim if len(slim) < len(content) else b""
+
+
+def with_ends(content: bytes) -> Iterator[bytes]:
+    """Yield a JPEG file that lacks its end with several ends; nothing for other files.
+
+    Behind a whole picture none of them shows. In a gap they all but never give the same picture. Of a progressive file
+    a whole pass may be lost, which so would not be seen: there is nothing for these.
+    """
+    if content.startswith(b"\xff\xd8\xff") and _PROGRESSIVE not in content:
+        for filling in _FILLINGS:
+            yield content.removesuffix(b"\xff") + 64 * filling + b"\xff\xd9"

@@ -1,0 +1,1 @@
+"""Images whose class is known, from class folders, tar archives and tables."""

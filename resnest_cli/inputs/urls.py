@@ -1,0 +1,113 @@
+"""Images from the web: an http or https URL becomes bytes, within limits of time, size and reach.
+
+In: what the user typed. Out: the bytes, or an `ImageError`. Stateless, so that any worker can call it. Does not know
+what the bytes are.
+
+Reach: a list of URLs may come from a stranger, and this machine may see what the stranger does not. So only public
+addresses are connected to, unless the user says otherwise; it is the address itself that is checked, at the moment of
+the connection and at every redirect, so neither a spelling of it nor a name that changes its mind leads around it.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import os
+import re
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from resnest_cli.errors import DownloadFailed, UrlRefused
+from resnest_cli.text import redact
+from resnest_cli.types import Source
+
+if TYPE_CHECKING:
+    Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+MAX_BYTES = 100_000_000  # after unpacking
+DEADLINE_S = 30.0  # for all of it: names, redirects, body
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST = ipaddress.ip_network("2000::/3")  # all of IPv6 that is given out for use in the internet
+
+
+def is_url(path: str) -> bool:
+    """Tell whether an argument is a URL of any scheme, and not the name of a file."""
+    return bool(_SCHEME.match(path)) and not os.path.lexists(path)
+
+
+def source(url: str) -> Source:
+    """Make the source of a URL; its path, which is printed and stored, holds no password and no token."""
+    return Source(redact.url(url), url=url)
+
+
+def read(url: str, *, allow_private: bool = False) -> bytes:
+    """Fetch the bytes at `url`, at most `MAX_BYTES` of them within `DEADLINE_S`.
+
+    A user name and password in it are sent, to its host only. With `allow_private`, addresses of this machine and of
+    private networks are reached too.
+
+    Raises:
+        UrlRefused: a scheme, an address or a redirect that is not followed.
+        DownloadFailed: no answer, an answer that is no success, too slow, too large.
+    """
+    from resnest_cli.net.web import Patience, Refused, Trouble, ask  # noqa: PLC0415
+
+    try:
+        bare, secret = _taken_apart(url)
+        permit = None if allow_private else refuse_private
+        with ask("GET", bare, Patience(DEADLINE_S), secret=secret, permit=permit) as answer:
+            if refusal := answer.refusal():
+                raise refusal
+            return b"".join(answer.chunks(MAX_BYTES))
+    except Refused as trouble:
+        message = f"{trouble}."
+        raise UrlRefused(message) from trouble
+    except Trouble as trouble:
+        message = f"{trouble}."
+        raise DownloadFailed(message) from trouble
+
+
+def refuse_private(address: str) -> None:
+    """Raise `UrlRefused` for an address that is not a public one, and for a name in place of one."""
+    try:
+        is_public = _is_public(ipaddress.ip_address(address.partition("%")[0]))
+    except ValueError:
+        is_public = False
+    if not is_public:
+        message = f"{address} is not a public address; if that host may be asked, add --allow-private-urls."
+        raise UrlRefused(message)
+
+
+def _is_public(address: Address) -> bool:
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+        if inner:
+            return _is_public(inner)
+        return address in _UNICAST and address.is_global
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _taken_apart(url: str) -> tuple[str, str]:
+    """Split a URL into one without a user name, and the value of `Authorization` that says the same.
+
+    Raises:
+        UrlRefused: it is none, or of another scheme.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _, user = parts.hostname, parts.port, unquote(parts.netloc.rpartition("@")[0]).encode()
+    except ValueError as error:
+        message = "it is not a URL that can be asked for."
+        raise UrlRefused(message) from error
+    if parts.scheme == "file":
+        message = f"it is a file of this machine: give its path, {unquote(parts.path)}"
+        raise UrlRefused(message)
+    if parts.scheme not in {"http", "https"} or not host:
+        message = "only http:// and https:// URLs are fetched; download it first."
+        raise UrlRefused(message)
+    secret = f"Basic {base64.b64encode(user).decode()}" if "@" in parts.netloc else ""
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, place, parts.path, parts.query, "")), secret

@@ -1,0 +1,154 @@
+"""What the classes are called. In: a spec, maybe a file of names. Out: one name and, for ImageNet, one WordNet id each.
+
+The order of choice: the file the user names, the model's own names, the ImageNet list that the model card names (if
+`resnest download` has fetched it; checked by its hash), the one packaged with timm, which is word for word the same. So
+no answer waits for names, and none changes when they come. A list that does not fit is refused: labels never shift.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resnest_cli.errors import LabelsError, UsageError
+from resnest_cli.models import hub
+from resnest_cli.system import cache
+from resnest_cli.system.paths import reason
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from resnest_cli.types import ModelSpec
+
+IMAGENET_CLASSES = 1000
+IMAGENET_URL = "https://raw.githubusercontent.com/pytorch/hub/master/imagenet_classes.txt"
+IMAGENET_SHA256 = "1f386e0d1cb6e28b9c2dac651c3dea6801e98ad1b41a14ce6bb1a093d72069f5"
+PATIENCE_S = 6.0  # a list of 10 KB, with the same at hand, is not worth more
+LIMIT_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Labels:
+    """One `names` and one `wnids` entry a class, by class index; `source` says in words where the names are from."""
+
+    names: tuple[str, ...]
+    wnids: tuple[str | None, ...]
+    source: str
+
+
+def load(spec: ModelSpec, chosen: str | PathLike[str] | None = None) -> Labels:
+    """Name the classes of `spec`, from the file `chosen` if there is one.
+
+    Raises:
+        LabelsError: the chosen file cannot be read or does not have one name a class, or timm's data is missing.
+    """
+    none = spec.wnids or (None,) * spec.num_classes
+    wnids: tuple[str | None, ...] = _timm_wnids() if is_imagenet(spec) else none
+    if chosen is not None:
+        return Labels(_read(Path(chosen), spec), wnids, str(chosen))
+    if spec.label_names:
+        return Labels(spec.label_names, wnids, "the model's own")
+    if not is_imagenet(spec):
+        return Labels(tuple(f"class {i}" for i in range(spec.num_classes)), wnids, "numbered, as the model names none")
+    fetched = _kept(IMAGENET_SHA256)
+    return (
+        Labels(fetched, wnids, IMAGENET_URL)
+        if fetched
+        else Labels(_timm_names(), wnids, "ImageNet's, packaged with timm")
+    )
+
+
+def is_imagenet(spec: ModelSpec) -> bool:
+    """Tell whether the classes are those of ImageNet: a thousand, and no names of the model's own."""
+    return spec.num_classes == IMAGENET_CLASSES and not spec.label_names
+
+
+def imagenet_names(url: str = IMAGENET_URL, sha256: str = IMAGENET_SHA256) -> tuple[str, ...]:
+    """Return the 1000 ImageNet class names in index order, downloaded once and kept in the cache.
+
+    Raises:
+        LabelsError: not cached, and `url` cannot be had or is not the file with this hash.
+    """
+    if kept := _kept(sha256):
+        return kept
+    content = _download(url, sha256)
+    with contextlib.suppress(OSError, UsageError):  # a cache that cannot be written costs a download a time
+        cache.write_atomically(imagenet_path(), content)
+    return tuple(content.decode().splitlines())
+
+
+def imagenet_path() -> Path:
+    """Return the place in the cache where the list is kept."""
+    return cache.folder() / "imagenet_classes.txt"
+
+
+def _kept(sha256: str) -> tuple[str, ...]:
+    """Return the names in the cache if they are those with this hash, else none."""
+    try:
+        content = imagenet_path().read_bytes()
+    except (OSError, UsageError):
+        return ()
+    return tuple(content.decode().splitlines()) if hashlib.sha256(content).hexdigest() == sha256 else ()
+
+
+def _download(url: str, sha256: str) -> bytes:
+    if hub.offline():
+        message = "HF_HUB_OFFLINE forbids requests"
+        raise LabelsError(message)
+    from resnest_cli.net.web import Patience, Trouble, ask  # noqa: PLC0415 - requests takes 0.1 s
+
+    try:
+        with ask("GET", url, Patience(PATIENCE_S)) as answer:
+            if refusal := answer.refusal():
+                raise refusal
+            content = b"".join(answer.chunks(LIMIT_BYTES))
+    except Trouble as trouble:
+        message = f"{url} could not be downloaded ({trouble})"
+        raise LabelsError(message) from trouble
+    if hashlib.sha256(content).hexdigest() != sha256:
+        message = f"{url} is not the expected list (its sha256 differs)"
+        raise LabelsError(message)
+    return content
+
+
+def _read(path: Path, spec: ModelSpec) -> tuple[str, ...]:
+    try:
+        names = tuple(path.read_text(encoding="utf-8-sig").splitlines())
+    except UnicodeDecodeError as error:
+        message = f"--labels {path} cannot be read: it is not text in UTF-8."
+        raise LabelsError(message) from error
+    except (OSError, ValueError) as error:
+        message = f"--labels {path} cannot be read: {reason(error)}"
+        raise LabelsError(message) from error
+    if len(names) != spec.num_classes or not all(name.strip() for name in names):
+        message = (
+            f"--labels {path} must hold one name a line for {spec.num_classes} classes; it has {len(names)} lines."
+        )
+        raise LabelsError(message)
+    return names
+
+
+def _timm_wnids() -> tuple[str, ...]:
+    return tuple(_timm_data("imagenet_synsets.txt").split())
+
+
+def _timm_names() -> tuple[str, ...]:
+    """Return the first lemma of each synset: word for word the list that is downloaded."""
+    lines = _timm_data("imagenet_synset_to_lemma.txt").splitlines()
+    lemmas = dict(line.split("\t", 1) for line in lines)
+    return tuple(lemmas[wnid].split(",")[0] for wnid in _timm_wnids())
+
+
+def _timm_data(filename: str) -> str:
+    """Read a data file of the installed timm without importing it (which takes seconds, and torch)."""
+    spec = find_spec("timm")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = Path(folder) / "data" / "_info" / filename
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    message = f"timm's {filename} is missing: reinstall it with `pip install --force-reinstall timm`."
+    raise LabelsError(message)

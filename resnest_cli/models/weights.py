@@ -1,0 +1,249 @@
+"""Which file holds a model's weights. In: a spec and the user's choice. Out: a path, or the ways to get one.
+
+The published weights of a variant are the hub's; where it cannot be reached, the checkpoint that the model card names
+is fetched instead, into the folder that torch.hub and timm use for such files. Does not open the file; `network` does,
+so that an engine with a converted graph needs no torch to get here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from resnest_cli.errors import BadCheckpoint, OutputError, UsageError, WeightsUnavailable
+from resnest_cli.models import hub
+from resnest_cli.net import transfer
+from resnest_cli.system import cache, files
+from resnest_cli.system.paths import look, reason
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from resnest_cli.net.transfer import Watch
+    from resnest_cli.types import ModelSpec
+
+_LOG = logging.getLogger(__name__)
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")  # as torch.hub names checkpoints
+FILENAMES = ("model.safetensors", "pytorch_model.bin")
+MAX_BYTES = 4 << 30  # the largest variant has 0.45 GB; eight times that with averages and what an optimizer keeps
+
+
+class Content(NamedTuple):
+    """A weights file as it was read, once: its bytes, and the hash of these."""
+
+    data: bytes
+    sha256: str
+
+
+def is_cached(spec: ModelSpec) -> bool | None:
+    """Tell whether the weights can be had without a request; None where the cache may not be looked into."""
+    try:
+        return spec.folder is not None or cached(spec) is not None
+    except UsageError:
+        return None
+
+
+def cached(spec: ModelSpec) -> Path | None:
+    """Return the weights of a variant or repository that were downloaded before, or None.
+
+    Raises:
+        UsageError: the Hugging Face cache may not be looked into, see `hub.cached`.
+    """
+    for name in FILENAMES:
+        if path := hub.cached(spec.repo, name):
+            return path
+    path = _mirrored(spec)
+    return path if path and look(path).is_file else None
+
+
+def locate(spec: ModelSpec, chosen: str | PathLike[str] | None = None) -> Path:
+    """Return the weights file of `spec`: the chosen one, its folder's, the cached one, or a fresh download.
+
+    Raises:
+        BadCheckpoint: the chosen file, or the one that should be in the model folder, is not there.
+        WeightsUnavailable: not cached and not to be downloaded; the message names the ways out.
+        UsageError: the cache may not be looked into.
+        OutputError: the cache cannot be written.
+    """
+    if chosen is not None:
+        path = Path(chosen)
+        if not look(path).is_file:
+            message = f"--weights {path}: {_why_no_file(path)}"
+            raise BadCheckpoint(message)
+        return path
+    if spec.folder is not None:
+        return _in_folder(spec.folder)
+    return cached(spec) or download(spec)
+
+
+def download(spec: ModelSpec, watch: Watch = transfer.unwatched) -> Path:
+    """Fetch the weights of a variant or repository: from the hub, else from the mirror that the model card names.
+
+    Raises:
+        WeightsUnavailable: neither has them; the message names the ways out.
+        OutputError: the cache cannot be written.
+    """
+    if not hub.offline():
+        size = spec.facts.get("checkpoint_bytes")
+        _LOG.info("downloading %s%s from %s", spec.name, f" ({size / 1e6:.0f} MB)" if size else "", hub.host())
+    try:
+        return _from_hub(spec, watch)
+    except WeightsUnavailable as error:
+        if hub.offline() or not spec.facts.get("checkpoint_url"):
+            raise WeightsUnavailable(_ways_out(spec, error)) from error
+        try:
+            path = _from_mirror(spec, watch)
+        except WeightsUnavailable as second:
+            raise WeightsUnavailable(_ways_out(spec, error, second)) from error
+        cause = error.__cause__ or error  # said only where the mirror helped: else the error tells what was tried
+        _LOG.info("the hub gave no weights (%s): they are from %s", cause, spec.facts["checkpoint_url"])
+        return path
+
+
+def whole(path: Path) -> bool | None:
+    """Tell whether a downloaded file still is what was published; None where no hash of it is known.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    prefix = _HASH_IN_NAME.search(path.name)
+    return transfer.fits(path, prefix[1]) if prefix else hub.whole(path)
+
+
+def _from_hub(spec: ModelSpec, watch: Watch) -> Path:
+    """Fetch the file that the repository has: older ones of one's own may have a pickle only."""
+    try:
+        return hub.fetch(spec.repo, FILENAMES[0], watch)
+    except hub.NoSuchFile as error:
+        try:
+            return hub.fetch(spec.repo, FILENAMES[1], watch)
+        except WeightsUnavailable:
+            raise error from None
+
+
+def _mirrored(spec: ModelSpec) -> Path | None:
+    """Return the place of the mirror's checkpoint, if there is a mirror and a place."""
+    url = str(spec.facts.get("checkpoint_url", ""))
+    try:
+        return checkpoints() / url.rpartition("/")[2] if url else None
+    except UsageError:
+        return None
+
+
+def checkpoints() -> Path:
+    """Return the folder of torch.hub's cache where the mirror's checkpoints are, and where timm would put them too.
+
+    Raises:
+        UsageError: it is in the home folder, and none is known.
+    """
+    base = os.environ.get("TORCH_HOME") or f"{os.environ.get('XDG_CACHE_HOME', '~/.cache')}/torch"
+    return cache.expanded(base, "TORCH_HOME") / "hub" / "checkpoints"
+
+
+def _from_mirror(spec: ModelSpec, watch: Watch) -> Path:
+    from resnest_cli.net.web import Trouble  # noqa: PLC0415 - requests takes 0.1 s
+
+    url, target = spec.facts["checkpoint_url"], _mirrored(spec)
+    if target is None:
+        message = f"there is no place for {url}: set TORCH_HOME to a folder to write in."
+        raise WeightsUnavailable(message)
+    try:
+        with transfer.alone(target.with_name(f"{target.name}.lock"), target) as partial:
+            if not target.is_file():
+                wanted = transfer.Wanted(url, spec.facts["checkpoint_sha256_prefix"])
+                transfer.to_file(wanted, target, partial, watch)
+    except Trouble as trouble:
+        message = f"{url} could not be downloaded: {trouble}."
+        raise WeightsUnavailable(message) from trouble
+    except OSError as error:
+        message = f"{target.parent} cannot be written: {error.strerror or error}. Set TORCH_HOME to a folder that can."
+        raise OutputError(message) from error
+    return target
+
+
+def sha256(path: Path) -> str:
+    """Return the hash that names a file, whatever it is called: by it graphs are looked up.
+
+    The user's own Hugging Face cache knows it (`hub.named_hash`); any other file is read. `read` holds what is loaded
+    to it.
+
+    Raises:
+        BadCheckpoint: it cannot be read.
+    """
+    try:
+        return hub.named_hash(path) or files.sha256(path, MAX_BYTES)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def read(path: Path, expected: str = "") -> Content:
+    """Read a weights file at once: what is loaded from these bytes has their hash, whatever becomes of the file.
+
+    Args:
+        path: the file.
+        expected: the hash that `sha256` gave; nothing for any.
+
+    Raises:
+        BadCheckpoint: it cannot be read, or is not what was expected.
+    """
+    try:
+        data = files.read(path, MAX_BYTES)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except MemoryError as error:
+        message = f"{path} cannot be read: it is larger than the memory of this machine."
+        raise BadCheckpoint(message) from error
+    content = Content(data, hashlib.sha256(data).hexdigest())
+    if content.sha256 != (expected or content.sha256):
+        message = (
+            f"{path} is not what it was named by (sha256 {expected}): it changed while it was read, or is damaged. "
+            "Run it again; `resnest download --verify` checks what was downloaded."
+        )
+        raise BadCheckpoint(message)
+    return content
+
+
+def _unreadable(path: Path, error: OSError) -> BadCheckpoint:
+    return BadCheckpoint(f"{path} cannot be read: {reason(error)}")
+
+
+def _in_folder(folder: Path) -> Path:
+    for name in FILENAMES:
+        if look(folder / name).is_file:
+            return folder / name
+    message = f"{folder} has no weights: expected {' or '.join(FILENAMES)} beside its config.json."
+    raise BadCheckpoint(message)
+
+
+def _why_no_file(path: Path) -> str:
+    seen = look(path)
+    if seen.is_folder:
+        return f"a folder. A model folder goes to --model: --model {path}"
+    return "not a regular file." if seen.is_there else seen.why
+
+
+def _ways_out(spec: ModelSpec, *tries: WeightsUnavailable) -> str:
+    """Say the likely cause, what to do about it, and then what was tried."""
+    return (
+        f"no weights for {spec.name}: {_likely(tries)}\n"
+        "Three ways out:\n"
+        "  try things offline   --model digits\n"
+        f"  use a file you have  --model {spec.architecture} --weights FILE.safetensors\n"
+        f"  download elsewhere   resnest download {spec.name}   (or: hf download {spec.repo} {FILENAMES[0]})\n"
+        "                       and copy that machine's Hugging Face cache here; or set HF_ENDPOINT to a mirror\n"
+        "What was tried:\n" + "\n".join(f"  {error}" for error in tries)
+    )
+
+
+def _likely(tries: tuple[WeightsUnavailable, ...]) -> str:
+    if hub.offline():
+        return "they are not in the cache, and HF_HUB_OFFLINE forbids to download them."
+    from resnest_cli.net.web import Unreached  # noqa: PLC0415 - requests takes 0.1 s
+
+    if all(isinstance(error.__cause__, Unreached) for error in tries):
+        return "nothing can be reached. No internet, or a proxy that is not set (HTTPS_PROXY)?"
+    return "they could not be downloaded."

@@ -1,0 +1,1 @@
+"""HTTP: every request goes through this folder, bounded in time and bytes."""

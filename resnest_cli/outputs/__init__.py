@@ -1,0 +1,1 @@
+"""Records as files: formats, journals of long jobs, and pictures."""

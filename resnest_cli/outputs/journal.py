@@ -1,0 +1,124 @@
+"""A file that grows by whole rows, whatever ends the process: what a job has done so far.
+
+In: rows, and the format of a line. Out: bytes on the disk, and the rows again. Does not know what made a row, but for
+whether it has an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from resnest_cli.pipeline.stream import MAX_FAILURES_A_BATCH
+from resnest_cli.system import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from resnest_cli.outputs.writers import Lines, Row
+
+
+class Journal:
+    """A file of lines that grows by whole rows, whatever ends the process.
+
+    Args:
+        path: the file; made if it is not there, and left as it is until the first call.
+        lines: the format of a row.
+
+    Raises:
+        OSError: it cannot be opened for writing.
+    """
+
+    def __init__(self, path: Path, lines: Lines) -> None:
+        self.path = path
+        self.lines = lines
+        # Unbuffered: a row is in the system's hands when `append` returns, and nothing is written later unasked.
+        self._file = files.grown(path)
+        self.size = 0
+        self.topk = 0
+
+    def start(self, topk: int) -> None:
+        """Begin anew."""
+        self.topk = topk
+        self.cut(0)
+        self._put(self.lines.header(topk))
+
+    def recover(self, topk: int, batch: int) -> int:
+        """Keep the rows up to the last whole batch, cut the rest, and give their number.
+
+        Whole batches, because some engines give other last digits to an image in a batch of another size.
+        """
+        self.topk = topk
+        kept, count, end, images, failures = 0, 0, len(self.lines.header(topk)), 0, 0
+        size = end
+        for text, row in self._scan():
+            count, end = count + 1, end + len(text)
+            images, failures = images + ("error" not in row), failures + ("error" in row)
+            if images == batch or failures >= MAX_FAILURES_A_BATCH:
+                kept, size, images, failures = count, end, 0, 0
+        if not kept:
+            self.start(topk)
+        else:
+            self.cut(size)
+        return kept
+
+    def append(self, row: Row) -> None:
+        """Add a row; if that fails, the rows before it stay whole.
+
+        Raises:
+            OSError: the disk is full, or worse.
+        """
+        self._put(self.lines.encode(row, self.topk))
+
+    def rows(self) -> Iterator[Row]:
+        """Read the rows again, one by one."""
+        return (row for _, row in self._scan())
+
+    def cut(self, size: int) -> None:
+        """Drop what comes after `size` bytes."""
+        self._file.truncate(size)
+        self._file.seek(size)
+        self.size = size
+
+    def sync(self) -> None:
+        """Wait until all is on the disk itself."""
+        files.sync(self._file)
+
+    def close(self) -> None:
+        """Let go, with all on the disk."""
+        with self._file:
+            self.sync()
+
+    def _put(self, text: bytes) -> None:
+        rest = memoryview(text)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except BaseException:  # a signal too: it can come after half a row
+            with contextlib.suppress(OSError):
+                self.cut(self.size)
+            raise
+        self.size += len(text)
+
+    def _scan(self) -> Iterator[tuple[bytes, Row]]:
+        """Read rows and their text up to the end, or to what is torn."""
+        with files.opened(self.path) as file:
+            if not os.path.samestat(os.fstat(file.fileno()), os.fstat(self._file.fileno())):
+                message = f"{self.path} is another file than it was"
+                raise OSError(errno.ESTALE, message)
+            header = self.lines.header(self.topk)
+            if file.read(len(header)) != header:
+                return
+            text = b""
+            for line in file:
+                text += line
+                if not (line.endswith(b"\n") and self.lines.is_whole(text)):
+                    continue
+                try:
+                    yield text, self.lines.decode(text)
+                except ValueError:
+                    return
+                text = b""

@@ -1,0 +1,82 @@
+r"""Rows as a Parquet file, by pyarrow (the extra `parquet`).
+
+In: rows and what there is to say about them. Out: one row an input, with predictions as a list of structs; model,
+weights, preprocessing, engine, precision and versions are in the file's own metadata, as JSON under the key "resnest".
+
+Parquet's strings are UTF-8 and nothing else. A path that is not (or that holds the characters \udc) is written as JSON
+writes it between the quotes, so json.loads(f'"{path}"') gives it back; every other path stands as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from typing import IO, TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from resnest_cli.outputs.writers import About, Row
+
+ROWS_A_GROUP = 4096  # some MB in memory
+ESCAPE = "\\udc"  # how the escape of a byte begins
+PREDICTION = pa.struct(
+    [
+        ("rank", pa.int32()),
+        ("index", pa.int32()),
+        ("wnid", pa.string()),
+        ("label", pa.string()),
+        ("probability", pa.float32()),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("status", pa.string()),
+        ("predictions", pa.list_(PREDICTION)),
+        ("error_type", pa.string()),
+        ("error_message", pa.string()),
+    ]
+)
+
+
+def write(rows: Iterable[Row], out: IO[bytes], about: About) -> None:
+    """Write all rows, a group at a time; the file is readable when this returns, not before."""
+    facts = json.dumps(dict(about.facts))
+    schema = SCHEMA.with_metadata({"resnest": facts})
+    rows = iter(rows)
+    with pq.ParquetWriter(out, schema) as file:
+        while group := list(islice(rows, ROWS_A_GROUP)):
+            file.write_table(table(group).cast(schema))
+
+
+def table(rows: list[Row]) -> pa.Table:
+    """Return rows as an Arrow table of `SCHEMA`."""
+    return pa.Table.from_pylist([_flat(row) for row in rows], SCHEMA)
+
+
+def _flat(row: Row) -> Row:
+    error = row.get("error", {"type": None, "message": None})
+    predictions = [{**prediction, "label": utf8(prediction["label"])} for prediction in row["predictions"]]
+    return {
+        "path": utf8_path(row["path"]),
+        "status": row["status"],
+        "predictions": predictions,
+        "error_type": error["type"],
+        "error_message": error["message"] and utf8(error["message"]),
+    }
+
+
+def utf8_path(path: str) -> str:
+    """Return the path as it is, or as the inside of a JSON string where it would not come back."""
+    if utf8(path) == path and ESCAPE not in path:
+        return path
+    return utf8(json.dumps(path, ensure_ascii=False)[1:-1])
+
+
+def utf8(text: str) -> str:
+    """Write lone surrogates, which UTF-8 does not have, as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,160 @@
+"""What is kept about a job beside its file: how it was begun, and when it is finished, what is in the file.
+
+In: a job's settings, and its rows as they pass. Out: `.FILE.done.json`: by it the same command with --resume finds that
+nothing is to be done, and others are refused. It lies beside FILE and not in a cache, since
+who runs a command again (a restarted container, a pipeline, another machine on the same disk) has FILE, but maybe not
+the cache. It stands only while FILE is whole: a job removes it before the first byte and writes it after the last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from resnest_cli.errors import OutputError
+from resnest_cli.system import cache, files
+from resnest_cli.system.paths import is_bare
+from resnest_cli.text.jsons import Entries, cut, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+
+MAX_BYTES = 16 << 20  # of a record: settings and counts
+_MOST = 1 << 53  # what a number in JSON holds exactly
+
+
+class Tally:
+    """Counts rows as they pass: how many, what failed, and one hash of all their paths."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.failures: Counter[str] = Counter()
+        self._paths = hashlib.sha256()
+
+    def add(self, path: str, error: str | None = None) -> None:
+        """Count the row of an input, and the type of its error."""
+        self.rows += 1
+        self.failures.update([error] if error else [])
+        self._paths.update(json.dumps(path).encode() + b"\n")
+
+    @property
+    def inputs(self) -> str:
+        """The hash of all paths so far, in their order."""
+        return self._paths.hexdigest()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished job: what its rows depend on, how many there are, what failed, and the checksums of its files."""
+
+    settings: dict[str, Any]
+    rows: int
+    failures: dict[str, int]
+    inputs: str
+    checksums: dict[str, int]
+
+    def changed(self, path: Path) -> list[Path]:
+        """List its files, of which `path` is one, that are not as they were."""
+        found = {path.with_name(name): checksum for name, checksum in self.checksums.items()}
+        return [file for file, checksum in found.items() if not file.is_file() or files.checksum(file) != checksum]
+
+
+def unfinished(path: Path) -> Path:
+    """Name the file that stands beside `path` until its job is finished, and says how it was begun."""
+    return path.with_name(f"{path.name}.resume.json")
+
+
+def place(path: Path) -> Path:
+    """Name the record of the job that made `path`."""
+    return path.with_name(f".{path.name}.done.json")
+
+
+def write(path: Path, settings: Mapping[str, Any], tally: Tally, companions: Iterable[Path]) -> None:
+    """Keep what made `path` and its companions, which are all whole.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    checksums = {file.name: files.checksum(file) for file in (path, *companions)}
+    record = Finished(dict(settings), tally.rows, dict(tally.failures), tally.inputs, checksums)
+    cache.write_atomically(place(path), json.dumps(asdict(record), indent=1).encode())
+
+
+def read(path: Path) -> Finished | None:
+    """Return what is known of the job that made `path`; None if nothing is, or if that is no record of ours.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        with files.opened(place(path)) as file:
+            return _finished(Entries(parse(file.read(MAX_BYTES))), path)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _finished(given: Entries, path: Path) -> Finished:
+    """Take a record of `path` apart: whoever may write in the folder can write one too.
+
+    Raises:
+        ValueError: it is not one that `write` wrote.
+    """
+    failures, checksums = given.inside("failures"), given.inside("checksums")
+    found = Finished(
+        given.inside("settings").values,
+        given.whole("rows", 0, _MOST),
+        {kind: failures.whole(kind, 0, _MOST) for kind in failures.values},
+        given.text("inputs"),
+        {name: checksums.whole(name, 0, _MOST) for name in checksums.values},
+    )
+    adds_up = sum(found.failures.values()) <= found.rows
+    if not (adds_up and path.name in found.checksums and all(map(is_bare, found.checksums))):
+        message = "it is of other files, or does not add up"
+        raise ValueError(message)
+    return found
+
+
+def begun_with(sidecar: Path | str, text: bytes) -> dict[str, Any]:
+    """Read how rows were begun.
+
+    Raises:
+        OutputError: `sidecar`, which says so, is damaged.
+    """
+    with contextlib.suppress(ValueError):
+        settings = parse(text)
+        if isinstance(settings, dict):
+            return settings
+    message = f"{sidecar} is damaged: add --overwrite in place of --resume to start anew."
+    raise OutputError(message)
+
+
+def compare(path: Path | str, before: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:
+    """Refuse to go on with rows at `path` that were begun with other settings.
+
+    Raises:
+        OutputError: the two differ.
+    """
+    then, now = _flat(before), _flat(json.loads(json.dumps(fingerprint)))
+    changes = [
+        f"{cut(name)} {cut(then.get(name))}, now {cut(now.get(name))}"
+        for name in then | now
+        if then.get(name) != now.get(name)
+    ]
+    if changes:
+        message = (
+            f"{path} was begun with other settings: {'; '.join(changes)}. "
+            "Use the same again, or --overwrite in place of --resume to start anew."
+        )
+        raise OutputError(message)
+
+
+def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Lift the entries of nested mappings, so that a difference is named by the one thing that differs."""
+    groups = [value if isinstance(value, dict) else {name: value} for name, value in facts.items()]
+    return {name: value for group in groups for name, value in group.items()}

@@ -1,0 +1,1 @@
+"""Sources through decoding and an engine: ordered, bounded, each bad image a record."""

@@ -1,0 +1,136 @@
+"""The trunk that the tasks share: an opened model that turns sources into rows of numbers.
+
+In: a `ModelSpec`, `Options` and a stream of sources. Out: for each, in order, the engine's row (logits or pooled
+features) or its failure. Does not know what the numbers mean, where sources come from or where results go.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from contextlib import ExitStack
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from resnest_cli.engines import open_engine
+from resnest_cli.pipeline import stream
+from resnest_cli.system import machine
+from resnest_cli.types import Stages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from resnest_cli.engines import Engine
+    from resnest_cli.inputs.pool import Pool
+    from resnest_cli.options import Options
+    from resnest_cli.types import Failure, ModelSpec, Source
+
+MAX_AUTO_WORKERS = 8
+AHEAD = 4  # images a worker is given before the first is taken from it: hides a slow one, and holds little memory
+AHEAD_BYTES = 64 << 20  # ... and what all that may come to, decoded
+
+_log = logging.getLogger(__name__)
+
+
+class Runner(Protocol):
+    """What tasks stand on: a `Trunk` on this machine, or what does the same elsewhere."""
+
+    engine: Engine
+    stages: Stages
+
+    def rows(self, found: Iterable[Source | Failure]) -> Iterator[stream.Row | Failure]:
+        """Read, decode and run every source, lazily and in order; a row is float32 [F]."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
+# Opens one for "logits" or "features".
+Opener: TypeAlias = "Callable[[ModelSpec, Options, str], Runner]"
+
+
+class Trunk:
+    """An opened model; `close` it.
+
+    Args:
+        spec: which model.
+        options: how it runs, with which weights.
+        want: "logits", or "features" for the pooled ones.
+        engine: one of your own instead of what `options` ask for.
+        many: more than one image is to come: the workers that decode start while the model is opened.
+        lasting: they stay until the trunk is closed, for what comes next.
+
+    Attributes:
+        stages: the seconds that all rows have taken so far, by stage.
+
+    Raises:
+        UsageError, WeightsUnavailable, BadCheckpoint, DeviceError: as `open_engine` does.
+    """
+
+    def __init__(  # noqa: PLR0913 - all but two by name
+        self,
+        spec: ModelSpec,
+        options: Options,
+        *,
+        want: str = "logits",
+        engine: Engine | None = None,
+        many: bool = False,
+        lasting: bool = False,
+    ) -> None:
+        self.spec = spec
+        self.options = options
+        self.stages = Stages()
+        self._load = stream.Loader.of(spec.data, options)
+        self._lasting = lasting
+        if os.name != "posix" and options.workers not in {"auto", 0}:
+            _log.warning("-j %s: this system decodes in one process", options.workers)
+        self._pool = self._start_workers() if many and self._workers() else None
+        try:
+            self.engine = engine or open_engine(spec, options, want=want)
+        except BaseException:
+            self._stop_workers()
+            raise
+
+    def rows(self, found: Iterable[Source | Failure]) -> Iterator[stream.Row | Failure]:
+        """Read, decode and run every source, lazily and in order; a row is float32 [F]."""
+        return stream.infer(self._decoded(iter(found)), self.engine, self._batch(), self.stages)
+
+    def close(self) -> None:
+        """Give back the engine's memory."""
+        self._stop_workers()
+        self.engine.close()
+
+    def _decoded(self, found: Iterator[Source | Failure]) -> Iterator[stream.Decoded]:
+        """Decode in worker processes; a single image, or where there are to be none, in this one."""
+        first = list(islice(found, 1 + self._batch()))
+        self.engine.prepare(single=len(first) <= self._batch())
+        items = chain(first, found)
+        if len(first) <= 1 or not self._workers():
+            yield from stream.decode(items, self._load, self.options.timeout, self.stages)
+            return
+        pool, self._pool = self._pool or self._start_workers(), None
+        ahead = max(1, min(AHEAD, AHEAD_BYTES // (self._workers() * math.prod(self.engine.shape))))
+        with ExitStack() as ends:
+            ends.enter_context(pool)
+            yield from stream.decode_in(pool, items, self._load, self._workers() * ahead, self.stages)
+            if self._lasting:  # and it has no answers to give that nobody waits for
+                self._pool = pool
+                ends.pop_all()
+
+    def _start_workers(self) -> Pool:
+        return stream.start(self._load, self._workers(), self.options.timeout)
+
+    def _stop_workers(self) -> None:
+        if self._pool:
+            self._pool.close()
+
+    def _batch(self) -> int:
+        batch = self.options.batch
+        return batch if isinstance(batch, int) else self.engine.best_batch
+
+    def _workers(self) -> int:
+        if os.name != "posix":
+            return 0
+        workers = self.options.workers
+        return workers if isinstance(workers, int) else min(machine.usable_cores(), MAX_AUTO_WORKERS)

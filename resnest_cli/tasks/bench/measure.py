@@ -1,0 +1,215 @@
+"""Time an engine on ready pixels: step by step, as a full stream, and from files.
+
+In: an opened engine and a time budget. Out: durations and rates. Two questions have two answers here. How long does one
+batch take? Steps are run one at a time, because with several in flight the time between two results is no step's. How
+many images a second? A stream is kept full, as a folder keeps it, and timed from the first batch that goes in to the
+last result that comes out. Does not know how an engine is opened or what becomes of the numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from itertools import cycle
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from resnest_cli.errors import ImageError, NoImages
+from resnest_cli.inputs import sources
+from resnest_cli.pipeline import stream
+from resnest_cli.pipeline.trunk import Trunk
+from resnest_cli.types import Failure, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from resnest_cli.engines import Engine
+    from resnest_cli.options import Options
+    from resnest_cli.pipeline.stream import Loaded, Loader
+
+WARM_SHARE, STEPS_SHARE, STREAM_SHARE, PEAK_SHARE = 0.1, 0.4, 0.4, 0.1  # of the time budget
+LEAST_STEPS, MOST_STEPS = 5, 1000
+STABLE_FROM, STABLE_WITHIN = 20, 0.01
+STAGE_IMAGES = 64  # that are read, decoded and resized alone
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Batches run one at a time: seconds of the first of all, of each timed one, and how many were to warm up."""
+
+    first: float
+    timed: list[float]
+    warmups: int
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Batches run with as many in flight as the engine likes."""
+
+    images: int
+    batches: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Images a second, from the first batch in to the last result out."""
+        return self.images / self.seconds
+
+
+@dataclass(frozen=True)
+class Files:
+    """From files to answers: images a second with everything at once, and milliseconds an image of each stage alone."""
+
+    images: int
+    errors: int
+    samples_per_sec: float
+    stage_ms: dict[str, float]
+
+
+def pixels_for(engine: Engine, batch: int) -> NDArray[np.uint8]:
+    """Make a batch of noise, uint8 [N, H, W, 3]."""
+    return np.random.default_rng(0).integers(0, 256, (batch, *engine.shape), dtype=np.uint8)
+
+
+def run_steps(engine: Engine, pixels: NDArray[np.uint8], seconds: float) -> Steps:
+    """Time batches one at a time.
+
+    After warming up for a tenth of the budget (at least one), until the median is stable (`is_stable`) or the budget is
+    spent, and at least five.
+    """
+    first = _step(engine, pixels)
+    warmups, spent = 1, first
+    while spent < seconds * WARM_SHARE:
+        spent += _step(engine, pixels)
+        warmups += 1
+    timed: list[float] = []
+    while not _have_enough(timed, seconds * STEPS_SHARE):
+        timed.append(_step(engine, pixels))
+    return Steps(first, timed, warmups)
+
+
+def is_stable(durations: list[float]) -> bool:
+    """Tell whether the median is known to 1%: its 95% interval, from order statistics, lies within that.
+
+    The ranks are n/2 -+ 0.98 sqrt(n): the normal approximation of the binomial, see Conover, "Practical Nonparametric
+    Statistics", 3.2.
+    """
+    n = len(durations)
+    if n < STABLE_FROM:
+        return False
+    ordered, half = sorted(durations), 0.98 * math.sqrt(n)
+    low, high = ordered[math.floor(n / 2 - half)], ordered[min(math.ceil(n / 2 + half), n - 1)]
+    return high - low <= 2 * STABLE_WITHIN * ordered[n // 2]
+
+
+def run_stream(engine: Engine, pixels: NDArray[np.uint8], seconds: float, step: float) -> Stream:
+    """Time a full stream for `seconds`, after one that warms up; `step` is how long a batch takes alone.
+
+    Every stream of the engine gets equally many batches, and at least two: at the end none waits long for another.
+    """
+    if 4 * step > seconds:  # then the first use costs nothing beside it: empty batches get the engine ready
+        list(engine.run([pixels[:0]] * 2))
+    else:
+        _feed(engine, pixels, seconds * WARM_SHARE, least=engine.facts["streams"] + 1)
+    return _feed(engine, pixels, seconds, least=max(LEAST_STEPS, 2 * engine.facts["streams"]))
+
+
+def run_files(  # noqa: PLR0913 - what is timed, for how long, and beside what
+    engine: Engine, options: Options, folder: str, *, exclude: Sequence[str], seconds: float, forward: float
+) -> Files:
+    """Time a folder of images from files to answers, again and again until `seconds` are spent; and its stages alone.
+
+    Stages are timed in one thread, image by image, files in the system's cache; `forward` is the engine's own rate.
+
+    Raises:
+        NoImages: none can be read there.
+    """
+    found = list(sources.find([folder], exclude=exclude))
+    stages = _stages(engine, options, [item for item in found if isinstance(item, Source)])
+    deadline = time.perf_counter() + seconds
+
+    def until_late() -> Iterator[Source | Failure]:
+        for number, item in enumerate(cycle(found)):
+            if number >= len(found) and time.perf_counter() > deadline:
+                return
+            yield item
+
+    begin = time.perf_counter()
+    rows = [isinstance(row, Failure) for row in Trunk(engine.spec, options, engine=engine).rows(until_late())]
+    rate = rows.count(False) / (time.perf_counter() - begin)
+    return Files(rows.count(False), rows.count(True), rate, {**stages, "forward": 1000 / forward})
+
+
+def summarise(seconds: list[float]) -> dict[str, float]:
+    """Return min, p50, p90, p99, max and mean of durations, in milliseconds (percentiles by linear interpolation)."""
+    milliseconds = [1000 * value for value in seconds]
+    p50, p90, p99 = np.percentile(milliseconds, [50, 90, 99]).tolist()
+    return {
+        "min": min(milliseconds),
+        "p50": p50,
+        "p90": p90,
+        "p99": p99,
+        "max": max(milliseconds),
+        "mean": fmean(milliseconds),
+    }
+
+
+def _step(engine: Engine, pixels: NDArray[np.uint8]) -> float:
+    begin = time.perf_counter()
+    list(engine.run([pixels]))  # alone; the rows are on the host when it ends, so the device is done
+    return time.perf_counter() - begin
+
+
+def _have_enough(timed: list[float], budget: float) -> bool:
+    spent, n = sum(timed), len(timed)
+    if n >= MOST_STEPS or is_stable(timed):
+        return True
+    return n >= LEAST_STEPS and spent >= budget
+
+
+def _feed(engine: Engine, pixels: NDArray[np.uint8], seconds: float, least: int) -> Stream:
+    streams: int = engine.facts["streams"]
+    begin = time.perf_counter()
+    given = 0
+
+    def batches() -> Iterator[NDArray[np.uint8]]:
+        nonlocal given
+        while given < least or given % streams or time.perf_counter() - begin < seconds:
+            given += 1
+            yield pixels
+
+    done = sum(len(rows) for rows in engine.run(batches()))
+    return Stream(done, given, time.perf_counter() - begin)
+
+
+def _stages(engine: Engine, options: Options, found: list[Source]) -> dict[str, float]:
+    """Return the milliseconds per image of reading, decoding and resizing."""
+    loaded = list(_loaded(stream.Loader.of(engine.spec.data, options), found[:STAGE_IMAGES], options.timeout))
+    if not loaded:
+        message = "no image in --images can be read."
+        raise NoImages(message)
+    times = {
+        "read": [each.read for each in loaded],
+        "decode": [each.decode - each.resize for each in loaded],
+        "resize": [each.resize for each in loaded],
+    }
+    return {name: 1000 * fmean(values) for name, values in times.items()}
+
+
+def _loaded(load: Loader, found: list[Source], timeout: float) -> Iterator[Loaded]:
+    """Load images one by one, where an image that stalls or ends its decoder costs itself only."""
+    with ExitStack() as ends:
+        pool = ends.enter_context(stream.start(load, 1, timeout)) if os.name == "posix" else None
+        for source in found:
+            with suppress(ImageError):
+                _, loaded = [
+                    pool.take(pool.give(source)) if pool else load(source) for _ in range(2)
+                ]  # once, to warm up
+                yield loaded

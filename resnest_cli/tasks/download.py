@@ -1,0 +1,140 @@
+"""What a model needs, fetched ahead of time and checked: weights, the config of a repository, the class names.
+
+In: models. Out: one `Item` for each file, as it is done; a failure is an item too, so that one model does not cost the
+others. What is there already is hashed again, and fetched again if it is damaged. Does not know who watches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from resnest_cli.errors import LabelsError, ResnestError, UsageError
+from resnest_cli.models import catalog, hub, labels, weights
+from resnest_cli.net import transfer
+from resnest_cli.system.paths import look
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from resnest_cli.net.transfer import Watch
+    from resnest_cli.types import ModelSpec
+
+BAD = {"failed", "damaged", "missing"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file: whose it is, what became of it, and where it is; `note` says why, and what to type next.
+
+    `state` is "downloaded", "whole" (its hash is right), "unchecked" (no hash of it is known), "packaged" (nothing to
+    fetch), or one of `BAD`.
+    """
+
+    model: str
+    state: str
+    path: Path | None = None
+    note: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """The size of the file, 0 if there is none."""
+        return self.path.stat().st_size if self.path and look(self.path).is_file else 0
+
+
+def unfollowed(_name: str) -> Watch:
+    """Follow no download."""
+    return transfer.unwatched
+
+
+def fetch(names: Iterable[str], follow: Callable[[str], Watch] = unfollowed) -> Iterator[Item]:
+    """Fetch the weights of each model and, where they are needed, the ImageNet class names.
+
+    Args:
+        names: as for `--model`.
+        follow: makes the watcher of one model's download.
+    """
+    specs = []
+    for name in names:
+        spec = _found(name)
+        if isinstance(spec, Item):
+            yield spec
+        else:
+            specs.append(spec)
+            yield _fetch(spec, follow)
+    if any(labels.is_imagenet(spec) for spec in specs):
+        yield _fetch_names()
+
+
+def verify(names: Iterable[str]) -> Iterator[Item]:
+    """Hash again what is in the caches for each model, and the class names if they are there; no request is made."""
+    for name in names:
+        spec = _found(name)
+        if isinstance(spec, Item):
+            yield spec
+        else:
+            yield _packaged(spec) if spec.folder else _verify(name, spec)
+    path = labels.imagenet_path()
+    if look(path).is_file:
+        good = transfer.fits(path, labels.IMAGENET_SHA256)
+        note = "" if good else "it is not used; any use fetches it anew"
+        yield Item("class names", "whole" if good else "damaged", path, note)
+
+
+def _found(name: str) -> ModelSpec | Item:
+    try:
+        return catalog.find_model(name)
+    except ResnestError as error:
+        return Item(name, "failed", note=str(error))
+
+
+def _fetch(spec: ModelSpec, follow: Callable[[str], Watch]) -> Item:
+    if spec.folder:
+        return _packaged(spec)
+    try:
+        if path := weights.cached(spec):
+            item = _checked(spec.name, path)
+            if item.state not in BAD:
+                return item
+            hub.discard(path)
+        path = weights.download(spec, follow(spec.name))
+    except ResnestError as error:
+        return Item(spec.name, "failed", note=str(error))
+    return Item(spec.name, "downloaded", path, "" if weights.whole(path) else "no hash of it is known")
+
+
+def _verify(name: str, spec: ModelSpec) -> Item:
+    try:
+        return _checked(name, weights.cached(spec))
+    except ResnestError as error:
+        return Item(name, "failed", note=str(error))
+
+
+def _packaged(spec: ModelSpec) -> Item:
+    return Item(spec.name, "packaged", weights.locate(spec))
+
+
+def _checked(name: str, path: Path | None) -> Item:
+    if path is None:
+        return Item(name, "missing", note=f"type: resnest download {name}")
+    try:
+        good = weights.whole(path)
+    except OSError as error:
+        return Item(name, "damaged", path, f"it cannot be read ({error.strerror}); type: resnest download {name}")
+    if good is None:
+        return Item(name, "unchecked", path, "no hash of it is known")
+    return Item(name, "whole", path) if good else Item(name, "damaged", path, f"type: resnest download {name}")
+
+
+def _fetch_names() -> Item:
+    try:
+        path = labels.imagenet_path()
+        was_there = look(path).is_file
+        labels.imagenet_names()
+        if look(path).is_file:
+            return Item("class names", "whole" if was_there else "downloaded", path)
+        why = f"{path} cannot be written"
+    except (LabelsError, UsageError) as error:
+        why = str(error)
+    return Item("class names", "packaged", note=f"timm's own copy is used, because {why}")

@@ -1,0 +1,1 @@
+"""Where a network looked: heat maps, split attention, and their pictures."""

@@ -1,0 +1,1 @@
+"""A model in int8: images to calibrate on, quantization, and its judgement."""

@@ -1,0 +1,151 @@
+"""A `Validation` as files: the table of classes and the confusion matrix as CSV, the worst mistakes as a page.
+
+In: a `Validation`. Out: text. The page is one file that fetches nothing; names in it come from outside and are escaped.
+Does not know where a file goes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from resnest_cli.text import cells
+
+if TYPE_CHECKING:
+    from resnest_cli.tasks.validate.validation import Mistake, Validation
+
+CLASS_COLUMNS = (
+    *("index", "wnid", "label", "n", "right", "right_in_5", "top1", "top5", "predicted", "precision"),
+    *("mistaken_for_index", "mistaken_for_label", "mistaken_for_n"),
+)
+_STYLE = """
+:root { color-scheme: light dark }
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem }
+li { display: flex; gap: 1rem; align-items: center; padding: .6rem 0; border-top: 1px solid #8886 }
+ol { list-style: none; padding: 0 }
+img, .none { width: 160px; height: 160px; flex: none; object-fit: contain; background: #8882 }
+.path { overflow-wrap: anywhere; font-size: 85%; opacity: .75 }
+td { padding-right: 1rem; vertical-align: top }
+""".strip()
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class; shares are in percent, and None where there is nothing to share.
+
+    `top1` and `top5` are of its own `n` images (top-1 is the recall), `precision` of the images `predicted` as it;
+    `mistaken_for` are the class that its images are most often taken for and how often.
+    """
+
+    index: int
+    n: int
+    right: int
+    right_in_5: int
+    predicted: int
+    mistaken_for: tuple[int, int] | None
+
+    @property
+    def top1(self) -> float | None:
+        """Accuracy on its images."""
+        return _share(self.right, self.n)
+
+    @property
+    def top5(self) -> float | None:
+        """Share of its images with it among the best five."""
+        return _share(self.right_in_5, self.n)
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the images predicted as it that are it."""
+        return _share(self.right, self.predicted)
+
+
+def class_rows(found: Validation) -> list[ClassRow]:
+    """List every class that was scored, in the order of its index, those without images too."""
+    return [_class_row(found, index) for index in found.among.tolist()]
+
+
+def classes_csv(found: Validation) -> str:
+    """Write the table of classes."""
+    return cells.table([CLASS_COLUMNS, *(map(cells.valid, _class_cells(found, row)) for row in class_rows(found))])
+
+
+def confusion_csv(found: Validation) -> str:
+    """Write the confusion matrix: a row a true class, a column a predicted class (by index), counts of images."""
+    among = found.among.tolist()
+    counts = found.tally.confusion[np.ix_(found.among, found.among)].tolist()
+    named = [[i, found.labels.wnids[i] or "", cells.valid(found.labels.names[i])] for i in among]
+    rows = [[*name, *values] for name, values in zip(named, counts, strict=True)]
+    return cells.table([["index", "wnid", "label", *among], *rows])
+
+
+def mistakes_html(found: Validation) -> str:
+    """Write a page of the worst mistakes, the highest loss first, with their pictures inside."""
+    wrong = found.tally.images - found.tally.right
+    title = f"{found.spec.name}: {len(found.worst)} worst of {wrong} mistakes in {found.tally.images} images"
+    items = "\n".join(_item(found, mistake) for mistake in found.worst)
+    return (
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{_STYLE}\n</style>\n"
+        f"<h1>{escape(title)}</h1>\n<ol>\n{items}\n</ol>\n</html>\n"
+    )
+
+
+def _class_row(found: Validation, index: int) -> ClassRow:
+    row = found.tally.confusion[index].copy()
+    n, right = int(row.sum()), int(row[index])
+    row[index] = 0
+    most = int(row.argmax())
+    return ClassRow(
+        index,
+        n,
+        right,
+        int(found.tally.top5[index]),
+        predicted=int(found.tally.confusion[:, index].sum()),
+        mistaken_for=(most, int(row[most])) if row[most] else None,
+    )
+
+
+def _class_cells(found: Validation, row: ClassRow) -> list[Any]:
+    names, wnids = found.labels.names, found.labels.wnids
+    other = (row.mistaken_for[0], names[row.mistaken_for[0]], row.mistaken_for[1]) if row.mistaken_for else ("", "", "")
+    counts = (row.n, row.right, row.right_in_5)
+    return [
+        row.index,
+        wnids[row.index],
+        names[row.index],
+        *counts,
+        row.top1,
+        row.top5,
+        row.predicted,
+        row.precision,
+        *other,
+    ]
+
+
+def _item(found: Validation, mistake: Mistake) -> str:
+    names, answer = found.labels.names, mistake.answer
+    picture = f'<img alt="" src="{mistake.thumbnail}">' if mistake.thumbnail else '<div class="none"></div>'
+    rows = (
+        ("is", f"{names[answer.truth]} ({answer.truth})"),
+        ("taken for", f"{names[answer.best[0]]} ({answer.best[0]}), {answer.confidence:.1%}"),
+        ("then", ", ".join(names[i] for i in answer.best[1:])),
+        ("loss", f"{answer.loss:.2f}"),
+    )
+    table = "".join(f"<tr><td>{name}</td><td><bdi>{_plain(value)}</bdi></td></tr>" for name, value in rows)
+    return (
+        f'<li>{picture}<div><table>{table}</table><div class="path"><bdi>{_plain(mistake.path)}</bdi></div></div></li>'
+    )
+
+
+def _plain(text: str) -> str:
+    """Escape markup, and bytes of a name that are no UTF-8."""
+    return escape(text.encode("utf-8", "backslashreplace").decode())
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(100 * part / whole, 4) if whole else None

@@ -1,0 +1,202 @@
+"""Is the GPU's way right, and how fast is it? One call, on a machine with an NVIDIA card, finds it all out.
+
+In: a device. Out: a line for each finding as it comes, all of them as JSON, and with --readme the README's table. There
+are three sections, each within --limit seconds: what it was too late for is said. Findings stay, those of an earlier
+call with the same card and versions too, so that sections can be run one by one:
+
+    python scripts/gpu/gpu_check.py --only correct
+    python scripts/gpu/gpu_check.py --only speed --models resnest50d
+    python scripts/gpu/gpu_check.py --only files --images photos/ --readme
+
+correct is in gpu_correct.py, speed and files are in gpu_speed.py; each says what it does. With --device cpu everything
+runs but what a card alone can do (the kernels with TRITON_INTERPRET=1): that tries this script, and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnest_cli.engines.pytorch.engine import choose_device
+from resnest_cli.errors import DeviceError
+from resnest_cli.models.catalog import list_models
+from resnest_cli.options import Options
+from resnest_cli.system import machine
+
+README = Path(__file__).parents[2] / "README.md"
+MARKS = ("<!-- gpu: scripts/gpu/gpu_check.py --readme writes this -->", "<!-- end of gpu -->")
+SECTIONS = ("correct", "speed", "files")
+FIRST = "resnest50d"  # what the targets are set for
+COLUMNS = ("", "precision", "ready: images/s", "of limit", "x timm", "files: images/s", "x timm's loader")
+
+
+@dataclass
+class Report:
+    """Findings by section and name, in a file after each; `ok` is false once one is wrong."""
+
+    path: Path
+    about: dict[str, str]
+    found: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    ok: bool = True
+
+    def __post_init__(self) -> None:
+        """Take over what was found before on this card, with these versions."""
+        if self.path.exists():
+            before = json.loads(self.path.read_text(encoding="utf-8"))
+            self.found = before["found"] if before["about"] == self.about else {}
+
+    def add(self, section: str, name: str, **finding: Any) -> None:  # noqa: ANN401 - numbers and words
+        """Print and keep one."""
+        self.ok = self.ok and finding.get("ok", True)
+        self.found.setdefault(section, {})[name] = finding
+        part = self.path.with_suffix(".part")
+        part.write_text(json.dumps({"about": self.about, "found": self.found}, indent=1), encoding="utf-8")
+        part.replace(self.path)
+        print(f"{section}: {name}: {', '.join(f'{key} {_short(value)}' for key, value in finding.items())}", flush=True)
+
+
+@dataclass
+class Check:
+    """What is asked for, and until when."""
+
+    report: Report
+    device: str = "cuda"
+    models: tuple[str, ...] = (FIRST,)
+    precisions: tuple[str, ...] = ("bf16",)
+    size: int | None = None
+    batches: tuple[int, ...] = (64, 128, 256, 512)
+    rounds: int = 5
+    seconds: float = 2.0
+    candidates: tuple[str, ...] | None = None
+    images: str = ""
+    files: int = 2000
+    end: float = float("inf")
+
+    @property
+    def is_late(self) -> bool:
+        """Whether there is no time left for another measurement."""
+        return time.monotonic() > self.end
+
+    @property
+    def on_cuda(self) -> bool:
+        """Whether there is a card."""
+        return self.device.startswith("cuda")
+
+    def options(self, model: str, **changes: Any) -> Options:  # noqa: ANN401 - fields of Options
+        """Return how a model is run."""
+        return Options(model, **{"device": self.device, "engine": "torch", "img_size": self.size, **changes})
+
+
+def machine_facts(device: str) -> dict[str, str]:
+    """Say what ran, so that findings of different machines are not mixed."""
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else machine.cpu_name()
+    cuda = {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
+    return {"device": name, **{package: version(package) for package in ("resnest-cli", "torch", "timm")}, **cuda}
+
+
+def table(report: Report) -> str:
+    """Write the README's table, a line for each model and precision of the section speed."""
+    lines = [f"| {' | '.join(COLUMNS)} |", f"| --- | --- |{' ---: |' * (len(COLUMNS) - 2)}"]
+    files, limits = report.found.get("files", {}), report.found.get("limits", {})
+    for name, row in report.found.get("speed", {}).items():
+        beside = files.get(name, {})
+        cells = [*name.split(), f"{row['rate']:.0f}", f"{row['of_limit']:.0%} ({row['bound']})", f"{row['x_timm']:.2f}"]
+        cells += [f"{beside['rate']:.0f}", f"{beside['x_timm']:.2f}"] if "rate" in beside else ["", ""]
+        lines.append(f"| {' | '.join(cells)} |")
+    measured = [f"{name}: {row['tflops']:.0f} TFLOP/s, {row['tbytes']:.2f} TB/s" for name, row in limits.items()]
+    return f"{', '.join(report.about.values())}; measured {'; '.join(measured)}.\n\n" + "\n".join(lines)
+
+
+def write_table(report: Report, readme: Path = README) -> None:
+    """Put it between the README's marks."""
+    text = readme.read_text(encoding="utf-8")
+    pattern = f"({re.escape(MARKS[0])}\n).*?({re.escape(MARKS[1])})"
+    written = re.sub(pattern, lambda found: f"{found[1]}{table(report)}\n{found[2]}", text, flags=re.DOTALL)
+    readme.write_text(written, encoding="utf-8")
+
+
+def run(check: Check, sections: tuple[str, ...], limit: float) -> None:
+    """Run sections, each for at most about `limit` seconds."""
+    import gpu_correct  # noqa: PLC0415 - both import Triton, which is told before whether there is a card
+    import gpu_speed  # noqa: PLC0415
+
+    does = {"correct": gpu_correct.correct, "speed": gpu_speed.speed, "files": gpu_speed.files}
+    for section in sections:
+        check.end = time.monotonic() + limit
+        does[section](check)
+
+
+def main() -> int:
+    """Check; 1 if something is wrong, 2 where there is nothing to check."""
+    args = _arguments()
+    try:
+        choose_device(args.device)
+    except DeviceError as error:
+        print(
+            f"{error}\nNothing was checked: this is for a machine with an NVIDIA card. --device cpu tries the script."
+        )
+        return 2
+    on_cuda = args.device.startswith("cuda")
+    if args.readme and not on_cuda:
+        print("--readme: the README's table is for the numbers of a card. Leave --readme or --device away.")
+        return 2
+    if on_cuda:
+        torch.cuda.set_device(args.device)
+    names = [spec.name for spec in list_models()]
+    models = tuple(args.models.split(",")) if args.models else (FIRST, *(name for name in names if name != FIRST))
+    check = Check(
+        Report(args.rows, machine_facts(args.device)),
+        device=args.device,
+        models=models,
+        precisions=tuple(args.precision.split(",")),
+        size=args.size,
+        batches=tuple(map(int, args.batches.split(","))),
+        rounds=args.rounds,
+        seconds=args.seconds,
+        candidates=None if args.candidates is None else tuple(filter(None, args.candidates.split(";"))),
+        images=args.images,
+        files=args.files,
+    )
+    run(check, SECTIONS if args.only is None else tuple(args.only.split(",")), args.limit)
+    print(table(check.report))
+    if args.readme:
+        write_table(check.report)
+    return 0 if check.report.ok else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:N or, to try the script, cpu")
+    parser.add_argument("--only", help="sections, with commas; default: correct,speed,files")
+    parser.add_argument("--models", default="", help="with commas; default: all, resnest50d first")
+    parser.add_argument("--precision", default="bf16", help="of speed and files, with commas; default: %(default)s")
+    parser.add_argument("--size", type=int, help="of images, in pixels; default: the model's own")
+    parser.add_argument("--batches", default="64,128,256,512", help="of which each form takes its best")
+    parser.add_argument("--rounds", type=int, default=5, help="of turns, default: %(default)s")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of a turn, default: %(default)s")
+    parser.add_argument("--candidates", help="names from gpu_candidates.py, with semicolons; default: all")
+    parser.add_argument("--images", default="", help="a folder of JPEG files; default: some that are made")
+    parser.add_argument("--files", type=int, default=2000, help="how many are made, default: %(default)s")
+    parser.add_argument("--limit", type=float, default=540.0, help="seconds of a section, default: %(default)s")
+    parser.add_argument("--rows", type=Path, default=Path("gpu_check.json"), help="default: %(default)s")
+    parser.add_argument("--readme", action="store_true", help="write the table into the README")
+    return parser.parse_args()
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""The page that `-f html` writes: whole in itself, harmless whatever names say, and working in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from conftest import SAMPLES, Resnest
+from PIL import Image
+
+from resnest_cli.inputs import thumbnails
+from resnest_cli.outputs.writers import About, to_row, write_html
+from resnest_cli.types import Failure, Prediction, Record, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+HOSTILE = [
+    "</script><script>document.title = 'owned'</script>",
+    "<img src=x onerror=\"document.title='owned'\">",
+    "<!--<script>",
+    "javascript:document.title='owned'",
+    "\x1b[31m\u202egpj.exe\n\udcff\u2028'\"`${document.title='owned'}&lt;",
+]
+
+
+def page(records: Iterable[Record], facts: dict[str, str] | None = None) -> str:
+    out = io.BytesIO()
+    write_html(map(to_row, records), out, About(2, facts or {}))
+    return out.getvalue().decode()
+
+
+def data(text: str) -> list[dict[str, object]]:
+    """Read the rows in a page, as its script does."""
+    (inside,) = re.findall(r'<script type="application/json" id="rows">(.*?)</script>', text, re.DOTALL)
+    rows: list[dict[str, object]] = json.loads(inside)
+    return rows
+
+
+def answer(path: str, index: int, label: str, share: float) -> Result:
+    return Result(path, (Prediction(1, index, None, label, share), Prediction(2, 77, None, "other", 0.01)))
+
+
+class Shown(HTMLParser):
+    """What a browser made of a page: title, the texts of its cards, and how many elements of each kind."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.title = ""
+        self.cards: list[str] = []
+        self.kinds: list[str] = []
+        self.bars: list[str] = []
+        self._inside: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.kinds.append(tag)
+        if tag == "article":
+            self.cards.append("")
+        if tag == "b":
+            self.bars.append(dict(attrs).get("style") or "")
+        self._inside.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._inside and self._inside.pop() != tag:
+            pass
+
+    def handle_data(self, text: str) -> None:
+        if "title" in self._inside:
+            self.title += text
+        if "article" in self._inside:
+            self.cards[-1] += f"{text}|"
+
+
+def show(path: Path, filters: str = "") -> Shown:
+    """Open a page in the browser and give what it made of it."""
+    assert CHROMIUM is not None
+    words = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={path.parent}/profile"]
+    ended = subprocess.run([*words, "--dump-dom", f"{path.as_uri()}{filters}"], capture_output=True, check=True)
+    return Shown(ended.stdout.decode())
+
+
+def test_the_policy_allows_the_pages_own_code_and_nothing_else() -> None:
+    text = page([])
+    (policy,) = re.findall(r'Content-Security-Policy"\s+content="(.*?)"', text)
+    hashes = []
+    for tag in ("style", "script"):
+        (inside,) = re.findall(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        code = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        hashes.append(f"{tag}-src 'sha256-{code}'")
+    rules = ["default-src 'none'", "img-src data:", *hashes, "base-uri 'none'", "form-action 'none'"]
+    assert policy.split("; ") == rules
+    assert not re.search(r"(?:src|href)\s*=\s*[\"']?http|url\(|@import", text)
+
+
+def test_no_tag_can_begin_in_the_rows() -> None:
+    records: list[Record] = [answer(name, 1, name, 0.5) for name in HOSTILE]
+    records += [Failure(name, "NotAnImage", name) for name in HOSTILE]
+    text = page(records, {"model": HOSTILE[0]})
+    assert data(text) == [to_row(record) for record in records]
+    assert text.count("<script") == page([]).count("<script")
+
+
+@in_browser
+def test_nothing_in_a_name_or_a_class_is_executed(tmp_path: Path) -> None:
+    records: list[Record] = [answer(name, i, name, 0.5) for i, name in enumerate(HOSTILE)]
+    records += [Failure(name, "NotAnImage", name) for name in HOSTILE]
+    path = tmp_path / "x.html"
+    text = page(records, {"model": HOSTILE[0]})
+    # Even code that did get into the page is not run.
+    path.write_text(text.replace("</body>", "<script>document.title = 'owned'</script></body>"))
+    shown = show(path)
+    assert shown.title == "resnest: 10 images"
+    assert shown.kinds.count("script") == 4
+    assert "img" not in shown.kinds
+    assert len(shown.cards) == 10
+    assert shown.cards[0].replace("|", "").count(HOSTILE[0]) == 2
+    assert "\\u{1b}[31m\\u{202e}gpj.exe\\u{a}\\u{dcff}\\u{2028}" in shown.cards[4]
+
+
+@in_browser
+def test_filters_come_from_the_address_and_thousands_of_rows_are_drawn_as_they_are_needed(tmp_path: Path) -> None:
+    picture = thumbnails.of(Image.open(SAMPLES / "two_0051.png").convert("RGB"))
+    records: list[Record] = [answer(f"dir/{i:04}.jpg", i % 7, f"class {i % 7}", i / 3000) for i in range(2990)]
+    records += [Failure(f"bad/{i}.jpg", "NotAnImage" if i else "BrokenImage", "why") for i in range(10)]
+    out = io.BytesIO()
+    write_html(({**to_row(record), "thumbnail": picture} for record in records), out, About(2, {"model": "m"}))
+    path = tmp_path / "x.html"
+    path.write_bytes(out.getvalue())
+    everything = show(path)
+    assert (everything.title, len(everything.cards)) == ("resnest: 3,000 images", 60)
+    assert everything.kinds.count("img") == 60
+    found = show(path, "#q=DIR/29&class=3&min=0.98&max=0.99")
+    expected = [i for i in range(2900, 2990) if i % 7 == 3 and 0.98 <= i / 3000 <= 0.99]
+    assert [card.split("|")[:4] for card in found.cards] == [
+        ["dir/", f"{i:04}.jpg", "class 3", f"{100 * i / 3000:.1f}%"] for i in expected
+    ]
+    widths = [float(bar.removeprefix("width: ").removesuffix("%;")) for bar in found.bars]
+    assert widths == [width for i in expected for width in (round(100 * i / 3000, 1), 1)]
+    failed = show(path, "#show=BrokenImage")
+    assert failed.cards == ["bad/|0.jpg|BrokenImage|why|"]
+
+
+def shown(row: dict[str, object]) -> Image.Image:
+    """Return the small picture of a row."""
+    return Image.open(io.BytesIO(base64.b64decode(str(row["thumbnail"]).removeprefix("data:image/webp;base64,"))))
+
+
+def test_small_pictures_are_small_and_upright(tmp_path: Path, resnest: Resnest) -> None:
+    pixels = np.zeros((600, 1200, 3), np.uint8)
+    pixels[:300] = 255  # white above, black below
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees, clockwise: white to the right
+    for name in ("x.jpg", "x.png"):
+        Image.fromarray(pixels).save(tmp_path / name, exif=exif)
+    resnest("predict", tmp_path, "-m", "digits", "-o", tmp_path / "x.html", "-j", "0")
+    for small in map(shown, data((tmp_path / "x.html").read_text())):
+        assert small.size == (80, 160)
+        left, right = (np.asarray(small.convert("L"))[:, columns].mean() for columns in (slice(30), slice(50, None)))
+        assert (left < 10, right > 245) == (True, True)
+
+
+def unwanted(*_: object, **__: object) -> Image.Image:
+    message = "a picture is decoded in the process that writes the page"
+    raise AssertionError(message)
+
+
+def test_small_pictures_come_from_the_process_that_decoded_the_image(
+    resnest: Resnest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a picture costs memory once, and one that ends or stalls its decoder never meets the process of the job."""
+    Image.new("1", (8000, 8000)).save(tmp_path / "large.png")
+    Image.new("I;16", (40, 20), 40000).save(tmp_path / "deep.png")
+    Image.new("P", (40, 20), 1).save(tmp_path / "two.gif", save_all=True, append_images=[Image.new("P", (40, 20), 2)])
+    monkeypatch.setattr("resnest_cli.inputs.decode.images.decode", unwanted)
+    monkeypatch.setattr(Image, "open", unwanted)
+    resnest("predict", tmp_path, "-m", "digits", "-o", tmp_path / "x.html", "-j", "1")
+    monkeypatch.undo()
+    rows = data((tmp_path / "x.html").read_text())
+    assert [(row["path"], shown(row).size) for row in rows] == [
+        (f"{tmp_path}/deep.png", (40, 20)),
+        (f"{tmp_path}/large.png", (160, 160)),
+        (f"{tmp_path}/two.gif", (40, 20)),
+    ]
+
+
+def test_what_can_be_read_but_once_has_its_picture_too(resnest: Resnest, tmp_path: Path) -> None:
+    content = (SAMPLES / "two_0051.png").read_bytes()
+    resnest("predict", "-", "-m", "digits", "-o", tmp_path / "x.html", stdin=content)
+    (row,) = data((tmp_path / "x.html").read_text())
+    assert shown(row).size == (32, 32)
+
+
+def test_a_picture_that_cannot_be_made_small_costs_no_row(
+    resnest: Resnest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnest_cli.inputs.thumbnails.EDGE", -1)
+    resnest("predict", SAMPLES / "two_0051.png", "-m", "digits", "-o", tmp_path / "x.html")
+    (row,) = data((tmp_path / "x.html").read_text())
+    assert (row["status"], row["thumbnail"]) == ("ok", "")
+
+
+def test_a_page_of_real_answers_has_their_pictures(resnest: Resnest, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"GIF89a")
+    ended = resnest("predict", SAMPLES, bad, "-m", "digits", "-k", "2", "-o", tmp_path / "x.html")
+    rows = data((tmp_path / "x.html").read_text())
+    assert (ended.exit_code, len(rows)) == (3, 13)
+    assert [str(row["thumbnail"])[:23] for row in rows] == ["data:image/webp;base64,"] * 12 + [""]
+    assert '"model": "digits", "weights": "' in (tmp_path / "x.html").read_text()

@@ -1,0 +1,570 @@
+"""Training as its users see it: the folder it makes, the same weights each time, going on where it was left."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from signal import SIGKILL
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+import yaml
+from PIL import Image
+from sklearn.metrics import accuracy_score, recall_score
+from timm.data.mixup import Mixup
+from timm.layers import DropBlock2d
+from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from timm.optim import create_optimizer_v2
+from timm.scheduler import create_scheduler_v2
+
+from resnest_cli import Classifier
+from resnest_cli.errors import ExitCode, TrainingStopped, UsageError
+from resnest_cli.models.catalog import DIGITS
+from resnest_cli.training import checkpoints, data, loop, recipe
+from resnest_cli.training.data import EvalTransform, order, seed_everything, train_transform
+from resnest_cli.training.distributed import Place
+from resnest_cli.training.job import Job, folder_for
+from resnest_cli.training.loop import Loop, Step
+from resnest_cli.training.recipe import FINETUNE, RESNEST, Recipe
+from resnest_cli.training.report import figures
+from resnest_cli.training.run import Done, Run
+from resnest_cli.training.signals import Signals
+from resnest_cli.types import DataConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from conftest import Resnest
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+COLOURS = {"1": (200, 40, 40), "10": (40, 200, 40), "blå": (40, 40, 200)}
+TINY = {"channels": [8, 8, 8, 8], "stem_width": 4}
+# Every kind of chance and of state: augmentation, mixup, DropBlock, dropout, momentum, average, best weights.
+SHORT = replace(
+    RESNEST, epochs=3, batch=8, lr=0.05, warmup_epochs=1, ema=0.9, patience=3, dropout=0.1, augment="rand-m5", clip=5.0
+)
+FLAGS = ["--epochs", "3", "-b", "8", "--lr", "0.05", "--ema", "0.9", "--warmup-epochs", "1"]
+NETWORK = ["-m", "resnest14d", "--arch", "channels=8,8,8,8", "--arch", "stem_width=4", "--img-size", "32", "-j", "0"]
+
+
+@pytest.fixture(scope="module")
+def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw three classes of noisy colours, in train and val folders."""
+    root = tmp_path_factory.mktemp("coloured")
+    rng = np.random.default_rng(0)
+    for side, count in (("train", 11), ("val", 5)):
+        for name, colour in COLOURS.items():
+            (root / side / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = (np.array(colour) + rng.integers(-40, 40, (24, 24, 3))).astype(np.uint8)
+                Image.fromarray(pixels).save(root / side / name / f"{i}.png")
+    return root
+
+
+def job(root: Path, asked: Recipe = SHORT, **changes: Any) -> Job:  # noqa: ANN401 - fields of Job
+    model = {"model": "resnest14d", "img_size": 32}
+    return Job(**{"command": "train", "data": str(root), "recipe": asked, "model": model, "arch": TINY, **changes})
+
+
+def finish(asked: Job, out: Path, *, resume: bool = False) -> dict[str, Any]:
+    """Run a job to its end; give its metrics."""
+    *_, last = Run(asked, out, device="cpu", workers=0).events(resume=resume)
+    assert isinstance(last, Done)
+    return last.metrics
+
+
+def steps(asked: Job, out: Path, count: int, *, resume: bool = False) -> None:
+    """Run a job for so many steps and leave it there, as a crash does."""
+    events = Run(asked, out, device="cpu", workers=0).events(resume=resume)
+    for _ in range(count):
+        next(event for event in events if isinstance(event, Step))
+    events.close()  # type: ignore[attr-defined] # it is a generator
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    """Read the history."""
+    return list(csv.DictReader((out / "history.csv").read_text().splitlines()))
+
+
+def losses(out: Path) -> list[tuple[str, ...]]:
+    """Read the history but for the seconds."""
+    return [tuple(row.values())[:-1] for row in table(out)]
+
+
+@pytest.fixture(scope="module")
+def whole(coloured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of a run that nothing disturbed."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    finish(job(coloured), out)
+    return out
+
+
+def weights(out: Path) -> str:
+    """Give the hash that names a run's weights."""
+    return str(json.loads((out / "metrics.json").read_text())["sha256"])
+
+
+def test_the_folder_is_a_model_folder(whole: Path, coloured: Path, resnest: Resnest) -> None:
+    names = {path.name for path in whole.iterdir()}
+    assert names == {
+        *("config.json", "model.safetensors", "labels.txt", "metrics.json", "history.csv", "curves.png"),
+        *("confusion.png", "split.csv", "run.yaml", "checkpoints"),
+    }
+    network: Any = timm.create_model(f"local-dir:{whole}", pretrained=True)
+    cfg = network.pretrained_cfg
+    assert (network.num_classes, list(cfg["label_names"]), cfg.get("tag")) == (3, ["1", "10", "blå"], None)
+    config = json.loads((whole / "config.json").read_text())
+    assert config["model_args"] == {"num_classes": 3, **TINY, "in_chans": 3, "global_pool": "avg"}
+    assert config["pretrained_cfg"]["input_size"] == [3, 32, 32]
+    assert "hf_hub_id" not in config["pretrained_cfg"]
+    assert resnest("show", whole).exit_code == 0
+    answers = resnest("predict", coloured / "val" / "10", "-m", whole, "--engine", "torch", "-k", "3", "-f", "csv")
+    assert answers.exit_code == 0
+    assert "label_3" in answers.stdout.splitlines()[0]
+
+
+def test_the_metrics_are_what_predict_finds(whole: Path, coloured: Path) -> None:
+    with Classifier(str(whole), engine="torch") as model:
+        taken = {record.path: record.top1.label for record in model.predict([coloured / "val"], topk=1)}
+    true = [Path(path).parent.name for path in taken]
+    metrics = json.loads((whole / "metrics.json").read_text())
+    assert metrics["val_images"] == len(true) == 15
+    assert metrics["top1"] == accuracy_score(true, list(taken.values()))
+    recall = recall_score(true, list(taken.values()), average=None, labels=list(COLOURS))
+    assert [row["recall"] for row in metrics["per_class"]] == pytest.approx(recall)
+    assert metrics["majority_top1"] == pytest.approx(1 / 3)
+
+
+def test_the_seed_decides(whole: Path, coloured: Path, tmp_path: Path) -> None:
+    finish(job(coloured), tmp_path / "same")
+    finish(job(coloured, replace(SHORT, seed=1)), tmp_path / "other")
+    assert losses(tmp_path / "same") == losses(whole)
+    assert (tmp_path / "same" / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert losses(tmp_path / "other") != losses(whole)
+
+
+def test_decoding_processes_change_nothing(whole: Path, coloured: Path, tmp_path: Path) -> None:
+    *_, last = Run(job(coloured), tmp_path / "out", device="cpu", workers=2).events()
+    assert isinstance(last, Done)
+    assert last.metrics["sha256"] == weights(whole)
+
+
+def test_without_shared_memory_batches_come_through_pipes(
+    whole: Path, coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Docker gives 64 MB, and a process that shares more is killed."""
+    caplog.set_level("INFO", "resnest_cli.training.data")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=3 << 20))
+    *_, last = Run(job(coloured), tmp_path / "out", device="cpu", workers=2).events()
+    assert isinstance(last, Done)
+    assert last.metrics["sha256"] == weights(whole)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{data.SHARED} has 3 of 6 MB that batches need: they come through pipes"
+    ]
+
+
+def test_a_decoding_process_that_is_killed_ends_it_in_words(
+    coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnest_cli.training.run.train_transform", lambda *_: lambda _: os.kill(os.getpid(), SIGKILL))
+    with pytest.raises(TrainingStopped, match="a process that decodes images was killed, perhaps for want of memory"):
+        list(Run(job(coloured), tmp_path / "out", device="cpu", workers=1).events())
+
+
+def test_a_decoding_process_that_hangs_ends_it_in_words(
+    coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnest_cli.training.run.train_transform", lambda *_: lambda _: time.sleep(3600))
+    monkeypatch.setattr(data, "STALL_S", 1)
+    with pytest.raises(
+        TrainingStopped, match="a process that decodes images has stopped answering: has a file changed"
+    ):
+        list(Run(job(coloured), tmp_path / "out", device="cpu", workers=1).events())
+
+
+def test_left_after_any_step_it_goes_on_to_the_same_weights(
+    whole: Path, coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch has four steps: it is left in the middle of one, at its end, and once more on the way."""
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1)  # a checkpoint after every step
+    steps(job(coloured), tmp_path / "out", 2)
+    steps(job(coloured), tmp_path / "out", 3, resume=True)
+    steps(job(coloured), tmp_path / "out", 4, resume=True)
+    finish(job(coloured), tmp_path / "out", resume=True)
+    assert losses(tmp_path / "out") == losses(whole)
+    assert weights(tmp_path / "out") == weights(whole)
+
+
+def test_left_between_checkpoints_it_does_the_steps_again(whole: Path, coloured: Path, tmp_path: Path) -> None:
+    steps(job(coloured), tmp_path / "out", 7)
+    kept = checkpoints.newest(tmp_path / "out" / "checkpoints")
+    assert kept is not None
+    assert kept["step"] == 4
+    finish(job(coloured), tmp_path / "out", resume=True)
+    assert weights(tmp_path / "out") == weights(whole)
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    whole: Path, coloured: Path, tmp_path: Path, damage: str
+) -> None:
+    steps(job(coloured), tmp_path / "out", 9)
+    older, newest = sorted((tmp_path / "out" / "checkpoints").glob("*.pt"))
+    content = newest.read_bytes()
+    made = {"cut": content[:-1], "changed": content[:500] + b"?" + content[501:], "empty": b""}[damage]
+    newest.write_bytes(made)
+    kept = checkpoints.newest(tmp_path / "out" / "checkpoints")
+    assert kept is not None
+    assert (kept["step"], older.exists(), newest.exists()) == (4, True, False)
+    finish(job(coloured), tmp_path / "out", resume=True)
+    assert weights(tmp_path / "out") == weights(whole)
+
+
+def test_resuming_a_finished_run_changes_nothing(whole: Path, coloured: Path) -> None:
+    before = weights(whole), losses(whole)
+    finish(job(coloured), whole, resume=True)
+    assert (weights(whole), losses(whole)) == before
+
+
+def test_it_stops_early_and_keeps_the_best_weights(coloured: Path, tmp_path: Path) -> None:
+    worse = replace(SHORT, epochs=8, lr=1e-9, ema=0.0, patience=2, warmup_epochs=0)
+    metrics = finish(job(coloured, worse), tmp_path / "out")
+    rows = table(tmp_path / "out")
+    ranks = [(float(row["val_top1"]), -float(row["val_loss"])) for row in rows]
+    assert metrics["top1"] == max(ranks)[0]
+    assert metrics["val_loss"] == pytest.approx(-max(ranks)[1])
+    assert len(rows) == 8 or len(rows) - 1 - ranks.index(max(ranks)) == 2
+
+
+def test_finetuning_a_head_equals_training_it_by_hand(coloured: Path, tmp_path: Path) -> None:
+    asked = replace(FINETUNE, epochs=2, batch=11, lr=0.01, ema=0.0, patience=0, clip=0.0, seed=3)
+    digits = job(coloured, asked, command="finetune", model={"model": "digits"}, arch={}, full=False)
+    finish(digits, tmp_path / "out")
+    state = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).state_dict()
+    source: Any = timm.create_model(f"local-dir:{DIGITS}", pretrained=True).eval()
+    for name, value in source.state_dict().items():
+        assert name.startswith("fc.") or torch.equal(value, state[name])
+
+    transform = EvalTransform(DataConfig((3, 32, 32), 1.0, "center", "bilinear", (0.5,) * 3, (0.5,) * 3))
+    files = [(path, i) for i, name in enumerate(COLOURS) for path in sorted((coloured / "train" / name).iterdir())]
+    source.reset_classifier(0)
+    with torch.inference_mode():
+        features = source(torch.stack([transform(Image.open(path)) for path, _ in files])).clone()
+    targets = torch.tensor([label for _, label in files])
+    seed_everything(3, "head")
+    head = torch.nn.Linear(512, 3)
+    optimizer = create_optimizer_v2(head, "adamw", lr=0.01, weight_decay=0.05)
+    schedule, _ = create_scheduler_v2(
+        optimizer, num_epochs=2, warmup_epochs=1, step_on_epochs=False, updates_per_epoch=3
+    )
+    for step in range(6):
+        rows = order(targets, step // 3, asked)[step % 3 * 11 :][:11]
+        schedule.step_update(step)
+        loss = LabelSmoothingCrossEntropy(0.1)(head(features[rows]), targets[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    # The features come from OpenVINO there: the same but for rounding.
+    torch.testing.assert_close(state["fc.weight"], head.weight.detach(), rtol=1e-3, atol=1e-5)
+
+
+def test_finetuning_all_layers_goes_on_in_either_stage(
+    coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(FINETUNE, epochs=2, batch=8, augment="none")
+    digits = job(coloured, asked, command="finetune", model={"model": "digits"}, arch={}, full=True)
+    metrics = finish(digits, tmp_path / "whole")
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1)
+    for resume, count in ((False, 3), (True, 7), (True, 1)):  # in the head, in all layers, there again
+        steps(digits, tmp_path / "left", count, resume=resume)
+    finish(digits, tmp_path / "left", resume=True)
+    assert weights(tmp_path / "left") == metrics["sha256"]
+    assert losses(tmp_path / "left") == losses(tmp_path / "whole")
+    assert {row[0] for row in losses(tmp_path / "left")} == {"1-head", "2-layers"}
+    source = timm.create_model(f"local-dir:{DIGITS}", pretrained=True).state_dict()
+    state = timm.create_model(f"local-dir:{tmp_path / 'left'}", pretrained=True).state_dict()
+    assert not torch.equal(source["conv1.0.weight"], state["conv1.0.weight"])
+
+
+def test_layers_that_do_worse_than_the_head_alone_are_not_kept(coloured: Path, tmp_path: Path) -> None:
+    asked = replace(FINETUNE, epochs=2, batch=8, augment="none", lr=0.01, layer_decay=1.0, ema=0.0)
+    digits = job(coloured, asked, command="finetune", model={"model": "digits"}, arch={}, full=True)
+    head = finish(replace(digits, full=False), tmp_path / "alone")
+    run = Run(digits, tmp_path / "out", device="cpu", workers=0)
+    rates = iter([0.01, 10.0])  # the second spoils all layers
+    run._rate = lambda *_: next(rates)  # type: ignore[method-assign]  # noqa: SLF001 - one for each stage
+    *_, last = run.events()
+    assert isinstance(last, Done)
+    assert (
+        min(float(row["val_loss"]) for row in table(tmp_path / "out") if row["stage"] == "2-layers") > head["val_loss"]
+    )
+    assert (last.metrics["top1"], last.metrics["val_loss"]) == (head["top1"], pytest.approx(head["val_loss"], rel=1e-3))
+
+
+class Fixed:
+    """Data whose inputs are given."""
+
+    def __init__(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+        self.inputs, self.targets = inputs, targets
+
+    def batches(self, epoch: int, groups: Iterable[list[int]]) -> Iterator[torch.Tensor]:  # noqa: ARG002 - as the protocol
+        for group in groups:
+            yield self.inputs[group].clone()
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_one_step_of_the_published_recipe_is_timms(tmp_path: Path, accumulate: int) -> None:
+    """Plain timm, wired as its training script wires it for SGD with mixup, smoothing, DropBlock and a warm-up."""
+    torch.manual_seed(0)
+    args: dict[str, Any] = {"num_classes": 3, "drop_block_rate": 0.1, **TINY}
+    network, theirs = (timm.create_model("resnest14d", **args) for _ in range(2))
+    theirs.load_state_dict(network.state_dict())
+    data = Fixed(torch.randn(8, 3, 64, 64), torch.arange(8) % 3)
+    settled = replace(RESNEST, epochs=4, batch=8, lr=0.1 * 8 / 256, accumulate=accumulate, warmup_epochs=1, dropout=0.0)
+    place = Place(torch.device("cpu"))
+    ours = Loop(
+        network, data, data, settled, place, folder=tmp_path, stage="s", signals=Signals(), classes=3, earlier=[]
+    )
+    first, *_ = (event for event in ours.events() if isinstance(event, Step))
+
+    # The last step of four has DropBlock at 3/4 of its rate; each starts from the same seed, as ours does.
+    optimizer = create_optimizer_v2(theirs, "sgd", lr=0.1 * 8 / 256, weight_decay=1e-4, momentum=0.9)
+    assert optimizer.defaults["nesterov"]
+    assert sorted((len(g["params"]), g["weight_decay"]) for g in optimizer.param_groups) == [(28, 1e-4), (55, 0.0)]
+    schedule, _ = create_scheduler_v2(
+        optimizer, num_epochs=4, warmup_epochs=1, step_on_epochs=False, updates_per_epoch=1
+    )
+    mixup = Mixup(0.2, label_smoothing=0.1, num_classes=3)
+    expected = []
+    for step in range(4):
+        schedule.step_update(step)
+        rows = order(data.targets, step, settled)
+        for module in theirs.modules():
+            if isinstance(module, DropBlock2d):
+                module.drop_prob = 0.1 * step / 4
+        total = 0.0
+        theirs.train()
+        for done, group in enumerate(np.array_split(rows, accumulate), 1):
+            seed_everything(0, "step", step, 0, accumulate - done)
+            inputs, targets = mixup(data.inputs[group].clone(), data.targets[group])
+            loss = SoftTargetCrossEntropy()(theirs(inputs), targets) / accumulate
+            loss.backward()
+            total += loss.item()
+        optimizer.step()
+        optimizer.zero_grad()
+        expected.append(total)
+    assert first.loss == pytest.approx(expected[0], abs=0)
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(value, network.state_dict()[name]), name
+
+
+def test_the_recipe_is_settled_and_printed(coloured: Path, tmp_path: Path, resnest: Resnest) -> None:
+    ended = resnest("train", coloured, "-o", tmp_path / "out", *NETWORK, *FLAGS, "--device", "cpu", "--lr", "auto")
+    assert ended.exit_code == 0, ended.stderr
+    said = " ".join(ended.stderr.split())
+    assert f"batch 8, accumulate 1, optimizer sgd, lr {0.1 * 8 / 256:g}, momentum 0.9, weight_decay 0.0001" in said
+    assert "mixup 0.2, augment original, crop_scale 0.08, hflip 0.5, dropout 0, drop_block 0.1" in said
+    assert "3 classes 33 15 0" in said
+    assert re.search(r"accuracy +[0-9.]+% of 15 validation images \(weights of the last epoch\)", ended.stdout)
+    assert "baseline  33.33% by always saying '1'" in ended.stdout
+    assert f"resnest predict IMAGE -m {tmp_path / 'out'}" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-o", "."], ". exists: go on with the run in it with --resume, or name another folder with -o."),
+        (["-o", "none", "--resume"], "none holds no run that could go on: it has no run.yaml."),
+        (["-o", "new", "--optimizer", "sdg"], "--optimizer sdg: timm does not take it"),
+        (["-o", "new", "--augment", "rund"], "--augment rund: timm does not take it"),
+        (["-o", "new", "--arch", "colour=1"], "--arch {'colour': 1}: timm does not take it (ModelError"),
+        (["-o", "new", "--arch", "colour"], "--arch colour: use KEY=VALUE"),
+        (
+            ["-o", "new", "--batch", "7"],
+            "--batch 7: 7 images a step, of 33, cannot be shared by 1 processes and 1 passes",
+        ),
+        (["-o", "new", "--smoothing", "1"], "--smoothing 1.0: use a number from 0 and below 1."),
+        (["-o", "new", "-m", "resnest5"], "there is no model 'resnest5'. Did you mean resnest50d?"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_made(  # noqa: PLR0913, PLR0917 - fixtures and a table
+    coloured: Path, tmp_path: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    (tmp_path / "there").touch()
+    monkeypatch.chdir(tmp_path)
+    ended = resnest("train", coloured, "-m", "resnest14d", "--img-size", "32", "--device", "cpu", *words)
+    assert ended.exit_code == 2
+    assert f"error: {said}" in ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_a_run_goes_on_only_as_it_was_begun(coloured: Path, whole: Path, resnest: Resnest) -> None:
+    ended = resnest("train", coloured, "-o", whole, "--resume", "--epochs", "4", "--seed", "0")
+    assert ended.exit_code == 2
+    assert "--resume goes on as the run was begun: epochs 3 (now 4)." in ended.stderr
+
+
+def test_images_that_moved_are_found_and_must_be_the_same(coloured: Path, tmp_path: Path, resnest: Resnest) -> None:
+    before, now, out = tmp_path / "before", tmp_path / "now", tmp_path / "out"
+    shutil.copytree(coloured, before)
+    steps(job(before), out, 1)
+    before.rename(now)
+    ended = resnest("train", before, "-o", out, "--resume", "-j", "0", "--device", "cpu")
+    assert ended.exit_code == 1
+    assert f"error: {before}: " in ended.stderr
+    assert ended.stderr.endswith(f" If the images moved: resnest train NEWDIR -o {out} --resume\n")
+    other = now / "train" / "1" / "0.png"
+    content = other.read_bytes()
+    other.write_bytes((now / "train" / "10" / "0.png").read_bytes())
+    ended = resnest("train", now, "-o", out, "--resume", "-j", "0", "--device", "cpu")
+    assert ended.exit_code == 1
+    assert f"1 of 48 files are not those that the run began with ({other}: another image than before)" in ended.stderr
+    other.write_bytes(content)
+    steps(replace(job(now)), out, 1, resume=True)
+    assert {
+        row["path"].startswith(f"{now}/") for row in csv.DictReader((out / "split.csv").read_text().splitlines())
+    } == {True}
+    assert yaml.safe_load((out / "run.yaml").read_text())["data"] == str(now)
+    other.unlink()
+    ended = resnest("train", now.rename(before), "-o", out, "--resume", "-j", "0", "--device", "cpu")
+    assert f"({before}/train/1/0.png: UnreadableInput: no such file.)" in ended.stderr
+
+
+def test_the_model_does_not_go_into_the_data(
+    coloured: Path, tmp_path: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "wild"
+    shutil.copytree(coloured, data)
+    monkeypatch.chdir(data)
+    words = ("-m", "digits", "--epochs", "1", "-j", "0", "--device", "cpu", "--head-only", "-q")
+    for inside in ("model", "train/model", "."):
+        ended = resnest("finetune", ".", "-o", inside, *words)
+        assert ended.exit_code == 2
+        assert f"{inside} lies in {data}: the next run there would train on its pictures." in ended.stderr
+    assert f"-o {tmp_path}/wild-model\n" in resnest("finetune", ".", "-o", data / "model", *words).stderr
+    assert resnest("finetune", ".", *words).exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["wild", "wild-digits-finetuned"]
+    assert sorted(path.name for path in data.iterdir()) == ["train", "val"]
+    ended = resnest("finetune", ".", *words)
+    assert ended.exit_code == 2
+    assert f"{tmp_path}/wild-digits-finetuned exists: go on with the run in it with --resume" in ended.stderr
+
+
+def test_each_command_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "v1.0").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert folder_for(job(tmp_path / "v1.0")) == Path("v1.0-resnest14d-trained")
+    assert folder_for(job(tmp_path / "v1.0", command="finetune")) == Path("v1.0-resnest14d-finetuned")
+    assert folder_for(job(tmp_path / "list.csv")) == Path("list-resnest14d-trained")
+    (tmp_path / "v1.0" / "train").mkdir()
+    monkeypatch.chdir(tmp_path / "v1.0" / "train")
+    assert folder_for(job(tmp_path / "v1.0" / "train" / "..")) == tmp_path / "v1.0-resnest14d-trained"
+
+
+def test_validate_finds_what_finetune_found_also_of_images_turned_by_exif(tmp_path: Path, resnest: Resnest) -> None:
+    """Up and down are half dark: as they lie in the file, each half of the images looks like the other class."""
+    rng = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    for side, count in (("train", 12), ("val", 6)):
+        for name in ("up", "down"):
+            (tmp_path / "data" / side / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 60, (32, 32, 3), np.uint8)
+                pixels[:16] += np.uint8(180)
+                image = Image.fromarray(pixels if name == "up" else pixels[::-1])
+                path = tmp_path / "data" / side / name / f"{i}.png"
+                image.rotate(180).save(path, exif=exif) if i % 2 else image.save(path)
+    out = tmp_path / "out"
+    words = ("-m", "digits", "-j", "0", "--device", "cpu", "--head-only", "-q", "--epochs", "20")
+    assert resnest("finetune", tmp_path / "data", "-o", out, *words).exit_code == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["top1"] > 0.9
+    for place in (tmp_path / "data", out / "split.csv", out):
+        found = json.loads(resnest("validate", place, "-m", out, "-f", "json", "-q").stdout)
+        assert (found["top1"], found["n"], found["exif"]) == (pytest.approx(100 * metrics["top1"], abs=1e-3), 12, True)
+        assert found["loss"] == pytest.approx(metrics["val_loss"], abs=1e-3)
+    found = json.loads(resnest("validate", out, "-m", out, "-f", "json", "-q", "--no-exif").stdout)
+    assert found["top1"] < 70
+
+
+def test_balance_draws_rare_classes_as_often() -> None:
+    targets = torch.tensor([0] * 900 + [1] * 100)
+    rows = order(targets, 0, replace(SHORT, balance=True))
+    assert 440 < sum(targets[rows].tolist()) < 560
+    assert sorted(order(targets, 0, SHORT)) == list(range(1000))
+    assert order(targets, 0, SHORT) != order(targets, 1, SHORT)
+
+
+@pytest.mark.parametrize(("name", "dropout"), [("resnest101e", 0.0), ("resnest200e", 0.2), ("resnest269e", 0.2)])
+def test_dropout_is_where_the_authors_use_it(name: str, dropout: float) -> None:
+    settled = recipe.settled(RESNEST, name, images=1000, processes=1, default_batch=32)
+    assert settled.dropout == dropout
+
+
+def test_the_batch_is_shared_or_refused() -> None:
+    def batch(given: int | str, **changes: int) -> int | str:
+        how: dict[str, int] = {"images": 100, "processes": 2, "default_batch": 32} | changes
+        return recipe.settled(replace(RESNEST, batch=given), "resnest14d", **how).batch
+
+    assert batch("auto") == 64
+    assert batch("auto", images=31) == 28
+    assert batch(8192) == 100
+    with pytest.raises(UsageError, match="Use a multiple of 4"):
+        batch(10)
+
+
+def test_figures_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    true, taken = rng.integers(0, 4, 200), rng.integers(0, 4, 200)
+    found = figures(list("abcd"), np.array([2, 2, 1, 0, 3]), true, taken)
+    assert found["top1"] == accuracy_score(true, taken)
+    assert [row["recall"] for row in found["per_class"]] == pytest.approx(recall_score(true, taken, average=None))
+    assert (found["majority_class"], found["majority_top1"]) == ("c", float((true == 2).mean()))
+    first = found["worst_confusions"][0]
+    pair = (true == "abcd".index(first["class"])) & (taken == "abcd".index(first["taken_for"]))
+    assert first["images"] == pair.sum() == max(row["images"] for row in found["worst_confusions"])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_changed_stops_the_run_with_its_name(coloured: Path, tmp_path: Path, workers: int) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(coloured, images)
+    run = Run(job(images), tmp_path / "out", device="cpu", workers=workers)
+    events = run.events()
+    next(events)
+    for path in (images / "train").rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(
+        TrainingStopped, match=rf"^{images}/train/.*\.png cannot be trained on any more: the file is empty"
+    ):
+        list(events)
+    assert run.begun
+
+
+def test_the_augmentation_for_finetuning_never_fails() -> None:
+    transform = train_transform(DataConfig((3, 32, 32)), FINETUNE)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))
+    for i in range(2000):
+        seed_everything(i)
+        assert transform(image).shape == (3, 32, 32)
+
+
+@pytest.mark.parametrize("wanted", ["99", "0", "-1", "many"])
+def test_gpus_that_are_not_there_are_refused(wanted: str, coloured: Path, resnest: Resnest, tmp_path: Path) -> None:
+    ended = resnest("train", coloured, "-o", tmp_path / "out", "--gpus", wanted)
+    assert ended.exit_code == ExitCode.FAILED
+    assert "error: " + f"--gpus {wanted}: torch finds {torch.cuda.device_count()} CUDA devices here" in ended.stderr
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,171 @@
+"""What only real processes show of training: kills, signals, full disks, and several processes that train together."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+from planted import Planted
+
+if TYPE_CHECKING:
+    from conftest import Shell
+
+LIMIT_S = 200.0
+NETWORK = ["-m", "resnest14d", "--arch", "channels=8,8,8,8", "--arch", "stem_width=4", "--img-size", "32", "-j", "0"]
+RECIPE = ["--epochs", "3", "-b", "8", "--lr", "0.05", "--ema", "0.9", "--warmup-epochs", "1", "--device", "cpu"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "resnest_cli"]
+# The command, with something that happens to it after its fifth step, in the middle of its second epoch.
+WITH_FAULT = """
+import os, resource, signal, sys
+from resnest_cli.training import loop
+done = loop.Loop._optimise
+def optimise(self, feed):
+    if self.step == 5 and not os.environ.get("FAULT_OVER"):
+        {fault}
+    return done(self, feed)
+loop.Loop._optimise = optimise
+from resnest_cli.cli import main
+main()
+"""
+
+# The command on a machine that says it has GPUs; what it launches finds none, and takes the CPU.
+WITH_GPUS = """
+from resnest_cli.system.imports import TorchAside
+TorchAside.install()  # as the command does before it imports torch
+from resnest_cli.training import distributed
+distributed.torch.cuda.device_count = lambda: 2
+from resnest_cli.cli import main
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw two classes of noisy colours, 12 and 5 images each."""
+    root = tmp_path_factory.mktemp("coloured")
+    rng = np.random.default_rng(0)
+    for side, count in (("train", 16), ("val", 5)):
+        for name, colour in {"red": (200, 40, 40), "green": (40, 200, 40)}.items():
+            (root / side / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = (np.array(colour) + rng.integers(-40, 40, (24, 24, 3))).astype(np.uint8)
+                Image.fromarray(pixels).save(root / side / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(coloured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of a run that nothing disturbed."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    words = ["train", coloured, "-o", out, *NETWORK, *RECIPE]
+    command = [sys.executable, "-m", "resnest_cli", *map(str, words)]
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return out
+
+
+def history(out: Path) -> list[tuple[str, ...]]:
+    """Read the history but for the seconds."""
+    return [tuple(row.values())[:-1] for row in csv.DictReader((out / "history.csv").read_text().splitlines())]
+
+
+def sha256(out: Path) -> str:
+    return str(json.loads((out / "metrics.json").read_text())["sha256"])
+
+
+def faulty(shell: Shell, fault: str, *words: str | Path) -> subprocess.CompletedProcess[bytes]:
+    """Run the command with a fault in the middle of its second epoch."""
+    return shell(sys.executable, "-c", WITH_FAULT.format(fault=fault), *words, OMP_NUM_THREADS="1")
+
+
+def test_killed_and_resumed_it_ends_with_the_same_weights(
+    whole: Path, coloured: Path, tmp_path: Path, shell: Shell
+) -> None:
+    out = tmp_path / "out"
+    kill = "os.kill(os.getpid(), signal.SIGKILL)"
+    assert faulty(shell, kill, "train", coloured, "-o", out, *NETWORK, *RECIPE).returncode == -signal.SIGKILL
+    assert not (out / "metrics.json").exists()
+    ended = shell("resnest", "train", coloured, "-o", out, "--resume", OMP_NUM_THREADS="1")
+    assert ended.returncode == 0, ended.stderr.decode()
+    assert "goes on from step 4" in ended.stderr.decode()
+    assert (history(out), sha256(out)) == (history(whole), sha256(whole))
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_it_with_a_checkpoint_and_words(
+    whole: Path, coloured: Path, tmp_path: Path, shell: Shell, name: str
+) -> None:
+    out = tmp_path / "out"
+    code = {"SIGINT": 130, "SIGTERM": 143}[name]
+    ended = faulty(shell, f"os.kill(os.getpid(), signal.{name})", "train", coloured, "-o", out, *NETWORK, *RECIPE)
+    assert ended.returncode == code
+    said = ended.stderr.decode().splitlines()[-2:]
+    assert said == [
+        f"error: stopped by {name} at step 6 of 12; a checkpoint of it is written.",
+        f"To go on: resnest train {coloured} -o {out} --resume",
+    ]
+    ended = shell("resnest", *said[1].split()[4:], OMP_NUM_THREADS="1")
+    assert "goes on from step 6" in ended.stderr.decode()
+    assert (history(out), sha256(out)) == (history(whole), sha256(whole))
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(whole: Path, coloured: Path, tmp_path: Path, shell: Shell) -> None:
+    out = tmp_path / "out"
+    fault = "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, resource.RLIM_INFINITY))"
+    ended = faulty(shell, fault, "train", coloured, "-o", out, *NETWORK, *RECIPE)
+    assert ended.returncode == 1
+    lines = ended.stderr.decode().splitlines()
+    said = next(i for i, line in enumerate(lines) if "error: " in line)  # after it, coverage cannot write either
+    assert re.search(r"error: .*2-layers-000000008-\w+\.pt cannot be written \(File too large\)\.", lines[said])
+    assert lines[said + 1] == f"To go on: resnest train {coloured} -o {out} --resume"
+    assert [path.name[:18] for path in (out / "checkpoints").iterdir()] == ["2-layers-000000004"]
+    assert shell("resnest", "train", coloured, "-o", out, "--resume", OMP_NUM_THREADS="1").returncode == 0
+    assert (history(out), sha256(out)) == (history(whole), sha256(whole))
+
+
+def test_two_processes_validate_every_image_once_and_agree_with_one(
+    coloured: Path, tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has half of every batch, and so other statistics in its norms: the weights differ by that only."""
+    longer = [*NETWORK, *RECIPE, "--ema", "0", "--epochs", "8"]
+    out = {name: tmp_path / name for name in ("one", "two")}
+    assert shell("resnest", "train", coloured, "-o", out["one"], *longer, OMP_NUM_THREADS="1").returncode == 0
+    words = ["train", str(coloured), "-o", str(out["two"]), *longer, "--gpus", "all"]
+    (tmp_path / "run.py").write_text(WITH_GPUS)
+    planted = Planted(tmp_path)
+    monkeypatch.chdir(planted.folder)  # from which none of them imports anything
+    ended = shell(sys.executable, tmp_path / "run.py", *words, OMP_NUM_THREADS="1")
+    assert planted.imported() == []
+    assert ended.returncode == 0, ended.stderr.decode()
+    monkeypatch.chdir(tmp_path)
+    one, two = (json.loads((folder / "metrics.json").read_text()) for folder in out.values())
+    assert one["val_images"] == two["val_images"] == 10
+    assert [row["images"] for row in two["per_class"]] == [5, 5]
+    assert one["top1"] == 1
+    assert two["top1"] >= 0.8
+    assert ended.stdout.decode().count("accuracy") == 1
+    # What they found is what one process finds with the same weights.
+    found = shell("resnest", "predict", coloured / "val", "-m", out["two"], "--engine", "torch", "-f", "jsonl")
+    rows = [json.loads(line) for line in found.stdout.splitlines()]
+    right = [Path(row["path"]).parent.name == row["predictions"][0]["label"] for row in rows]
+    assert two["top1"] == sum(right) / len(right)
+
+
+def test_several_processes_say_once_what_is_wrong_with_the_data(tmp_path: Path, shell: Shell) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    ended = shell(*TORCHRUN, "train", data, "-o", tmp_path / "out", *NETWORK, *RECIPE)
+    said = ended.stderr.decode()
+    wrong = f"error: {data} has no class folders: put the images of each class into a subfolder of its name."
+    assert said.count(wrong) == 1
+    assert "[rank" not in said  # a traceback of ours
+    assert not (tmp_path / "out").exists()
