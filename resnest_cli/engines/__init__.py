@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from resnest_cli.options import Options
     from resnest_cli.types import ModelSpec
 
-RANDOM = "random"  # stands for the hash of weights that are made from a seed
 
 _log = logging.getLogger(__name__)
 
@@ -235,7 +234,7 @@ def _open_int8(spec: ModelSpec, options: Options) -> Engine:
 
     if not options.random_weights:
         return OpenVinoEngine(spec, _adopted(spec), precision=INT8, reason="an int8 model")
-    name = graphs.key(spec, RANDOM, INT8)
+    name = graphs.key(spec, weights.RANDOM, INT8)
 
     def make() -> graphs.Graph:
         imports.announce("torch")
@@ -268,5 +267,5 @@ def _kept(spec: ModelSpec, name: str, make: Callable[[], graphs.Graph]) -> graph
 
 
 def _look_up(spec: ModelSpec, path: Path | None, want: str) -> tuple[str, graphs.Graph | None]:
-    digest = weights.sha256(path) if path else RANDOM
+    digest = weights.sha256(path) if path else weights.RANDOM
     return digest, graphs.find(graphs.key(spec, digest, want))

@@ -13,7 +13,6 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from resnest_cli.engines import RANDOM
 from resnest_cli.models import weights
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def identity(spec: ModelSpec, options: Options, engine: Engine) -> dict[str, Any
 def origin(spec: ModelSpec, options: Options, engine: Engine) -> str:
     """Return the sha256 of the file that the numbers come from: the weights, or the graph that runs in their place."""
     if options.random_weights:
-        return RANDOM
+        return weights.RANDOM
     if known := engine.facts.get("origin"):
         return str(known)
     return weights.sha256(weights.locate(spec, options.weights))

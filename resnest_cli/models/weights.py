@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")  # as torch.hub names checkpoints
 FILENAMES = ("model.safetensors", "pytorch_model.bin")
+RANDOM = "random"  # stands for the hash of weights that are made from a seed
 MAX_BYTES = 4 << 30  # the largest variant has 0.45 GB; eight times that with averages and what an optimizer keeps
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnest_cli.engines import RANDOM
 from resnest_cli.errors import UsageError
 from resnest_cli.models import catalog, provenance
+from resnest_cli.models.weights import RANDOM
 from resnest_cli.pipeline.trunk import Trunk
 from resnest_cli.text.jsons import LONGEST_PATH, Entries
 from resnest_cli.types import Failure

@@ -21,12 +21,12 @@ import numpy as np
 import timm
 import torch
 
-from resnest_cli.engines import RANDOM
 from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.engines.pytorch.network import build, origin, to_program, ungroup
 from resnest_cli.errors import ModelError, UsageError
 from resnest_cli.inputs import sources
 from resnest_cli.models import catalog, exports, labels, weights
+from resnest_cli.models.weights import RANDOM
 from resnest_cli.outputs import saving
 from resnest_cli.pipeline.trunk import Trunk
 from resnest_cli.tasks.export.snippet import snippet
