@@ -16,9 +16,9 @@ import pytest
 import timm
 import torch
 from gpu_stub import AsOnGpu, no_pinning
+from lively import EDGE, lively, scenes
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from test_engine import EDGE, enliven, scenes
 
 from resnest_cli import FakeEngine, Options, find_model, list_models
 from resnest_cli.engines import open_engine
@@ -281,9 +281,7 @@ def test_every_variant_in_fp32_answers_as_plain_timm_does(
 ) -> None:
     monkeypatch.setenv("RESNEST_CACHE", str(tmp_path / "cache"))
     layers: dict[str, Any] = {"layers": LAYERS[name]} if name in LAYERS else {}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = enliven(timm.create_model(name, **layers))
+    network = lively(name, **layers)
     save_file(network.state_dict(), tmp_path / "lively.safetensors")
     options = Options(name, weights=tmp_path / "lively.safetensors", img_size=EDGE, engine="openvino", device="cpu")
     spec = replace(resolve(options), model_args=layers)

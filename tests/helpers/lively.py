@@ -1,4 +1,4 @@
-"""Model folders as a finetuning leaves them: a network of each variant that computes something, and its config."""
+"""Networks that compute something, and model folders of them as a finetuning leaves them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,56 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from test_engine import EDGE, enliven, scenes
+from torch import nn
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from torch import nn
 
+EDGE = 64  # pixels: small, so that the largest variants take seconds
+LOGIT_STD = 3.0
 CLASSES = ("ant", "bee", "cat", "dog", "eel")
 IS_FULL = "FULL_DEPTH" in os.environ
 # One block of each kind that changes a shape, and one that keeps it; with FULL_DEPTH=1 all run as they are, in minutes.
 LAYERS = (1, 1, 2, 1)
+
+
+def scenes(count: int, seed: int) -> torch.Tensor:
+    """Normalised images of a colour, a slope and some noise each: inputs that a network can tell apart."""
+    dice = torch.Generator().manual_seed(seed)
+    slope = torch.linspace(-2, 2, EDGE)
+    across, down, noise = (2 * torch.rand(3, count, 1, 1, 1, generator=dice) - 1).unbind()
+    colour = 4 * torch.rand(count, 3, 1, 1, generator=dice) - 2
+    grain = torch.randn(count, 3, EDGE, EDGE, generator=dice)
+    return colour + across * slope + down * slope[:, None] + noise * grain
+
+
+@torch.no_grad()
+def enliven(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Give a fresh network weights like a trained one's: every block counts, and answers depend on the image.
+
+    timm starts the last norm of each block at zero, so that a fresh network has no blocks. Norms drawn at random alone
+    would give nearly one answer to all images, so their statistics are taken from images, as training does. The last
+    norms stay small: deep random networks amplify rounding errors, which no trained one does.
+    """
+    dice = torch.Generator().manual_seed(seed)
+    for name, norm in network.named_modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.weight.uniform_(*((0.03, 0.1) if name.endswith("bn3") else (0.6, 1.2)), generator=dice)
+            norm.bias.normal_(0, 0.1, generator=dice)
+            norm.momentum = 1.0  # take the statistics of the next batch
+    network.train()(scenes(8, seed=1))
+    network.eval()
+    network.get_parameter("fc.weight").mul_(LOGIT_STD / network(scenes(8, seed=2)).std())
+    return network
+
+
+def lively(name: str, **model_args: Any) -> nn.Module:  # noqa: ANN401 - as timm takes them
+    """Return a variant's network with weights like a trained one's, always the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return enliven(timm.create_model(name, **model_args))
 
 
 def finetuned(
@@ -33,9 +71,7 @@ def finetuned(
 ) -> nn.Module:
     """Write a folder with a lively network of five classes for pictures of 64 pixels; give the network."""
     args = {"num_classes": len(label_names), **({} if IS_FULL else {"layers": LAYERS}), **model_args}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = enliven(timm.create_model(name, **args))
+    network = lively(name, **args)
     folder.mkdir(parents=True)
     save_file(network.state_dict(), folder / "model.safetensors")
     cfg = {

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from lively import EDGE, lively, scenes
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from timm.data.config import resolve_data_config
@@ -39,51 +40,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-EDGE = 64  # pixels: small, so that the largest variants take seconds
-LOGIT_STD = 3.0
 State = dict[str, torch.Tensor]
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-# --- networks that compute something
-
-
-def scenes(count: int, seed: int) -> torch.Tensor:
-    """Normalised images of a colour, a slope and some noise each: inputs that a network can tell apart."""
-    dice = torch.Generator().manual_seed(seed)
-    slope = torch.linspace(-2, 2, EDGE)
-    across, down, noise = (2 * torch.rand(3, count, 1, 1, 1, generator=dice) - 1).unbind()
-    colour = 4 * torch.rand(count, 3, 1, 1, generator=dice) - 2
-    grain = torch.randn(count, 3, EDGE, EDGE, generator=dice)
-    return colour + across * slope + down * slope[:, None] + noise * grain
-
-
-@torch.no_grad()
-def enliven(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Give a fresh network weights like a trained one's: every block counts, and answers depend on the image.
-
-    timm starts the last norm of each block at zero, so that a fresh network has no blocks. Norms drawn at random alone
-    would give nearly one answer to all images, so their statistics are taken from images, as training does. The last
-    norms stay small: deep random networks amplify rounding errors, which no trained one does.
-    """
-    dice = torch.Generator().manual_seed(seed)
-    for name, norm in network.named_modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.weight.uniform_(*((0.03, 0.1) if name.endswith("bn3") else (0.6, 1.2)), generator=dice)
-            norm.bias.normal_(0, 0.1, generator=dice)
-            norm.momentum = 1.0  # take the statistics of the next batch
-    network.train()(scenes(8, seed=1))
-    network.eval()
-    network.get_parameter("fc.weight").mul_(LOGIT_STD / network(scenes(8, seed=2)).std())
-    return network
-
-
-def lively(name: str) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return enliven(timm.create_model(name))
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import timm
 import torch
 from conftest import SAMPLES
 from gpu_stub import AsOnGpu, no_pinning
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lively import LAYERS
-from test_engine import enliven, scenes
+from lively import LAYERS, lively, scenes
 from torch import nn
 
 from resnest_cli import find_model, list_models
@@ -79,9 +77,7 @@ def on_gpu(kind: type[AsOnGpu] = AsOnGpu, **changes: str) -> AsOnGpu:
 
 @pytest.mark.parametrize("name", [spec.name for spec in list_models()])
 def test_folded_norms_change_no_probability_of_any_variant(name: str) -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = enliven(timm.create_model(name, **DEPTH))
+    network = lively(name, **DEPTH)
     norms = sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
     images = scenes(3, seed=3)
     with torch.inference_mode():
