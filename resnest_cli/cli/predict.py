@@ -147,9 +147,9 @@ def _calibrated(options: Options, calibrate: Path | None, exclude: tuple[str, ..
         return options
     if options.precision != "int8":
         raise UsageError("--calibrate is for --precision int8: add that.")
-    from resnest_cli.tasks.quantize import calibration
+    from resnest_cli.tasks.quantize import cached
 
-    return calibration.ensure(options, calibrate, exclude)
+    return cached.ensure(options, calibrate, exclude)
 
 
 def _to_folder(  # noqa: PLR0913 - as the command

@@ -26,7 +26,7 @@ from resnest_cli.errors import BadCheckpoint, ModelError
 from resnest_cli.models import exports, graphs, hub, weights
 from resnest_cli.models.catalog import DIGITS
 from resnest_cli.system import files, trust
-from resnest_cli.tasks.quantize import calibration
+from resnest_cli.tasks.quantize import cached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -200,9 +200,9 @@ def test_an_int8_model_of_other_weights_than_it_is_named_by_is_removed(tmp_path:
     config = json.loads((place / "config.json").read_text())
     block = {"format": "int8", "weights_sha256": "1" * 64, "files": {}, "param_count": 1, "input": {"dtype": "uint8"}}
     (place / "config.json").write_text(json.dumps({**config, "export": block}))
-    calibration._check_origin(place, MODEL, "1" * 64)  # noqa: SLF001 - what it is named by
+    cached._check_origin(place, MODEL, "1" * 64)  # noqa: SLF001 - what it is named by
     with pytest.raises(BadCheckpoint, match="changed while it was calibrated"):
-        calibration._check_origin(place, MODEL, "0" * 64)  # noqa: SLF001
+        cached._check_origin(place, MODEL, "0" * 64)  # noqa: SLF001
     assert not place.exists()
 
 

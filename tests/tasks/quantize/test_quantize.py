@@ -33,7 +33,7 @@ from resnest_cli.models import exports, weights
 from resnest_cli.models.catalog import DIGITS, list_models
 from resnest_cli.system import machine
 from resnest_cli.tasks.bench.sweep import configurations
-from resnest_cli.tasks.quantize.calibration import choose, ensure
+from resnest_cli.tasks.quantize.cached import choose, ensure
 from resnest_cli.tasks.quantize.quantization import SIDECAR, Agreement, Quantized, Speed, compare, quantize
 from resnest_cli.types import Result, Source
 
@@ -468,7 +468,7 @@ def test_a_calibrated_model_is_kept_for_the_same_images(
 def test_images_that_stay_as_they_are_are_read_once_and_others_again(
     made: Quantized, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from resnest_cli.tasks.quantize import calibration
+    from resnest_cli.tasks.quantize import cached
     from resnest_cli.tasks.quantize import quantization as task
 
     real, seen = sources.read, []
@@ -495,7 +495,7 @@ def test_images_that_stay_as_they_are_are_read_once_and_others_again(
     assert len(seen) == 151
     assert key() == first
     assert len(seen) == 151  # they changed a moment ago: the next change could come within the same tick
-    monkeypatch.setattr(calibration, "SETTLED_S", -1)
+    monkeypatch.setattr(cached, "SETTLED_S", -1)
     assert [key(), len(seen), key(), len(seen)] == [first, 151, first, 0]
     file = mine / "nine" / "broken.png"
     before, content = file.stat(), file.read_bytes()
