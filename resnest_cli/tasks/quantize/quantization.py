@@ -30,7 +30,7 @@ from resnest_cli.outputs import saving
 from resnest_cli.pipeline.trunk import Trunk
 from resnest_cli.tasks.export import exporting
 from resnest_cli.tasks.predict import softmax
-from resnest_cli.tasks.quantize.cached import LEAST, SAMPLES, SEED, choose
+from resnest_cli.tasks.quantize.calibration import LEAST, SAMPLES, SEED, draw
 from resnest_cli.tasks.validate.metrics import wilson
 from resnest_cli.types import Failure
 
@@ -142,7 +142,7 @@ def quantize(  # noqa: PLR0913 - each is a choice of the user's
         calibrate: a folder of images like those that the model is for; if its own folders name classes, accuracy is
             measured too.
         folder: what to make; it appears when it is complete.
-        samples: how many images to calibrate on; see `cached.choose`.
+        samples: how many images to calibrate on; see `calibration.draw`.
         seed: which ones.
         min_agreement: the share of judged images whose first class must be that of fp32, 0..1.
         exclude: patterns of what to leave out of `calibrate`, see `photographs.Rule`.
@@ -160,7 +160,7 @@ def quantize(  # noqa: PLR0913 - each is a choice of the user's
     path = None if options.random_weights else weights.locate(spec, options.weights)
     network = build(spec, path)
     config = exporting.describe(spec, options, network, exports.INT8, raw=True)
-    calibration, held_out = (_load(spec, options, part) for part in choose(calibrate, samples, seed, exclude))
+    calibration, held_out = (_load(spec, options, part) for part in draw(calibrate, samples, seed, exclude))
     _check_pictures(calibration, held_out, calibrate)
     strangeness = int8.strangeness(network, spec, calibration.pixels[:_LOOKED_AT])
     _check_strangeness(strangeness if min_agreement and path else 0, calibrate)

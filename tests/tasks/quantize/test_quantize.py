@@ -33,7 +33,8 @@ from resnest_cli.models import exports, weights
 from resnest_cli.models.catalog import DIGITS, list_models
 from resnest_cli.system import machine
 from resnest_cli.tasks.bench.sweep import configurations
-from resnest_cli.tasks.quantize.cached import choose, ensure
+from resnest_cli.tasks.quantize.cached import ensure
+from resnest_cli.tasks.quantize.calibration import draw
 from resnest_cli.tasks.quantize.quantization import SIDECAR, Agreement, Quantized, Speed, compare, quantize
 from resnest_cli.types import Result, Source
 
@@ -384,7 +385,7 @@ def test_sides_part_what_is_calibrated_on_from_what_is_judged_on(tmp_path: Path)
             (tmp_path / folder / f"{i}.png").touch()
 
     def sides(place: Path, samples: int = 300) -> list[Counter[str]]:
-        return [Counter(Path(one.path).parent.parent.name for one in part) for part in choose(place, samples, 0)]
+        return [Counter(Path(one.path).parent.parent.name for one in part) for part in draw(place, samples, 0)]
 
     assert sides(tmp_path) == [{"Train": 50}, {"valid": 30}]
     assert sides(tmp_path, samples=20) == [{"Train": 20}, {"valid": 30}]
@@ -424,12 +425,12 @@ def test_strangeness_is_the_divergence_of_normal_distributions() -> None:
 
 def test_the_images_are_drawn_by_the_seed_and_never_twice(images: Path) -> None:
     place = images / "calibrate"
-    on, judged = choose(place, 60, 0)
+    on, judged = draw(place, 60, 0)
     assert (len(on), len(judged)) == (60, 91)
     assert not {*on} & {*judged}
-    assert choose(place, 60, 0) == (on, judged)
-    assert choose(place, 60, 1) != (on, judged)
-    on, judged = choose(place, 300, 0)
+    assert draw(place, 60, 0) == (on, judged)
+    assert draw(place, 60, 1) != (on, judged)
+    on, judged = draw(place, 300, 0)
     assert (len(on), len(judged)) == (101, 50)
     assert {*on, *judged} == {*sources.find([str(place)])}
 
