@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 # Importing openvino reports home through this package: not from tests that import it themselves.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: "not to be imported"
+# One thread for torch, here and in the processes that tests start: threads that share cores with other tests spin while
+# they wait (three small training steps on two busy cores: 9.6 CPU seconds with two threads, 1.2 with one).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 SAMPLES = DIGITS / "samples"
 # Who starts a program in the background may have told it to ignore these, and it tells its own: tests send them.
 for number in (signal.SIGINT, signal.SIGHUP):
@@ -78,17 +81,6 @@ def held_out_digits() -> list[Any]:
     """Give the images that the embedded model was not trained on, as the script splits them."""
     script = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "data" / "digits_folders.py"))
     return [digit for digit in script["digits"]() if digit.part == "val"]
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Let torch use one: small images gain little from two, which wait for each other where a machine is shared."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ ENGINES = (*NETWORKS, "fake")
 AS_ON_GPU = "torch as on a GPU"
 
 __all__ = ["no_pinning"]  # a fixture
-pytestmark = pytest.mark.usefixtures("one_thread", "no_pinning")
+pytestmark = pytest.mark.usefixtures("no_pinning")
 
 
 def opened(name: str, want: str = "logits", **changes: Any) -> Engine:  # noqa: ANN401 - fields of Options

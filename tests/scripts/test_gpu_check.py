@@ -35,8 +35,6 @@ import gpu_speed  # noqa: E402
 
 ABOUT = {"device": "none"}
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> gpu_check.Check:

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.float32]
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 SEVEN, NINE = SAMPLES / "seven_0081.png", SAMPLES / "nine_0037.png"
 FORMATS = (".npy", ".parquet", ".jsonl")
 # Conversion takes seconds; the torch engine is held to OpenVINO elsewhere.

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
     from conftest import Resnest
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 COLOURS = {"1": (200, 40, 40), "10": (40, 200, 40), "blå": (40, 40, 200)}
 TINY = {"channels": [8, 8, 8, 8], "stem_width": 4}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import signal
 import subprocess
@@ -69,7 +68,7 @@ def whole(coloured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "whole"
     words = ["train", coloured, "-o", out, *NETWORK, *RECIPE]
     command = [sys.executable, "-m", "resnest_cli", *map(str, words)]
-    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    subprocess.run(command, check=True, capture_output=True)
     return out
 
 
@@ -84,7 +83,7 @@ def sha256(out: Path) -> str:
 
 def faulty(shell: Shell, fault: str, *words: str | Path) -> subprocess.CompletedProcess[bytes]:
     """Run the command with a fault in the middle of its second epoch."""
-    return shell(sys.executable, "-c", WITH_FAULT.format(fault=fault), *words, OMP_NUM_THREADS="1")
+    return shell(sys.executable, "-c", WITH_FAULT.format(fault=fault), *words)
 
 
 def test_killed_and_resumed_it_ends_with_the_same_weights(
@@ -94,7 +93,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
     kill = "os.kill(os.getpid(), signal.SIGKILL)"
     assert faulty(shell, kill, "train", coloured, "-o", out, *NETWORK, *RECIPE).returncode == -signal.SIGKILL
     assert not (out / "metrics.json").exists()
-    ended = shell("resnest", "train", coloured, "-o", out, "--resume", OMP_NUM_THREADS="1")
+    ended = shell("resnest", "train", coloured, "-o", out, "--resume")
     assert ended.returncode == 0, ended.stderr.decode()
     assert "goes on from step 4" in ended.stderr.decode()
     assert (history(out), sha256(out)) == (history(whole), sha256(whole))
@@ -113,7 +112,7 @@ def test_a_signal_ends_it_with_a_checkpoint_and_words(
         f"error: stopped by {name} at step 6 of 12; a checkpoint of it is written.",
         f"To go on: resnest train {coloured} -o {out} --resume",
     ]
-    ended = shell("resnest", *said[1].split()[4:], OMP_NUM_THREADS="1")
+    ended = shell("resnest", *said[1].split()[4:])
     assert "goes on from step 6" in ended.stderr.decode()
     assert (history(out), sha256(out)) == (history(whole), sha256(whole))
 
@@ -128,7 +127,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(whole: Path, coloured: Path
     assert re.search(r"error: .*2-layers-000000008-\w+\.pt cannot be written \(File too large\)\.", lines[said])
     assert lines[said + 1] == f"To go on: resnest train {coloured} -o {out} --resume"
     assert [path.name[:18] for path in (out / "checkpoints").iterdir()] == ["2-layers-000000004"]
-    assert shell("resnest", "train", coloured, "-o", out, "--resume", OMP_NUM_THREADS="1").returncode == 0
+    assert shell("resnest", "train", coloured, "-o", out, "--resume").returncode == 0
     assert (history(out), sha256(out)) == (history(whole), sha256(whole))
 
 
@@ -138,12 +137,12 @@ def test_two_processes_validate_every_image_once_and_agree_with_one(
     """Each has half of every batch, and so other statistics in its norms: the weights differ by that only."""
     longer = [*NETWORK, *RECIPE, "--ema", "0", "--epochs", "8"]
     out = {name: tmp_path / name for name in ("one", "two")}
-    assert shell("resnest", "train", coloured, "-o", out["one"], *longer, OMP_NUM_THREADS="1").returncode == 0
+    assert shell("resnest", "train", coloured, "-o", out["one"], *longer).returncode == 0
     words = ["train", str(coloured), "-o", str(out["two"]), *longer, "--gpus", "all"]
     (tmp_path / "run.py").write_text(WITH_GPUS)
     planted = Planted(tmp_path)
     monkeypatch.chdir(planted.folder)  # from which none of them imports anything
-    ended = shell(sys.executable, tmp_path / "run.py", *words, OMP_NUM_THREADS="1")
+    ended = shell(sys.executable, tmp_path / "run.py", *words)
     assert planted.imported() == []
     assert ended.returncode == 0, ended.stderr.decode()
     monkeypatch.chdir(tmp_path)

@@ -43,9 +43,6 @@ if TYPE_CHECKING:
 State = dict[str, torch.Tensor]
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 @dataclass(frozen=True)
 class Pair:
     """Plain timm with lively weights, and a classifier opened with the file of them."""

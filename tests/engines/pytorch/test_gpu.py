@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["no_pinning"]  # a fixture
-pytestmark = pytest.mark.usefixtures("one_thread", "no_pinning")
+pytestmark = pytest.mark.usefixtures("no_pinning")
 
 SPEC = find_model("digits")
 WEIGHTS = DIGITS / "model.safetensors"

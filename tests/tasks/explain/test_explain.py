@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from conftest import Resnest
     from numpy.typing import NDArray
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 NINE, THREE = SAMPLES / "nine_0037.png", SAMPLES / "three_0045.png"
 SEVEN, ZERO = SAMPLES / "seven_0081.png", SAMPLES / "zero_0078.png"
 EDGE = 128  # four cells of the last stage a side

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.float32]
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 PATHS = sorted(SAMPLES.glob("*.png"))
 NARROW = {"channels": (16, 32, 64, 128), "stem_width": 8, "base_width": 32}
 # An export takes seconds, so that tests share these.
