@@ -553,11 +553,13 @@ def test_random_weights_run_in_int8_for_speed_tests() -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from resnest_cli import Options, int8, quantize
+from resnest_cli import Options
+from resnest_cli.engines.pytorch import int8
+from resnest_cli.tasks.quantize import quantization
 def kill(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 int8.prepare = kill
-quantize.quantize(Options("digits"), Path(sys.argv[1]), Path("out"))
+quantization.quantize(Options("digits"), Path(sys.argv[1]), Path("out"))
 """
 
 
