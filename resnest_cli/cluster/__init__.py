@@ -22,7 +22,7 @@ from resnest_cli.cluster.shards import Span, remaining
 from resnest_cli.cluster.stages import STAGES, Model, Parcel, as_block, is_file, pack, placed, unpack, unreadable
 from resnest_cli.engines import open_engine
 from resnest_cli.errors import UsageError
-from resnest_cli.inputs import sources
+from resnest_cli.inputs import loading, sources
 from resnest_cli.inputs.pool import Pool
 from resnest_cli.pipeline import stream
 from resnest_cli.system import machine
@@ -72,7 +72,7 @@ class RayTrunk:
         self.stages = Stages()
         self._want = want
         self._private = address is None
-        self._load = stream.Loader.of(spec.data, options)
+        self._load = loading.Loader.of(spec.data, options)
         self._parcel: Any = None  # Ray's reference to it
         with ExitStack() as ends:
             self._nodes = ends.enter_context(cluster.joined(address))

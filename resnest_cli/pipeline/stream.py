@@ -7,7 +7,6 @@ very list of items that their batch was made from. Knows nothing of classes, fil
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import threading
@@ -15,20 +14,16 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from resnest_cli.errors import DecodeTimeout, NotANumber, OutOfMemory, ResnestError, of_one_input
-from resnest_cli.inputs import sources, thumbnails
-from resnest_cli.inputs.decode import images
-from resnest_cli.inputs.pool import Pool, limit_memory
 from resnest_cli.inputs.sources import STDIN
-from resnest_cli.options import MAX_PIXELS
-from resnest_cli.types import DataConfig, Failure, Source, Stages
+from resnest_cli.types import Failure, Source, Stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -36,92 +31,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnest_cli.engines import Engine
-    from resnest_cli.inputs.pool import Load
-    from resnest_cli.options import Options
+    from resnest_cli.inputs.loading import Loaded
+    from resnest_cli.inputs.pool import Load, Pool
 
 MAX_FAILURES_A_BATCH = 64  # a folder of nothing but bad files must still give its records as it goes
-BYTES_A_PIXEL = 4  # a file with more than that for each pixel allowed is refused unread
-WORKING_BYTES_A_PIXEL = 16  # the file, Pillow's four bytes, and copies of these
-OTHER_BYTES = 256 << 20  # what a worker may need for all else
-# Eight workers with a large image each would need gigabytes: what has more pixels than usual is decoded one at a time.
-USUAL_PIXELS = 128_000_000
-LEAST_USUAL_PIXELS = 32_000_000
 _Item = TypeVar("_Item")
 _log = logging.getLogger(__name__)
-
-
-class Loaded(NamedTuple):
-    """The pixels of one image, uint8 [height, width, 3], its small picture, and seconds.
-
-    `read` is for reading it, `decode` for decoding and resizing it, of which `resize` is for the latter.
-    """
-
-    values: NDArray[np.uint8]
-    read: float
-    decode: float
-    thumbnail: str = ""
-    resize: float = 0.0
-
-
-@dataclass(frozen=True)
-class Loader:
-    """Makes of a source the pixels that a network takes, uint8 [height, width, 3]; the `Load` of a `Pool`.
-
-    With `thumbnails` it makes a small picture too, from the one decoded image: nobody else has to decode the file.
-    """
-
-    data: DataConfig
-    exif: bool
-    max_pixels: int
-    allow_private: bool = False
-    thumbnails: bool = False
-
-    @classmethod
-    def of(cls, data: DataConfig, options: Options) -> Loader:
-        """Return what loads images as `options` say."""
-        return cls(data, options.upright, options.max_pixels, options.allow_private_urls, options.thumbnails)
-
-    def prepare(self) -> None:
-        """Limit the memory of this process to what an image of `max_pixels` needs, where the system can."""
-        _limit_memory(self.max_pixels)
-
-    def __call__(self, source: Source) -> Loaded:
-        """Read, decode, resize and crop.
-
-        Raises:
-            ImageError: see `sources.read`, `images.decode` and `images.preprocess`.
-        """
-        begun = time.perf_counter()
-        limit = BYTES_A_PIXEL * self.max_pixels
-        content = sources.read(source, max_bytes=limit, allow_private=self.allow_private)
-        read = time.perf_counter()
-        picture = images.decode(content, exif=self.exif, max_pixels=self.max_pixels)
-        decoded = time.perf_counter()
-        pixels = images.preprocess(picture, self.data, max_pixels=self.max_pixels)
-        resized = time.perf_counter()
-        small = thumbnails.of(picture) if self.thumbnails else ""
-        return Loaded(pixels, read - begun, time.perf_counter() - read, small, resized - decoded)
-
-
-@dataclass(frozen=True)
-class Check:
-    """Reads and decodes an image, and tells the sha256 of its file; the `Load` of a `Pool`."""
-
-    max_pixels: int = MAX_PIXELS
-
-    def prepare(self) -> None:
-        """Limit the memory of this process, as `Loader` does."""
-        _limit_memory(self.max_pixels)
-
-    def __call__(self, source: Source) -> str:
-        """Read and decode.
-
-        Raises:
-            ImageError: see `sources.read` and `images.decode`.
-        """
-        content = sources.read(source)
-        images.decode(content, max_pixels=self.max_pixels)
-        return hashlib.sha256(content).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +58,6 @@ class Pixels:
 
 
 Decoded: TypeAlias = Pixels | Failure
-
-
-def start(load: Loader | Check, workers: int, timeout: float) -> Pool:
-    """Start processes that load images, which take `timeout` seconds at most; large ones take turns."""
-    usual = min(load.max_pixels, max(LEAST_USUAL_PIXELS, USUAL_PIXELS // workers))
-    large = load if usual < load.max_pixels else None
-    return Pool(replace(load, max_pixels=usual), workers, timeout=timeout, large=large)
 
 
 def decode(
@@ -192,10 +100,6 @@ def checked(row: Row, precision: str) -> Row | Failure:
         return row
     way_out = "its weights may be damaged" if precision == "fp32" else "try --precision fp32"
     return Failure.of(row.path, NotANumber(f"the model answers NaN or infinity in {precision}: {way_out}."))
-
-
-def _limit_memory(max_pixels: int) -> None:
-    limit_memory(OTHER_BYTES + WORKING_BYTES_A_PIXEL * max_pixels)
 
 
 def _same(failure: Failure) -> Failure:

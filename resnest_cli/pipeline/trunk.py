@@ -14,6 +14,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from resnest_cli.engines import open_engine
+from resnest_cli.inputs import loading
 from resnest_cli.pipeline import stream
 from resnest_cli.system import machine
 from resnest_cli.types import Stages
@@ -81,7 +82,7 @@ class Trunk:
         self.spec = spec
         self.options = options
         self.stages = Stages()
-        self._load = stream.Loader.of(spec.data, options)
+        self._load = loading.Loader.of(spec.data, options)
         self._lasting = lasting
         if os.name != "posix" and options.workers not in {"auto", 0}:
             _log.warning("-j %s: this system decodes in one process", options.workers)
@@ -119,7 +120,7 @@ class Trunk:
                 ends.pop_all()
 
     def _start_workers(self) -> Pool:
-        return stream.start(self._load, self._workers(), self.options.timeout)
+        return loading.start(self._load, self._workers(), self.options.timeout)
 
     def _stop_workers(self) -> None:
         if self._pool:

@@ -19,10 +19,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import BadDataSet, DecodeTimeout, ImageError, of_one_input
+from resnest_cli.inputs import loading
+from resnest_cli.inputs.loading import Check
 from resnest_cli.inputs.splits import LEFT_OUT, TRAIN, VAL
 from resnest_cli.options import Options
-from resnest_cli.pipeline import stream
-from resnest_cli.pipeline.stream import Check
 from resnest_cli.system import cache, machine
 from resnest_cli.text import cells
 from resnest_cli.training.layout import NAMED, Example, files, or_table, rows, scan, some
@@ -140,7 +140,7 @@ def _check_in_processes(read: list[Source]) -> Iterator[str | ImageError]:
         return
     workers = min(machine.usable_cores(), -(-len(read) // FILES_A_PROCESS))
     waiting: deque[Callable[[], str]] = deque()
-    with stream.start(Check(), workers, TIMEOUT_S) as pool:
+    with loading.start(Check(), workers, TIMEOUT_S) as pool:
         for source in read:
             waiting.append(partial(pool.take, pool.give(source)))
             if len(waiting) == workers * AHEAD:

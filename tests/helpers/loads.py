@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from resnest_cli.errors import BrokenImage, ImageTooLarge
-from resnest_cli.pipeline.stream import Check, Loaded, Loader
+from resnest_cli.inputs.loading import Check, Loaded, Loader
 from resnest_cli.system.cache import write_atomically
 from resnest_cli.types import Source
 

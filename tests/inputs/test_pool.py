@@ -17,8 +17,9 @@ from loads import ByName, Hungry
 
 from resnest_cli import FakeEngine
 from resnest_cli.errors import ResnestError
+from resnest_cli.inputs.loading import Check, Loader
 from resnest_cli.inputs.pool import Pool
-from resnest_cli.pipeline.stream import Check, Loader, Pixels, decode_in, infer
+from resnest_cli.pipeline.stream import Pixels, decode_in, infer
 from resnest_cli.system import processes
 from resnest_cli.types import DataConfig, Failure, Source
 

@@ -20,10 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnest_cli.errors import ImageError, ImageTooLarge, LabelsError, UnreadableInput, WeightsUnavailable
-from resnest_cli.inputs import buckets, sources, urls
+from resnest_cli.inputs import buckets, loading, sources, urls
 from resnest_cli.models import hub, labels
 from resnest_cli.net import transfer, wire
-from resnest_cli.pipeline import stream
 from resnest_cli.types import Source
 
 if TYPE_CHECKING:
@@ -186,7 +185,7 @@ def test_whatever_a_source_raises_is_its_failure(
     assert type(raised).__name__ in bad["error"]["message"] or kind is ImageTooLarge
 
 
-class _Odd(stream.Loader):
+class _Odd(loading.Loader):
     """What loads in a worker, and raises what cannot travel between processes."""
 
     def __call__(self, source: Source) -> Any:  # noqa: ANN401 - as Load
@@ -199,7 +198,7 @@ class _Odd(stream.Loader):
 
 
 def test_what_cannot_travel_from_a_worker_travels_as_words(monkeypatch: pytest.MonkeyPatch, resnest: Resnest) -> None:
-    monkeypatch.setattr(stream, "Loader", _Odd)
+    monkeypatch.setattr(loading, "Loader", _Odd)
     done = resnest("predict", SEVEN, "none.png", SEVEN, *DIGITS, "-j", "1")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["status"] for row in rows] == ["ok", "error", "ok"]

@@ -118,7 +118,7 @@ def test_bombs_are_refused_by_their_header_eight_at_once(shell: Shell, tmp_path:
 
 GROWTH = """
 import resource, sys
-from resnest_cli.pipeline.stream import Loader
+from resnest_cli.inputs.loading import Loader
 from resnest_cli.types import DataConfig, Source
 from resnest_cli.errors import ImageTooLarge
 load = Loader(DataConfig(), True, 178_956_970)

@@ -16,7 +16,8 @@ from loads import DECODE_S, READ_S, ByName
 
 from resnest_cli import Classifier, FakeEngine
 from resnest_cli.errors import ExitCode, OutOfMemory, ResnestError
-from resnest_cli.pipeline.stream import MAX_FAILURES_A_BATCH, Decoded, Loaded, Loader, Pixels, Row, decode, infer
+from resnest_cli.inputs.loading import Loaded, Loader
+from resnest_cli.pipeline.stream import MAX_FAILURES_A_BATCH, Decoded, Pixels, Row, decode, infer
 from resnest_cli.types import Failure, Source, Stages
 
 if TYPE_CHECKING:

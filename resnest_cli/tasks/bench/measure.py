@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resnest_cli.errors import ImageError, NoImages
-from resnest_cli.inputs import sources
-from resnest_cli.pipeline import stream
+from resnest_cli.inputs import loading, sources
 from resnest_cli.pipeline.trunk import Trunk
 from resnest_cli.types import Failure, Source
 
@@ -31,8 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnest_cli.engines import Engine
+    from resnest_cli.inputs.loading import Loaded, Loader
     from resnest_cli.options import Options
-    from resnest_cli.pipeline.stream import Loaded, Loader
 
 WARM_SHARE, STEPS_SHARE, STREAM_SHARE, PEAK_SHARE = 0.1, 0.4, 0.4, 0.1  # of the time budget
 LEAST_STEPS, MOST_STEPS = 5, 1000
@@ -191,7 +190,7 @@ def _feed(engine: Engine, pixels: NDArray[np.uint8], seconds: float, least: int)
 
 def _stages(engine: Engine, options: Options, found: list[Source]) -> dict[str, float]:
     """Return the milliseconds per image of reading, decoding and resizing."""
-    loaded = list(_loaded(stream.Loader.of(engine.spec.data, options), found[:STAGE_IMAGES], options.timeout))
+    loaded = list(_loaded(loading.Loader.of(engine.spec.data, options), found[:STAGE_IMAGES], options.timeout))
     if not loaded:
         message = "no image in --images can be read."
         raise NoImages(message)
@@ -206,7 +205,7 @@ def _stages(engine: Engine, options: Options, found: list[Source]) -> dict[str, 
 def _loaded(load: Loader, found: list[Source], timeout: float) -> Iterator[Loaded]:
     """Load images one by one, where an image that stalls or ends its decoder costs itself only."""
     with ExitStack() as ends:
-        pool = ends.enter_context(stream.start(load, 1, timeout)) if os.name == "posix" else None
+        pool = ends.enter_context(loading.start(load, 1, timeout)) if os.name == "posix" else None
         for source in found:
             with suppress(ImageError):
                 _, loaded = [
