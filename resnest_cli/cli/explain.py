@@ -16,7 +16,7 @@ from resnest_cli.cli.options import explain_options, refuse_lost
 from resnest_cli.cli.parameters import OutputFolder
 from resnest_cli.cli.text import one_line, put
 from resnest_cli.errors import ExitCode, OutputError, counted
-from resnest_cli.outputs.writers import to_json
+from resnest_cli.outputs.formats import to_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image

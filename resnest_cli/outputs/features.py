@@ -23,7 +23,7 @@ import numpy as np
 from resnest_cli.errors import UsageError
 from resnest_cli.inputs import columns
 from resnest_cli.outputs import records
-from resnest_cli.outputs.writers import Lines, read_json, require, to_json
+from resnest_cli.outputs.formats import Lines, read_json, require, to_json
 from resnest_cli.system import cache, files
 from resnest_cli.system.paths import Kind, look
 from resnest_cli.text.jsons import Entries, parse
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from resnest_cli.outputs.writers import About, Row, Writer
+    from resnest_cli.outputs.formats import About, Row, Writer
     from resnest_cli.pipeline import stream
 
 BLOCK = 4096  # rows in memory at a time

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from resnest_cli.outputs.writers import About, Lines, Row, Writer
+    from resnest_cli.outputs.formats import About, Lines, Row, Writer
     from resnest_cli.types import Failure, Source
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from resnest_cli.outputs.writers import Lines, Row
+    from resnest_cli.outputs.formats import Lines, Row
 
 
 class Journal:

@@ -18,7 +18,7 @@ from conftest import SAMPLES, Resnest
 from PIL import Image
 
 from resnest_cli.inputs import thumbnails
-from resnest_cli.outputs.writers import About, to_row, write_html
+from resnest_cli.outputs.formats import About, to_row, write_html
 from resnest_cli.types import Failure, Prediction, Record, Result
 
 if TYPE_CHECKING:
