@@ -73,8 +73,18 @@ INSIDE = {
 }
 # What commands import at the top of their files; all else they import in their bodies.
 CLI_AT_TOP = {
-    *("", "errors", "options", "types", "inputs.splits", "outputs.limits", "outputs.formats", "training.recipe"),
-    *("system.imports", "system.paths", "system.processes", "text.cells", "text.redact"),
+    *(
+        "",
+        "errors",
+        "options",
+        "types",
+        "inputs.splits",
+        "outputs.limits",
+        "outputs.formats",
+        "outputs.rows",
+        "training.recipe",
+    ),
+    *("outputs.summary", "system.imports", "system.paths", "system.processes", "text.cells", "text.redact"),
 }
 SCREENS = {"cli.output", "cli.training_screen"}  # imported by commands in their bodies: rich is heavy
 HEAVY = {

@@ -14,7 +14,8 @@ from resnest_cli.cli.options import feature_options, max_failures_option, ray_op
 from resnest_cli.cli.parameters import Place
 from resnest_cli.cli.text import rows as shown
 from resnest_cli.errors import ExitCode, UsageError
-from resnest_cli.outputs.formats import About, Summary, complete
+from resnest_cli.outputs.rows import About
+from resnest_cli.outputs.summary import Summary, complete
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

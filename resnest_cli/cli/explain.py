@@ -16,7 +16,7 @@ from resnest_cli.cli.options import explain_options, refuse_lost
 from resnest_cli.cli.parameters import OutputFolder
 from resnest_cli.cli.text import one_line, put
 from resnest_cli.errors import ExitCode, OutputError, counted
-from resnest_cli.outputs.formats import to_json
+from resnest_cli.outputs.rows import error_of, to_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -170,4 +170,4 @@ def _attention(said: Explanation) -> list[dict[str, Any]]:
 
 
 def _failure(said: Failure) -> dict[str, Any]:
-    return {"path": said.path, "status": said.status, "error": {"type": said.type, "message": said.message}}
+    return {"path": said.path, "status": said.status} | error_of(said)

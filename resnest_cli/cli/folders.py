@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resnest_cli.errors import ExitCode, UsageError, counted
-from resnest_cli.outputs.formats import complete
+from resnest_cli.outputs.summary import complete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

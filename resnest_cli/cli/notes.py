@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from resnest_cli.cli.view import View
     from resnest_cli.engines import Engine
     from resnest_cli.options import Options
-    from resnest_cli.outputs.formats import Summary
+    from resnest_cli.outputs.summary import Summary
     from resnest_cli.types import ModelSpec, Record
 
 MOST_CLASSES = 5  # in the counts at the end

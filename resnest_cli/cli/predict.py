@@ -20,7 +20,9 @@ from resnest_cli.cli.parameters import Number, Place
 from resnest_cli.cli.text import rows
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_TOPK
-from resnest_cli.outputs.formats import JSONL, LINES, WRITERS, About, Summary, as_text, complete, require, to_row
+from resnest_cli.outputs.formats import JSONL, LINES, WRITERS, as_text, require
+from resnest_cli.outputs.rows import About, to_row
+from resnest_cli.outputs.summary import Summary, complete
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
@@ -29,10 +31,10 @@ if TYPE_CHECKING:
 
     from resnest_cli.cli.view import View
     from resnest_cli.options import Options
-    from resnest_cli.outputs.formats import Row
     from resnest_cli.outputs.jobs import Output
     from resnest_cli.outputs.limits import MaxFailures
     from resnest_cli.outputs.one_way import Stream
+    from resnest_cli.outputs.rows import Row
     from resnest_cli.pipeline.trunk import Opener
     from resnest_cli.tasks.predict import Classifier
     from resnest_cli.types import Record, Source

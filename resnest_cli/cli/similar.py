@@ -118,6 +118,7 @@ def _check(embedder: Embedder, known: Features) -> None:
 
 def _answers(known: Features, rows: Sequence[Row | Failure], topk: int) -> Iterator[dict[str, Any]]:
     """Answer some queries with one pass over the index."""
+    from resnest_cli.outputs.rows import error_of
     from resnest_cli.tasks.similar import nearest
     from resnest_cli.types import Failure
 
@@ -125,17 +126,13 @@ def _answers(known: Features, rows: Sequence[Row | Failure], topk: int) -> Itera
     found = iter(nearest(known.values, good, topk))
     for row in rows:
         if isinstance(row, Failure):
-            yield {"path": row.path, "status": row.status, "neighbours": [], "error": _error(row)}
+            yield {"path": row.path, "status": row.status, "neighbours": []} | error_of(row)
             continue
         neighbours = [
             {"rank": rank, "path": known.paths[near.row], "row": near.row, "similarity": round(near.similarity, 6)}
             for rank, near in enumerate(next(found), 1)
         ]
         yield {"path": row.path, "status": "ok", "neighbours": neighbours}
-
-
-def _error(failure: Failure) -> dict[str, str]:
-    return {"type": failure.type, "message": failure.message}
 
 
 def _groups(known: Features, threshold: float) -> Iterator[dict[str, Any]]:

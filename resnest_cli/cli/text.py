@@ -23,7 +23,8 @@ from resnest_cli.text import redact
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from resnest_cli.outputs.formats import About, Row, Writer
+    from resnest_cli.outputs.formats import Writer
+    from resnest_cli.outputs.rows import About, Row
 
 # Control, format (bidi and zero-width) and surrogate characters, and line and paragraph separators.
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}

@@ -281,7 +281,7 @@ def _span(text: bytes, place: str) -> Span:
 def predictions(ranking: Ranking, rows: list[Row | Failure], _: int) -> Any:  # noqa: ANN401 - pyarrow has no types
     """Return rows of logits as `predict -f parquet` has them."""
     from resnest_cli.outputs import parquet  # noqa: PLC0415 - of the extra "ray"
-    from resnest_cli.outputs.formats import to_row  # noqa: PLC0415
+    from resnest_cli.outputs.rows import to_row  # noqa: PLC0415
 
     return parquet.table([to_row(ranking(row)) for row in rows])
 

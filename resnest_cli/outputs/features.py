@@ -23,7 +23,8 @@ import numpy as np
 from resnest_cli.errors import UsageError
 from resnest_cli.inputs import columns
 from resnest_cli.outputs import records
-from resnest_cli.outputs.formats import Lines, read_json, require, to_json
+from resnest_cli.outputs.formats import Lines, require
+from resnest_cli.outputs.rows import error_of, read_json, to_json
 from resnest_cli.system import cache, files
 from resnest_cli.system.paths import Kind, look
 from resnest_cli.text.jsons import Entries, parse
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from resnest_cli.outputs.formats import About, Row, Writer
+    from resnest_cli.outputs.formats import Writer
+    from resnest_cli.outputs.rows import About, Row
     from resnest_cli.pipeline import stream
 
 BLOCK = 4096  # rows in memory at a time
@@ -61,8 +63,7 @@ def to_row(item: stream.Row | Failure) -> Row:
     """Return an input's row: path, status, its error if it has one, and its "embedding", float32 [F] or None."""
     row: Row = {"path": item.path}
     if isinstance(item, Failure):
-        row |= {"status": item.status, "error": {"type": item.type, "message": item.message}}
-        return row | {"embedding": None}
+        return row | {"status": item.status} | error_of(item) | {"embedding": None}
     return row | {"status": "ok", "embedding": item.values}
 
 

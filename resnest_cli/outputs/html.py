@@ -15,12 +15,12 @@ import re
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from resnest_cli.outputs.formats import to_json
+from resnest_cli.outputs.rows import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from resnest_cli.outputs.formats import About, Row
+    from resnest_cli.outputs.rows import About, Row
 
 TEMPLATE = Path(__file__).parents[1] / "data" / "report.html"
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from resnest_cli.outputs.formats import About, Lines, Row, Writer
+    from resnest_cli.outputs.formats import Lines, Writer
+    from resnest_cli.outputs.rows import About, Row
     from resnest_cli.types import Failure, Source
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from resnest_cli.outputs.formats import Lines, Row
+    from resnest_cli.outputs.formats import Lines
+    from resnest_cli.outputs.rows import Row
 
 
 class Journal:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from resnest_cli.outputs.formats import About, Row, Writer
+    from resnest_cli.outputs.formats import Writer
+    from resnest_cli.outputs.rows import About, Row
     from resnest_cli.types import Failure, Source
 
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from resnest_cli.outputs.formats import About, Row
+    from resnest_cli.outputs.rows import About, Row
 
 ROWS_A_GROUP = 4096  # some MB in memory
 ESCAPE = "\\udc"  # how the escape of a byte begins

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from resnest_cli.cli import LONGEST
 from resnest_cli.cli.output import DownloadBar, bar, console, facts, status, table
 from resnest_cli.errors import ExitCode
-from resnest_cli.outputs.formats import read_json, to_json
+from resnest_cli.outputs.rows import read_json, to_json
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,7 @@ from resnest_cli.engines.pytorch import network
 from resnest_cli.errors import BadCheckpoint, ModelError, OutputError, TrainingStopped, UsageError
 from resnest_cli.models.catalog import DIGITS
 from resnest_cli.outputs import features, records
-from resnest_cli.outputs.formats import read_json
+from resnest_cli.outputs.rows import read_json
 from resnest_cli.tasks.embed import options_of
 from resnest_cli.text import jsons
 from resnest_cli.training import checkpoints, job

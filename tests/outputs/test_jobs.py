@@ -23,9 +23,10 @@ from conftest import SAMPLES, Resnest, Shell
 
 from resnest_cli.errors import ExitCode, OutputError
 from resnest_cli.outputs import features
-from resnest_cli.outputs.formats import JSONL, LINES, WRITERS, About, to_row
+from resnest_cli.outputs.formats import JSONL, LINES, WRITERS
 from resnest_cli.outputs.jobs import Output
 from resnest_cli.outputs.journal import Journal
+from resnest_cli.outputs.rows import About, to_row
 from resnest_cli.pipeline.stream import MAX_FAILURES_A_BATCH
 from resnest_cli.system.files import _say_once
 from resnest_cli.types import Failure, Prediction, Record, Result, Source

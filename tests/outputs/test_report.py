@@ -18,7 +18,8 @@ from conftest import SAMPLES, Resnest
 from PIL import Image
 
 from resnest_cli.inputs import thumbnails
-from resnest_cli.outputs.formats import About, to_row, write_html
+from resnest_cli.outputs import html
+from resnest_cli.outputs.rows import About, to_row
 from resnest_cli.types import Failure, Prediction, Record, Result
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ HOSTILE = [
 
 def page(records: Iterable[Record], facts: dict[str, str] | None = None) -> str:
     out = io.BytesIO()
-    write_html(map(to_row, records), out, About(2, facts or {}))
+    html.write(map(to_row, records), out, About(2, facts or {}))
     return out.getvalue().decode()
 
 
@@ -136,7 +137,7 @@ def test_filters_come_from_the_address_and_thousands_of_rows_are_drawn_as_they_a
     records: list[Record] = [answer(f"dir/{i:04}.jpg", i % 7, f"class {i % 7}", i / 3000) for i in range(2990)]
     records += [Failure(f"bad/{i}.jpg", "NotAnImage" if i else "BrokenImage", "why") for i in range(10)]
     out = io.BytesIO()
-    write_html(({**to_row(record), "thumbnail": picture} for record in records), out, About(2, {"model": "m"}))
+    html.write(({**to_row(record), "thumbnail": picture} for record in records), out, About(2, {"model": "m"}))
     path = tmp_path / "x.html"
     path.write_bytes(out.getvalue())
     everything = show(path)

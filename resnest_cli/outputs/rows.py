@@ -1,0 +1,74 @@
+"""A row of an output: what JSON has for the record of an input.
+
+In: records. Out: rows as plain mappings, and as JSON text. Does not know what a file of rows looks like.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from resnest_cli.text import jsons
+from resnest_cli.types import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from resnest_cli.types import Record
+
+Row: TypeAlias = "dict[str, Any]"
+
+
+@dataclass(frozen=True)
+class About:
+    """What holds for all rows of an output.
+
+    Attributes:
+        topk: how many classes a row has room for; 0 for features.
+        facts: what made the rows, as JSON values.
+    """
+
+    topk: int
+    facts: Mapping[str, Any]
+
+
+def to_row(record: Record) -> Row:
+    """Return the row of a record: path, status, predictions, and the error of a failure."""
+    row: Row = {"path": record.path, "status": record.status}
+    row["predictions"] = [asdict(prediction) for prediction in record.predictions]
+    return row | error_of(record) if isinstance(record, Failure) else row
+
+
+def error_of(failure: Failure) -> Row:
+    """Return the part of a row that says why there is no answer."""
+    return {"error": {"type": failure.type, "message": failure.message}}
+
+
+def to_json(row: Row) -> bytes:
+    """Return the row as one JSON object; probabilities read back exactly as the float32 they were."""
+    text = json.dumps(row, ensure_ascii=False)
+    if not text.isprintable():  # lone surrogates, and characters that move a terminal's cursor or reverse its text
+        text = "".join(character if character.isprintable() else _escaped(character) for character in text)
+    return text.encode()
+
+
+def _escaped(character: str) -> str:
+    return json.dumps(character)[1:-1] if character != "\x7f" else r"\u007f"  # json leaves DEL as it is
+
+
+def read_json(text: bytes) -> Row:
+    """Read a row that `to_json` wrote.
+
+    Raises:
+        ValueError: the text is no row.
+    """
+    row = jsons.parse(text)
+    if not (isinstance(row, dict) and isinstance(row.get("path"), str) and _is_error(row.get("error", {"type": ""}))):
+        message = "not a row"
+        raise ValueError(message)
+    return row
+
+
+def _is_error(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("type"), str)
