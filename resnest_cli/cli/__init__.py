@@ -25,15 +25,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 import click
 
 from resnest_cli import __version__
-from resnest_cli.cli import streams
 from resnest_cli.cli.help import Context, Formatter, words_of
-from resnest_cli.cli.streams import ReaderGone
-from resnest_cli.cli.text import hear_others, note
 from resnest_cli.cli.view import VERBOSE
 from resnest_cli.errors import ExitCode, OutputError, ResnestError
+from resnest_cli.system import streams
 from resnest_cli.system.imports import TorchAside
 from resnest_cli.system.paths import reason
 from resnest_cli.system.processes import NOT_HERE
+from resnest_cli.system.streams import ReaderGone
+from resnest_cli.text.terminal import hear_others, note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resnest_cli.cli.options import format_option
-from resnest_cli.cli.text import data, put
+from resnest_cli.text.terminal import data, put
 
 if TYPE_CHECKING:
     from pathlib import Path

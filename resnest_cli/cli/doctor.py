@@ -9,8 +9,8 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.options import format_option
-from resnest_cli.cli.text import data
 from resnest_cli.cli.view import View
+from resnest_cli.text.terminal import data
 
 
 @click.command(cls=Command)

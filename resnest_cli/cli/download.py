@@ -12,9 +12,9 @@ import click
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.options import format_option, view_options
 from resnest_cli.cli.parameters import ModelName
-from resnest_cli.cli.text import data, put
 from resnest_cli.cli.view import VERBOSE, View
 from resnest_cli.errors import ExitCode, UsageError
+from resnest_cli.text.terminal import data, put
 
 if TYPE_CHECKING:
     from resnest_cli.cli.output import DownloadBar

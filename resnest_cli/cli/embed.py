@@ -12,10 +12,10 @@ from resnest_cli.cli.inputs import Inputs, input_options
 from resnest_cli.cli.notes import ended, opened
 from resnest_cli.cli.options import feature_options, max_failures_option, ray_options
 from resnest_cli.cli.parameters import Place
-from resnest_cli.cli.text import rows as shown
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.outputs.rows import About
 from resnest_cli.outputs.summary import Summary, complete
+from resnest_cli.text.terminal import rows as shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import export_options, refuse_lost
 from resnest_cli.cli.parameters import ModelName, Names, OutputFolder
-from resnest_cli.cli.text import put
+from resnest_cli.text.terminal import put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

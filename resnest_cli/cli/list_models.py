@@ -12,9 +12,9 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.options import format_option
-from resnest_cli.cli.text import data
 from resnest_cli.errors import UnknownModel
 from resnest_cli.text import cells
+from resnest_cli.text.terminal import data
 
 if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec

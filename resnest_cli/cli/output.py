@@ -30,7 +30,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from resnest_cli.cli.text import one_line, printable
+from resnest_cli.text.terminal import one_line, printable
 from resnest_cli.types import Failure, Result
 
 if TYPE_CHECKING:

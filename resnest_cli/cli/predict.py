@@ -17,12 +17,12 @@ from resnest_cli.cli.inputs import Inputs, input_options
 from resnest_cli.cli.notes import ended, opened, tallied
 from resnest_cli.cli.options import format_option, max_failures_option, model_options, ray_options
 from resnest_cli.cli.parameters import Number, Place
-from resnest_cli.cli.text import rows
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_TOPK
 from resnest_cli.outputs.formats import JSONL, LINES, WRITERS, as_text, require
 from resnest_cli.outputs.rows import About, to_row
 from resnest_cli.outputs.summary import Summary, complete
+from resnest_cli.text.terminal import rows
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:

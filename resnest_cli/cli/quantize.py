@@ -13,8 +13,8 @@ from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import export_options, refuse_lost
 from resnest_cli.cli.parameters import ModelName, Number, OutputFolder
-from resnest_cli.cli.text import note, one_line
 from resnest_cli.errors import ExitCode, UsageError
+from resnest_cli.text.terminal import note, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,8 @@ from resnest_cli.cli.help import Command
 from resnest_cli.cli.list_models import FORMATS
 from resnest_cli.cli.options import format_option
 from resnest_cli.cli.parameters import ModelName
-from resnest_cli.cli.text import data
 from resnest_cli.text import cells
+from resnest_cli.text.terminal import data
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

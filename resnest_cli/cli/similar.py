@@ -14,8 +14,8 @@ from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import format_option, query_options
 from resnest_cli.cli.parameters import Names, Number
-from resnest_cli.cli.text import data
 from resnest_cli.errors import ExitCode, UsageError
+from resnest_cli.text.terminal import data
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -19,8 +19,8 @@ from rich.progress import (
 )
 
 from resnest_cli.cli.output import Shown, console, facts, progress, table
-from resnest_cli.cli.text import put
 from resnest_cli.inputs import splits
+from resnest_cli.text.terminal import put
 from resnest_cli.training import recipe
 from resnest_cli.training.loop import Epoch, Step
 from resnest_cli.training.run import HEAD, Cached, Done, Scanned, Settled

@@ -13,10 +13,10 @@ from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import format_option, validate_options
 from resnest_cli.cli.parameters import STDOUT, Names
-from resnest_cli.cli.text import data as write_data
-from resnest_cli.cli.text import note, one_line
 from resnest_cli.errors import ExitCode, OutputError, UsageError, counted
 from resnest_cli.inputs.splits import ALL, CHOICES
+from resnest_cli.text.terminal import data as write_data
+from resnest_cli.text.terminal import note, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from resnest_cli.cli.text import Said, note
+from resnest_cli.text.terminal import Said, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -15,11 +15,11 @@ import pytest
 from conftest import SAMPLES
 
 from resnest_cli.cli.output import console, print_records
-from resnest_cli.cli.text import one_line, printable
 from resnest_cli.errors import ExitCode
 from resnest_cli.models.catalog import DIGITS, list_models
 from resnest_cli.outputs.summary import Summary
 from resnest_cli.system import machine
+from resnest_cli.text.terminal import one_line, printable
 from resnest_cli.types import Failure, Prediction, Result, Stages
 
 if TYPE_CHECKING:
