@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from resnest_cli.text.terminal import Said, note
+from resnest_cli.text.terminal import LogHandler, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,9 +28,9 @@ class View:
     def __post_init__(self) -> None:
         """Let the library say what takes long."""
         logger = logging.getLogger("resnest_cli")
-        logger.handlers = [Said(self._logged)]
+        logger.handlers = [LogHandler(self._logged)]
         logger.setLevel(logging.INFO)
-        logging.lastResort = Said(self._logged, logging.WARNING)  # of other libraries: from here on -q holds for it too
+        logging.lastResort = LogHandler(self._logged, logging.WARNING)  # other libraries': -q holds for them too
 
     @property
     def is_watched(self) -> bool:

@@ -1,7 +1,7 @@
-"""The standard streams: a fault of the output is told apart, here, from whatever else the system refuses.
+"""The standard streams: a failed write to them raises an error of its own.
 
-`install` puts itself under `sys.stdout` and `sys.stderr`, so it does not matter who writes: click, rich, a format's
-writer. What cannot be written to stdout ends the command; what cannot be said on stderr is lost, and the rows are not.
+In: `sys.stdout` and `sys.stderr`, which `install` wraps, so that every writer is covered: click, rich, a format's.
+Out: a failed write to stdout ends the command; a failed write to stderr loses the message, and costs no row.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from resnest_cli.errors import OutputError
 
 
 class ReaderGone(Exception):
-    """Whoever read standard output (`| head -1`) has what it wanted."""
+    """The reader of standard output stopped reading (`| head -1`)."""
 
 
 class _Raw(io.RawIOBase):
-    """The raw stream under another one, whose `write` can fail in words."""
+    """The raw stream under a text stream."""
 
     def __init__(self, stream: Any) -> None:  # noqa: ANN401 - a `TextIOWrapper`, or what stands for one
-        self._stream = stream  # or it would be collected, and closed
-        self._raw = getattr(stream.buffer, "raw", stream.buffer)  # with `python -u` there is no other
+        self._stream = stream  # else it would be collected, and closed
+        self._raw = getattr(stream.buffer, "raw", stream.buffer)  # `python -u` has no buffer
 
     def write(self, content: Any, /) -> int:  # noqa: ANN401 - whatever holds bytes
-        """Write some of it."""
-        while (written := self._raw.write(content)) is None:  # whoever shares the pipe has made it not wait
+        """Write some of the bytes."""
+        while (written := self._raw.write(content)) is None:  # another process made the shared pipe non-blocking
             select.select([], [self._raw], [])
         return int(written)
 
     def writable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def fileno(self) -> int:
@@ -42,7 +42,7 @@ class _Raw(io.RawIOBase):
         return int(self._raw.fileno())
 
     def isatty(self) -> bool:
-        """Tell whether it is a terminal."""
+        """Return whether it is a terminal."""
         return bool(self._raw.isatty())
 
 
@@ -50,11 +50,11 @@ class _Output(_Raw):
     """Standard output."""
 
     def write(self, content: Any, /) -> int:  # noqa: ANN401 - whatever holds bytes
-        """Write some of it.
+        """Write some of the bytes.
 
         Raises:
-            ReaderGone: nobody reads any more.
-            OutputError: it cannot be written.
+            ReaderGone: the reader has closed the pipe.
+            OutputError: the write failed.
         """
         try:
             return super().write(content)
@@ -65,11 +65,11 @@ class _Output(_Raw):
             raise OutputError(message) from error
 
 
-class _Words(_Raw):
+class _Messages(_Raw):
     """Standard error."""
 
     def write(self, content: Any, /) -> int:  # noqa: ANN401 - whatever holds bytes
-        """Write some of it, if that can be done: a full disk under a log is no reason to lose answers."""
+        """Write some of the bytes, or drop them: a full disk under a log must not cost answers."""
         try:
             return super().write(content)
         except (OSError, ValueError):
@@ -77,17 +77,17 @@ class _Words(_Raw):
 
 
 def install() -> None:
-    """Write to the standard streams through these from now on.
+    """Wrap the standard streams.
 
-    One that the caller has closed is opened again, so that no file gets its number: standard output for reading, so
-    that writing fails as to any other file that cannot be written.
+    A stream that the caller closed is opened again, so that no file gets its descriptor: standard output for reading,
+    so that a write fails like one to any other unwritable file.
     """
     sys.stdout = _over(_Output, sys.stdout or os.fdopen(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8"))
-    sys.stderr = _over(_Words, sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+    sys.stderr = _over(_Messages, sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
 
 
 def abandon_stdout() -> None:
-    """Let the interpreter's own flush at exit go nowhere, instead of failing a second time."""
+    """Point stdout at the null device: the interpreter's flush at exit would fail a second time."""
     with contextlib.suppress(OSError, ValueError):  # stdout may be closed, or no file at all
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -96,7 +96,7 @@ def _over(kind: type[_Raw], old: Any) -> io.TextIOWrapper:  # noqa: ANN401 - see
     return io.TextIOWrapper(
         io.BufferedWriter(kind(old)),
         encoding=old.encoding,
-        errors="backslashreplace",  # a name that the screen cannot show must not end a job
+        errors="backslashreplace",  # a name that the encoding lacks must not end a job
         line_buffering=old.line_buffering,
         write_through=old.write_through,
     )

@@ -1,7 +1,7 @@
-"""Every text that a command writes for a person goes through here: harmless for a terminal, possible in its encoding.
+"""Text for a terminal: every text that a command writes for a person is made harmless here, and written here.
 
-Names, class names and messages come from outside. `put` writes to stdout, `note` to stderr, `data` and `rows` what
-programs read; tables are `output`'s, which escapes each cell with `one_line`.
+In: text with names, class names and messages from outside. Out: lines on stdout (`put`) and stderr (`note`, `error`),
+and data for programs (`data`, `rows`). Tables are made by `cli.output`, which escapes each cell with `one_line`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import unicodedata
 import warnings
 from typing import IO, TYPE_CHECKING, Any
 
-import click
-
 from resnest_cli.text import redact
 
 if TYPE_CHECKING:
@@ -28,10 +26,11 @@ if TYPE_CHECKING:
 
 # Control, format (bidi and zero-width) and surrogate characters, and line and paragraph separators.
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_DIM, _RED, _PLAIN = "\x1b[2m", "\x1b[31m\x1b[1m", "\x1b[0m"
 
 
 def printable(text: str, encoding: str | None = None) -> str:
-    """Escape what could move the cursor, hide or reorder text, or has no bytes in `encoding`; newlines stay."""
+    """Escape what could move the cursor, hide or reorder text, or has no bytes in `encoding`; keep newlines."""
     if not text.replace("\n", "").isprintable():
         text = "".join(_escape(c) if c != "\n" and unicodedata.category(c) in _UNSAFE else c for c in text)
     encoding = encoding or "utf-8"
@@ -45,37 +44,79 @@ def one_line(text: str, encoding: str | None = None) -> str:
 
 def put(text: str) -> None:
     """Write a line to stdout."""
-    click.echo(printable(text, sys.stdout.encoding))
+    _write(sys.stdout, f"{printable(text, sys.stdout.encoding)}\n")
 
 
 def data(text: str) -> None:
-    """Write to stdout what programs read, as it is: UTF-8 whatever the terminal's encoding, and the bytes of names.
+    """Write data for programs to stdout: UTF-8 in any locale, file names with their own bytes.
 
-    On a terminal, which is no program's input, it is harmless instead.
+    A terminal gets harmless text instead: no program reads it.
     """
     content = text.encode("utf-8", "surrogateescape")
-    click.echo(_shown(content) if sys.stdout.isatty() else content, nl=False)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(_harmless(content) if sys.stdout.isatty() else content)
+    sys.stdout.buffer.flush()
 
 
 def rows(write: Writer) -> Writer:
-    """Have a format's writer do as `data` does."""
+    """Return a format's writer that writes like `data`."""
 
-    def shown(rows: Iterable[Row], out: IO[bytes], about: About) -> None:
-        place: Any = _Screen(out) if out.isatty() else out
-        write(rows, place, about)
+    def writer(rows: Iterable[Row], out: IO[bytes], about: About) -> None:
+        target: Any = _Screen(out) if out.isatty() else out
+        write(rows, target, about)
 
-    return shown
+    return writer
+
+
+def note(text: str, *, dim: bool = False) -> None:
+    """Write a line to stderr, above the progress bar if there is one; secrets in URLs are redacted."""
+    _note("", text, _DIM if dim else "", "")
+
+
+def error(text: str) -> None:
+    """Write an error message to stderr, like `note`."""
+    _note("error:", f" {text}", "", _RED)
+
+
+def has_colour(stream: IO[str]) -> bool:
+    """Return whether a stream gets colours, by rich's rules: NO_COLOR, FORCE_COLOR, TERM, a terminal."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM", "") not in {"dumb", "unknown"} and os.name != "nt"
+
+
+def install_hooks() -> None:
+    """Write warnings, log records and uncaught exceptions of all libraries with `note`."""
+    warnings.showwarning = lambda message, category, *_: note(one_line(f"{category.__name__}: {message}"))
+    logging.lastResort = LogHandler(lambda text: note(one_line(text)), logging.WARNING)
+    sys.excepthook = lambda _kind, error, _trace: note(_uncaught(error))
+    threading.excepthook = lambda failed: note(_uncaught(failed.exc_value))
+    sys.unraisablehook = lambda failed: note(_uncaught(failed.exc_value))
+
+
+class LogHandler(logging.Handler):
+    """Pass the message of each log record to a function."""
+
+    def __init__(self, write: Callable[[str], None], level: int = logging.NOTSET) -> None:
+        super().__init__(level)
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass one record on."""
+        self._write(record.getMessage())
 
 
 class _Screen(io.BufferedIOBase):
-    """Shows whole rows on a terminal."""
+    """A terminal that shows whole rows."""
 
     def __init__(self, out: IO[bytes]) -> None:
         self._out = out
 
-    def write(self, content: Any, /) -> int:  # noqa: ANN401 - whatever holds bytes
-        """Write it all."""
-        self._out.write(_shown(content))
+    def write(self, content: Any, /) -> int:  # noqa: ANN401 - any buffer of bytes
+        """Write all of it."""
+        self._out.write(_harmless(content))
         return len(content)
 
     def flush(self) -> None:
@@ -83,58 +124,27 @@ class _Screen(io.BufferedIOBase):
         self._out.flush()
 
 
-def _shown(content: bytes) -> bytes:
-    """Make bytes harmless for a terminal; tabs, which are between cells, stay."""
+def _harmless(content: bytes) -> bytes:
+    """Escape bytes for a terminal; tabs stay: they separate cells."""
     text = content.decode("utf-8", "surrogateescape")
     return "\t".join(map(printable, text.split("\t"))).encode()
 
 
-def note(text: str, label: str = "", **style: Any) -> None:  # noqa: ANN401 - as click.style has them
-    """Write a line to stderr, above the bar where one is drawn; the label, or what has none, gets the style.
-
-    A message may quote a URL, also one of a library's: what is secret in it is not shown.
-    """
+def _note(label: str, text: str, style: str, label_style: str) -> None:
     text = printable(redact.message(text), sys.stderr.encoding)
-    if style and has_colour(sys.stderr):
-        text = f"{click.style(label, **style)}{text}" if label else click.style(text, **style)
-    else:
-        text = label + text
-    # By its name of the moment: while a bar is shown, what is written there goes above it.
-    click.echo(text, file=sys.stderr, color=True)  # decided above
+    if has_colour(sys.stderr):
+        label = f"{label_style}{label}{_PLAIN}" if label else ""
+        text = f"{style}{text}{_PLAIN}" if style else text
+    _write(sys.stderr, f"{label}{text}\n")  # looked up now: a progress bar replaces sys.stderr while it is shown
 
 
-def hear_others() -> None:
-    """Say what other libraries warn of or log, and what nobody has caught, through the same door."""
-    warnings.showwarning = lambda message, category, *_: note(one_line(f"{category.__name__}: {message}"))
-    logging.lastResort = Said(lambda text: note(one_line(text)), logging.WARNING)
-    sys.excepthook = lambda kind, error, trace: note("".join(traceback.format_exception(kind, error, trace)).rstrip())
-    threading.excepthook = lambda failed: note(_uncaught(failed.exc_value))
-    sys.unraisablehook = lambda failed: note(_uncaught(failed.exc_value))
-
-
-class Said(logging.Handler):
-    """Hands what is logged to a function."""
-
-    def __init__(self, say: Callable[[str], None], level: int = logging.NOTSET) -> None:
-        super().__init__(level)
-        self._say = say
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Say one record."""
-        self._say(record.getMessage())
+def _write(stream: IO[str], text: str) -> None:
+    stream.write(text)
+    stream.flush()
 
 
 def _uncaught(error: BaseException | None) -> str:
     return "".join(traceback.format_exception(error)).rstrip() if error else "a thread has failed"
-
-
-def has_colour(stream: IO[str]) -> bool:
-    """Tell whether text may have colours, by the rules that rich has too: NO_COLOR, FORCE_COLOR, TERM, a terminal."""
-    if os.environ.get("NO_COLOR"):
-        return False
-    if os.environ.get("FORCE_COLOR"):
-        return True
-    return stream.isatty() and os.environ.get("TERM", "") not in {"dumb", "unknown"}
 
 
 def _escape(character: str) -> str:

@@ -17,7 +17,7 @@ from conftest import SAMPLES
 from hub_stub import Page, Stub
 from safetensors.numpy import save_file
 
-from resnest_cli.cli import LONGEST
+from resnest_cli.cli import MAX_ERROR
 from resnest_cli.cli.output import DownloadBar, bar, console, facts, status, table
 from resnest_cli.errors import ExitCode
 from resnest_cli.outputs.rows import read_json, to_json
@@ -230,7 +230,7 @@ def test_whatever_rich_prints(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_error_floods_no_screen(resnest: Resnest) -> None:
     ended = resnest("predict", SEVEN, "-m", "x" * 100_000)
     assert ended.exit_code == ExitCode.USAGE
-    assert len(ended.stderr) < LONGEST + 100
+    assert len(ended.stderr) < MAX_ERROR + 100
     assert "list-models" in ended.stderr[-200:]
 
 

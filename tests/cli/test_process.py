@@ -20,8 +20,9 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 from conftest import SAMPLES, Resnest, Shell
 
-from resnest_cli.cli import prepare_process, streams
+from resnest_cli.cli import prepare_process
 from resnest_cli.errors import ExitCode
+from resnest_cli.system import streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

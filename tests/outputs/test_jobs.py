@@ -687,8 +687,10 @@ def test_few_descriptors_and_a_poor_locale_are_enough(shell: Shell, tmp_path: Pa
 LIMIT_S = 60
 STUCK = """
 import ctypes
-from resnest_cli import cli, trunk
+from resnest_cli import cli
 from resnest_cli.engines.fake import FakeEngine
+from resnest_cli.pipeline import trunk
+from resnest_cli.system import signals
 
 class Stuck(FakeEngine):
     def run(self, batches):
@@ -701,7 +703,7 @@ class Stuck(FakeEngine):
             yield rows
 
 trunk.open_engine = lambda spec, options, want: Stuck(spec)
-cli.GRACE_S = {grace}
+signals.GRACE_S = {grace}
 cli.main()
 """
 
