@@ -171,12 +171,12 @@ def test_libraries_of_others_are_imported_in_few_places(module: str) -> None:
             assert within(module, places), f"{module} imports {name}"
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if within(name, {"cli"} - SCREENS)])
+@pytest.mark.parametrize("module", sorted({name for name in MODULES if within(name, {"cli"})} - SCREENS))
 def test_commands_import_in_their_bodies(module: str) -> None:
     top = {
         name.partition(".")[2] for name, at_top in imports(MODULES[module]) if at_top and name.startswith("resnest_cli")
     }
-    assert {name for name in top if not within(name, {"cli"} - SCREENS)} <= CLI_AT_TOP
+    assert {name for name in top if not within(name, {"cli"})} | (top & SCREENS) <= CLI_AT_TOP
 
 
 # Modules that read JSON of our own: packaged, of a process that we started, or written a line before.
