@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from resnest_cli.cli.view import View
-    from resnest_cli.training.dataset import DataSet
+    from resnest_cli.inputs.labelled.training_set import TrainingSet
     from resnest_cli.training.run import Event
 
 ROWS = 20  # classes that a table shows
@@ -115,7 +115,7 @@ class Screen:
         put(f"next: {shlex.join(['resnest', 'predict', 'IMAGE', '-m', str(self.out)])}")
 
 
-def _classes(data: DataSet) -> Any:  # noqa: ANN401 - rich's
+def _classes(data: TrainingSet) -> Any:  # noqa: ANN401 - rich's
     """Count the images of every class, of the smallest ones should there be many."""
     train, val, left_out = (data.counts(split) for split in (splits.TRAIN, splits.VAL, splits.LEFT_OUT))
     shown = sorted(data.classes, key=lambda name: train[name])[:ROWS] if len(data.classes) > ROWS else data.classes

@@ -29,11 +29,13 @@ import resnest_cli
 from resnest_cli.engines.pytorch import network
 from resnest_cli.errors import BadDataSet, DeviceError, ExitCode, OutputError, ResnestError, TrainingStopped, UsageError
 from resnest_cli.inputs import splits
+from resnest_cli.inputs.labelled import training_set
+from resnest_cli.inputs.labelled.training_set import TrainingSet
 from resnest_cli.models import weights
 from resnest_cli.pipeline.trunk import Trunk
 from resnest_cli.system import cache, files, machine
 from resnest_cli.system.paths import look
-from resnest_cli.training import checkpoints, dataset, folder, job, recipe, report
+from resnest_cli.training import checkpoints, folder, job, recipe, report
 from resnest_cli.training.data import (
     AHEAD,
     EvalTransform,
@@ -43,7 +45,6 @@ from resnest_cli.training.data import (
     seed_everything,
     train_transform,
 )
-from resnest_cli.training.dataset import DataSet
 from resnest_cli.training.distributed import Place, join, leave, shared, summed
 from resnest_cli.training.loop import VAL_BATCH, Epoch, Judgement, Loop, Step, make_optimizer
 from resnest_cli.training.rate import find_rate
@@ -71,7 +72,7 @@ DEFAULT_BATCH = {"cpu": 32, "mps": 32}  # others take 128
 class Scanned:
     """The data set, checked and split, before anything is trained."""
 
-    data: DataSet
+    data: TrainingSet
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ class Run:
             self._weights()
         _try_words(self.job, self.start)
         found = shared(self.place, self._data(resume=resume) if self.place.first else None)
-        if not isinstance(found, DataSet):
+        if not isinstance(found, TrainingSet):
             raise found if self.place.first and found else SystemExit(ExitCode.FAILED)
         self.data = found
         yield Scanned(self.data)
@@ -160,29 +161,29 @@ class Run:
         kept = checkpoints.newest(self.out / CHECKPOINTS) if self.place.first else None
         self.state, self.job = shared(self.place, (kept, self.job))
 
-    def _data(self, *, resume: bool) -> DataSet | ResnestError:
+    def _data(self, *, resume: bool) -> TrainingSet | ResnestError:
         """Return what is trained on, or why nothing can be: the other processes must not wait for it."""
         try:
             if resume:
                 return self._data_of_before()
-            return dataset.load(Path(self.job.data), share=self.job.val, seed=self._seed, exclude=self.job.exclude)
+            return training_set.load(Path(self.job.data), share=self.job.val, seed=self._seed, exclude=self.job.exclude)
         except ResnestError as error:
             return error
 
-    def _data_of_before(self) -> DataSet:
+    def _data_of_before(self) -> TrainingSet:
         """Read what the run was begun with; it may be elsewhere now, which is kept."""
-        data, before, now = dataset.read(self.out / SPLIT), Path(job.read(self.out).data), Path(self.job.data)
+        data, before, now = training_set.read(self.out / SPLIT), Path(job.read(self.out).data), Path(self.job.data)
         if not (seen := look(now)).is_there:
             words = shlex.join(["resnest", self.job.command, "NEWDIR", "-o", str(self.out), "--resume"])
             message = f"{now}: {seen.why or 'it is not there any more.'} If the images moved: {words}"
             raise BadDataSet(message)
         if before != now:
             roots = (before.parent, now.parent) if seen.is_file else (before, now)
-            data = dataset.moved(data, *roots)
+            data = training_set.moved(data, *roots)
             self._write(data)
         return data
 
-    def _write(self, data: DataSet) -> None:
+    def _write(self, data: TrainingSet) -> None:
         """Keep the job and its data.
 
         Raises:
@@ -191,7 +192,7 @@ class Run:
         with files.as_output_error(self.out):
             files.folder(self.out)
             files.folder(self.out / CHECKPOINTS)
-            dataset.write(self.out / SPLIT, data)
+            training_set.write(self.out / SPLIT, data)
         job.write(self.job, self.out)
 
     def _settled(self) -> Recipe:

@@ -103,7 +103,7 @@ def test_bench_counts_once_and_refuses_a_folder_without_images(
 
 
 def test_finetune_leaves_thumbnails_out(album: Path) -> None:
-    from resnest_cli.training.dataset import load
+    from resnest_cli.inputs.labelled.training_set import load
 
     for number, name in enumerate(("two", "six")):
         for copy in range(4):

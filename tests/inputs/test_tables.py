@@ -12,8 +12,8 @@ from hub_stub import Page, Stub
 
 from resnest_cli.errors import ExitCode, UnreadableInput
 from resnest_cli.inputs import tables
+from resnest_cli.inputs.labelled import training_set
 from resnest_cli.inputs.tables import Row
-from resnest_cli.training import dataset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,7 +101,7 @@ def test_validate_and_finetune_read_the_same_table(resnest: Resnest, tmp_path: P
     ended = resnest("validate", table, "-m", "digits", "-f", "json")
     assert ended.exit_code == ExitCode.OK, ended.output
     assert (json.loads(ended.stdout)["n"], json.loads(ended.stdout)["top1"]) == (8, 100)
-    data = dataset.load(table, share=0.25, seed=0)
+    data = training_set.load(table, share=0.25, seed=0)
     assert data.classes == ("seven", "two")
     assert data.counts("train") == {"seven": 3, "two": 3}
 

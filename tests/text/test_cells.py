@@ -11,12 +11,13 @@ import pytest
 from conftest import SAMPLES
 
 from resnest_cli.inputs import tables
+from resnest_cli.inputs.labelled import training_set
+from resnest_cli.inputs.labelled.class_folders import Example
+from resnest_cli.inputs.labelled.training_set import TrainingSet
 from resnest_cli.inputs.tables import Row
 from resnest_cli.tasks.bench import rows as bench
 from resnest_cli.text import cells
-from resnest_cli.training import dataset, report
-from resnest_cli.training.dataset import DataSet
-from resnest_cli.training.layout import Example
+from resnest_cli.training import report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,10 +102,10 @@ def test_what_show_and_bench_and_predict_write_has_no_formulas(resnest: Resnest,
 def test_a_split_has_no_formulas_and_comes_back(tmp_path: Path) -> None:
     names = [name.strip(" ") for name in FORMULAS if name.isprintable()]
     examples = tuple(Example(f"/data/{name}/\udcff.png", name, "train", "", "") for name in names)
-    dataset.write(tmp_path / "split.csv", DataSet(tuple(sorted(set(names))), examples))
+    training_set.write(tmp_path / "split.csv", TrainingSet(tuple(sorted(set(names))), examples))
     text = (tmp_path / "split.csv").read_text(encoding="utf-8", errors="surrogateescape")
     assert {row[1][0] for row in csv.reader(text.splitlines()[1:])} == {"'"}
-    assert dataset.read(tmp_path / "split.csv").examples == examples
+    assert training_set.read(tmp_path / "split.csv").examples == examples
     assert [row.label for row in tables.rows(tmp_path / "split.csv")] == names
 
 

@@ -13,11 +13,11 @@ from loads import Moody
 from PIL import Image
 
 from resnest_cli.errors import BadDataSet
+from resnest_cli.inputs.labelled import training_set
 from resnest_cli.inputs.splits import LEFT_OUT, TRAIN, VAL
-from resnest_cli.training import dataset
 
 if TYPE_CHECKING:
-    from resnest_cli.training.dataset import DataSet
+    from resnest_cli.inputs.labelled.training_set import TrainingSet
 
 
 def draw(path: Path, seed: int) -> Path:
@@ -37,11 +37,11 @@ def fill(root: Path, counts: dict[str, int], first: int = 0) -> Path:
     return root
 
 
-def load(root: Path, share: float = 0.25, seed: int = 0) -> DataSet:
-    return dataset.load(root, share=share, seed=seed)
+def load(root: Path, share: float = 0.25, seed: int = 0) -> TrainingSet:
+    return training_set.load(root, share=share, seed=seed)
 
 
-def labels_of(data: DataSet, split: str) -> set[tuple[str, str]]:
+def labels_of(data: TrainingSet, split: str) -> set[tuple[str, str]]:
     """Give each file of a side with the name its index stands for."""
     return {(Path(path).parent.name, data.classes[index]) for path, index in data.side(split)}
 
@@ -116,8 +116,8 @@ def test_unreadable_files_are_left_out_with_their_reason(tmp_path: Path) -> None
 
 
 def test_a_picture_that_stalls_or_ends_its_decoder_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "Check", Moody)
-    monkeypatch.setattr(dataset, "TIMEOUT_S", 2.0)
+    monkeypatch.setattr(training_set, "Check", Moody)
+    monkeypatch.setattr(training_set, "TIMEOUT_S", 2.0)
     fill(tmp_path, {"a": 4, "b": 4})
     for name, trouble in (("slow.png", "slow"), ("crash.png", "crash"), ("killed.png", "killed")):
         draw(tmp_path / "a" / name, 99).write_text(trouble)
@@ -371,8 +371,8 @@ def test_what_is_written_is_read_back_and_can_be_trained_on_again(tmp_path: Path
     if os.name == "posix":
         draw(Path(os.fsdecode(os.fsencode(tmp_path / "set" / "a") + b"/\xff.png")), 99)
     data = load(tmp_path / "set")
-    dataset.write(tmp_path / "split.csv", data)
-    kept = dataset.read(tmp_path / "split.csv")
+    training_set.write(tmp_path / "split.csv", data)
+    kept = training_set.read(tmp_path / "split.csv")
     assert (kept.classes, kept.examples) == (data.classes, data.examples)
     again = load(tmp_path / "split.csv", seed=1)
     assert (again.side(TRAIN), again.side(VAL)) == (data.side(TRAIN), data.side(VAL))

@@ -1,7 +1,7 @@
 """From labelled files to a data set that is safe to train on: scanned, checked, and split once and for all.
 
-In: class folders, a folder with sides (train and val) in it, or a table of (path, label). Out: a `DataSet`: the classes
-in the order of their names, and for each file found its class, its side, or the reason it is left out. Every file is
+In: class folders, a folder with sides (train and val) in it, or a table of (path, label). Out: a `TrainingSet`: the
+classes in the order of their names, and for each file its class, its side, or the reason it is left out. Every file is
 read and decoded here, before any training; knows nothing of networks.
 
 Names decide, never positions: the class map is built once over both sides, so `1` beside `10` cannot shift a label. The
@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 
 from resnest_cli.errors import BadDataSet, DecodeTimeout, ImageError, of_one_input
 from resnest_cli.inputs import loading
+from resnest_cli.inputs.labelled.class_folders import NAMED, Example, files, or_table, rows, scan, some
 from resnest_cli.inputs.loading import Check
 from resnest_cli.inputs.splits import LEFT_OUT, TRAIN, VAL
 from resnest_cli.options import Options
 from resnest_cli.system import cache, machine
 from resnest_cli.text import cells
-from resnest_cli.training.layout import NAMED, Example, files, or_table, rows, scan, some
 from resnest_cli.types import Source
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ FILES_A_PROCESS, AHEAD = 32, 8  # files that are worth a process; those that eac
 
 
 @dataclass(frozen=True)
-class DataSet:
+class TrainingSet:
     """What is trained on. `classes` are in index order; `words` are lines on what a person should know of it."""
 
     classes: tuple[str, ...]
@@ -54,7 +54,7 @@ class DataSet:
         return Counter(example.label for example in self.examples if example.split == split)
 
 
-def load(root: Path, *, share: float, seed: int, exclude: Sequence[str] = ()) -> DataSet:
+def load(root: Path, *, share: float, seed: int, exclude: Sequence[str] = ()) -> TrainingSet:
     """Scan, check and split what is at `root`; `share` of each class is held out where the data come in one part.
 
     `exclude` are patterns of what to leave out of folders, see `photographs.Rule`.
@@ -73,24 +73,24 @@ def load(root: Path, *, share: float, seed: int, exclude: Sequence[str] = ()) ->
     return _judged(_without_leaks(examples), words, root)
 
 
-def read(path: Path) -> DataSet:
+def read(path: Path) -> TrainingSet:
     """Read back a data set that `write` wrote.
 
     Raises:
         BadDataSet: the file is missing or damaged.
     """
     examples = tuple(Example(row.path, row.label, row.split, row.reason, row.sha256) for row in rows(path))
-    return DataSet(tuple(sorted({e.label for e in examples if e.split == TRAIN})), examples)
+    return TrainingSet(tuple(sorted({e.label for e in examples if e.split == TRAIN})), examples)
 
 
-def write(path: Path, data: DataSet) -> None:
+def write(path: Path, data: TrainingSet) -> None:
     """Write one row a file: path, label, split, reason, sha256. A path that is not UTF-8 keeps its bytes."""
     rows = ((e.path, e.label, e.split, e.reason, e.sha256) for e in data.examples)
     text = cells.table([("path", "label", "split", "reason", "sha256"), *rows])
     cache.write_atomically(path, text.encode("utf-8", "surrogateescape"))
 
 
-def moved(data: DataSet, old: Path, new: Path) -> DataSet:
+def moved(data: TrainingSet, old: Path, new: Path) -> TrainingSet:
     """Return a data set whose files moved from the folder `old` to `new`; what lies elsewhere stays.
 
     Raises:
@@ -215,8 +215,8 @@ def _without_leaks(examples: list[Example]) -> list[Example]:
     return [judge(example) for example in examples]
 
 
-def _judged(examples: list[Example], words: list[str], root: Path) -> DataSet:
-    data = DataSet(tuple(sorted({example.label for example in examples if example.label})), tuple(examples))
+def _judged(examples: list[Example], words: list[str], root: Path) -> TrainingSet:
+    data = TrainingSet(tuple(sorted({example.label for example in examples if example.label})), tuple(examples))
     train, val = data.counts(TRAIN), data.counts(VAL)
     empty = [name for name in data.classes if not train[name]]
     if empty:
@@ -230,7 +230,7 @@ def _judged(examples: list[Example], words: list[str], root: Path) -> DataSet:
     return replace(data, words=(*words, *_words(data)))
 
 
-def _words(data: DataSet) -> Iterator[str]:
+def _words(data: TrainingSet) -> Iterator[str]:
     left_out = [example for example in data.examples if example.split == LEFT_OUT]
     if left_out:
         yield f"{files(len(left_out))} left out, each with its reason in split.csv:"
