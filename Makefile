@@ -14,24 +14,28 @@ demo: $(VENV)/installed ## set everything up and classify the bundled digits
 
 PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
+# The shell blocks between cog's marks are written by `show` and its like, in scripts/docs/examples.py.
+PAGES := README.md $(wildcard docs/*.md)
+COG := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cog -P -I scripts/docs -p "from examples import errors, helps, show"
+
 test: check ## lint, types, and the tests
 	$(PYTEST)
 
 coverage: $(VENV)/installed-dev ## the tests, and which lines they reach; it takes a third longer
 	$(PYTEST) --cov --cov-report=term
 
-check: $(VENV)/installed-dev ## lint, formatting, types, and the outputs shown in the README
+check: $(VENV)/installed-dev ## lint, formatting, types, and the outputs shown in README and docs
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cog -P --check --diff --check-fail-msg "The README is stale: make docs" README.md
+	$(COG) --check --diff --check-fail-msg "The documentation is stale: make docs" $(PAGES)
 
 fix: $(VENV)/installed-dev ## mend what can be mended of lint and formatting
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(VENV)/installed-dev ## write the README's outputs and pictures anew
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cog -P -r README.md
+docs: $(VENV)/installed-dev ## write the outputs and pictures of README and docs anew
+	$(COG) -r $(PAGES)
 	$(BIN)/python scripts/docs/screenshot.py
 	-$(BIN)/python scripts/docs/report_picture.py
 	$(BIN)/python scripts/docs/explain_picture.py

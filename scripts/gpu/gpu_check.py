@@ -1,12 +1,12 @@
 """Is the GPU's way right, and how fast is it? One call, on a machine with an NVIDIA card, finds it all out.
 
-In: a device. Out: a line for each finding as it comes, all of them as JSON, and with --readme the README's table. There
-are three sections, each within --limit seconds: what it was too late for is said. Findings stay, those of an earlier
-call with the same card and versions too, so that sections can be run one by one:
+In: a device. Out: a line for each finding as it comes, all of them as JSON, and with --page the table of
+`docs/speed.md`. There are three sections, each within --limit seconds: what it was too late for is said. Findings stay,
+those of an earlier call with the same card and versions too, so that sections can be run one by one:
 
     python scripts/gpu/gpu_check.py --only correct
     python scripts/gpu/gpu_check.py --only speed --models resnest50d
-    python scripts/gpu/gpu_check.py --only files --images photos/ --readme
+    python scripts/gpu/gpu_check.py --only files --images photos/ --page
 
 correct is in gpu_correct.py, speed and files are in gpu_speed.py; each says what it does. With --device cpu everything
 runs but what a card alone can do (the kernels with TRITON_INTERPRET=1): that tries this script, and nothing else.
@@ -32,8 +32,8 @@ from resnest_cli.models.catalog import list_models
 from resnest_cli.options import Options
 from resnest_cli.system import machine
 
-README = Path(__file__).parents[2] / "README.md"
-MARKS = ("<!-- gpu: scripts/gpu/gpu_check.py --readme writes this -->", "<!-- end of gpu -->")
+PAGE = Path(__file__).parents[2] / "docs" / "speed.md"
+MARKS = ("<!-- gpu: scripts/gpu/gpu_check.py --page writes this -->", "<!-- end of gpu -->")
 SECTIONS = ("correct", "speed", "files")
 FIRST = "resnest50d"  # what the targets are set for
 COLUMNS = ("", "precision", "ready: images/s", "of limit", "x timm", "files: images/s", "x timm's loader")
@@ -104,7 +104,7 @@ def machine_facts(device: str) -> dict[str, str]:
 
 
 def table(report: Report) -> str:
-    """Write the README's table, a line for each model and precision of the section speed."""
+    """Return the page's table, a line for each model and precision of the section speed."""
     lines = [f"| {' | '.join(COLUMNS)} |", f"| --- | --- |{' ---: |' * (len(COLUMNS) - 2)}"]
     files, limits = report.found.get("files", {}), report.found.get("limits", {})
     for name, row in report.found.get("speed", {}).items():
@@ -116,12 +116,12 @@ def table(report: Report) -> str:
     return f"{', '.join(report.about.values())}; measured {'; '.join(measured)}.\n\n" + "\n".join(lines)
 
 
-def write_table(report: Report, readme: Path = README) -> None:
-    """Put it between the README's marks."""
-    text = readme.read_text(encoding="utf-8")
+def write_table(report: Report, page: Path = PAGE) -> None:
+    """Write the table between the page's marks."""
+    text = page.read_text(encoding="utf-8")
     pattern = f"({re.escape(MARKS[0])}\n).*?({re.escape(MARKS[1])})"
     written = re.sub(pattern, lambda found: f"{found[1]}{table(report)}\n{found[2]}", text, flags=re.DOTALL)
-    readme.write_text(written, encoding="utf-8")
+    page.write_text(written, encoding="utf-8")
 
 
 def run(check: Check, sections: tuple[str, ...], limit: float) -> None:
@@ -146,8 +146,8 @@ def main() -> int:
         )
         return 2
     on_cuda = args.device.startswith("cuda")
-    if args.readme and not on_cuda:
-        print("--readme: the README's table is for the numbers of a card. Leave --readme or --device away.")
+    if args.page and not on_cuda:
+        print("--page: the table is for the numbers of a card. Leave --page or --device away.")
         return 2
     if on_cuda:
         torch.cuda.set_device(args.device)
@@ -168,7 +168,7 @@ def main() -> int:
     )
     run(check, SECTIONS if args.only is None else tuple(args.only.split(",")), args.limit)
     print(table(check.report))
-    if args.readme:
+    if args.page:
         write_table(check.report)
     return 0 if check.report.ok else 1
 
@@ -190,7 +190,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--files", type=int, default=2000, help="how many are made, default: %(default)s")
     parser.add_argument("--limit", type=float, default=540.0, help="seconds of a section, default: %(default)s")
     parser.add_argument("--rows", type=Path, default=Path("gpu_check.json"), help="default: %(default)s")
-    parser.add_argument("--readme", action="store_true", help="write the table into the README")
+    parser.add_argument("--page", action="store_true", help="write the table into docs/speed.md")
     return parser.parse_args()
 
 

@@ -1,7 +1,7 @@
-"""Measure the eight variants and write the table of the README, between its two marks.
+"""Measure the eight variants and write the table of `docs/speed.md`, between its two marks.
 
 In: nothing, or more options of `resnest bench` (such as --seconds 5); int8 needs the extra of that name. Out: the
-README's table, from one run, with the machine it was made on; the rows as JSON beside, in `bench.json`, or where --rows
+page's table, from one run, with the machine it was made on; the rows as JSON beside, in `bench.json`, or where --rows
 says.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 from resnest_cli.system import machine
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "speed.md"
 MARKS = ("<!-- bench: scripts/measure/bench_table.py writes this -->", "<!-- end of bench -->")
 PRECISIONS = ("fp32", "bf16", "int8")
 COLUMNS = (
@@ -84,9 +84,9 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, default=Path("bench.json"), help="default: %(default)s")
     args, words = parser.parse_known_args()
     written = table(measure(words, args.rows))
-    text = README.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     pattern = f"({re.escape(MARKS[0])}\n).*?({re.escape(MARKS[1])})"
-    README.write_text(re.sub(pattern, lambda m: f"{m[1]}{written}\n{m[2]}", text, flags=re.DOTALL), encoding="utf-8")
+    PAGE.write_text(re.sub(pattern, lambda m: f"{m[1]}{written}\n{m[2]}", text, flags=re.DOTALL), encoding="utf-8")
     print(written)
 
 

@@ -1,8 +1,8 @@
-"""Does finetuning carry over what a network has learned? Measured on digits, and written to the README's table.
+"""Does finetuning carry over what a network has learned? Measured on digits, for the table of `docs/training.md`.
 
 In: nothing. A network is trained on the digits 0 to 4 with `resnest train`; `resnest finetune` then adapts it to the
 digits 5 to 9, which it has never seen: with a new head, and with all layers. Beside it the same head on the features of
-the same network untrained. Out: the table of the README, between its two marks.
+the same network untrained. Out: the table of that page, between its two marks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 MARKS = ("<!-- held back: scripts/measure/held_back.py writes this -->", "<!-- end of held back -->")
 NETWORK = "-m resnest14d --arch channels=16,32,64,128 --arch stem_width=8 --arch base_width=32 --img-size 32"
 DATA = "--interpolation bilinear --crop-pct 1 --mean .5 .5 .5 --std .5 .5 .5"
@@ -57,8 +57,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         written = measure(Path(scratch))
     pattern = f"({re.escape(MARKS[0])}\n).*?({re.escape(MARKS[1])})"
-    text = README.read_text(encoding="utf-8")
-    README.write_text(re.sub(pattern, lambda m: f"{m[1]}{written}\n{m[2]}", text, flags=re.DOTALL), encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(re.sub(pattern, lambda m: f"{m[1]}{written}\n{m[2]}", text, flags=re.DOTALL), encoding="utf-8")
     print(written)
 
 

@@ -160,12 +160,12 @@ def test_findings_stay_for_the_same_card_and_no_other(tmp_path: Path) -> None:
     assert report({"device": "other"}).found == {}
 
 
-def test_the_readme_has_the_place_for_the_table(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(gpu_check.README.read_text(encoding="utf-8"), encoding="utf-8")
-    gpu_check.write_table(gpu_check.Report(tmp_path / "rows.json", ABOUT), readme)
+def test_the_page_of_speed_has_the_place_for_the_table(tmp_path: Path) -> None:
+    page = tmp_path / "speed.md"
+    page.write_text(gpu_check.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
+    gpu_check.write_table(gpu_check.Report(tmp_path / "rows.json", ABOUT), page)
     begin, end = map(re.escape, gpu_check.MARKS)
-    assert len(re.findall(f"{begin}\nnone; measured .*\n\n\\| .*\n\\| --- .*\n{end}", readme.read_text("utf-8"))) == 1
+    assert len(re.findall(f"{begin}\nnone; measured .*\n\n\\| .*\n\\| --- .*\n{end}", page.read_text("utf-8"))) == 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

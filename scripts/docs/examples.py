@@ -1,0 +1,59 @@
+"""What cog calls to fill README and docs: the real output of a real command, in 80 columns, without a network.
+
+In: a command line. Out: a fenced block on stdout. `make docs` writes the outputs anew, `make check` compares them.
+Commands run in a folder with the pictures of `playground`; all of them share one home, as of one user.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import click
+import playground
+
+from resnest_cli import errors as all_errors
+from resnest_cli.cli import cli
+
+WORLD = tempfile.TemporaryDirectory()  # removed when cog ends
+HOME, FOLDER = Path(WORLD.name, "home"), Path(WORLD.name, "work")
+OK_OR_SOME_INPUTS_FAILED = {0, 3}
+
+
+def show(command: str) -> None:
+    """Run `command` in a shell in the playground and print it with what it wrote to stdout.
+
+    Raises:
+        RuntimeError: the command did not work, so there is nothing to show.
+    """
+    if not FOLDER.exists():
+        HOME.mkdir()
+        FOLDER.mkdir()
+        playground.lay_out(FOLDER)
+    world = {"COLUMNS": "80", "HF_HUB_OFFLINE": "1", "HF_HOME": str(HOME), "RESNEST_CACHE": str(HOME)}
+    ended = subprocess.run(  # noqa: S602 - the documentation's own commands, pipes and patterns included
+        command, shell=True, capture_output=True, text=True, check=False, env=os.environ | world, cwd=FOLDER
+    )
+    if ended.returncode not in OK_OR_SOME_INPUTS_FAILED:
+        message = f"{command}: {ended.stderr}"
+        raise RuntimeError(message)
+    lines = [f"$ {command}", *ended.stdout.splitlines()]
+    print("```console", *(line.rstrip() for line in lines), "```", sep="\n")
+
+
+def helps() -> None:
+    """Print the help of every command, each below a heading of its own."""
+    for command in ("resnest", *(f"resnest {name}" for name in cli.list_commands(click.Context(cli)))):
+        print(f"\n## {command}\n")
+        show(f"{command} --help")
+
+
+def errors() -> None:
+    """Print the table of the errors that an input can have."""
+    print("| `error.type` | when |\n| --- | --- |")
+    for name in dir(all_errors):
+        kind = getattr(all_errors, name)
+        if isinstance(kind, type) and issubclass(kind, all_errors.ImageError) and kind is not all_errors.ImageError:
+            print(f"| `{name}` | {kind.__doc__} |")
