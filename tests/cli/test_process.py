@@ -35,8 +35,9 @@ LIMIT_S = 100.0
 WITH_NETWORK = ("-m", "resnest_cli")
 # The same program with an engine that needs no torch: starts in half a second, where no answer matters.
 FAKE = """
-from resnest_cli import cli, trunk
+from resnest_cli import cli
 from resnest_cli.engines.fake import FakeEngine
+from resnest_cli.pipeline import trunk
 trunk.open_engine = lambda spec, options, want: FakeEngine(spec)
 cli.main()
 """

@@ -46,8 +46,8 @@ DIGITS = ("-m", "digits", "-k", "2")
 LIMIT_S = 100
 ENDED = 30_000  # milliseconds for a process to end
 # The same program with small parts: what is of many thousands of inputs is tried with a few.
-IN_WAVES = (sys.executable, "-c", "from resnest_cli import cli, ray_data; ray_data.WAVE = 10; cli.main()")
-IN_FILES = (sys.executable, "-c", "from resnest_cli import cli, ray_data; ray_data.LEAST_ROWS = 300; cli.main()")
+IN_WAVES = (sys.executable, "-c", "from resnest_cli import cli, cluster; cluster.WAVE = 10; cli.main()")
+IN_FILES = (sys.executable, "-c", "from resnest_cli import cli, cluster; cluster.LEAST_ROWS = 300; cli.main()")
 CONSOLE_SCRIPT = Path(sys.executable).with_name("resnest")
 PLAIN = (sys.executable, "-m", "resnest_cli")
 # All that a run says on stderr, line by line; nothing else may stand there, and nothing of Ray's.

@@ -263,7 +263,8 @@ def test_the_hash_of_a_checkpoint_is_that_of_its_content(tmp_path: Path) -> None
 
 STUCK = """
 import sys
-from resnest_cli import cli, export
+from resnest_cli import cli
+from resnest_cli.engines.pytorch import export
 convert = export.convert
 def stuck(*args):
     convert(*args)

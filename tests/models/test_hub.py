@@ -25,13 +25,13 @@ WEIGHTS = f"/{REPO}/resolve/main/model.safetensors"
 
 LOCATE = """
 import sys
-from resnest_cli import catalog, weights
+from resnest_cli.models import catalog, weights
 weights.locate(catalog.find_model(sys.argv[1]))
 """
 # Prints where a file of a repository is: as fetched, as `cached` sees it, as huggingface_hub's own function does.
 THREE_VIEWS = """
 import json, sys
-from resnest_cli import hub
+from resnest_cli.models import hub
 repo, filename = sys.argv[1:]
 fetched = hub.fetch(repo, filename)
 cached = hub.cached(repo, filename)

@@ -35,7 +35,7 @@ PATH = f"/{SPEC.repo}/resolve/main/model.safetensors"
 MIRROR_NAME = f"resnest14-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
 
 FETCH = f"""
-from resnest_cli import hub
+from resnest_cli.models import hub
 hub.fetch({SPEC.repo!r}, "model.safetensors")
 """
 

@@ -107,7 +107,7 @@ PICTURES = """
 import sys
 from pathlib import Path
 import numpy as np
-from resnest_cli import plots
+from resnest_cli.outputs import plots
 from resnest_cli.training import report
 row = {"model": "m", "engine": "e", "precision": "p", "batch": 1, "samples_per_sec": 9.0, "published_top1": 80.0}
 epoch = {"stage": "1", "train_loss": 1.0, "val_loss": 1.0, "val_top1": 0.5}
@@ -117,7 +117,11 @@ def draw(folder):
 if __name__ == "__main__":
     draw(Path(sys.argv[1]))
 """
-EXPLAINS = "from resnest_cli import Options, explain; explain.Explainer(Options(model='digits'))"
+EXPLAINS = """
+from resnest_cli import Options
+from resnest_cli.tasks.explain import heatmap
+heatmap.Explainer(Options(model="digits"))
+"""
 
 
 @pytest.fixture

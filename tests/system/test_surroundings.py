@@ -30,9 +30,11 @@ SEVEN = SAMPLES / "seven_0081.png"
 AS_NOBODY = """
 import json, os, pathlib, sys
 from click.testing import CliRunner
-from resnest_cli import doctor, graphs, trunk, weights
 from resnest_cli.cli import cli
 from resnest_cli.engines.fake import FakeEngine
+from resnest_cli.models import graphs, weights
+from resnest_cli.pipeline import trunk
+from resnest_cli.tasks import doctor
 commands, environment = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 def write(folder):
     for name in graphs.FILES:
@@ -268,7 +270,7 @@ for module, name in hidden:
 for name in modules:
     importlib.import_module(name)
 signal.SIGKILL, os.O_NONBLOCK, os.O_CLOEXEC = kept["SIGKILL"], kept["O_NONBLOCK"], kept["O_CLOEXEC"]  # others' need
-from resnest_cli import trunk
+from resnest_cli.pipeline import trunk
 from resnest_cli.cli import cli, prepare_process
 class System:  # as one whose processes cannot be given pipes; pathlib asks the real one
     name = "nt"

@@ -496,8 +496,8 @@ def test_a_group_of_the_users_own_may_write(tmp_path: Path) -> None:
 # Becomes the user, converts (which takes no time here) into a cache that another does too, and says what it has got.
 RACER = """
 import filelock, grp, os, pwd, sys  # while the interpreter's folder may be entered
-from resnest_cli import graphs
 from resnest_cli.cli import main
+from resnest_cli.models import graphs
 user = sys.argv[1]
 os.setgroups([]); os.setgid(int(user)); os.setuid(int(user))
 print("ready", flush=True)

@@ -127,6 +127,6 @@ def test_a_folder_that_is_no_more_is_no_obstacle(search: list[str], tmp_path: Pa
 
 def test_what_an_interpreter_was_told_not_to_look_at_its_processes_do_not(tmp_path: Path, shell: Shell) -> None:
     (tmp_path / "sitecustomize.py").write_text("print('imported')")
-    program = "from resnest_cli import processes; processes.start('platform', 'machine').wait()"
+    program = "from resnest_cli.system import processes; processes.start('platform', 'machine').wait()"
     told = shell(sys.executable, "-I", "-c", program, PYTHONPATH=str(tmp_path))
     assert (told.returncode, told.stdout, told.stderr) == (0, b"", b"")

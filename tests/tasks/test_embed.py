@@ -187,8 +187,9 @@ def test_a_finished_file_is_replaced_only_if_asked(suffix: str, resnest: Resnest
 # --- interrupted
 
 PROGRAM = """
-from resnest_cli import cli, trunk
+from resnest_cli import cli
 from resnest_cli.engines.fake import FakeEngine
+from resnest_cli.pipeline import trunk
 trunk.open_engine = lambda spec, options, want: FakeEngine(spec)
 cli.main()
 """

@@ -344,7 +344,8 @@ def test_a_finetuned_folder_with_four_splits_is_exported_on_its_own_pictures(tmp
 KILLED = """
 import os, signal
 from pathlib import Path
-from resnest_cli import Options, exporting
+from resnest_cli import Options
+from resnest_cli.tasks.export import exporting
 def kill(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 exporting._compare = kill
