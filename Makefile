@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check fix docs digits fuzz clean
+.PHONY: help demo test quick coverage check fix docs digits fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -12,14 +12,18 @@ help: ## list the targets
 demo: $(VENV)/installed ## set everything up and classify the bundled digits
 	$(BIN)/resnest predict resnest_cli/data/digits/samples --model digits --topk 3 --format table
 
-PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+# A worker takes a file at a time, in the order of tests/helpers/lanes.py.
+PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # The shell blocks between cog's marks are written by `show` and its like, in scripts/docs/examples.py.
 PAGES := README.md $(wildcard docs/*.md)
 COG := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cog -P -I scripts/docs -p "from examples import errors, helps, show"
 
-test: check ## lint, types, and the tests
+test: check ## lint, types, and all tests, in minutes; the last lines list what was left out
 	$(PYTEST)
+
+quick: $(VENV)/installed-dev ## the tests that load no torch and start no cluster, in about a minute
+	$(PYTEST) --quick
 
 coverage: $(VENV)/installed-dev ## the tests, and which lines they reach; it takes a third longer
 	$(PYTEST) --cov --cov-report=term

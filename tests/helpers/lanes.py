@@ -1,0 +1,86 @@
+"""What a run of the tests leaves out, and in which order it takes the rest; a plugin of pytest (see conftest).
+
+`--quick` leaves out whatever loads torch or starts a cluster. No list says which tests do: modules without content
+stand in for `torch` and `ray`, here and in the processes that tests start, and importing one ends the test.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+LEFT_OUT = ("torch", "ray")
+STAND_IN = """
+import os, sys
+if "pytest" in sys.modules:
+    import pytest
+    pytest.skip({reason!r}, allow_module_level=True)
+open({mark!r}, "w").close()
+os._exit(1)
+"""
+# With `--dist loadfile` a file is one worker's: what takes longest comes first, or one worker would end long after the
+# others.
+LONGEST = ("test_ray.py", "test_training_process.py", "test_screen.py", "test_bench.py", "test_jobs.py")
+FOLDER = pytest.StashKey[Path]()
+ERRORS = pytest.StashKey[list[BaseException]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="leave out what loads torch or starts a cluster")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let modules stand in for what the quick lane leaves out."""
+    if not config.getoption("quick"):
+        return
+    folder = tempfile.TemporaryDirectory(prefix="quick-lane-")
+    config.add_cleanup(folder.cleanup)
+    config.stash[FOLDER] = Path(folder.name)
+    config.stash[ERRORS] = []
+    for name in LEFT_OUT:
+        content = STAND_IN.format(reason=f"quick lane: {name}", mark=f"{folder.name}/{name}.mark")
+        (config.stash[FOLDER] / f"{name}.py").write_text(content)
+    sys.path.insert(0, folder.name)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (folder.name, os.environ.get("PYTHONPATH"))))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Count a test as left out that failed because a process of its own imported a module that stands in."""
+    report = yield
+    if FOLDER in item.config.stash:
+        marks = [*item.config.stash[FOLDER].glob("*.mark")]
+        errors = item.config.stash[ERRORS]  # a fixture of several tests raises the same one again
+        if report.failed and call.excinfo and (marks or call.excinfo.value in errors):
+            errors.append(call.excinfo.value)
+            report.outcome = "skipped"
+            name = marks[0].stem if marks else "the same"
+            report.longrepr = (str(item.path), None, f"Skipped: quick lane: a process loads {name}")
+        for mark in marks:
+            mark.unlink()
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was left out, and why."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    why = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    told = ", ".join(f"{reason} ({count})" for reason, count in why.most_common())
+    terminalreporter.write_line(f"left out: {told or 'nothing'}")
