@@ -20,7 +20,7 @@ import numpy as np
 from resnest_cli.cluster import session as cluster
 from resnest_cli.cluster.shards import Span, remaining
 from resnest_cli.cluster.stages import STAGES, Model, Parcel, as_block, is_file, pack, placed, unpack, unreadable
-from resnest_cli.engines import open_engine
+from resnest_cli.engines.choose import open_engine
 from resnest_cli.errors import UsageError
 from resnest_cli.inputs import loading, sources
 from resnest_cli.inputs.pool import Pool

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from resnest_cli.engines import open_engine
+from resnest_cli.engines.choose import open_engine
 from resnest_cli.errors import ImageError, OutputError, UnreadableInput
 from resnest_cli.inputs import buckets, sources, urls
 from resnest_cli.models import graphs, weights
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from resnest_cli.engines import Engine
+    from resnest_cli.engines.choose import Engine
     from resnest_cli.options import Options
     from resnest_cli.pipeline import stream
     from resnest_cli.types import ModelSpec

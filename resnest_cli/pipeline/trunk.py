@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from resnest_cli.engines import open_engine
+from resnest_cli.engines.choose import open_engine
 from resnest_cli.inputs import loading
 from resnest_cli.pipeline import stream
 from resnest_cli.system import machine
@@ -22,7 +22,7 @@ from resnest_cli.types import Stages
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from resnest_cli.engines import Engine
+    from resnest_cli.engines.choose import Engine
     from resnest_cli.inputs.pool import Pool
     from resnest_cli.options import Options
     from resnest_cli.types import Failure, ModelSpec, Source

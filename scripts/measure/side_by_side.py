@@ -91,7 +91,7 @@ def plain_timm(model: str, weights: str, batch: str, place: str) -> None:
 def engine_alone(model: str, weights: str, precision: str, folder: str) -> None:
     """Print how many images a second the engine of `resnest` does on pixels that are ready in memory."""
     from resnest_cli import Options
-    from resnest_cli.engines import open_engine
+    from resnest_cli.engines.choose import open_engine
     from resnest_cli.inputs.decode import images
     from resnest_cli.models import catalog
 

@@ -26,7 +26,7 @@ from openvino import opset13 as ops
 from safetensors.torch import load_file, save_file
 
 from resnest_cli import Options, find_model
-from resnest_cli.engines import open_engine
+from resnest_cli.engines.choose import open_engine
 from resnest_cli.errors import ExitCode
 from resnest_cli.models import graphs, weights
 from resnest_cli.models.catalog import DIGITS, resolve

@@ -21,7 +21,8 @@ from openvino import opset13 as ops
 from safetensors.torch import load_file, save_file
 
 from resnest_cli import Classifier, Options, find_model
-from resnest_cli.engines import foreign, open_engine
+from resnest_cli.engines import foreign
+from resnest_cli.engines.choose import open_engine
 from resnest_cli.errors import BadCheckpoint, ModelError
 from resnest_cli.models import exports, graphs, hub, weights
 from resnest_cli.models.catalog import DIGITS

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnest_cli.engines import open_engine
+from resnest_cli.engines.choose import open_engine
 from resnest_cli.errors import ResnestError
 from resnest_cli.models import catalog
 from resnest_cli.options import Options
@@ -25,7 +25,7 @@ from resnest_cli.tasks.bench import measure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resnest_cli.engines import Engine
+    from resnest_cli.engines.choose import Engine
 
 PLAIN_TIMM = "timm"
 _NO_MEMORY = ("out of memory", "bad_alloc", "allocate memory", "could not allocate", "unable to allocate")

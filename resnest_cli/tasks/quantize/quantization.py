@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.torch import save
 
-from resnest_cli.engines import open_engine
+from resnest_cli.engines.choose import open_engine
 from resnest_cli.engines.openvino import OpenVinoEngine, has_int8, next_to_int8
 from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.engines.pytorch import int8
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from resnest_cli.engines import Engine
+    from resnest_cli.engines.choose import Engine
     from resnest_cli.models.graphs import Graph
     from resnest_cli.models.labels import Labels
     from resnest_cli.options import Options

@@ -24,7 +24,7 @@ from timm.data.transforms_factory import create_transform
 from torch import nn
 
 from resnest_cli import Classifier, Options, find_model, list_models
-from resnest_cli.engines import open_engine
+from resnest_cli.engines.choose import open_engine
 from resnest_cli.engines.pytorch import engine as pytorch
 from resnest_cli.engines.pytorch.engine import TorchEngine, choose_device
 from resnest_cli.engines.pytorch.network import build

@@ -25,7 +25,7 @@ from PIL import Image
 from torch import nn
 
 from resnest_cli import Classifier, Options, find_model
-from resnest_cli.engines import open_engine
+from resnest_cli.engines.choose import open_engine
 from resnest_cli.engines.pytorch.network import build, ungroup
 from resnest_cli.errors import ExitCode, ModelError, UsageError
 from resnest_cli.inputs import sources

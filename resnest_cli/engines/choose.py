@@ -1,0 +1,271 @@
+"""Engines turn batches of pixels into rows of numbers; `open_engine` chooses one and says why.
+
+Pixels cross as uint8 (a quarter of the bytes of float32) and are normalised on the device. The heavy engines are
+imported inside `open_engine` only: torch is not loaded where a converted graph is at hand and nothing hints at a GPU.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Protocol
+
+from resnest_cli.errors import OutputError, UsageError
+from resnest_cli.models import exports, graphs, weights
+from resnest_cli.models.exports import INT8
+from resnest_cli.system import imports, machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from resnest_cli.options import Options
+    from resnest_cli.types import ModelSpec
+
+
+_log = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """What runs a network. `name`, `device` and `precision` are as in `Options`; `reason` tells why these."""
+
+    name: str
+    device: str
+    precision: str
+    reason: str
+    spec: ModelSpec
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the pixels that `run` takes."""
+
+    @property
+    def width(self) -> int:
+        """F, the numbers in a row that `run` gives."""
+
+    @property
+    def best_batch(self) -> int:
+        """Images a forward pass that suit the device, for `--batch auto`."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a benchmark records: threads, streams, param_count, versions {library: version}.
+
+        `origin`, if known, is the sha256 of the bytes that the numbers come from: of the weights, or of an export.
+        `streams` is how many batches run at once; and if known, native precisions, and the `peak_memory` in bytes that
+        was taken on a device of its own.
+        """
+
+    def prepare(self, *, single: bool) -> None:
+        """Begin to get ready for a job of a single batch, or of several, in the background while images are read.
+
+        `run` waits for what it needs, and does without this having been called.
+        """
+
+    def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        """Turn each batch, uint8 [N, H, W, 3], into rows float32 [N, F], in order.
+
+        F is the number of classes, or of pooled features if the engine was opened for these. It takes a stream, so that
+        an engine may keep several batches in flight. N may be 0 and may vary.
+        """
+
+    def peak_flops(self, seconds: float) -> float:
+        """Measure for a while how many operations a second a large matrix product has, in this engine and precision."""
+
+    def close(self) -> None:
+        """Give back what the engine holds."""
+
+
+def open_engine(spec: ModelSpec, options: Options, *, want: str = "logits") -> Engine:
+    """Open the engine that `options` ask for, with the weights they name, for "logits" or pooled "features".
+
+    What they leave to "auto" suits what they ask for by name; what cannot be had as asked is refused, never replaced.
+
+    Raises:
+        UsageError: an engine that cannot do what is asked of it.
+        WeightsUnavailable, BadCheckpoint: see `weights.locate` and `network.build`.
+        DeviceError: the device is not there, or does not compute the precision.
+        OutputError: OpenVINO was asked for, and its graph cannot be kept in the cache.
+    """
+    why_torch = _why_torch(spec, options)
+    if options.engine == "openvino" and why_torch:
+        message = f"--engine openvino: {why_torch}. Use --engine auto or torch."
+        raise UsageError(message)
+    options = replace(options, precision=_settle_precision(spec, options, why_torch, want))
+    if exports.is_one(spec):
+        return _open_exported(spec, options, why_torch, want)
+    if options.precision == INT8:
+        return _open_int8(spec, options)
+    path = None if options.random_weights else weights.locate(spec, options.weights)
+    if not why_torch:
+        try:
+            return _open_openvino(spec, options, path, want)
+        except OSError as error:
+            why_torch = f"no converted graph can be kept ({error})"
+            if options.engine == "openvino":
+                message = f"--engine openvino: {why_torch}. Set RESNEST_CACHE to a folder that can be written."
+                raise OutputError(message) from error
+            _log.warning("%s, so that torch runs instead of openvino", why_torch)
+    imports.announce("torch")
+    from resnest_cli.engines.pytorch.engine import TorchEngine  # noqa: PLC0415 - seconds
+
+    engine = TorchEngine(spec, path, device=options.device, precision=options.precision, want=want)
+    engine.reason += f"; {why_torch}"
+    return engine
+
+
+def _why_torch(spec: ModelSpec, options: Options) -> str:
+    """Say why torch is to run it, or nothing where OpenVINO can."""
+    if options.engine == "torch":
+        return "torch asked for"
+    if options.precision == "fp16":
+        return f"{options.precision} runs in torch"
+    if find_spec("openvino") is None:
+        return "openvino is not installed"
+    if options.device == "cpu" or (options.device == "auto" and _why_any_device_is_the_cpu(spec, options)):
+        return ""
+    imports.announce("torch")
+    from resnest_cli.engines.pytorch.engine import choose_device  # noqa: PLC0415 - seconds
+
+    return "" if choose_device(options.device)[0].type == "cpu" else "GPUs run in torch"
+
+
+def _why_any_device_is_the_cpu(spec: ModelSpec, options: Options) -> str:
+    """Say why `--device auto` is the CPU, or nothing where torch is to look for a GPU."""
+    if not machine.may_have_accelerator():
+        return "no GPU found"
+    if options.engine == "openvino":
+        return "openvino asked for"
+    if options.precision == INT8:
+        return "int8 asked for"
+    return "an exported model" if exports.is_one(spec) else ""
+
+
+def _open_openvino(spec: ModelSpec, options: Options, path: Path | None, want: str) -> Engine:
+    with ThreadPoolExecutor(1) as pool:  # reading files and importing take a tenth of a second each
+        looked_up = pool.submit(_look_up, spec, path, want)
+        from resnest_cli.engines.openvino import OpenVinoEngine, require_native  # noqa: PLC0415 - heavy
+
+        require_native(options.precision)
+        digest, graph = looked_up.result()
+    if graph is None:
+
+        def convert() -> graphs.Graph:
+            imports.announce("torch")
+            from resnest_cli.engines.pytorch.export import make_graph  # noqa: PLC0415 - seconds
+
+            return make_graph(spec, path, digest, want)
+
+        graph = graphs.ensure(graphs.key(spec, digest, want), convert)
+    return OpenVinoEngine(spec, graph, precision=options.precision, reason=_why_cpu(spec, options))
+
+
+def _why_cpu(spec: ModelSpec, options: Options) -> str:
+    if options.device == "cpu":
+        return "asked for"
+    if why := _why_any_device_is_the_cpu(spec, options):
+        return why
+    from resnest_cli.engines.pytorch.engine import choose_device  # noqa: PLC0415 - was imported to be asked before
+
+    return choose_device(options.device)[1]
+
+
+def _open_exported(spec: ModelSpec, options: Options, why_torch: str, want: str) -> Engine:
+    """Open what `resnest export` wrote: ONNX and OpenVINO's own format alike, by OpenVINO.
+
+    Raises:
+        UsageError: it cannot do what is asked of it.
+        ModelError: a file is damaged.
+    """
+    exports.check(spec, options, why_torch, want)
+    from resnest_cli.engines.openvino import OpenVinoEngine, require_native  # noqa: PLC0415 - heavy
+
+    require_native(options.precision)
+    graph = _adopted(spec)
+    return OpenVinoEngine(spec, graph, precision=options.precision, reason="an exported model")
+
+
+def _settle_precision(spec: ModelSpec, options: Options, why_torch: str, want: str) -> str:
+    """Return the precision to run in: the one asked for, or where that is "auto", int8 if the folder has it, else fp32.
+
+    Raises:
+        UsageError: int8 was asked for by name, and cannot be had.
+    """
+    own = exports.is_int8(spec) and options.weights is None and not options.random_weights
+    if options.precision not in {"auto", INT8}:
+        return options.precision
+    if options.precision == "auto" and not own:
+        return "fp32"
+    problem = why_torch or _why_not_int8(spec, options, want, own=own)
+    if problem and options.precision == INT8:
+        message = f"--precision int8: {problem}. Or use --precision auto."
+        raise UsageError(message)
+    if problem:
+        _log.warning("%s: %s, so that its weights run in fp32 instead of int8", spec.name, problem)
+    return "fp32" if problem else INT8
+
+
+def _why_not_int8(spec: ModelSpec, options: Options, want: str, *, own: bool) -> str:
+    from resnest_cli.engines.openvino import has_int8  # noqa: PLC0415 - heavy
+
+    if not has_int8():
+        return "this CPU has no instructions for int8, which would be slower"
+    if want != "logits":
+        return "an int8 graph gives classes only, no features"
+    if not own and not options.random_weights:
+        return "first make an int8 model: resnest quantize MODEL --calibrate DIR -o OUT, then --model OUT"
+    option = exports.fixed(spec) if own else ""
+    return option and f"{option} is fixed in its int8 graph"
+
+
+def _open_int8(spec: ModelSpec, options: Options) -> Engine:
+    """Open the int8 graph of a folder, or one with random weights, for speed tests.
+
+    Raises:
+        UsageError: the latter is to be made, and NNCF is not installed.
+        ModelError: a file is damaged.
+    """
+    from resnest_cli.engines.openvino import OpenVinoEngine  # noqa: PLC0415 - heavy
+
+    if not options.random_weights:
+        return OpenVinoEngine(spec, _adopted(spec), precision=INT8, reason="an int8 model")
+    name = graphs.key(spec, weights.RANDOM, INT8)
+
+    def make() -> graphs.Graph:
+        imports.announce("torch")
+        from resnest_cli.engines.pytorch.int8 import make_random_graph  # noqa: PLC0415 - seconds
+
+        return make_random_graph(spec, name)
+
+    return OpenVinoEngine(spec, _kept(spec, name, make), precision=INT8)
+
+
+def _adopted(spec: ModelSpec) -> graphs.Graph:
+    from resnest_cli.engines.adopt import WANT, make_graph  # noqa: PLC0415 - heavy
+
+    content = exports.read(spec)
+    name = graphs.key(spec, content.sha256, WANT)
+    return _kept(spec, name, lambda: make_graph(spec, content, name))
+
+
+def _kept(spec: ModelSpec, name: str, make: Callable[[], graphs.Graph]) -> graphs.Graph:
+    """Return the graph of this key, made now if there is none; there is no other way to run it.
+
+    Raises:
+        OutputError: the cache cannot be written.
+    """
+    try:
+        return graphs.find(name) or graphs.ensure(name, make)
+    except OSError as error:
+        message = f"{spec.name}: no converted graph can be kept: {error}. Set RESNEST_CACHE to a folder to write in."
+        raise OutputError(message) from error
+
+
+def _look_up(spec: ModelSpec, path: Path | None, want: str) -> tuple[str, graphs.Graph | None]:
+    digest = weights.sha256(path) if path else weights.RANDOM
+    return digest, graphs.find(graphs.key(spec, digest, want))
