@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from resnest_cli.engines.choose import Engine as Engine
+    from resnest_cli.engines.base import Engine as Engine
     from resnest_cli.engines.fake import FakeEngine as FakeEngine
     from resnest_cli.errors import ResnestError as ResnestError
     from resnest_cli.models.catalog import find_model as find_model
@@ -41,7 +41,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Classifier": "tasks.predict",
     "DataConfig": "types",
-    "Engine": "engines.choose",
+    "Engine": "engines.base",
     "Failure": "types",
     "FakeEngine": "engines.fake",
     "ModelSpec": "types",

@@ -72,6 +72,7 @@ def embed(  # noqa: PLR0913 - one parameter an option
       resnest embed photos/ -o photos.npy
       resnest embed dog.jpg | jq .embedding
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
+    from resnest_cli.engines.base import batch_size
     from resnest_cli.outputs import features
     from resnest_cli.system import files
     from resnest_cli.tasks.embed import Embedder
@@ -88,8 +89,7 @@ def embed(  # noqa: PLR0913 - one parameter an option
     ):
         view.say(opened(embedder, "features"))
         summary.stages = embedder.trunk.stages
-        batch = options.batch if isinstance(options.batch, int) else embedder.engine.best_batch
-        out.begin(About(0, embedder.facts), embedder.fingerprint, batch)
+        out.begin(About(0, embedder.facts), embedder.fingerprint, batch_size(options, embedder.engine))
         if (
             output is not None and output.suffix == ".jsonl" and not out.complete
         ):  # it is there from now on, and so are its facts

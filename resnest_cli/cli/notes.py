@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from resnest_cli.cli.view import View
-    from resnest_cli.engines.choose import Engine
+    from resnest_cli.engines.base import Engine
     from resnest_cli.options import Options
     from resnest_cli.outputs.summary import Summary
     from resnest_cli.types import ModelSpec, Record

@@ -234,6 +234,7 @@ def _terms(
     classifier: Classifier, format: str, topk: int, threshold: float, *, to_file: bool
 ) -> tuple[About, dict[str, Any], int]:
     """Tell an output what its rows are from: for its own metadata, for --resume, and how many a batch has."""
+    from resnest_cli.engines.base import batch_size
     from resnest_cli.models import provenance
 
     options, engine = classifier.options, classifier.engine
@@ -246,7 +247,7 @@ def _terms(
         "format": format,
     }
     about = About(classifier.columns(topk), {**facts, "versions": provenance.versions(engine)})
-    return about, {**facts, **settings}, options.batch if isinstance(options.batch, int) else engine.best_batch
+    return about, {**facts, **settings}, batch_size(options, engine)
 
 
 def _rows(records: Iterable[Record], format: str) -> Iterable[Any]:

@@ -20,6 +20,7 @@ import numpy as np
 from resnest_cli.cluster import session as cluster
 from resnest_cli.cluster.shards import Span, remaining
 from resnest_cli.cluster.stages import STAGES, Model, Parcel, as_block, is_file, pack, placed, unpack, unreadable
+from resnest_cli.engines.base import batch_size
 from resnest_cli.engines.choose import open_engine
 from resnest_cli.errors import UsageError
 from resnest_cli.inputs import loading, sources
@@ -145,7 +146,7 @@ class RayTrunk:
         """Return the images of a block: many forward passes of an actor, but in a small job some blocks for each."""
         fair = math.ceil(count / (4 * plan.actors))
         at_once = 1 if plan.gpus else plan.cores
-        return max(1, min(ROUNDS * at_once * self._batch(), fair))
+        return max(1, min(ROUNDS * at_once * batch_size(self.options, self.engine), fair))
 
     def _prepare(self, items: Sequence[Item]) -> Plan:
         """Try some images, divide the cluster, and say what is to be expected."""
@@ -177,15 +178,11 @@ class RayTrunk:
 
     def _run(self, image: NDArray[np.uint8]) -> float:
         """Run batches of one image on all cores of this machine; give the seconds that one core takes for an image."""
-        cores, batch = machine.usable_cores(), self._batch()
+        cores, batch = machine.usable_cores(), batch_size(self.options, self.engine)
         batches = [np.stack([image] * batch)] * max(2, cores)
         begun = time.perf_counter()
         list(self.engine.run(batches))
         return (time.perf_counter() - begun) * cores / (len(batches) * batch)
-
-    def _batch(self) -> int:
-        batch = self.options.batch
-        return batch if isinstance(batch, int) else self.engine.best_batch
 
     def _count(self, block: Block) -> None:
         for stage, seconds in zip(STAGES, block["seconds"].sum(0), strict=True):

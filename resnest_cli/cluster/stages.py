@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from resnest_cli.engines.choose import Engine
+    from resnest_cli.engines.base import Engine
     from resnest_cli.options import Options
     from resnest_cli.pipeline import stream
     from resnest_cli.types import ModelSpec

@@ -10,7 +10,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from resnest_cli.errors import OutputError, UsageError
 from resnest_cli.models import exports, graphs, weights
@@ -18,67 +18,15 @@ from resnest_cli.models.exports import INT8
 from resnest_cli.system import imports, machine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from resnest_cli.engines.base import Engine
     from resnest_cli.options import Options
     from resnest_cli.types import ModelSpec
 
 
 _log = logging.getLogger(__name__)
-
-
-class Engine(Protocol):
-    """What runs a network. `name`, `device` and `precision` are as in `Options`; `reason` tells why these."""
-
-    name: str
-    device: str
-    precision: str
-    reason: str
-    spec: ModelSpec
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the pixels that `run` takes."""
-
-    @property
-    def width(self) -> int:
-        """F, the numbers in a row that `run` gives."""
-
-    @property
-    def best_batch(self) -> int:
-        """Images a forward pass that suit the device, for `--batch auto`."""
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """What a benchmark records: threads, streams, param_count, versions {library: version}.
-
-        `origin`, if known, is the sha256 of the bytes that the numbers come from: of the weights, or of an export.
-        `streams` is how many batches run at once; and if known, native precisions, and the `peak_memory` in bytes that
-        was taken on a device of its own.
-        """
-
-    def prepare(self, *, single: bool) -> None:
-        """Begin to get ready for a job of a single batch, or of several, in the background while images are read.
-
-        `run` waits for what it needs, and does without this having been called.
-        """
-
-    def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """Turn each batch, uint8 [N, H, W, 3], into rows float32 [N, F], in order.
-
-        F is the number of classes, or of pooled features if the engine was opened for these. It takes a stream, so that
-        an engine may keep several batches in flight. N may be 0 and may vary.
-        """
-
-    def peak_flops(self, seconds: float) -> float:
-        """Measure for a while how many operations a second a large matrix product has, in this engine and precision."""
-
-    def close(self) -> None:
-        """Give back what the engine holds."""
 
 
 def open_engine(spec: ModelSpec, options: Options, *, want: str = "logits") -> Engine:

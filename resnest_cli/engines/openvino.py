@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from resnest_cli.engines.base import memory_errors
 from resnest_cli.errors import DeviceError, ModelError
 from resnest_cli.models import graphs
 from resnest_cli.system import machine
 from resnest_cli.system.imports import without
-from resnest_cli.system.machine import memory_errors, usable_cores
+from resnest_cli.system.machine import usable_cores
 
 # What converts models reports home when it is imported, and is a third of the import: that waits for a conversion.
 try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from resnest_cli.models import weights
 
 if TYPE_CHECKING:
-    from resnest_cli.engines.choose import Engine
+    from resnest_cli.engines.base import Engine
     from resnest_cli.models.labels import Labels
     from resnest_cli.options import Options
     from resnest_cli.types import ModelSpec

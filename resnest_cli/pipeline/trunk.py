@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from resnest_cli.engines.base import batch_size
 from resnest_cli.engines.choose import open_engine
 from resnest_cli.inputs import loading
 from resnest_cli.pipeline import stream
@@ -22,7 +23,7 @@ from resnest_cli.types import Stages
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from resnest_cli.engines.choose import Engine
+    from resnest_cli.engines.base import Engine
     from resnest_cli.inputs.pool import Pool
     from resnest_cli.options import Options
     from resnest_cli.types import Failure, ModelSpec, Source
@@ -127,8 +128,7 @@ class Trunk:
             self._pool.close()
 
     def _batch(self) -> int:
-        batch = self.options.batch
-        return batch if isinstance(batch, int) else self.engine.best_batch
+        return batch_size(self.options, self.engine)
 
     def _workers(self) -> int:
         if os.name != "posix":

@@ -10,20 +10,14 @@ import math
 import os
 import platform
 import sys
-from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # As the Linux kernel writes them in /proc/cpuinfo; those that matter to a convolution.
 INSTRUCTION_SETS = (
     *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
     *("asimddp", "bf16", "i8mm", "sve"),
 )
-_NO_MEMORY = ("out of memory", "not enough memory", "bad_alloc", "can't allocate", "alloc_failed")
 INT8 = {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"}  # those that add up products of bytes
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -46,18 +40,6 @@ def may_have_accelerator() -> bool:
     amd = Path("/dev/kfd").exists() and _torch_is_for("rocm")
     intel = Path("/dev/dri").exists() and _torch_is_for("xpu")
     return (nvidia and not hidden) or amd or intel
-
-
-@contextmanager
-def memory_errors() -> Iterator[None]:
-    """Turn what torch and OpenVINO raise when memory is short into `MemoryError`: they say it in words only."""
-    try:
-        yield
-    except RuntimeError as error:
-        words = str(error)
-        if any(sign in words.lower() for sign in _NO_MEMORY):
-            raise MemoryError(". ".join(words.splitlines()[0].split(". ")[:2])) from error  # how torch could be tuned
-        raise
 
 
 def cpu_name() -> str:

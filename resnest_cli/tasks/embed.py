@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from resnest_cli.engines.choose import Engine
+    from resnest_cli.engines.base import Engine
     from resnest_cli.options import Options
     from resnest_cli.pipeline.stream import Row
     from resnest_cli.pipeline.trunk import Opener, Runner

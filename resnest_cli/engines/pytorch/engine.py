@@ -25,10 +25,10 @@ import numpy as np
 import timm
 import torch
 
+from resnest_cli.engines.base import memory_errors
 from resnest_cli.engines.pytorch import gpu
 from resnest_cli.engines.pytorch.network import build, origin
 from resnest_cli.errors import DeviceError, OutOfMemory
-from resnest_cli.system.machine import memory_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from resnest_cli.engines.choose import Engine
+    from resnest_cli.engines.base import Engine
     from resnest_cli.inputs.loading import Loaded, Loader
     from resnest_cli.options import Options
 

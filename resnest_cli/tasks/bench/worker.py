@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resnest_cli.engines.base import batch_size, is_out_of_memory
 from resnest_cli.engines.choose import open_engine
 from resnest_cli.errors import ResnestError
 from resnest_cli.models import catalog
@@ -25,10 +26,9 @@ from resnest_cli.tasks.bench import measure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resnest_cli.engines.choose import Engine
+    from resnest_cli.engines.base import Engine
 
 PLAIN_TIMM = "timm"
-_NO_MEMORY = ("out of memory", "bad_alloc", "allocate memory", "could not allocate", "unable to allocate")
 
 
 class Job:
@@ -44,8 +44,7 @@ class Job:
         self.begin = time.perf_counter()
         self.engine = _open(self.options, plain=engine == PLAIN_TIMM)
         self.load_time = time.perf_counter() - self.begin
-        batch = self.options.batch
-        self.pixels = measure.pixels_for(self.engine, batch if isinstance(batch, int) else self.engine.best_batch)
+        self.pixels = measure.pixels_for(self.engine, batch_size(self.options, self.engine))
         self.step = 0.0
 
     def prepare(self) -> dict[str, Any]:
@@ -138,8 +137,7 @@ def _guarded(do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"error": {"type": type(error).__name__, "message": str(error)}}
     except Exception as error:  # noqa: BLE001 - whatever a framework raises ends this configuration only
         text = str(error)
-        is_memory = isinstance(error, MemoryError) or any(sign in text.lower() for sign in _NO_MEMORY)
-        kind = "OutOfMemory" if is_memory else type(error).__name__
+        kind = "OutOfMemory" if is_out_of_memory(error) else type(error).__name__
         lines = [line for line in text.splitlines() if line.strip()]
         return {"error": {"type": kind, "message": lines[-1] if lines else kind}}
 

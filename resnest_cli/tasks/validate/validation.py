@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from resnest_cli.engines.choose import Engine
+    from resnest_cli.engines.base import Engine
     from resnest_cli.models.labels import Labels
     from resnest_cli.options import Options
     from resnest_cli.types import ModelSpec, Source
