@@ -65,11 +65,11 @@ def export(  # noqa: PLR0913 - one parameter an option
       resnest export resnest50d --to onnx -o resnest50d-onnx
       resnest export digits --to openvino --raw-uint8 -o digits-openvino
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli.models import exports
+    from resnest_cli.models import folders
     from resnest_cli.outputs import saving
 
     refuse_lost(options)
-    exports.require(to)
+    folders.require(to)
     saving.claim_folder(output, overwrite=overwrite)
     with view.doing("loading torch"):
         from resnest_cli.tasks.export.exporting import SAMPLES

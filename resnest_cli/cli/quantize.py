@@ -72,11 +72,11 @@ def quantize(  # noqa: PLR0913 - one parameter an option
       resnest quantize resnest50d --calibrate photos/ -o resnest50d-int8
       resnest predict photos/ --model resnest50d-int8
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli.models import exports
+    from resnest_cli.models import folders
     from resnest_cli.outputs import saving
 
     refuse_lost(options)
-    exports.require(exports.INT8)
+    folders.require(folders.INT8)
     if not os.path.lexists(calibrate):
         raise UsageError(f"--calibrate {calibrate}: no such folder.")
     saving.claim_folder(output, overwrite=overwrite)

@@ -13,14 +13,14 @@ from resnest_cli.errors import ModelError
 from resnest_cli.models import graphs
 
 if TYPE_CHECKING:
-    from resnest_cli.models.exports import Content
+    from resnest_cli.models.folders import Content
     from resnest_cli.types import ModelSpec
 
 WANT = "logits"
 
 
 def make_graph(spec: ModelSpec, content: Content, name: str) -> graphs.Graph:
-    """Put the graph of an exported model, as `exports.read` gave it, into the cache, under the key `name`.
+    """Put the graph of an exported model, as `folders.read` gave it, into the cache, under the key `name`.
 
     Raises:
         ModelError: the export is damaged.

@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import OutputError, UsageError
-from resnest_cli.models import exports, graphs, weights
-from resnest_cli.models.exports import INT8
+from resnest_cli.models import folders, graphs, weights
+from resnest_cli.models.folders import INT8
 from resnest_cli.system import imports, machine
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def open_engine(spec: ModelSpec, options: Options, *, want: str = "logits") -> E
         message = f"--engine openvino: {why_torch}. Use --engine auto or torch."
         raise UsageError(message)
     options = replace(options, precision=_settle_precision(spec, options, why_torch, want))
-    if exports.is_one(spec):
+    if folders.is_one(spec):
         return _open_exported(spec, options, why_torch, want)
     if options.precision == INT8:
         return _open_int8(spec, options)
@@ -91,7 +91,7 @@ def _why_any_device_is_the_cpu(spec: ModelSpec, options: Options) -> str:
         return "openvino asked for"
     if options.precision == INT8:
         return "int8 asked for"
-    return "an exported model" if exports.is_one(spec) else ""
+    return "an exported model" if folders.is_one(spec) else ""
 
 
 def _open_openvino(spec: ModelSpec, options: Options, path: Path | None, want: str) -> Engine:
@@ -130,7 +130,7 @@ def _open_exported(spec: ModelSpec, options: Options, why_torch: str, want: str)
         UsageError: it cannot do what is asked of it.
         ModelError: a file is damaged.
     """
-    exports.check(spec, options, why_torch, want)
+    folders.check(spec, options, why_torch, want)
     from resnest_cli.engines.openvino import OpenVinoEngine, require_native  # noqa: PLC0415 - heavy
 
     require_native(options.precision)
@@ -144,7 +144,7 @@ def _settle_precision(spec: ModelSpec, options: Options, why_torch: str, want: s
     Raises:
         UsageError: int8 was asked for by name, and cannot be had.
     """
-    own = exports.is_int8(spec) and options.weights is None and not options.random_weights
+    own = folders.is_int8(spec) and options.weights is None and not options.random_weights
     if options.precision not in {"auto", INT8}:
         return options.precision
     if options.precision == "auto" and not own:
@@ -167,7 +167,7 @@ def _why_not_int8(spec: ModelSpec, options: Options, want: str, *, own: bool) ->
         return "an int8 graph gives classes only, no features"
     if not own and not options.random_weights:
         return "first make an int8 model: resnest quantize MODEL --calibrate DIR -o OUT, then --model OUT"
-    option = exports.fixed(spec) if own else ""
+    option = folders.fixed(spec) if own else ""
     return option and f"{option} is fixed in its int8 graph"
 
 
@@ -196,7 +196,7 @@ def _open_int8(spec: ModelSpec, options: Options) -> Engine:
 def _adopted(spec: ModelSpec) -> graphs.Graph:
     from resnest_cli.engines.adopt import WANT, make_graph  # noqa: PLC0415 - heavy
 
-    content = exports.read(spec)
+    content = folders.read(spec)
     name = graphs.key(spec, content.sha256, WANT)
     return _kept(spec, name, lambda: make_graph(spec, content, name))
 

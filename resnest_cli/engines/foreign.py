@@ -41,7 +41,7 @@ _TRIALS = (1, 3)  # batches whose shapes are worked out: they tell what grows fa
 
 
 def adopt(files: Mapping[str, bytes], spec: ModelSpec, *, raw: bool) -> openvino.Model:
-    """Return the graph of an export (`exports.Content.files`), with the normalisation before it unless `raw`.
+    """Return the graph of an export (`folders.Content.files`), with the normalisation before it unless `raw`.
 
     Raises:
         ModelError: it cannot be read, is more than a network, or does not take the pictures that the spec says.

@@ -24,7 +24,7 @@ from resnest_cli import Classifier, Options, find_model
 from resnest_cli.engines import foreign
 from resnest_cli.engines.choose import open_engine
 from resnest_cli.errors import BadCheckpoint, ModelError
-from resnest_cli.models import exports, graphs, hub, weights
+from resnest_cli.models import folders, graphs, hub, weights
 from resnest_cli.models.catalog import DIGITS
 from resnest_cli.system import files, trust
 from resnest_cli.tasks.quantize import cached
@@ -249,7 +249,7 @@ def test_an_export_that_is_swapped_after_it_was_hashed_gives_the_answers_that_it
     folder: Path, cold: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = find_model(str(folder))
-    named = exports.read(spec).sha256
+    named = folders.read(spec).sha256
     swapping(monkeypatch, lambda: (folder / "model.bin").write_bytes(b"something else"))
     with Classifier(str(folder), device="cpu") as model:
         assert [row.top1.label for row in model.predict([str(SEVEN)])] == ["seven"]

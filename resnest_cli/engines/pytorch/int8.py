@@ -23,7 +23,7 @@ from torch import nn
 from resnest_cli.engines.openvino import OpenVinoEngine
 from resnest_cli.engines.pytorch import export
 from resnest_cli.engines.pytorch.network import SEED, FromPixels, build
-from resnest_cli.models import exports, graphs
+from resnest_cli.models import folders, graphs
 from resnest_cli.models.graphs import Graph
 from resnest_cli.system.imports import without
 
@@ -96,7 +96,7 @@ def make_random_graph(spec: ModelSpec, name: str) -> Graph:
         UsageError: NNCF is not installed.
         OSError: the cache cannot be written.
     """
-    exports.require(exports.INT8)
+    folders.require(folders.INT8)
     _log.info("converting %s to int8 with random weights: once, a minute or two", spec.name)
     channels, height, width = spec.data.input_size
     pixels = np.random.default_rng(SEED).integers(0, 256, (_RANDOM_PICTURES, height, width, channels), np.uint8)

@@ -17,7 +17,7 @@ from subprocess import PIPE
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import ResnestError
-from resnest_cli.models import catalog, exports
+from resnest_cli.models import catalog, folders
 from resnest_cli.system import cache, processes
 from resnest_cli.tasks.bench.rows import row
 
@@ -60,7 +60,7 @@ def configurations(
 
 def _weighted(options: Options) -> Options:
     """Take random weights, but the own graph of an int8 model: which layers it has in int8 does change the speed."""
-    own = exports.is_int8(catalog.resolve(options)) and options.precision in {"auto", exports.INT8}
+    own = folders.is_int8(catalog.resolve(options)) and options.precision in {"auto", folders.INT8}
     return replace(options, random_weights=not own, weights=None)
 
 
@@ -189,7 +189,7 @@ def _measure(
     with Worker(options, seconds, images, exclude) as ours:
         found = ours.ask("measure")
         if baseline:
-            precision = "fp32" if found["precision"] == exports.INT8 else found["precision"]  # timm has no int8
+            precision = "fp32" if found["precision"] == folders.INT8 else found["precision"]  # timm has no int8
             beside = replace(options, batch=found["batch"], device=found["device"], precision=precision)
             with Worker(beside, seconds, engine="timm") as theirs:
                 found["baseline"] = _in_turns(ours, theirs, seconds)

@@ -20,7 +20,7 @@ from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.engines.pytorch.engine import choose_device
 from resnest_cli.engines.pytorch.network import build
 from resnest_cli.errors import UsageError
-from resnest_cli.models import catalog, exports, labels, weights
+from resnest_cli.models import catalog, folders, labels, weights
 from resnest_cli.outputs import lettering, saving
 from resnest_cli.pipeline import stream
 from resnest_cli.pipeline.trunk import Trunk
@@ -111,7 +111,7 @@ class Explainer:
 
         self.options = options
         self.spec = catalog.resolve(options)
-        if exports.is_one(self.spec):
+        if folders.is_one(self.spec):
             message = f"{self.spec.name} is an exported model, without gradients. Use the model that it was made from."
             raise UsageError(message)
         self.labels = labels.load(self.spec, options.labels)

@@ -25,7 +25,7 @@ from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.engines.pytorch.network import build, origin, to_program, ungroup
 from resnest_cli.errors import ModelError, UsageError
 from resnest_cli.inputs import sources
-from resnest_cli.models import catalog, exports, labels, weights
+from resnest_cli.models import catalog, folders, labels, weights
 from resnest_cli.models.weights import RANDOM
 from resnest_cli.outputs import saving
 from resnest_cli.pipeline.trunk import Trunk
@@ -114,7 +114,7 @@ def export(  # noqa: PLR0913 - each is a choice of the user's
         _WRITERS[to](network, spec, partial, config, raw_uint8)
         parity = _compare(_RUNNERS[to](partial), network, spec, pixels, raw=raw_uint8)
         _judge(parity, to)
-        config["export"]["files"] = {name: weights.sha256(partial / name) for name in exports.FILES[to]}
+        config["export"]["files"] = {name: weights.sha256(partial / name) for name in folders.FILES[to]}
         config["export"]["parity"] = asdict(parity)
         text = snippet(config)
         (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
@@ -123,13 +123,13 @@ def export(  # noqa: PLR0913 - each is a choice of the user's
 
 
 def _check(spec: ModelSpec, to: str, folder: Path, *, overwrite: bool) -> None:
-    if exports.is_one(spec):
+    if folders.is_one(spec):
         message = f"{spec.name} is an exported model: export the model that it was made from."
         raise UsageError(message)
     if to not in _WRITERS:
         message = f"--to {to}: use one of {', '.join(_WRITERS)}."
         raise UsageError(message)
-    exports.require(to)
+    folders.require(to)
     saving.claim_folder(folder, overwrite=overwrite)
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import BadCheckpoint, ImageError, UsageError
 from resnest_cli.inputs import sources
-from resnest_cli.models import catalog, exports, graphs, weights
+from resnest_cli.models import catalog, folders, graphs, weights
 from resnest_cli.system import cache, files
 from resnest_cli.tasks.quantize.calibration import SAMPLES, SEED, draw
 from resnest_cli.text.jsons import parse
@@ -54,7 +54,7 @@ def ensure(options: Options, calibrate: Path, exclude: Sequence[str] = ()) -> Op
     spec = catalog.resolve(options)
     from resnest_cli.engines.openvino import has_int8  # noqa: PLC0415 - heavy
 
-    if options.random_weights or exports.is_int8(spec):
+    if options.random_weights or folders.is_int8(spec):
         what = "random weights" if options.random_weights else f"{options.model}, which is an int8 model,"
         message = f"--calibrate: {what} cannot be calibrated: leave it out."
         raise UsageError(message)
@@ -98,7 +98,7 @@ def _check_origin(folder: Path, path: Path, sha256: str) -> None:
 
 def _key(spec: ModelSpec, sha256: str, options: Options, calibrate: Path, exclude: Sequence[str]) -> str:
     """Return the name of an int8 model: a hash of the weights, the code, the preprocessing, and the images."""
-    digest = hashlib.sha256(graphs.key(spec, sha256, exports.INT8).encode())
+    digest = hashlib.sha256(graphs.key(spec, sha256, folders.INT8).encode())
     digest.update(json.dumps([asdict(spec.data), options.upright]).encode())
     hashes = _Hashes(calibrate)
     for source in chain(*draw(calibrate, SAMPLES, SEED, exclude, log=False)):

@@ -25,7 +25,7 @@ from resnest_cli.engines.pytorch import int8
 from resnest_cli.engines.pytorch.network import build
 from resnest_cli.errors import DeviceError, ModelError, UsageError
 from resnest_cli.inputs.labelled.dataset import Dataset, Labelled
-from resnest_cli.models import catalog, exports, graphs, labels, weights
+from resnest_cli.models import catalog, folders, graphs, labels, weights
 from resnest_cli.outputs import saving
 from resnest_cli.pipeline.trunk import Trunk
 from resnest_cli.tasks.export import exporting
@@ -159,7 +159,7 @@ def quantize(  # noqa: PLR0913 - each is a choice of the user's
     _check(spec, folder, overwrite=overwrite)
     path = None if options.random_weights else weights.locate(spec, options.weights)
     network = build(spec, path)
-    config = exporting.describe(spec, options, network, exports.INT8, raw=True)
+    config = exporting.describe(spec, options, network, folders.INT8, raw=True)
     calibration, held_out = (_load(spec, options, part) for part in draw(calibrate, samples, seed, exclude))
     _check_pictures(calibration, held_out, calibrate)
     strangeness = int8.strangeness(network, spec, calibration.pixels[:_LOOKED_AT])
@@ -172,11 +172,11 @@ def quantize(  # noqa: PLR0913 - each is a choice of the user's
         exam = _Exam(spec, held_out.pixels, before, [truths.get(name) for name in held_out.paths], min_agreement)
         graph, tried = _ladder(dense, calibration.pixels, exam)
         speed = _speed(graph, spec, options, held_out.pixels)
-        for source, name in zip(graphs.FILES, exports.FILES[exports.INT8], strict=True):
+        for source, name in zip(graphs.FILES, folders.FILES[folders.INT8], strict=True):
             shutil.copyfile(graph.folder / source, new / name)
         made = Quantized(folder, tried, (*calibration.failures, *held_out.failures), graph.facts["floating"], speed)
         given = {"seed": seed, "min_agreement": min_agreement, "strangeness": strangeness}
-        config["export"]["files"] = {name: weights.sha256(new / name) for name in exports.FILES[exports.INT8]}
+        config["export"]["files"] = {name: weights.sha256(new / name) for name in folders.FILES[folders.INT8]}
         record = _record(config, given, calibration, held_out, made)
         for name, content in (("config.json", config), (SIDECAR, record)):
             (new / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -196,16 +196,16 @@ def _record(
         "unreadable": [asdict(failure) for failure in made.failures],
         "tried": [{"method": method, **found.said()} for method, found in made.tried.items()],
         "floating_layers": made.floating,
-        "images_per_second": {exports.INT8: made.speed.int8, made.speed.precision: made.speed.other},
+        "images_per_second": {folders.INT8: made.speed.int8, made.speed.precision: made.speed.other},
         "versions": int8.versions(),
     }
 
 
 def _check(spec: ModelSpec, folder: Path, *, overwrite: bool) -> None:
-    if exports.is_one(spec) or exports.is_int8(spec):
+    if folders.is_one(spec) or folders.is_int8(spec):
         message = f"{spec.name} is an exported model: quantize the model that it was made from."
         raise UsageError(message)
-    exports.require(exports.INT8)
+    folders.require(folders.INT8)
     if not has_int8():
         message = f"this CPU has no instructions for int8, which would be slower: use --precision {next_to_int8()}."
         raise DeviceError(message)
@@ -271,7 +271,7 @@ class _Exam:
 
     def take(self, graph: Graph) -> Agreement:
         """Have it answer."""
-        return compare(self.before, int8.rows(graph, self.spec, self.pixels, exports.INT8), self.truths)
+        return compare(self.before, int8.rows(graph, self.spec, self.pixels, folders.INT8), self.truths)
 
 
 def _ladder(dense: Graph, pixels: NDArray[np.uint8], exam: _Exam) -> tuple[Graph, dict[str, Agreement]]:
@@ -320,7 +320,7 @@ def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 def _speed(graph: Graph, spec: ModelSpec, options: Options, pixels: NDArray[np.uint8]) -> Speed:
     """Run both in turns, so that what else the machine does meets both alike."""
     other = open_engine(spec, replace(options, device="cpu", precision=next_to_int8()))
-    engines = (OpenVinoEngine(spec, graph, precision=exports.INT8), other)
+    engines = (OpenVinoEngine(spec, graph, precision=folders.INT8), other)
     rates: list[list[float]] = [[], []]
     for _ in range(_TURNS + 1):
         for engine, rate in zip(engines, rates, strict=True):

@@ -31,7 +31,7 @@ from resnest_cli.engines import onnx_file
 from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.errors import ExitCode, ModelError, OutputError, UsageError
 from resnest_cli.inputs.decode.images import load
-from resnest_cli.models import exports
+from resnest_cli.models import folders
 from resnest_cli.models.catalog import DIGITS
 from resnest_cli.system import imports
 from resnest_cli.tasks.export import exporting
@@ -204,7 +204,7 @@ def test_a_job_from_an_export_is_known_by_its_file(to: str, exported: Any, resne
     ended = resnest("predict", SAMPLES, "-m", exported(to), "-o", tmp_path / "rows.parquet", "-q")
     assert (ended.exit_code, ended.stderr) == (0, "")
     facts = json.loads(pq.read_schema(tmp_path / "rows.parquet").metadata[b"resnest"])
-    assert facts["weights"] == exports.read(find_model(str(exported(to)))).sha256
+    assert facts["weights"] == folders.read(find_model(str(exported(to)))).sha256
 
 
 @pytest.mark.parametrize("to", EXPORTS)

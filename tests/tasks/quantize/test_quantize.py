@@ -29,7 +29,7 @@ from resnest_cli.engines.choose import open_engine
 from resnest_cli.engines.pytorch.network import build, ungroup
 from resnest_cli.errors import ExitCode, ModelError, UsageError
 from resnest_cli.inputs import sources
-from resnest_cli.models import exports, weights
+from resnest_cli.models import folders, weights
 from resnest_cli.models.catalog import DIGITS, list_models
 from resnest_cli.system import machine
 from resnest_cli.tasks.bench.sweep import configurations
@@ -262,7 +262,7 @@ def no_int8(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_job_in_int8_is_known_by_its_graph(made: Quantized, resnest: Resnest, tmp_path: Path) -> None:
     """A job that was begun with another graph is another job, though the weights beside it are the same."""
     for words, expected in [
-        ((), exports.read(find_model(str(made.folder))).sha256),
+        ((), folders.read(find_model(str(made.folder))).sha256),
         (("--precision", "bf16"), weights.sha256(made.folder / "model.safetensors")),
     ]:
         out = tmp_path / f"{len(words)}.parquet"
