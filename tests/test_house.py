@@ -46,14 +46,21 @@ AT_TOP = {
     "filelock": {"outputs.jobs"},
     "matplotlib": set(),
     "numpy": {"inputs", "engines", "pipeline", "outputs", "tasks", "training", "cluster"},
-    "openvino": {"engines"},
+    "openvino": {"engines.runtime"},
     "pyarrow": {"outputs.parquet"},
     "platformdirs": {"system.cache"},
     "requests": {"net"},
     "rich": {"cli.output", "cli.training_screen"},
     "safetensors": {"engines.pytorch", "tasks.quantize"},
     "timm": {"engines.pytorch", "tasks.explain", "training"},
-    "torch": {"engines.pytorch", "tasks.explain", "tasks.export", "tasks.quantize", "training"},
+    "torch": {
+        "engines.pytorch",
+        "tasks.bench.peak_torch",
+        "tasks.explain",
+        "tasks.export",
+        "tasks.quantize",
+        "training",
+    },
     "urllib3": {"net"},
     "yaml": {"training.job"},
 }
@@ -441,7 +448,7 @@ WRITES_IN_ITS_OWN_FOLDER = {
     "tasks.export.exporting": {"write_text", "write_bytes", "onnx.save", "torch.export.save"},  # in `saving.fresh`
     "tasks.quantize.quantization": {"write_text", "write_bytes", "shutil.copyfile"},  # ... too
     "int8": {"openvino.save_model", "shutil.copyfile"},  # ... too, or in the cache's
-    "engines.openvino": {"openvino.save_model"},  # ... too
+    "engines.convert": {"openvino.save_model"},  # ... too
     "inputs.labelled.layouts": {"target.open"},  # a `TemporaryDirectory`
     "cluster.stages": {"write_bytes"},  # ... too
     "system.trust": {"chmod"},  # in a new folder of the cache

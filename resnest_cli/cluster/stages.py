@@ -86,7 +86,8 @@ class Parcel:
         return self._with_graph(cores) if self.graph else self._with_weights()
 
     def _with_graph(self, cores: int) -> Engine:
-        from resnest_cli.engines.openvino import OpenVinoEngine, require_native  # noqa: PLC0415 - heavy
+        from resnest_cli.engines.openvino import OpenVinoEngine  # noqa: PLC0415 - heavy
+        from resnest_cli.engines.runtime import require_native  # noqa: PLC0415 - heavy
 
         require_native(self.options.precision)
         try:

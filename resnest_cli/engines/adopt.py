@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from resnest_cli.engines.convert import save
 from resnest_cli.engines.foreign import adopt
-from resnest_cli.engines.openvino import VERSION, save
+from resnest_cli.engines.runtime import VERSION
 from resnest_cli.errors import ModelError
 from resnest_cli.models import graphs
 
@@ -20,7 +21,7 @@ WANT = "logits"
 
 
 def make_graph(spec: ModelSpec, content: Content, name: str) -> graphs.Graph:
-    """Put the graph of an exported model, as `folders.read` gave it, into the cache, under the key `name`.
+    """Put the graph of an exported model, as `folders.read_files` gave it, into the cache, under the key `name`.
 
     Raises:
         ModelError: the export is damaged.

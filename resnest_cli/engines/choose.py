@@ -1,7 +1,8 @@
-"""Engines turn batches of pixels into rows of numbers; `open_engine` chooses one and says why.
+"""Which engine runs a model, in which precision, and why.
 
-Pixels cross as uint8 (a quarter of the bytes of float32) and are normalised on the device. The heavy engines are
-imported inside `open_engine` only: torch is not loaded where a converted graph is at hand and nothing hints at a GPU.
+In: a spec and `Options`. Out: an opened `Engine` whose `reason` says why it was chosen. Engines are imported in functions
+only: torch is not loaded where a converted graph is in the cache and nothing hints at a GPU. Does not know what the
+rows are for.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ _log = logging.getLogger(__name__)
 
 
 def open_engine(spec: ModelSpec, options: Options, *, want: str = "logits") -> Engine:
-    """Open the engine that `options` ask for, with the weights they name, for "logits" or pooled "features".
+    """Open an engine with the weights that `options` name, for "logits" or pooled "features".
 
-    What they leave to "auto" suits what they ask for by name; what cannot be had as asked is refused, never replaced.
+    What the options leave to "auto" suits what they name. What they name is used or refused, never replaced.
 
     Raises:
-        UsageError: an engine that cannot do what is asked of it.
+        UsageError: the engine cannot do what the options ask for.
         WeightsUnavailable, BadCheckpoint: see `weights.locate` and `network.build`.
-        DeviceError: the device is not there, or does not compute the precision.
+        DeviceError: the device is missing, or does not compute the precision.
         OutputError: OpenVINO was asked for, and its graph cannot be kept in the cache.
     """
     why_torch = _why_torch(spec, options)
@@ -45,7 +46,7 @@ def open_engine(spec: ModelSpec, options: Options, *, want: str = "logits") -> E
         message = f"--engine openvino: {why_torch}. Use --engine auto or torch."
         raise UsageError(message)
     options = replace(options, precision=_settle_precision(spec, options, why_torch, want))
-    if folders.is_one(spec):
+    if folders.is_exported(spec):
         return _open_exported(spec, options, why_torch, want)
     if options.precision == INT8:
         return _open_int8(spec, options)
@@ -68,14 +69,14 @@ def open_engine(spec: ModelSpec, options: Options, *, want: str = "logits") -> E
 
 
 def _why_torch(spec: ModelSpec, options: Options) -> str:
-    """Say why torch is to run it, or nothing where OpenVINO can."""
+    """Return why torch must run the model, or "" if OpenVINO can."""
     if options.engine == "torch":
         return "torch asked for"
     if options.precision == "fp16":
         return f"{options.precision} runs in torch"
     if find_spec("openvino") is None:
         return "openvino is not installed"
-    if options.device == "cpu" or (options.device == "auto" and _why_any_device_is_the_cpu(spec, options)):
+    if options.device == "cpu" or (options.device == "auto" and _why_auto_is_cpu(spec, options)):
         return ""
     imports.announce("torch")
     from resnest_cli.engines.pytorch.engine import choose_device  # noqa: PLC0415 - seconds
@@ -83,66 +84,32 @@ def _why_torch(spec: ModelSpec, options: Options) -> str:
     return "" if choose_device(options.device)[0].type == "cpu" else "GPUs run in torch"
 
 
-def _why_any_device_is_the_cpu(spec: ModelSpec, options: Options) -> str:
-    """Say why `--device auto` is the CPU, or nothing where torch is to look for a GPU."""
+def _why_auto_is_cpu(spec: ModelSpec, options: Options) -> str:
+    """Return why `--device auto` is the CPU, or "" if torch must look for a GPU."""
     if not machine.may_have_accelerator():
         return "no GPU found"
     if options.engine == "openvino":
         return "openvino asked for"
     if options.precision == INT8:
         return "int8 asked for"
-    return "an exported model" if folders.is_one(spec) else ""
-
-
-def _open_openvino(spec: ModelSpec, options: Options, path: Path | None, want: str) -> Engine:
-    with ThreadPoolExecutor(1) as pool:  # reading files and importing take a tenth of a second each
-        looked_up = pool.submit(_look_up, spec, path, want)
-        from resnest_cli.engines.openvino import OpenVinoEngine, require_native  # noqa: PLC0415 - heavy
-
-        require_native(options.precision)
-        digest, graph = looked_up.result()
-    if graph is None:
-
-        def convert() -> graphs.Graph:
-            imports.announce("torch")
-            from resnest_cli.engines.pytorch.export import make_graph  # noqa: PLC0415 - seconds
-
-            return make_graph(spec, path, digest, want)
-
-        graph = graphs.ensure(graphs.key(spec, digest, want), convert)
-    return OpenVinoEngine(spec, graph, precision=options.precision, reason=_why_cpu(spec, options))
+    return "an exported model" if folders.is_exported(spec) else ""
 
 
 def _why_cpu(spec: ModelSpec, options: Options) -> str:
     if options.device == "cpu":
         return "asked for"
-    if why := _why_any_device_is_the_cpu(spec, options):
+    if why := _why_auto_is_cpu(spec, options):
         return why
-    from resnest_cli.engines.pytorch.engine import choose_device  # noqa: PLC0415 - was imported to be asked before
+    from resnest_cli.engines.pytorch.engine import choose_device  # noqa: PLC0415 - `_why_torch` has imported it
 
     return choose_device(options.device)[1]
 
 
-def _open_exported(spec: ModelSpec, options: Options, why_torch: str, want: str) -> Engine:
-    """Open what `resnest export` wrote: ONNX and OpenVINO's own format alike, by OpenVINO.
-
-    Raises:
-        UsageError: it cannot do what is asked of it.
-        ModelError: a file is damaged.
-    """
-    folders.check(spec, options, why_torch, want)
-    from resnest_cli.engines.openvino import OpenVinoEngine, require_native  # noqa: PLC0415 - heavy
-
-    require_native(options.precision)
-    graph = _adopted(spec)
-    return OpenVinoEngine(spec, graph, precision=options.precision, reason="an exported model")
-
-
 def _settle_precision(spec: ModelSpec, options: Options, why_torch: str, want: str) -> str:
-    """Return the precision to run in: the one asked for, or where that is "auto", int8 if the folder has it, else fp32.
+    """Return the precision that was named; for "auto", int8 if the model folder has an int8 graph, else fp32.
 
     Raises:
-        UsageError: int8 was asked for by name, and cannot be had.
+        UsageError: int8 was named and is not possible.
     """
     own = folders.is_int8(spec) and options.weights is None and not options.random_weights
     if options.precision not in {"auto", INT8}:
@@ -159,7 +126,8 @@ def _settle_precision(spec: ModelSpec, options: Options, why_torch: str, want: s
 
 
 def _why_not_int8(spec: ModelSpec, options: Options, want: str, *, own: bool) -> str:
-    from resnest_cli.engines.openvino import has_int8  # noqa: PLC0415 - heavy
+    """Return why int8 is not possible, or "". `own` says that the model folder's own int8 graph is to run."""
+    from resnest_cli.engines.runtime import has_int8  # noqa: PLC0415 - heavy
 
     if not has_int8():
         return "this CPU has no instructions for int8, which would be slower"
@@ -167,15 +135,60 @@ def _why_not_int8(spec: ModelSpec, options: Options, want: str, *, own: bool) ->
         return "an int8 graph gives classes only, no features"
     if not own and not options.random_weights:
         return "first make an int8 model: resnest quantize MODEL --calibrate DIR -o OUT, then --model OUT"
-    option = folders.fixed(spec) if own else ""
+    option = folders.fixed_option(spec) if own else ""
     return option and f"{option} is fixed in its int8 graph"
 
 
-def _open_int8(spec: ModelSpec, options: Options) -> Engine:
-    """Open the int8 graph of a folder, or one with random weights, for speed tests.
+def _open_openvino(spec: ModelSpec, options: Options, path: Path | None, want: str) -> Engine:
+    """Open the graph of these weights, converted now if the cache has none.
 
     Raises:
-        UsageError: the latter is to be made, and NNCF is not installed.
+        OSError: no graph can be kept anywhere.
+    """
+    with ThreadPoolExecutor(1) as pool:  # reading files and importing take a tenth of a second each
+        looked_up = pool.submit(_look_up, spec, path, want)
+        from resnest_cli.engines.openvino import OpenVinoEngine  # noqa: PLC0415 - heavy
+        from resnest_cli.engines.runtime import require_native  # noqa: PLC0415 - heavy
+
+        require_native(options.precision)
+        digest, graph = looked_up.result()
+    if graph is None:
+
+        def convert() -> graphs.Graph:
+            imports.announce("torch")
+            from resnest_cli.engines.pytorch.export import make_graph  # noqa: PLC0415 - seconds
+
+            return make_graph(spec, path, digest, want)
+
+        graph = graphs.ensure(graphs.key(spec, digest, want), convert)
+    return OpenVinoEngine(spec, graph, precision=options.precision, reason=_why_cpu(spec, options))
+
+
+def _look_up(spec: ModelSpec, path: Path | None, want: str) -> tuple[str, graphs.Graph | None]:
+    digest = weights.sha256(path) if path else weights.RANDOM
+    return digest, graphs.find(graphs.key(spec, digest, want))
+
+
+def _open_exported(spec: ModelSpec, options: Options, why_torch: str, want: str) -> Engine:
+    """Open a folder that `resnest export` wrote: OpenVINO reads its own format and ONNX.
+
+    Raises:
+        UsageError: an export cannot do what the options ask for.
+        ModelError: a file is damaged.
+    """
+    folders.check_request(spec, options, why_torch, want)
+    from resnest_cli.engines.openvino import OpenVinoEngine  # noqa: PLC0415 - heavy
+    from resnest_cli.engines.runtime import require_native  # noqa: PLC0415 - heavy
+
+    require_native(options.precision)
+    return OpenVinoEngine(spec, _adopted(spec), precision=options.precision, reason="an exported model")
+
+
+def _open_int8(spec: ModelSpec, options: Options) -> Engine:
+    """Open the int8 graph of a model folder; or, for speed tests, one with random weights.
+
+    Raises:
+        UsageError: a graph with random weights is to be made, and NNCF is not installed.
         ModelError: a file is damaged.
     """
     from resnest_cli.engines.openvino import OpenVinoEngine  # noqa: PLC0415 - heavy
@@ -194,15 +207,16 @@ def _open_int8(spec: ModelSpec, options: Options) -> Engine:
 
 
 def _adopted(spec: ModelSpec) -> graphs.Graph:
+    """Return the graph of a model folder's own graph files, checked and put into the cache."""
     from resnest_cli.engines.adopt import WANT, make_graph  # noqa: PLC0415 - heavy
 
-    content = folders.read(spec)
+    content = folders.read_files(spec)
     name = graphs.key(spec, content.sha256, WANT)
     return _kept(spec, name, lambda: make_graph(spec, content, name))
 
 
 def _kept(spec: ModelSpec, name: str, make: Callable[[], graphs.Graph]) -> graphs.Graph:
-    """Return the graph of this key, made now if there is none; there is no other way to run it.
+    """Return the graph of this key, made now if the cache has none. Nothing else can run it.
 
     Raises:
         OutputError: the cache cannot be written.
@@ -212,8 +226,3 @@ def _kept(spec: ModelSpec, name: str, make: Callable[[], graphs.Graph]) -> graph
     except OSError as error:
         message = f"{spec.name}: no converted graph can be kept: {error}. Set RESNEST_CACHE to a folder to write in."
         raise OutputError(message) from error
-
-
-def _look_up(spec: ModelSpec, path: Path | None, want: str) -> tuple[str, graphs.Graph | None]:
-    digest = weights.sha256(path) if path else weights.RANDOM
-    return digest, graphs.find(graphs.key(spec, digest, want))

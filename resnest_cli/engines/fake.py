@@ -57,9 +57,5 @@ class FakeEngine:
                 row[int(pixels.mean() / 256 * self.spec.num_classes)] = 20
             yield logits
 
-    def peak_flops(self, seconds: float) -> float:  # noqa: ARG002 - as the protocol has it
-        """Compute nothing."""
-        return 0.0
-
     def close(self) -> None:
         """Hold nothing, give nothing back."""

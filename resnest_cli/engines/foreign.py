@@ -10,12 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.engines import onnx_file
+from resnest_cli.engines.runtime import openvino
 from resnest_cli.errors import ModelError
-from resnest_cli.system.imports import without
-
-with without("openvino.tools.ovc"):  # it reports home, see the engine
-    import openvino
-    from openvino import preprocess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,7 +75,7 @@ def _read(files: Mapping[str, bytes]) -> openvino.Model:
 
 
 def _normalised(graph: openvino.Model, spec: ModelSpec) -> openvino.Model:
-    steps = preprocess.PrePostProcessor(graph)
+    steps = openvino.preprocess.PrePostProcessor(graph)
     steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
     steps.input().model().set_layout(openvino.Layout("NCHW"))
     mean, std = ([255 * value for value in values] for values in (spec.data.mean, spec.data.std))

@@ -55,9 +55,5 @@ class PixelEngine:
         """Return the pixels uint8 [H, W, 3] of a row."""
         return row.reshape(self.shape).astype(np.uint8)
 
-    def peak_flops(self, seconds: float) -> float:  # noqa: ARG002 - as the protocol has it
-        """Compute nothing."""
-        return 0.0
-
     def close(self) -> None:
         """Hold nothing, give nothing back."""

@@ -1,35 +1,41 @@
-"""Folders that `resnest export` and `resnest quantize` wrote: what is in them, and what can be asked of them.
+"""Model folders: the one writer of their `config.json`, which files each kind holds, and what can be asked of them.
 
-In: a spec whose `exported` is the block of that name in the folder's config. Out: their bytes with one hash, or a
-refusal in words. Reads no graph; `engines/foreign.py` does, and `exporting.py` and `quantize.py` write the folders.
+In: a spec; for folders that `resnest export` and `resnest quantize` wrote, its `exported` is the config's block
+"export". Out: a config as timm and `config.read` take it; the bytes of an export with one hash; or a refusal. Reads and
+writes no graph.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resnest_cli.errors import BadCheckpoint, ModelError, UsageError
 from resnest_cli.models import catalog, weights
-from resnest_cli.system import imports
+from resnest_cli.system import cache, imports
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from resnest_cli.options import Options
     from resnest_cli.types import ModelSpec
 
-# The format's name -> its files; the first is the one that a runtime opens.
+CONFIG = "config.json"
+INT8 = "int8"
+# Format -> files; the first is the one that a runtime opens.
 FILES = {
     "onnx": ("model.onnx",),
     "openvino": ("model.xml", "model.bin"),
     "torch": ("model.pt2", "model.safetensors"),
-    "int8": ("model.xml", "model.bin"),
+    INT8: ("model.xml", "model.bin"),
 }
-# A torch program may hold code: its folder has the weights too, and these are run. So has that of an int8 graph, for
-# machines and tasks that it is not for.
-RUN = ("onnx", "openvino")
-INT8 = "int8"
+# Formats whose file runs here. A torch program may hold code: its folder has the weights too, and these run. A folder
+# with an int8 graph has its weights too, for machines and tasks that the graph is not for.
+RUNNABLE = ("onnx", "openvino")
 
 
 class Content(NamedTuple):
@@ -37,6 +43,78 @@ class Content(NamedTuple):
 
     files: dict[str, bytes]
     sha256: str
+
+
+def describe(  # noqa: PLR0913 - the entries of a config
+    spec: ModelSpec,
+    label_names: Sequence[str],
+    *,
+    num_features: int,
+    wnids: Sequence[str | None] = (),
+    description: str = "",
+    export: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return a config as timm's `save_for_hf` writes it, so that timm's `local-dir:` loads the folder.
+
+    Args:
+        spec: the model.
+        label_names: the names of its classes, in index order.
+        num_features: F of its pooled features.
+        wnids: WordNet ids of its classes, if known.
+        description: what the weights are, in one line.
+        export: the block of `describe_export`, for a folder with a graph.
+    """
+    stem = "conv1.0" if "deep" in spec.model_args.get("stem_type", "deep") else "conv1"
+    pretrained = {**asdict(spec.data), "num_classes": spec.num_classes, "first_conv": stem, "classifier": "fc"}
+    return {
+        "architecture": spec.architecture,
+        "num_classes": spec.num_classes,
+        "num_features": num_features,
+        "label_names": list(label_names),
+        **({"wnids": list(wnids)} if any(wnids) else {}),
+        "model_args": {"in_chans": 3, "global_pool": "avg", **spec.model_args, "num_classes": spec.num_classes},
+        "pretrained_cfg": pretrained | ({"description": description} if description else {}),
+        **({"export": dict(export)} if export else {}),
+    }
+
+
+def describe_export(  # noqa: PLR0913 - the entries of the block
+    spec: ModelSpec, to: str, *, raw: bool, weights_sha256: str, param_count: int, versions: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the block "export" of a config: format, what goes in and out, what it was made from.
+
+    Args:
+        spec: the model.
+        to: the format, a key of `FILES`.
+        raw: whether it takes pixels uint8 [N, H, W, 3]; if not, normalized images float32 [N, 3, H, W].
+        weights_sha256: the hash of the weights, or `weights.RANDOM`.
+        param_count: the count of its parameters.
+        versions: library -> version.
+    """
+    channels, height, width = spec.data.input_size
+    return {
+        "format": to,
+        "model": spec.name,
+        "input": {
+            "name": "pixels" if raw else "images",
+            "dtype": "uint8" if raw else "float32",
+            "shape": ["batch", height, width, channels] if raw else ["batch", channels, height, width],
+            "range": "RGB, 0..255" if raw else "RGB, (pixels / 255 - mean) / std",
+        },
+        "output": {"name": "logits", "dtype": "float32", "shape": ["batch", spec.num_classes]},
+        "weights_sha256": weights_sha256,
+        "param_count": param_count,
+        "versions": dict(versions),
+    }
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write a config into a model folder, atomically.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    cache.write_atomically(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
 
 
 def require(to: str) -> None:
@@ -54,25 +132,25 @@ def require(to: str) -> None:
         raise UsageError(message)
 
 
-def is_one(spec: ModelSpec) -> bool:
-    """Tell whether the spec is of an export that runs as it is."""
-    return spec.folder is not None and spec.exported.get("format") in RUN
+def is_exported(spec: ModelSpec) -> bool:
+    """Return whether the spec is of an export whose file runs here."""
+    return spec.folder is not None and spec.exported.get("format") in RUNNABLE
 
 
 def is_int8(spec: ModelSpec) -> bool:
-    """Tell whether the spec is of a model folder that has an int8 graph beside its weights."""
+    """Return whether the spec is of a model folder with an int8 graph beside its weights."""
     return spec.folder is not None and spec.exported.get("format") == INT8
 
 
-def fixed(spec: ModelSpec) -> str:
-    """Name the first option that asks for another input than that of the export, or nothing."""
+def fixed_option(spec: ModelSpec) -> str:
+    """Return the first option that asks for another input than the graph's, or ""."""
     home = catalog.find_model(spec.name).data
     options = {"--img-size": "input_size", "--mean": "mean", "--std": "std"}
     return next((option for option, name in options.items() if getattr(spec.data, name) != getattr(home, name)), "")
 
 
-def check(spec: ModelSpec, options: Options, why_torch: str, want: str) -> None:
-    """Refuse what an export cannot do.
+def check_request(spec: ModelSpec, options: Options, why_torch: str, want: str) -> None:
+    """Refuse what an export cannot do. `why_torch` is why torch would have to run it, or "".
 
     Raises:
         UsageError: other weights, another input, features, or torch.
@@ -80,7 +158,7 @@ def check(spec: ModelSpec, options: Options, why_torch: str, want: str) -> None:
     problem = ""
     if options.weights is not None or options.random_weights:
         problem = "it has its weights inside"
-    elif option := fixed(spec):
+    elif option := fixed_option(spec):
         problem = f"{option} is fixed in it"
     elif want != "logits":
         problem = "it gives classes only, no features"
@@ -91,11 +169,11 @@ def check(spec: ModelSpec, options: Options, why_torch: str, want: str) -> None:
         raise UsageError(message)
 
 
-def read(spec: ModelSpec) -> Content:
-    """Read the files of an export, once: what runs is made of these bytes, whatever becomes of the files.
+def read_files(spec: ModelSpec) -> Content:
+    """Read the files of an export, once: what runs is made of these bytes, even if the files change later.
 
     Raises:
-        ModelError: one is not there, or is not the one that was exported.
+        ModelError: a file is missing, or is not the one that was exported.
     """
     folder = Path(spec.folder or "")
     known = spec.exported.get("files", {})

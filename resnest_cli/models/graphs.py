@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # What decides how a graph is made and what its sidecar says: where one of these changes, graphs are made anew.
 MAKERS = (
     *("engines/pytorch/export.py", "engines/pytorch/network.py", "engines/pytorch/int8.py"),
-    *("engines/openvino.py", "engines/adopt.py", "engines/foreign.py", "models/graphs.py"),
+    *("engines/convert.py", "engines/compiled.py", "engines/adopt.py", "engines/foreign.py", "models/graphs.py"),
 )
 FILES = ("graph.xml", "graph.bin")
 _log = logging.getLogger(__name__)

@@ -71,7 +71,7 @@ def _folder(path: Path) -> str:
 
 
 def _openvino() -> str:
-    from resnest_cli.engines.openvino import native_precisions  # noqa: PLC0415 - may not be installed
+    from resnest_cli.engines.runtime import native_precisions  # noqa: PLC0415 - may not be installed
 
     return f"cpu, native {', '.join(native_precisions())}"
 

@@ -41,6 +41,7 @@ from resnest_cli.models.catalog import find_model, resolve
 from resnest_cli.pipeline.stream import Row
 from resnest_cli.pipeline.trunk import Trunk
 from resnest_cli.system import machine
+from resnest_cli.tasks.bench.peak import peak_flops
 from resnest_cli.types import Source
 
 if TYPE_CHECKING:
@@ -119,7 +120,8 @@ def speed(check: Check) -> None:
 
 def measure_limits(check: Check, precision: str) -> tuple[float, float]:
     """Measure operations a second of a large matrix product, and bytes a second of a large copy (read and written)."""
-    flops = TorchEngine(find_model("digits"), None, device=check.device, precision=precision).peak_flops(check.seconds)
+    engine = TorchEngine(find_model("digits"), None, device=check.device, precision=precision)
+    flops = peak_flops(engine, check.seconds)
     source = torch.zeros(COPY if check.on_cuda else COPY // 16, dtype=torch.uint8, device=check.device)
     target = torch.empty_like(source)
     times = []

@@ -22,7 +22,8 @@ from safetensors.torch import load_file, save_file
 
 from resnest_cli import FakeEngine, Options, find_model, list_models
 from resnest_cli.engines.choose import open_engine
-from resnest_cli.engines.openvino import OpenVinoEngine, native_precisions
+from resnest_cli.engines.openvino import OpenVinoEngine
+from resnest_cli.engines.runtime import native_precisions
 from resnest_cli.errors import DeviceError, ExitCode, UsageError
 from resnest_cli.models.catalog import DIGITS, resolve
 from resnest_cli.system import machine

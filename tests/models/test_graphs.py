@@ -464,10 +464,10 @@ def test_no_process_compiles_where_another_reads(tmp_path: Path) -> None:
 def test_bf16_is_refused_where_it_is_not_native(
     conversions: list[str], cold: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resnest_cli.engines.openvino.native_precisions", lambda: ["FP32"])
+    monkeypatch.setattr("resnest_cli.engines.runtime.native_precisions", lambda: ["FP32"])
     done = resnest(*PREDICT, *ON_CPU, "--precision", "bf16")
     assert (done.exit_code, done.stdout) == (ExitCode.FAILED, "")
-    assert "this CPU computes no bf16 by itself. Use fp32" in done.stderr
+    assert "this CPU has no instructions for bf16. Use fp32" in done.stderr
     assert not cold.exists()
     assert not conversions
 

@@ -249,7 +249,7 @@ def test_an_export_that_is_swapped_after_it_was_hashed_gives_the_answers_that_it
     folder: Path, cold: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = find_model(str(folder))
-    named = folders.read(spec).sha256
+    named = folders.read_files(spec).sha256
     swapping(monkeypatch, lambda: (folder / "model.bin").write_bytes(b"something else"))
     with Classifier(str(folder), device="cpu") as model:
         assert [row.top1.label for row in model.predict([str(SEVEN)])] == ["seven"]

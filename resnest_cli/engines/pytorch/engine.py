@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 import warnings
 from contextlib import contextmanager, nullcontext
 from functools import cache, partial
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_PRODUCTS, _LEAST_RUNS = 4, 2  # matrix products in a row, and how often, to measure the hardware
 _BEST_BATCH = {"cpu": 1, "mps": 16, "xpu": 64}
 # On CUDA so many images, of 224 pixels or as many pixels: by scripts/gpu/gpu_counts.py a forward pass of resnest50d is
 # 260 launches, milliseconds in which a large card is through with 64 images. Where it is too much, memory says so.
@@ -126,11 +124,6 @@ class TorchEngine:
         """Turn each batch, uint8 [N, H, W, 3], into logits float32 [N, num_classes], in order."""
         yield from gpu.in_flight(batches, self._begin) if self._kind == "cuda" else map(self._rows, batches)
 
-    def peak_flops(self, seconds: float) -> float:
-        """Measure square matrix products in torch; the best of several sizes."""
-        sizes = (512, 1024, 2048) if self._kind == "cpu" else (2048, 4096, 8192)
-        return max(self._matmul_flops(size, seconds / len(sizes)) for size in sizes)
-
     def close(self) -> None:
         """Let go of the network."""
         vars(self).pop("_network", None)
@@ -189,20 +182,6 @@ class TorchEngine:
                 raise
             why = str(error).partition("\n")[0].rstrip(".")  # the rest is advice to who writes kernels
             raise DeviceError(f"{self.device} fails: {why}. Use another --device, such as cpu.") from error
-
-    def _matmul_flops(self, size: int, seconds: float) -> float:
-        """Return the operations per second of a product of square matrices; the best run."""
-        matrix = torch.ones(size, size, device=self._device, dtype=_DTYPES.get(self.precision, torch.float32))
-        times: list[float] = []
-        end = time.perf_counter() + seconds
-        while len(times) < _LEAST_RUNS or time.perf_counter() < end:
-            begin = time.perf_counter()
-            product = matrix
-            for _ in range(_PRODUCTS):
-                product = matrix @ matrix
-            product[0, 0].item()  # waits for the device
-            times.append(time.perf_counter() - begin)
-        return 2 * size**3 * _PRODUCTS / min(times)
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.precision == "fp32":

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import timm
 import torch
 
-from resnest_cli.engines.openvino import VERSION, convert
+from resnest_cli.engines.convert import convert
 from resnest_cli.engines.pytorch.network import build, to_program, ungroup
+from resnest_cli.engines.runtime import VERSION
 from resnest_cli.models import graphs, labels
 
 if TYPE_CHECKING:

@@ -23,12 +23,10 @@ from torch import nn
 from resnest_cli.engines.openvino import OpenVinoEngine
 from resnest_cli.engines.pytorch import export
 from resnest_cli.engines.pytorch.network import SEED, FromPixels, build
+from resnest_cli.engines.runtime import openvino
 from resnest_cli.models import folders, graphs
 from resnest_cli.models.graphs import Graph
 from resnest_cli.system.imports import without
-
-with without("openvino.tools.ovc"):  # it reports home, see the engine
-    import openvino
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

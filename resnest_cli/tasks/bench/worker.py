@@ -22,6 +22,7 @@ from resnest_cli.errors import ResnestError
 from resnest_cli.models import catalog
 from resnest_cli.options import Options
 from resnest_cli.tasks.bench import measure
+from resnest_cli.tasks.bench.peak import peak_flops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +85,7 @@ class Job:
         return {**_facts(self.engine), **found, "peak_flops": max(limit, self._limit())}
 
     def _limit(self) -> float:
-        return self.engine.peak_flops(self.seconds * measure.PEAK_SHARE / 2)
+        return peak_flops(self.engine, self.seconds * measure.PEAK_SHARE / 2)
 
 
 def main() -> None:

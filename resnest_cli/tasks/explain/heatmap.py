@@ -111,7 +111,7 @@ class Explainer:
 
         self.options = options
         self.spec = catalog.resolve(options)
-        if folders.is_one(self.spec):
+        if folders.is_exported(self.spec):
             message = f"{self.spec.name} is an exported model, without gradients. Use the model that it was made from."
             raise UsageError(message)
         self.labels = labels.load(self.spec, options.labels)

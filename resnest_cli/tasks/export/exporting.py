@@ -123,7 +123,7 @@ def export(  # noqa: PLR0913 - each is a choice of the user's
 
 
 def _check(spec: ModelSpec, to: str, folder: Path, *, overwrite: bool) -> None:
-    if folders.is_one(spec):
+    if folders.is_exported(spec):
         message = f"{spec.name} is an exported model: export the model that it was made from."
         raise UsageError(message)
     if to not in _WRITERS:
@@ -205,7 +205,7 @@ def _write_onnx(network: nn.Module, spec: ModelSpec, folder: Path, config: dict[
 
 
 def _write_openvino(network: nn.Module, spec: ModelSpec, folder: Path, config: dict[str, Any], raw: bool) -> None:  # noqa: FBT001 - one signature for all
-    from resnest_cli.engines.openvino import convert  # noqa: PLC0415 - the others run without it
+    from resnest_cli.engines.convert import convert  # noqa: PLC0415 - the others run without it
 
     block = config["export"]
     names = (block["input"]["name"], block["output"]["name"])

@@ -52,7 +52,7 @@ def ensure(options: Options, calibrate: Path, exclude: Sequence[str] = ()) -> Op
     """
     options = _on_cpu(options)
     spec = catalog.resolve(options)
-    from resnest_cli.engines.openvino import has_int8  # noqa: PLC0415 - heavy
+    from resnest_cli.engines.runtime import has_int8  # noqa: PLC0415 - heavy
 
     if options.random_weights or folders.is_int8(spec):
         what = "random weights" if options.random_weights else f"{options.model}, which is an int8 model,"

@@ -19,10 +19,11 @@ import numpy as np
 from safetensors.torch import save
 
 from resnest_cli.engines.choose import open_engine
-from resnest_cli.engines.openvino import OpenVinoEngine, has_int8, next_to_int8
+from resnest_cli.engines.openvino import OpenVinoEngine
 from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.engines.pytorch import int8
 from resnest_cli.engines.pytorch.network import build
+from resnest_cli.engines.runtime import has_int8, next_to_int8
 from resnest_cli.errors import DeviceError, ModelError, UsageError
 from resnest_cli.inputs.labelled.dataset import Dataset, Labelled
 from resnest_cli.models import catalog, folders, graphs, labels, weights
@@ -202,7 +203,7 @@ def _record(
 
 
 def _check(spec: ModelSpec, folder: Path, *, overwrite: bool) -> None:
-    if folders.is_one(spec) or folders.is_int8(spec):
+    if folders.is_exported(spec) or folders.is_int8(spec):
         message = f"{spec.name} is an exported model: quantize the model that it was made from."
         raise UsageError(message)
     folders.require(folders.INT8)

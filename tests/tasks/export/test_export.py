@@ -204,7 +204,7 @@ def test_a_job_from_an_export_is_known_by_its_file(to: str, exported: Any, resne
     ended = resnest("predict", SAMPLES, "-m", exported(to), "-o", tmp_path / "rows.parquet", "-q")
     assert (ended.exit_code, ended.stderr) == (0, "")
     facts = json.loads(pq.read_schema(tmp_path / "rows.parquet").metadata[b"resnest"])
-    assert facts["weights"] == folders.read(find_model(str(exported(to)))).sha256
+    assert facts["weights"] == folders.read_files(find_model(str(exported(to)))).sha256
 
 
 @pytest.mark.parametrize("to", EXPORTS)

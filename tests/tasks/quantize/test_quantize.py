@@ -32,6 +32,7 @@ from resnest_cli.inputs import sources
 from resnest_cli.models import folders, weights
 from resnest_cli.models.catalog import DIGITS, list_models
 from resnest_cli.system import machine
+from resnest_cli.tasks.bench.peak import peak_flops
 from resnest_cli.tasks.bench.sweep import configurations
 from resnest_cli.tasks.quantize.cached import ensure
 from resnest_cli.tasks.quantize.calibration import draw
@@ -262,7 +263,7 @@ def no_int8(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_job_in_int8_is_known_by_its_graph(made: Quantized, resnest: Resnest, tmp_path: Path) -> None:
     """A job that was begun with another graph is another job, though the weights beside it are the same."""
     for words, expected in [
-        ((), folders.read(find_model(str(made.folder))).sha256),
+        ((), folders.read_files(find_model(str(made.folder))).sha256),
         (("--precision", "bf16"), weights.sha256(made.folder / "model.safetensors")),
     ]:
         out = tmp_path / f"{len(words)}.parquet"
@@ -543,7 +544,7 @@ def test_random_weights_run_in_int8_for_speed_tests() -> None:
     assert engine.precision == "int8"
     (rows,) = engine.run([noise(1, 256)])
     assert rows.shape == (1, 10)
-    assert engine.peak_flops(0) > 0
+    assert peak_flops(engine, 0) > 0
     engine.close()
 
 

@@ -1,0 +1,65 @@
+"""OpenVINO, imported without its telemetry, and what it says of this CPU.
+
+In: nothing. Out: the module `openvino` for all other modules here, its version, and the precisions that the CPU has
+instructions for. Does not know graphs or engines.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resnest_cli.errors import DeviceError
+from resnest_cli.system import machine
+from resnest_cli.system.imports import without
+
+# Importing OpenVINO's converter sends telemetry and is a third of the import time: it waits for the first conversion.
+try:
+    with without("openvino.tools.ovc"):
+        import openvino
+except ImportError as error:  # installed, but it does not load: half installed, an old C library, no memory
+    words = f"openvino cannot be loaded: {error}. Install it anew (pip install --force-reinstall openvino), or use "
+    raise DeviceError(f"{words}--engine torch.") from error
+
+__all__ = ["VERSION", "has_int8", "native_precisions", "next_to_int8", "openvino", "require_native"]
+VERSION = openvino.__version__.split("-")[0]  # without the build number
+
+
+def _convert_model(*args: Any, **kwargs: Any) -> openvino.Model:  # noqa: ANN401 - as openvino declares it
+    with without("openvino_telemetry"):  # openvino has a stub for systems without it
+        from openvino.tools.ovc import convert_model  # noqa: PLC0415 - see above
+    openvino.convert_model = convert_model
+    return convert_model(*args, **kwargs)
+
+
+if not hasattr(openvino, "convert_model"):
+    openvino.convert_model = _convert_model  # other libraries in this process call it too
+
+
+def native_precisions() -> list[str]:
+    """Return the number formats that this CPU has instructions for, as OpenVINO names them."""
+    known: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return sorted({"FP32", "BF16", "FP16", "INT8"} & set(known))
+
+
+def has_int8() -> bool:
+    """Return whether this CPU has dot products of bytes. OpenVINO claims INT8 for every CPU; without them it is slower.
+
+    Where the system does not list the CPU's instructions, OpenVINO's claim is taken.
+    """
+    known = machine.instruction_sets()
+    return bool(machine.INT8 & set(known)) if known else "INT8" in native_precisions()
+
+
+def next_to_int8() -> str:
+    """Return the fastest precision besides int8: layers that are not quantized compute in it."""
+    return "bf16" if "BF16" in native_precisions() else "fp32"
+
+
+def require_native(precision: str) -> None:
+    """Refuse a precision that this CPU would only emulate.
+
+    Raises:
+        DeviceError: bf16, without instructions for it.
+    """
+    if precision == "bf16" and "BF16" not in native_precisions():
+        raise DeviceError("--precision bf16: this CPU has no instructions for bf16. Use fp32, or --engine torch.")
