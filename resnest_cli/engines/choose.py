@@ -1,8 +1,8 @@
 """Which engine runs a model, in which precision, and why.
 
-In: a spec and `Options`. Out: an opened `Engine` whose `reason` says why it was chosen. Engines are imported in functions
-only: torch is not loaded where a converted graph is in the cache and nothing hints at a GPU. Does not know what the
-rows are for.
+In: a spec and `Options`. Out: an opened `Engine` whose `reason` says why it was chosen. Engines are imported in
+functions only: torch is not loaded where a converted graph is in the cache and nothing hints at a GPU. Does not know
+what the rows are for.
 """
 
 from __future__ import annotations
