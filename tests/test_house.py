@@ -52,7 +52,7 @@ AT_TOP = {
     "requests": {"net"},
     "rich": {"cli.output", "cli.training_screen"},
     "safetensors": {"engines.pytorch", "tasks.quantize"},
-    "timm": {"engines.pytorch", "tasks.explain", "training"},
+    "timm": {"engines.pytorch", "tasks.explain", "tasks.export", "training"},
     "torch": {
         "engines.pytorch",
         "tasks.bench.peak_torch",
@@ -447,7 +447,7 @@ def uses(path: Path) -> Iterator[str]:
 WRITES_IN_ITS_OWN_FOLDER = {
     "tasks.export.exporting": {"write_text", "write_bytes", "onnx.save", "torch.export.save"},  # in `saving.fresh`
     "tasks.quantize.quantization": {"write_text", "write_bytes", "shutil.copyfile"},  # ... too
-    "int8": {"openvino.save_model", "shutil.copyfile"},  # ... too, or in the cache's
+    "engines.pytorch.int8": {"openvino.save_model", "shutil.copyfile"},  # ... too, or in the cache's
     "engines.convert": {"openvino.save_model"},  # ... too
     "inputs.labelled.layouts": {"target.open"},  # a `TemporaryDirectory`
     "cluster.stages": {"write_bytes"},  # ... too
