@@ -72,7 +72,7 @@ def pytest_runtest_makereport(
             errors.append(call.excinfo.value)
             report.outcome = "skipped"
             name = marks[0].stem if marks else "the same"
-            report.longrepr = (str(item.path), None, f"Skipped: quick lane: a process loads {name}")
+            report.longrepr = (str(item.path), 0, f"Skipped: quick lane: a process loads {name}")
         for mark in marks:
             mark.unlink()
     return report
