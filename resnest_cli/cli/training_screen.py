@@ -71,7 +71,7 @@ class Screen:
     def _say(self, event: Scanned | Settled | Epoch) -> None:
         if isinstance(event, Scanned):
             self.stderr.print(_classes(event.data))
-            for words in event.data.words:
+            for words in event.data.notes:
                 self.stderr.print(Shown(words))
         elif isinstance(event, Settled) and event.place.first:
             self.epochs = event.recipe.epochs

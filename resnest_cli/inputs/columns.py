@@ -20,6 +20,7 @@ from resnest_cli.inputs import buckets
 from resnest_cli.inputs.pool import Worker, limit_memory
 from resnest_cli.system import imports
 from resnest_cli.system.paths import reason
+from resnest_cli.text.listing import few
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -142,9 +143,8 @@ def _name(number: int, value: object) -> str:
 
 
 def some(names: Sequence[str]) -> str:
-    """Name the first columns."""
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""  # noqa: PLR2004 - what fits a message
-    return ", ".join(name.strip()[:100] for name in names[:20]) + more
+    """Return the first names of columns, for a message."""
+    return few([name.strip()[:100] for name in names], 20)
 
 
 class _Reader:

@@ -1,7 +1,7 @@
 """Tables of labelled images, as spreadsheets and label tools write them: one row per image, with its path and label.
 
-In: a CSV file (commas, semicolons or tabs; UTF-8 or UTF-16) or a Parquet file. Out: `Row` values, in order. Knows where
-a path leads, and nothing of what a label means.
+In: a CSV file (commas, semicolons or tabs; UTF-8 or UTF-16) or a Parquet file. Out: one `Example` per row, in order;
+and back to a CSV file. Knows where a path leads, not what a label means.
 """
 
 from __future__ import annotations
@@ -11,23 +11,24 @@ import csv
 import os
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 from resnest_cli.errors import BadDataSet, UnreadableInput
 from resnest_cli.inputs import buckets, columns, splits, urls
+from resnest_cli.system import cache
 from resnest_cli.system.paths import look
 from resnest_cli.text import cells
 from resnest_cli.types import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import TextIO
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
-# What each column may be called: in any case, with or without blanks and underscores. The first that is there is taken.
+# The names of each column, in any case, with or without blanks and underscores. The first name found is taken.
 COLUMNS = {
     "path": ("path", "filepath", "file", "filename", "image", "imagepath"),
     "label": ("label", "class"),
@@ -35,47 +36,57 @@ COLUMNS = {
     "reason": ("reason",),
     "sha256": ("sha256",),
 }
-SPLIT_FILE = "split.csv"  # in a folder: its own table of sides
+NEEDED = {"path", "label"}
+SPLIT_FILE = "split.csv"  # in a folder: the table of its images
 MAX_LINE = 1 << 20  # characters
-_LOOKED_AT = 4096  # bytes
+_HEAD_BYTES = 4096  # read to find the encoding
 _DELIMITERS = ",;\t"
 _ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-_EXCEL_HINT = re.compile(r"\"?sep=.\"?\s*$", re.IGNORECASE)  # what Excel may write above the names of the columns
-Cells: TypeAlias = "tuple[int, Sequence[str]]"
+_EXCEL_HINT = re.compile(r"\"?sep=.\"?\s*$", re.IGNORECASE)  # Excel may write it above the names of the columns
+Cells: TypeAlias = "tuple[int, Sequence[str]]"  # a row and its number
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One image as the table has it; `number` is its line, `split` "train", "val", "test", "left out" or ""."""
+class Example:
+    """One labelled image.
 
-    number: int
+    Attributes:
+        path: as the table has it; absolute in a training set.
+        label: its class by name.
+        split: its side: "train", "val", "test", "left out" (for `reason`), or "" where nothing says one.
+        reason: why it is left out.
+        sha256: of the file's content; "" of a file that could not be read.
+        number: its row in the table.
+    """
+
     path: str
     label: str
     split: str = ""
     reason: str = ""
     sha256: str = ""
+    number: int = field(default=0, compare=False)
 
 
-def rows(table: Path) -> Iterator[Row]:
-    """Read the rows of a table, lazily; blank ones are skipped.
+def read(table: Path) -> Iterator[Example]:
+    """Read the rows of a table, lazily; blank rows are skipped.
 
     Raises:
         UnreadableInput: it cannot be read as a table.
-        BadDataSet: a column is missing; a row has no path, no label or another number of cells; a split that is none,
-            or only in some rows.
+        BadDataSet: a column is missing; a row has no path, no label or too many cells; a split is unknown, or given in
+            some rows only.
         UsageError: Parquet without pyarrow.
     """
     with _readable(table):
         cells = _parquet(table) if table.suffix.lower() == ".parquet" else _text(table)
         _, header = next(cells, (0, ()))
         places = _columns(header)
-        if not {"path", "label"} <= set(places):
+        if not set(places) >= NEEDED:
             names = columns.some(header) or "none"
             message = f"{table}: the first line must name the columns path and label (`path,label`); it has: {names}."
             raise BadDataSet(message)
         has_split = None
         for number, values in cells:
-            row = _row(table, number, values, places, len(header))
+            row = _example(table, number, values, places, len(header))
             if row.split != splits.LEFT_OUT:
                 if has_split not in {None, bool(row.split)}:
                     raise _bad(table, number, "some rows have a split, some have none; fill the column, or delete it")
@@ -83,16 +94,35 @@ def rows(table: Path) -> Iterator[Row]:
             yield row
 
 
+def write(table: Path, examples: Iterable[Example]) -> None:
+    """Write a CSV file, one row per example. A path that is not UTF-8 keeps its bytes."""
+    rows = ((each.path, each.label, each.split, each.reason, each.sha256) for each in examples)
+    cache.write_atomically(table, cells.table([COLUMNS, *rows]).encode("utf-8", "surrogateescape"))
+
+
+def of_folder(folder: Path) -> Path | None:
+    """Return the file `split.csv` of a folder, if it is there and names the side of each image.
+
+    Raises:
+        UnreadableInput: it cannot be read as a table.
+    """
+    table = folder / SPLIT_FILE
+    if not look(table).is_file:
+        return None
+    with _readable(table):
+        _, header = next(_text(table), (0, ()))
+    return table if {*NEEDED, "split"} <= set(_columns(header)) else None
+
+
 def is_remote(path: str) -> bool:
-    """Tell whether a row names something on the web or in an object store."""
+    """Return whether a path is that of a URL or of an object in a store."""
     return urls.is_url(path) or buckets.is_bucket(path)
 
 
 def source(table: Path, path: str) -> Source:
     """Return where the image of a row is: a URL, an object, or a file below the table's folder.
 
-    Where there is no file as it is written, one without blanks around its name is taken, or one with slashes where
-    the table has back slashes.
+    If no file has the path as written, try it without blanks around it, then with slashes for backslashes.
     """
     bare = path.strip()
     if urls.is_url(bare):
@@ -100,21 +130,11 @@ def source(table: Path, path: str) -> Source:
     if buckets.is_bucket(bare):
         return buckets.source(bare)
     spellings = dict.fromkeys((path, bare, bare.replace("\\", "/")))
-    files = [os.path.join(table.parent, spelling) for spelling in spellings]  # noqa: PTH118 - pathlib would normalise what stands there
+    files = [os.path.join(table.parent, spelling) for spelling in spellings]  # noqa: PTH118 - pathlib would normalise it
     return Source(files[0] if len(files) == 1 else next(filter(os.path.lexists, files), files[0]))
 
 
-def of_folder(folder: Path) -> Path | None:
-    """Return the table `split.csv` of a folder, if it has one that says the side of each image."""
-    table = folder / SPLIT_FILE
-    if not look(table).is_file:
-        return None
-    with _readable(table):
-        _, header = next(_text(table), (0, ()))
-    return table if {"path", "label", "split"} <= set(_columns(header)) else None
-
-
-def _row(table: Path, number: int, values: Sequence[str], places: dict[str, int], width: int) -> Row:
+def _example(table: Path, number: int, values: Sequence[str], places: dict[str, int], width: int) -> Example:
     if any(cell.strip() for cell in values[width:]):
         raise _bad(table, number, "more cells than columns; a path or label with a delimiter in it needs quotes")
     cells = {name: values[at] if at < len(values) else "" for name, at in places.items()}
@@ -124,7 +144,7 @@ def _row(table: Path, number: int, values: Sequence[str], places: dict[str, int]
         raise _bad(table, number, "it has no path")
     if not label and split != splits.LEFT_OUT:
         raise _bad(table, number, "it has no label")
-    return Row(number, label=label, split=split, **cells)
+    return Example(label=label, split=split, number=number, **cells)
 
 
 def _split(table: Path, number: int, word: str) -> str:
@@ -135,12 +155,12 @@ def _split(table: Path, number: int, word: str) -> str:
     return split
 
 
-def _bad(table: Path, number: int, what: str) -> BadDataSet:
-    return BadDataSet(f"{table}, row {number}: {what}.")
+def _bad(table: Path, number: int, problem: str) -> BadDataSet:
+    return BadDataSet(f"{table}, row {number}: {problem}.")
 
 
 def _columns(header: Sequence[str]) -> dict[str, int]:
-    """Find our columns among those of the table: their places by our names."""
+    """Return the places of our columns in a header, by our names."""
     there = [re.sub(r'[\s_"-]', "", name).casefold() for name in header]
     found = {name: next((word for word in words if word in there), "") for name, words in COLUMNS.items()}
     return {name: there.index(word) for name, word in found.items() if word}
@@ -157,7 +177,7 @@ def _text(table: Path) -> Iterator[Cells]:
 
 
 def _head(file: TextIO) -> tuple[int, str]:
-    """Read up to the first line that says something; give how many lines are above it, and the line."""
+    """Return the line with the names of the columns, and the number of lines above it."""
     for above, line in enumerate(_lines(file)):
         if line.strip() and not _EXCEL_HINT.match(line):
             return above, line
@@ -174,7 +194,7 @@ def _lines(file: TextIO) -> Iterator[str]:
 
 def _encoding(table: Path) -> str:
     with table.open("rb") as file:
-        head = file.read(_LOOKED_AT)
+        head = file.read(_HEAD_BYTES)
     marked = next((name for mark, name in _ENCODINGS.items() if head.startswith(mark)), None)
     if not marked and b"\0" in head:
         message = "it is no text, or UTF-16 without a mark; save it as UTF-8"
@@ -185,7 +205,7 @@ def _encoding(table: Path) -> str:
 def _parquet(table: Path) -> Iterator[Cells]:
     with columns.opened(table) as file:
         found = _columns(file.names)
-        ours = [file.names[at] for at in found.values()] if {"path", "label"} <= set(found) else []
+        ours = [file.names[at] for at in found.values()] if set(found) >= NEEDED else []
         yield 0, ours or file.names
         for number, row in enumerate(file.rows(ours), 1):
             yield number, ["" if value is None else str(value) for value in row]
@@ -193,7 +213,7 @@ def _parquet(table: Path) -> Iterator[Cells]:
 
 @contextmanager
 def _readable(table: Path) -> Iterator[None]:
-    """Say in our words that it cannot be read."""
+    """Raise what reading a table raises as `UnreadableInput`."""
     try:
         yield
     except (OSError, UnicodeError, csv.Error, ValueError) as error:

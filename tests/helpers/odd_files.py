@@ -124,3 +124,18 @@ def png(values: NDArray[Any], colour: int, *chunks: bytes, bits: int = 0) -> byt
     lines = b"".join(b"\0" + line.tobytes() for line in big)
     body = chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunks) + body
+
+
+def bare_png(width: int, height: int, data: bytes = b"") -> bytes:
+    """Write a PNG of one bit per pixel with this compressed data, which may be too little."""
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def many_scans(edge: int, times: int) -> bytes:
+    """Write a progressive JPEG whose last scan is repeated: small to keep, minutes to decode."""
+    buffer = io.BytesIO()
+    Image.new("L", (edge, edge), 128).save(buffer, "JPEG", progressive=True)
+    content = buffer.getvalue()
+    last = content.rindex(b"\xff\xda")
+    return content[:last] + content[last:-2] * times + b"\xff\xd9"

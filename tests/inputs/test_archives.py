@@ -15,7 +15,8 @@ from conftest import SAMPLES
 
 from resnest_cli.errors import ExitCode, UnreadableInput, UsageError
 from resnest_cli.inputs import archives
-from resnest_cli.inputs.labelled.dataset import MAX_REFUSED, Dataset
+from resnest_cli.inputs.labelled.dataset import Dataset
+from resnest_cli.inputs.labelled.meanings import MAX_REFUSED
 from resnest_cli.models import catalog, labels
 from resnest_cli.options import Options
 from resnest_cli.types import Failure
@@ -190,7 +191,7 @@ def test_a_member_is_unpacked_piece_by_piece_and_an_archive_within_a_limit(
 
 
 def test_labels_that_an_archive_makes_up_are_not_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resnest_cli.inputs.labelled.dataset.MAX_KNOWN", 10)
+    monkeypatch.setattr("resnest_cli.inputs.labelled.meanings.MAX_KNOWN", 10)
     made_up = b"".join(member(f"{i}-no-class/x.png") for i in range(MAX_REFUSED + 100))
     (tmp_path / "x.tar").write_bytes(GOOD + made_up + END)
     named = labels.load(catalog.resolve(Options("digits")), None)

@@ -165,14 +165,14 @@ def test_a_reader_that_hangs_is_given_up(path: Path, monkeypatch: pytest.MonkeyP
 def test_a_table_of_labelled_images_has_the_same_limits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(columns, "LIMITS", columns.Limits(rows=2000))
     with pytest.raises(UnreadableInput, match=r"cannot be read as a table: it has .* rows or more"):
-        list(tables.rows(path.parent / written(path, path=repeated("a", 100_000), label=repeated("b", 100_000))))
+        list(tables.read(path.parent / written(path, path=repeated("a", 100_000), label=repeated("b", 100_000))))
     with pytest.raises(UnreadableInput, match="cannot be read as a table: a text in its column label has more than"):
-        list(tables.rows(path.parent / written(path, path=["a"], label=["l" * MB], extra=[["x"]])))
+        list(tables.read(path.parent / written(path, path=["a"], label=["l" * MB], extra=[["x"]])))
 
 
 def test_only_our_columns_of_a_table_are_read(path: Path) -> None:
     place = written(path, other=[{"deep": [b"x"]}], **{"Image Path": ["a.png"], "class": [7], "split": ["Train"]})
-    assert list(tables.rows(path.parent / place)) == [tables.Row(1, "a.png", "7", "train")]
+    assert list(tables.read(path.parent / place)) == [tables.Example("a.png", "7", "train")]
 
 
 def test_where_there_are_no_such_processes_rows_are_the_same(path: Path) -> None:
@@ -209,4 +209,4 @@ def test_a_list_without_line_ends_is_not_kept(resnest: Resnest, tmp_path: Path) 
 def test_a_table_of_text_has_lines_and_cells_of_a_bounded_length(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "x.csv").write_bytes(content)
     with pytest.raises(ResnestError, match=said):
-        list(tables.rows(tmp_path / "x.csv"))
+        list(tables.read(tmp_path / "x.csv"))

@@ -112,10 +112,10 @@ def test_finetune_leaves_thumbnails_out(album: Path) -> None:
                 file.write(bytes([copy, number]))  # what follows the end of a PNG is not read
     data = load(album, share=0.25, seed=0)
     assert len(data.examples) == 10
-    assert data.words[0] == f"{album}: {EXPECTED}."
+    assert data.notes[0] == f"{album}: {EXPECTED}."
     data = load(album, share=0.25, seed=0, exclude=["two/0.png", "1.*"])
     assert len(data.examples) == 7
-    assert data.words[0] == f"{album}: {EXPECTED}; 3 left out by --exclude."
+    assert data.notes[0] == f"{album}: {EXPECTED}; 3 left out by --exclude."
 
 
 def test_finetune_is_told_what_to_leave_out_and_keeps_it(resnest: Resnest, album: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hub_stub import Page, Stub
 from resnest_cli.errors import ExitCode, UnreadableInput
 from resnest_cli.inputs import tables
 from resnest_cli.inputs.labelled import training_set
-from resnest_cli.inputs.tables import Row
+from resnest_cli.inputs.tables import Example
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,25 +41,26 @@ SPELLINGS = {
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_rows_are_the_same_however_they_are_spelled(spelling: str, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(SPELLINGS[spelling])
-    found = [(row.path, row.label) for row in tables.rows(tmp_path / "list.csv")]
+    found = [(row.path, row.label) for row in tables.read(tmp_path / "list.csv")]
     assert found == [("a/1.png", "one"), ("b 2.png", "zw\u00f6lf")]
 
 
 def test_the_number_of_a_row_is_that_of_its_line(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("sep=,\n\npath,label,split\n\na.png,one,Valid\n")
-    assert list(tables.rows(tmp_path / "list.csv")) == [Row(5, "a.png", "one", "val")]
+    (row,) = tables.read(tmp_path / "list.csv")
+    assert (row, row.number) == (Example("a.png", "one", "val"), 5)
 
 
 def test_bytes_that_are_no_utf8_stay(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(b"path,label\n\xff.png,one\n")
-    (row,) = tables.rows(tmp_path / "list.csv")
+    (row,) = tables.read(tmp_path / "list.csv")
     assert os.fsencode(row.path) == b"\xff.png"
 
 
 def test_utf16_without_its_mark_is_said(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes("path,label\na.png,one\n".encode("utf-16-le"))
     with pytest.raises(UnreadableInput, match=r"list\.csv cannot be read as a table: it is no text, or UTF-16"):
-        list(tables.rows(tmp_path / "list.csv"))
+        list(tables.read(tmp_path / "list.csv"))
 
 
 @pytest.mark.parametrize(

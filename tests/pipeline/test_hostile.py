@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from conftest import SAMPLES
+from odd_files import bare_png, chunk, many_scans
 from PIL import Image
 
 from resnest_cli.errors import ExitCode
@@ -44,25 +45,6 @@ def outcomes(output: bytes) -> list[str]:
     return [outcome(row) for row in rows(output)]
 
 
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def png(width: int, height: int, data: bytes = b"") -> bytes:
-    """Make a PNG of one bit a pixel, with what compressed data there is."""
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-
-
-def many_scans(edge: int, times: int) -> bytes:
-    """Make a progressive JPEG whose last scan comes again and again: small to keep, minutes to decode."""
-    buffer = io.BytesIO()
-    Image.new("L", (edge, edge), 128).save(buffer, "JPEG", progressive=True)
-    content = buffer.getvalue()
-    last = content.rindex(b"\xff\xda")
-    return content[:last] + content[last:-2] * times + b"\xff\xd9"
-
-
 # --- A2, A16: neighbours
 
 
@@ -72,7 +54,7 @@ def mixed(tmp_path: Path) -> list[Path]:
     bad = {
         "text.jpg": b"not a picture",
         "cut.png": SEVEN.read_bytes()[:-30],
-        "bomb.png": png(65536, 65536),
+        "bomb.png": bare_png(65536, 65536),
         "empty.gif": b"",
     }
     for name, content in bad.items():
@@ -108,7 +90,7 @@ def test_the_same_image_as_path_and_from_standard_input_has_one_answer(resnest: 
 
 def test_bombs_are_refused_by_their_header_eight_at_once(shell: Shell, tmp_path: Path) -> None:
     for i in range(8):
-        (tmp_path / f"{i}.png").write_bytes(png(65536, 65536, zlib.compress(bytes(1 << 20))))
+        (tmp_path / f"{i}.png").write_bytes(bare_png(65536, 65536, zlib.compress(bytes(1 << 20))))
     done = shell("resnest", "predict", tmp_path, *DIGITS, "-j", "8")
     assert {row["error"]["message"] for row in rows(done.stdout)} == {
         "the image has 65536 x 65536 = 4,294,967,296 pixels; --max-pixels sets the limit (178,956,970)."
@@ -133,7 +115,7 @@ for path in sys.argv[2:]:
 
 
 def test_a_bomb_costs_no_memory(shell: Shell, tmp_path: Path) -> None:
-    (tmp_path / "bomb.png").write_bytes(png(65536, 65536, zlib.compress(bytes(1 << 20))))
+    (tmp_path / "bomb.png").write_bytes(bare_png(65536, 65536, zlib.compress(bytes(1 << 20))))
     with (tmp_path / "sparse.png").open("wb") as file:
         file.truncate(1 << 40)
     done = shell(sys.executable, "-c", GROWTH, "", tmp_path / "bomb.png", tmp_path / "sparse.png")
@@ -186,7 +168,7 @@ def tiff(entries: dict[int, tuple[int, int, int]], after: int = 0) -> bytes:
 
 
 TEXT = zlib.compress(bytes(1 << 27))  # 128 MB
-SMALL = png(8, 8, zlib.compress(bytes(16)))
+SMALL = bare_png(8, 8, zlib.compress(bytes(16)))
 BOMBS = {
     "canvas.gif": (gif(65535, 1), "ImageTooLarge"),
     "frame.gif": (gif(1, 65535), "ImageTooLarge"),
@@ -195,7 +177,7 @@ BOMBS = {
     "most.avif": (avif(2**32 - 1, 2**32 - 1), "NotAnImage"),
     "none.avif": (avif(0, 0), "NotAnImage"),
     "canvas.webp": (webp(), "BrokenImage"),
-    "large.ico": (icon(SMALL, png(65500, 65500)), "ImageTooLarge"),
+    "large.ico": (icon(SMALL, bare_png(65500, 65500)), "ImageTooLarge"),
     "circle.tif": (tiff({254: (4, 1, 1)}, after=8), "ok"),
     "count.tif": (tiff({65000: (1, 2**32 - 1, 250)}), "ok"),
     "tiles.tif": (tiff({256: (4, 1, 13000), 257: (4, 1, 13000), 322: (4, 1, 0), 323: (4, 1, 0)}), "TruncatedImage"),
@@ -221,7 +203,7 @@ def test_a_bomb_of_any_format_is_a_row_and_its_neighbours_stand(resnest: Resnest
 
 def test_a_picture_in_an_icon_is_refused_by_its_own_header(resnest: Resnest, tmp_path: Path) -> None:
     """Pillow decodes it to tell its size: four billion pixels, where the icon says 256 x 256."""
-    (tmp_path / "x.ico").write_bytes(icon(SMALL, png(65500, 65500)))
+    (tmp_path / "x.ico").write_bytes(icon(SMALL, bare_png(65500, 65500)))
     (row,) = rows(resnest("predict", tmp_path / "x.ico", *DIGITS).stdout_bytes)
     assert row["error"]["message"] == (
         "a picture in the icon has 65500 x 65500 = 4,290,250,000 pixels; --max-pixels sets the limit (178,956,970)."
@@ -230,7 +212,7 @@ def test_a_picture_in_an_icon_is_refused_by_its_own_header(resnest: Resnest, tmp
 
 def test_the_pixel_limit_is_an_option(resnest: Resnest, tmp_path: Path) -> None:
     large = tmp_path / "large.png"  # 178,964,480 pixels: just more than the default, and legal
-    large.write_bytes(png(16384, 10924, zlib.compress((b"\0" + bytes(2048)) * 10924)))
+    large.write_bytes(bare_png(16384, 10924, zlib.compress((b"\0" + bytes(2048)) * 10924)))
     assert outcomes(resnest("predict", large, *DIGITS).stdout_bytes) == ["ImageTooLarge"]
     raised = resnest("predict", large, SEVEN, *DIGITS, "--max-pixels", "180000000")
     assert [row["status"] for row in rows(raised.stdout_bytes)] == ["ok", "ok"]

@@ -12,9 +12,8 @@ from conftest import SAMPLES
 
 from resnest_cli.inputs import tables
 from resnest_cli.inputs.labelled import training_set
-from resnest_cli.inputs.labelled.class_folders import Example
 from resnest_cli.inputs.labelled.training_set import TrainingSet
-from resnest_cli.inputs.tables import Row
+from resnest_cli.inputs.tables import Example
 from resnest_cli.tasks.bench import rows as bench
 from resnest_cli.text import cells
 from resnest_cli.training import report
@@ -106,12 +105,12 @@ def test_a_split_has_no_formulas_and_comes_back(tmp_path: Path) -> None:
     text = (tmp_path / "split.csv").read_text(encoding="utf-8", errors="surrogateescape")
     assert {row[1][0] for row in csv.reader(text.splitlines()[1:])} == {"'"}
     assert training_set.read(tmp_path / "split.csv").examples == examples
-    assert [row.label for row in tables.rows(tmp_path / "split.csv")] == names
+    assert [row.label for row in tables.read(tmp_path / "split.csv")] == names
 
 
 def test_rows_of_others_are_read_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,label\n'a.png,it's\n=a.png,=b\n")
-    assert [*tables.rows(tmp_path / "list.csv")] == [Row(2, "'a.png", "it's"), Row(3, "=a.png", "=b")]
+    assert [*tables.read(tmp_path / "list.csv")] == [Example("'a.png", "it's"), Example("=a.png", "=b")]
 
 
 def test_a_history_is_a_table_of_numbers(tmp_path: Path) -> None:

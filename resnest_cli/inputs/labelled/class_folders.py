@@ -1,113 +1,69 @@
-"""Where labelled files lie: class folders, sides with such folders in them, or a table.
+"""Labelled files of a folder whose classes nobody knows yet: class folders, or sides (train, val) with such folders.
 
-In: a place. Out: an `Example` for each file, and lines for a person. Names and places only: opens no image.
+In: a folder. Out: an `Example` per file, its label the name of its class folder, its side from the folder above; and
+notes for the user. Opens no image.
 """
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections import defaultdict
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from resnest_cli.errors import BadDataSet, UnreadableInput
+from resnest_cli.errors import BadDataSet
 from resnest_cli.inputs import splits, tables, walk
 from resnest_cli.inputs.decode import images
 from resnest_cli.inputs.photographs import Rule
-from resnest_cli.inputs.splits import LEFT_OUT, TEST, TRAIN, VAL
-from resnest_cli.system.paths import Kind, look, reason
-from resnest_cli.text import redact
+from resnest_cli.inputs.splits import LEFT_OUT, TRAIN, VAL
+from resnest_cli.inputs.tables import Example
+from resnest_cli.system.paths import look, reason
+from resnest_cli.text.listing import few
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-NAMED = 5  # files or classes that a sentence names before it says how many more
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One file: its class by name, and its side: "train", "val", "left out" (for `reason`), or "" before the split.
-
-    `sha256` is that of its content, "" of a file that could not be read.
-    """
-
-    path: str
-    label: str
-    split: str = ""
-    reason: str = ""
-    sha256: str = ""
+_TABLES = {".csv", ".tsv", ".parquet"}
 
 
 def scan(root: Path, exclude: Sequence[str] = ()) -> tuple[list[Example], list[str]]:
-    """List every file at `root` with its class and, where the data say one, its side.
+    """Return every file of the class folders in `root`, and notes for the user.
 
-    `exclude` are patterns of what to leave out of folders, see `photographs.Rule`.
+    Folders that hold nothing but one folder of folders are passed through. Without a val or test side, `split` is "".
+
+    Args:
+        root: a folder.
+        exclude: patterns of what to leave out, see `photographs.Rule`.
 
     Raises:
-        BadDataSet: nothing is there, or it is not clear what the classes are.
+        BadDataSet: there is no class folder, or it is not clear which folders are the classes.
     """
-    seen = look(root)
-    if seen.is_file:
-        return _from_table(root)
-    if not seen.is_folder:
-        why = "there is no such folder or file." if seen.kind is Kind.MISSING else seen.why or "it is not a folder."
-        message = f"{root}: {why} Give a folder with one subfolder a class."
-        raise BadDataSet(message)
-    if own := tables.of_folder(root):
-        found, words = _from_table(own)
-        return found, [f"{own} says which images there are.", *words]
     rule = Rule(exclude, str(root.absolute()))
     inner = _unwrapped(root, rule)
     sides = _sides(inner, rule)
-    found, words = _from_sides(inner, sides, rule) if sides else (_from_classes(inner, "", rule), [])
-    return found, [*([f"{root}: {rule.left_out.counts()}."] if rule.left_out else []), *words]
+    found, notes = _from_sides(inner, sides, rule) if sides else (_from_classes(inner, "", rule), [])
+    return found, [*([f"{root}: {rule.left_out.counts()}."] if rule.left_out else []), *notes]
 
 
-def rows(table: Path) -> list[tables.Row]:
-    """Read the rows of a table.
-
-    Raises:
-        BadDataSet: it cannot be read, or is none of labelled images.
-    """
-    try:
-        return list(tables.rows(table))
-    except UnreadableInput as error:
-        raise BadDataSet(str(error)) from error
+def class_name(name: str) -> str:
+    """Return a name in Unicode's composed form, as macOS stores names in the other; without blanks around it."""
+    return unicodedata.normalize("NFC", name).strip(" ")
 
 
-def _from_table(table: Path) -> tuple[list[Example], list[str]]:
-    """Take every row, its path as it is or from the table's folder; the side `test` only where there is no `val`."""
-    listed = rows(table)
-    if remote := next((row for row in listed if tables.is_remote(row.path.strip())), None):
-        message = (
-            f"{table}, row {remote.number}: {redact.url(remote.path.strip())} is on no disk of this machine, and "
-            "training reads files only. Download the images first, and list their paths."
-        )
-        raise BadDataSet(message)
-    val = _to_validate({row.split for row in listed})
-    meaning = {"": "", LEFT_OUT: LEFT_OUT, TRAIN: TRAIN if val else "", val: VAL if val else ""}
-    found = [
-        Example(os.path.abspath(tables.source(table, row.path).path), _normal(row.label), split, row.reason)  # noqa: PTH100 - resolve would follow links
-        for row in listed
-        if (split := meaning.get(row.split)) is not None
-    ]
-    unread = len(listed) - len(found)
-    return found, [f"{files(unread)} on the test side and not read."] if unread else []
-
-
-def _to_validate(sides: Iterable[str]) -> str:
-    """Choose the side to validate on; "" where a share of the other is held out for that."""
-    return next((side for side in (VAL, TEST) if side in sides), "")
+def hint_at_table(root: Path) -> str:
+    """Return a sentence on the tables that lie in a folder: the classes may be in one of them."""
+    if not look(root).is_folder:
+        return ""
+    there = [str(each) for each in _entries(root) if each.suffix.lower() in _TABLES and each.name != tables.SPLIT_FILE]
+    return f" Or give a table that says them, with the columns path and label: {few(there)}?" if there else ""
 
 
 def _sides(root: Path, rule: Rule) -> dict[str, list[Path]]:
-    """Find the folders that are called like sides: at least two, or the only one there is. Else they are classes."""
-    folders, sides = _folders(root, rule), defaultdict(list)
-    for folder in folders:
+    """Return the folders named like sides, if there are two sides, or no other folders. Otherwise they are classes."""
+    sides = defaultdict(list)
+    for folder in _folders(root, rule):
         sides[splits.side(folder.name)].append(folder)
     others = sides.pop("", [])
     return sides if len(sides) > 1 or not others else {}
@@ -117,24 +73,21 @@ def _from_sides(root: Path, sides: dict[str, list[Path]], rule: Rule) -> tuple[l
     if TRAIN not in sides:
         message = f"{root}: a {' and a '.join(sides)} side, and none to train on: put the class folders into train/."
         raise BadDataSet(message)
-    val = _to_validate(sides)
+    train, val = sides[TRAIN], sides.get(splits.held_out(sides), [])
     found: list[Example] = []
-    words: list[str] = []
-    parts = [(folder, TRAIN if val else "") for folder in sides[TRAIN]] + [
-        (folder, VAL) for folder in sides.get(val, [])
-    ]
-    for folder, split in parts:
+    for folder, split in [*((each, TRAIN if val else "") for each in train), *((each, VAL) for each in val)]:
         found += _from_classes(_unwrapped(folder, rule, splits.side), split, rule)
-    taken = [folder for folder, _ in parts]
-    if unread := [folder.name for folder in _folders(root, rule) if folder not in taken]:
-        where = " and ".join(map(str, sides.get(val, []))) or f"a share of {taken[0]}"
-        words.append(f"validation is on {where}; not read: {few(unread)}.")
-    return found, words
+    unread = [folder.name for folder in _folders(root, rule) if folder not in {*train, *val}]
+    where = " and ".join(map(str, val)) or f"a share of {train[0]}"
+    return found, [f"validation is on {where}; not read: {few(unread)}."] if unread else []
 
 
-def _unwrapped(folder: Path, rule: Rule, is_one: Callable[[str], object] = bool) -> Path:
-    """Go through folders with nothing but one folder of folders in them, as archives and downloads have them."""
-    while not _images(folder, rule) and len(only := _folders(folder, rule)) == 1 and is_one(only[0].name):
+def _unwrapped(folder: Path, rule: Rule, accepts: Callable[[str], object] = bool) -> Path:
+    """Return the first folder below that holds more than one folder of folders; archives and downloads wrap so.
+
+    Only folders whose names `accepts` takes are passed through.
+    """
+    while not _images(folder, rule) and len(only := _folders(folder, rule)) == 1 and accepts(only[0].name):
         if _images(only[0], rule) or not _folders(only[0], rule):
             break
         folder = only[0]
@@ -142,7 +95,7 @@ def _unwrapped(folder: Path, rule: Rule, is_one: Callable[[str], object] = bool)
 
 
 def _entries(folder: Path) -> list[Path]:
-    """List what is in a folder, by name.
+    """Return what is in a folder, sorted by name.
 
     Raises:
         BadDataSet: it cannot be listed.
@@ -155,12 +108,11 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _folders(folder: Path, rule: Rule) -> list[Path]:
-    """List the folders in a folder that are not left out."""
     return [entry for entry in _entries(folder) if rule.sees(str(entry)) and look(entry).is_folder]
 
 
 def _images(folder: Path, rule: Rule) -> list[Path]:
-    """List the files in a folder that are named like images, and not left out."""
+    """Return the files in a folder that have the suffix of an image."""
     entries = (entry for entry in _entries(folder) if entry.name.lower().endswith(images.SUFFIXES))
     return [entry for entry in entries if rule.sees(str(entry)) and look(entry).is_file]
 
@@ -168,7 +120,7 @@ def _images(folder: Path, rule: Rule) -> list[Path]:
 def _from_classes(root: Path, split: str, rule: Rule) -> list[Example]:
     folders = _folders(root, rule)
     _check_levels(root, folders, rule)
-    for entry in _entries(root):  # to count what is left out
+    for entry in _entries(root):  # the rule counts what it leaves out
         (rule.enters if look(entry).is_folder else rule.takes)(str(entry))
     found = [example for folder in folders for example in _class(folder, split, rule)]
     found += [Example(str(path), "", LEFT_OUT, "it lies in no class folder") for path in _images(root, rule)]
@@ -179,65 +131,32 @@ def _from_classes(root: Path, split: str, rule: Rule) -> list[Example]:
     return found
 
 
-def or_table(root: Path) -> str:
-    """Point at tables that lie in a folder: it may be one of these that says the classes."""
-    if not look(root).is_folder:
-        return ""
-    tabular = {".csv", ".tsv", ".parquet"}
-    there = [
-        str(entry) for entry in _entries(root) if entry.suffix.lower() in tabular and entry.name != tables.SPLIT_FILE
-    ]
-    return f" Or give a table that says them, with the columns path and label: {few(there)}?" if there else ""
-
-
 def _check_levels(root: Path, folders: Sequence[Path], rule: Rule) -> None:
-    """Refuse folders that may be classes or hold them: all with the same folders in them, or with sides in them."""
+    """Refuse folders that may be classes or may hold them: all have the same folders in them, or sides.
+
+    Raises:
+        BadDataSet: it is not clear which level has the classes.
+    """
     inside = [{folder.name for folder in _folders(each, rule)} for each in folders]
     names = sorted(set().union(*inside))
     sides = {splits.side(name) for name in names} - {""}
-    alike = (
-        len(names) > 1
-        and all(each == inside[0] for each in inside)
-        and not any(_images(each, rule) for each in folders)
-    )
+    alike = len(names) > 1 and all(each == inside[0] for each in inside)
+    alike = alike and not any(_images(each, rule) for each in folders)
     if len(folders) > 1 and (alike or len(sides) > 1):
-        outer = [folder.name for folder in folders]
         message = (
-            f"{root}: what are the classes, {few(outer)}, or the folders in each of them, {few(names)}? Put the "
-            "images of a class into one folder of its name, such as train/cat and val/cat; or list them in a table "
-            "with the columns path, label and split."
+            f"{root}: what are the classes, {few([folder.name for folder in folders])}, or the folders in each of "
+            f"them, {few(names)}? Put the images of a class into one folder of its name, such as train/cat and "
+            "val/cat; or list them in a table with the columns path, label and split."
         )
         raise BadDataSet(message)
 
 
 def _class(folder: Path, split: str, rule: Rule) -> Iterator[Example]:
-    """Find the images of one class; a folder without any is kept as an example that is left out, to be judged later."""
-    label, items = _normal(folder.name), walk.walk(str(folder), rule)
+    """Yield the images of one class; of an empty folder one example that is left out, so that the class is known."""
+    label, items = class_name(folder.name), walk.walk(str(folder), rule)
     first = next(items, Failure(str(folder), "NoImages", "no images in this folder"))
     for item in chain([first], items):
         if isinstance(item, Failure):
             yield Example(item.path, label, LEFT_OUT, item.message)
         else:
             yield Example(item.path, label, split)
-
-
-def _normal(name: str) -> str:
-    """Bring the two ways to write an accented letter to one (macOS stores names in the other); no blanks around."""
-    return unicodedata.normalize("NFC", name).strip(" ")
-
-
-def files(count: int) -> str:
-    """Count files, with the verb that follows."""
-    return "1 file is" if count == 1 else f"{count:,} files are"
-
-
-def some(names: Iterable[str]) -> str:
-    """Name the first few, with the verb that follows: "a is", "a, b are", "a, b and 7 more are"."""
-    every = list(names)
-    return f"{few(every)} {'is' if len(every) == 1 else 'are'}"
-
-
-def few(names: Sequence[str]) -> str:
-    """Name the first few, and say how many more there are."""
-    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return f"{', '.join(names[:NAMED])}{more}"

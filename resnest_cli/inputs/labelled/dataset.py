@@ -1,37 +1,34 @@
-"""Labelled images: a folder of class folders, a tar archive of one, or a table of paths and labels.
+"""Labelled images for a model whose classes are known: a folder of class folders, a tar archive of one, or a table.
 
-In: a path and the class names of a model. Out: a stream of sources, each with its true class. Names decide, never
-positions: a label is a WordNet id, a class name or a class index. All of them are looked at before the first image is
-read, and one that says nothing, or two things, is refused. Where the images lie on sides (train, val, test), one side
-is given. Does not open an image.
+In: a place and the class names of a model. Out: a stream of sources, each with its true class. Names decide, never
+positions: a label is a WordNet id, a class name or a class index. All labels are read before the first image; a label
+that names no class, or several, is refused. Of images on sides (train, val, test), one side is read. Opens no image.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import BadDataSet, UsageError
 from resnest_cli.inputs import splits, tables
 from resnest_cli.inputs.labelled import layouts
+from resnest_cli.inputs.labelled.meanings import MAX_REFUSED, Meanings
 from resnest_cli.inputs.photographs import LeftOut, Rule
-from resnest_cli.models.class_names import ClassNames
 from resnest_cli.system.paths import look
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from resnest_cli.inputs.labelled.layouts import Item
     from resnest_cli.models.labels import Labels
 
-EXAMPLES = 3  # of refused labels, in a message
-MAX_REFUSED = 1000  # labels of a side that are kept to count them
-MAX_KNOWN = 100_000  # combinations of words whose meaning is kept: an archive may make up millions
-_ANY_SIDE = "?"  # of what cannot be listed: it counts, whatever is asked for
+_ANY_SIDE = "?"  # of folders that cannot be listed: they count on every side
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,36 +39,28 @@ class Labelled:
     truth: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Meaning:
-    """What the words of an image say: its side ("" for none), and its class, which should be one."""
-
-    side: str
-    classes: frozenset[int]
-
-
 class Dataset:
-    """The labelled images at a place; the constructor looks at every name there.
+    """The labelled images at a place; the constructor reads every name there.
 
     Args:
         place: a folder with a folder for each class, a tar archive (plain or compressed) of one, or a table (see
             `tables`) with the columns `path` (from the table's folder) and `label`. Folders called train, val or test
-            above (or below) the class folders, a column `split`, or a table `split.csv` in the folder part it in sides.
+            above (or below) the class folders, a column `split`, or a table `split.csv` in the folder name sides.
         labels: the class names of the model.
-        split: which side is wanted, or "all"; by default val, else test, else train.
+        split: the side to read, or "all"; by default val, else test, else train.
         exclude: patterns of what to leave out of a folder or archive, see `photographs.Rule`.
 
     Attributes:
-        place: where it is read from.
-        split: the side that is given; "all" where there are none.
-        sides: how many images each side has; those of no side are under "".
-        total: images to be given, readable or not.
+        place: where the images are listed.
+        split: the side that is read; "all" where there are no sides.
+        sides: images per side; images of no side are under "".
+        total: images on the side, readable or not.
         present: the class indices that they have, in order.
-        left_out: what is there and is not looked at.
+        left_out: files and folders there that are not read.
         is_packed: whether images are unpacked one by one.
 
     Raises:
-        UsageError: nothing labelled is there, or a label names no class, or more than one; no such side.
+        UsageError: nothing labelled is there; a label names no class, or several; there is no such side.
         UnreadableInput: the archive or the table is damaged.
     """
 
@@ -84,71 +73,64 @@ class Dataset:
         exclude: Sequence[str] = (),
     ) -> None:
         self.place = os.fspath(place)
-        self._exclude = exclude
         if look(self.place).is_folder and (table := tables.of_folder(Path(self.place))):
             self.place = str(table)
-        self._names = ClassNames(labels)
-        self._layout = layouts.choose(self.place)
+        self._exclude = exclude
+        with _as_usage_error():
+            self._layout = layouts.choose(self.place)
         self.is_packed = layouts.is_packed(self._layout)
-        self._known: dict[tuple[tuple[str, ...], str], _Meaning] = {}
-        refused = self._survey()
+        self._meanings = Meanings(labels)
+        survey = self._survey()
+        self.left_out, self.sides = survey.left_out, survey.images
         self.split = self._side(split)
-        if wrong := _united(labels for side, labels in refused.items() if self.is_wanted(side)):
-            raise UsageError(self._complaint(wrong))
-        self.total = sum(images for side, images in self.sides.items() if self.is_wanted(side))
-        wanted = (classes for side, classes in self._present.items() if self.is_wanted(side))
-        self.present = tuple(sorted(set().union(*wanted)))
+        wanted = [side for side in self.sides if self.is_wanted(side)]
+        if refused := {label: path for side in wanted for label, path in survey.refused[side].items()}:
+            raise UsageError(self._meanings.complaint(self.place, refused))
+        self.total = sum(self.sides[side] for side in wanted)
+        self.present = tuple(sorted(set().union(*(survey.classes[side] for side in wanted))))
         if not self.present:
             others = f" ({self.left_out.counts()})" if self.left_out else ""
             message = (
-                f"{self.place}: no labelled images{others}.{self._why} Give a folder with a folder for each class, a "
+                f"{self.place}: no labelled images{others}.{survey.why} Give a folder with a folder for each class, a "
                 "tar archive of one, or a CSV file with the columns path and label."
             )
             raise UsageError(message)
 
     def images(self, scratch: Path) -> Iterator[Labelled | Failure]:
-        """List every image of the side with its class, in the order of the folder, archive or table.
+        """Yield every image of the side with its class, in the order of the folder, archive or table.
 
-        Images in an archive are unpacked into `scratch`, one at a time as they are asked for.
+        Images in an archive are unpacked into `scratch`, each when it is asked for.
         """
         for item in self._items(Rule(self._exclude, self.place)):
             if isinstance(item, Failure):
                 yield item
                 continue
-            meaning = self._meaning(item)
+            meaning = self._meanings.of(item)
             if self.is_wanted(meaning.side):
-                given = replace(item, source=item.unpack(scratch)) if item.unpack else item
-                yield Labelled(given, min(meaning.classes))
+                unpacked = replace(item, source=item.unpack(scratch)) if item.unpack else item
+                yield Labelled(unpacked, min(meaning.classes))
 
     def is_wanted(self, side: str) -> bool:
-        """Tell whether images of a side are given."""
+        """Return whether the images of a side are read."""
         return side in {self.split, _ANY_SIDE} or (self.split == splits.ALL and side != splits.LEFT_OUT)
 
     def _items(self, rule: Rule) -> Iterator[Item | Failure]:
-        try:
+        with _as_usage_error():
             yield from self._layout(self.place, rule)
-        except BadDataSet as error:  # a table that does not fit is to be mended like a label that does not
-            raise UsageError(str(error)) from error
 
-    def _survey(self) -> dict[str, dict[str, str]]:
-        """Look at all labels before anything is computed; give the refused ones of each side, with an image of each."""
-        refused: dict[str, dict[str, str]] = defaultdict(dict)
-        self.sides: Counter[str] = Counter()
-        self._present: dict[str, set[int]] = defaultdict(set)
-        self._why = ""
+    def _survey(self) -> _Survey:
         rule = Rule(self._exclude, self.place)
-        self.left_out: LeftOut = rule.left_out
+        found = _Survey(rule.left_out)
         for item in self._items(rule):
             if isinstance(item, Failure):
-                self._why = self._why or f" {item.path}: {item.message}"
-                self.sides[_ANY_SIDE] += 1
+                found.add_failure(item)
                 continue
-            meaning = self._meaning(item)
-            self.sides[meaning.side] += 1
-            self._present[meaning.side] |= meaning.classes
-            if len(meaning.classes) != 1 and len(refused[meaning.side]) < MAX_REFUSED:
-                refused[meaning.side].setdefault("/".join(item.words), item.path)
-        return refused
+            meaning = self._meanings.of(item)
+            found.images[meaning.side] += 1
+            found.classes[meaning.side] |= meaning.classes
+            if len(meaning.classes) != 1 and len(found.refused[meaning.side]) < MAX_REFUSED:
+                found.refused[meaning.side].setdefault("/".join(item.words), item.path)
+        return found
 
     def _side(self, wanted: str | None) -> str:
         there = sorted({*self.sides} & {splits.TRAIN, splits.VAL, splits.TEST})
@@ -158,50 +140,35 @@ class Dataset:
             raise UsageError(message)
         return wanted or splits.to_score(there)
 
-    def _meaning(self, item: Item) -> _Meaning:
-        """Tell an item's side and the classes that its words name; each pair of words and split is looked at once."""
-        key = (item.words, item.split)
-        if key not in self._known:
-            if len(self._known) == MAX_KNOWN:
-                self._known.clear()
-            self._known[key] = self._by_words(item.words) if not item.split else _Meaning(item.split, self._find(item))
-        return self._known[key]
 
-    def _find(self, item: Item) -> frozenset[int]:
-        return frozenset(self._names.find(item.words))
+@dataclass
+class _Survey:
+    """What all names at a place say, by side.
 
-    def _by_words(self, words: tuple[str, ...]) -> _Meaning:
-        """Take a word for a side where the others name a class without it: `train` may be a class of its own."""
-        named = [at for at, word in enumerate(words) if splits.side(word)]
-        for at in named:
-            classes = self._names.find((*words[:at], *words[at + 1 :]))
-            if classes and (at < len(words) - 1 or not self._names.find(words[at:])):
-                return _Meaning(splits.side(words[at]), frozenset(classes))
-        classes = self._names.find(words)
-        side = splits.side(words[named[0]]) if named and not classes else ""
-        return _Meaning(side, frozenset(classes))
+    Attributes:
+        left_out: files and folders that are not read.
+        images: images per side.
+        classes: class indices per side.
+        refused: labels that name no class or several, each with the path of an image.
+        why: the first folder that cannot be listed, for a message.
+    """
 
-    def _complaint(self, refused: dict[str, str]) -> str:
-        lines = [f"  {self._reason(label, path)}" for label, path in list(refused.items())[:EXAMPLES]]
-        more = f"\n  ... and {len(refused) - EXAMPLES} more" if len(refused) > EXAMPLES else ""
-        wnids = "a WordNet id (n02012849), " if any(self._names.labels.wnids) else ""
-        most = "at least " if len(refused) >= MAX_REFUSED else ""
-        count = f"{most}{len(refused)} label{'s' * (len(refused) > 1)}"
-        return (
-            f"{self.place}: {count} cannot be understood:\n" + "\n".join(lines) + more + "\n"
-            f"Call each class folder (or label in the CSV file) by {wnids}a class name or a class index; "
-            "move what is no class out of the folder. --labels FILE gives the model other class names."
-        )
+    left_out: LeftOut
+    images: Counter[str] = field(default_factory=Counter)
+    classes: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    refused: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    why: str = ""
 
-    def _reason(self, label: str, path: str) -> str:
-        if not label or splits.side(label.rpartition("/")[2]):
-            return f"{path} is in no class folder"
-        found = self._names.find(label.split("/"))
-        if found:
-            return f"{label!r} may be {' or '.join(self._names.describe(i) for i in sorted(found))}"
-        near = next((name for word in reversed(label.split("/")) if (name := self._names.near(word))), "")
-        return f"{label!r} is no class of the model" + (f" (is it {near!r}?)" if near else "")
+    def add_failure(self, failure: Failure) -> None:
+        """Count what cannot be listed."""
+        self.why = self.why or f" {failure.path}: {failure.message}"
+        self.images[_ANY_SIDE] += 1
 
 
-def _united(parts: Iterable[dict[str, str]]) -> dict[str, str]:
-    return {label: path for part in parts for label, path in part.items()}
+@contextmanager
+def _as_usage_error() -> Iterator[None]:
+    """Raise a data set that does not fit as a `UsageError`, like a label that does not."""
+    try:
+        yield
+    except BadDataSet as error:
+        raise UsageError(str(error)) from error

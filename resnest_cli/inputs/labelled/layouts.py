@@ -1,7 +1,7 @@
 """Where labelled images lie: in a folder of class folders, in a tar archive of one, or listed in a table.
 
-In: a place, and a rule of what to leave out. Out: an `Item` for each image, with the words that may name its class.
-Does not know the classes, nor open an image.
+In: a place, and a rule of what to leave out. Out: an `Item` per image, with the words that may name its class. Knows no
+classes; opens no image.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
-from resnest_cli.errors import OutputError, UnreadableInput, UsageError
+from resnest_cli.errors import BadDataSet, OutputError, UnreadableInput
 from resnest_cli.inputs import archives, tables, walk
 from resnest_cli.system.paths import Kind, look
 from resnest_cli.types import Failure, Source
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from resnest_cli.inputs.photographs import Rule
+    from resnest_cli.system.paths import Look
 
-LONGEST_SHOWN = 500  # characters of a member's name in a record that says why it is not read
+LONGEST_NAME = 500  # characters of a member's name in a failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,11 @@ class Item:
     """One image as it is listed.
 
     Attributes:
-        path: for a person.
-        words: what may name its class.
+        path: for the user.
+        words: may name its class: its folders, or its label.
         source: where its bytes are.
-        split: its side, if a table says so.
-        unpack: copies it out of an archive into a folder, and tells where it is now.
+        split: its side, if a table has one.
+        unpack: copies it from an archive into a folder, and returns the copy.
     """
 
     path: str
@@ -46,26 +47,39 @@ class Item:
 
     @property
     def is_copy(self) -> bool:
-        """Tell whether its file is to be removed when it was read."""
+        """Whether its file is a copy, to be removed after it was read."""
         return self.unpack is not None
 
 
 Layout: TypeAlias = "Callable[[str, Rule], Iterator[Item | Failure]]"
 
 
+def require(place: str | os.PathLike[str], wanted: str) -> Look:
+    """Return what is at a place that must be a folder or a file.
+
+    Args:
+        place: where labelled images should be.
+        wanted: what to give instead, for the message.
+
+    Raises:
+        BadDataSet: it is neither.
+    """
+    seen = look(place)
+    if seen.is_folder or seen.is_file:
+        return seen
+    why = "no such folder or file." if seen.kind is Kind.MISSING else seen.why or "neither a folder nor a file."
+    message = f"{place}: {why} Give {wanted}."
+    raise BadDataSet(message)
+
+
 def choose(place: str) -> Layout:
     """Return the function that lists the images at `place`.
 
     Raises:
-        UsageError: it is not there, or nothing that can be read here.
+        BadDataSet: nothing is there, or a file of another kind.
     """
-    seen = look(place)
-    if seen.is_folder:
+    if require(place, "a folder of class folders, a tar archive or a CSV file").is_folder:
         return _in_folder
-    if not seen.is_file:
-        why = "no such folder or file." if seen.kind is Kind.MISSING else seen.why or "neither a folder nor a file."
-        message = f"{place}: {why} Give a folder of class folders, a tar archive or a CSV file."
-        raise UsageError(message)
     if place.lower().endswith(tables.SUFFIXES):
         return _in_table
     if archives.is_one(place):
@@ -74,11 +88,11 @@ def choose(place: str) -> Layout:
         f"{place}: neither a tar archive nor a table ({', '.join(tables.SUFFIXES)}). Give one of these (a spreadsheet "
         "can be saved as CSV, a ZIP archive unpacked), or a folder of class folders."
     )
-    raise UsageError(message)
+    raise BadDataSet(message)
 
 
 def is_packed(layout: Layout) -> bool:
-    """Tell whether images are unpacked one by one."""
+    """Return whether a layout unpacks images one by one."""
     return layout is _in_tar
 
 
@@ -98,7 +112,7 @@ def _in_tar(place: str, rule: Rule) -> Iterator[Item | Failure]:
                 continue
             path = f"{place}/{member.name}"
             if why := archives.unusable(member):
-                yield Failure.of(path[:LONGEST_SHOWN], UnreadableInput(why))
+                yield Failure.of(path[:LONGEST_NAME], UnreadableInput(why))
             else:
                 unpack = partial(_unpacked, place, archive, member)
                 yield Item(path, name.parts[:-1], Source(member.name), unpack=unpack)
@@ -109,7 +123,7 @@ def _unpacked(place: str, archive: archives.Archive, member: tarfile.TarInfo, sc
 
     Raises:
         UnreadableInput: the archive is damaged.
-        OutputError: there is no room.
+        OutputError: the disk is full, or cannot be written.
     """
     target = scratch / str(member.offset)  # its name may be anything
     try:
@@ -127,6 +141,6 @@ def _unpacked(place: str, archive: archives.Archive, member: tarfile.TarInfo, sc
 
 def _in_table(place: str, _rule: Rule) -> Iterator[Item | Failure]:
     table = Path(place)
-    for row in tables.rows(table):
+    for row in tables.read(table):
         source = tables.source(table, row.path)
         yield Item(source.path, (row.label,) if row.label else (), source, row.split)

@@ -81,4 +81,5 @@ def _by_side(found: list[Source], folder: Path) -> tuple[list[Source], list[Sour
     for source in found:
         names = Path(os.path.relpath(source.path, folder)).parts[:-1]
         sides[next(filter(None, map(splits.side, names)), "")].append(source)
-    return sides[splits.TRAIN], sides[splits.VAL] or sides[splits.TEST]
+    other = splits.held_out(sides)
+    return sides[splits.TRAIN], sides[other] if other else []

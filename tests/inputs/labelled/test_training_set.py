@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from loads import Moody
+from odd_files import bare_png, many_scans
 from PIL import Image
 
 from resnest_cli.errors import BadDataSet
-from resnest_cli.inputs.labelled import training_set
+from resnest_cli.inputs.labelled import check, training_set
 from resnest_cli.inputs.splits import LEFT_OUT, TRAIN, VAL
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def test_class_folders_are_split_class_by_class(tmp_path: Path) -> None:
     data = load(fill(tmp_path, {"a": 8, "b": 12, "c": 4}))
     assert data.counts(TRAIN) == {"a": 6, "b": 9, "c": 3}
     assert data.counts(VAL) == {"a": 2, "b": 3, "c": 1}
-    assert data.words == ()
+    assert data.notes == ()
 
 
 def test_the_split_hangs_on_content_and_seed_not_on_names(tmp_path: Path) -> None:
@@ -75,7 +77,7 @@ def test_names_decide_so_1_beside_10_and_2_shifts_nothing(tmp_path: Path) -> Non
     assert data.classes == ("1", "10", "2")
     assert labels_of(data, TRAIN) == {("1", "1"), ("2", "2"), ("10", "10")}
     assert labels_of(data, VAL) == {("2", "2"), ("10", "10")}
-    assert data.words == ("1 is without an image to validate on: accuracy says nothing of that.",)
+    assert data.notes == ("1 is without an image to validate on: accuracy says nothing of that.",)
 
 
 def test_unicode_names_are_one_class_however_they_are_written(tmp_path: Path) -> None:
@@ -98,7 +100,7 @@ def test_ten_thousand_classes(tmp_path: Path) -> None:
     data = load(tmp_path / "root")
     assert (len(data.classes), len(data.side(TRAIN)), len(data.side(VAL))) == (10_000, 10_000, 10)
     assert all(Path(path).parent.name == data.classes[index] for path, index in data.side(VAL) + data.side(TRAIN))
-    assert data.words == (
+    assert data.notes == (
         "1, 10, 100, 1001, 1002 and 9,985 more are without an image to validate on: accuracy says nothing of that.",
     )
 
@@ -112,12 +114,12 @@ def test_unreadable_files_are_left_out_with_their_reason(tmp_path: Path) -> None
     reasons = {Path(e.path).name: e.reason.partition(":")[0] for e in data.examples if e.split == LEFT_OUT}
     assert reasons == {"cut.png": "TruncatedImage", "page.jpg": "NotAnImage"}
     assert len(data.examples) == 10
-    assert data.words[0] == "2 files are left out, each with its reason in split.csv:"
+    assert data.notes[0] == "2 files are left out, each with its reason in split.csv:"
 
 
 def test_a_picture_that_stalls_or_ends_its_decoder_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_set, "Check", Moody)
-    monkeypatch.setattr(training_set, "TIMEOUT_S", 2.0)
+    monkeypatch.setattr(check, "Check", Moody)
+    monkeypatch.setattr(check, "TIMEOUT_S", 2.0)
     fill(tmp_path, {"a": 4, "b": 4})
     for name, trouble in (("slow.png", "slow"), ("crash.png", "crash"), ("killed.png", "killed")):
         draw(tmp_path / "a" / name, 99).write_text(trouble)
@@ -127,6 +129,21 @@ def test_a_picture_that_stalls_or_ends_its_decoder_is_left_out(tmp_path: Path, m
         "crash.png": "WorkerDied: it ended the process that decoded it, 2 times (signal 11).",
         "killed.png": "WorkerDied: it ended the process that decoded it, 2 times (signal 9).",
     }
+
+
+def test_a_jpeg_of_20000_scans_and_a_png_of_65536_pixels_an_edge_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "TIMEOUT_S", 2.0)
+    fill(tmp_path, {"a": 4, "b": 4})
+    (tmp_path / "a" / "scans.jpg").write_bytes(many_scans(2000, 20_000))
+    (tmp_path / "b" / "bomb.png").write_bytes(bare_png(65_536, 65_536, zlib.compress(bytes(1 << 20))))
+    data = load(tmp_path)
+    assert {Path(e.path).name: e.reason.partition(";")[0] for e in data.examples if e.split == LEFT_OUT} == {
+        "scans.jpg": "DecodeTimeout: not decoded within 2 s.",
+        "bomb.png": "ImageTooLarge: the image has 65536 x 65536 = 4,294,967,296 pixels",
+    }
+    assert (data.counts(TRAIN), data.counts(VAL)) == ({"a": 3, "b": 3}, {"a": 1, "b": 1})
 
 
 def test_an_image_on_both_sides_is_not_trained_on(tmp_path: Path) -> None:
@@ -148,7 +165,7 @@ def test_copies_within_a_class_fall_on_one_side(tmp_path: Path) -> None:
     sides = [{Path(path).read_bytes() for path, _ in data.side(split)} for split in (TRAIN, VAL)]
     assert not sides[0] & sides[1]
     assert (data.counts(TRAIN), data.counts(VAL)) == ({"a": 8, "b": 8}, {"a": 4, "b": 4})
-    assert data.words == ("12 files are the same image as another of the same class; copies stay on one side.",)
+    assert data.notes == ("12 files are the same image as another of the same class; copies stay on one side.",)
 
 
 def test_an_image_in_two_classes_is_left_out_of_both(tmp_path: Path) -> None:
@@ -165,7 +182,7 @@ def test_what_lies_beside_the_classes_is_named(tmp_path: Path) -> None:
     (tmp_path / "a" / "notes.txt").write_text("?")
     data = load(tmp_path)
     assert data.classes == ("a", "b")
-    assert data.words == (
+    assert data.notes == (
         f"{tmp_path}: 1 file not looked at: 1 .txt; 1 hidden, thumbnail or trash name left out.",
         "1 file is left out, each with its reason in split.csv:",
         f"  {tmp_path / 'loose.png'}: it lies in no class folder",
@@ -201,7 +218,7 @@ def test_a_class_of_unreadable_files_is_refused_with_the_first_reason(tmp_path: 
 def test_a_class_of_one_image_is_trained_on_and_said(tmp_path: Path) -> None:
     data = load(fill(tmp_path, {"a": 4, "b": 1}))
     assert (data.counts(TRAIN), data.counts(VAL)) == ({"a": 3, "b": 1}, {"a": 1})
-    assert data.words == ("b is without an image to validate on: accuracy says nothing of that.",)
+    assert data.notes == ("b is without an image to validate on: accuracy says nothing of that.",)
 
 
 def test_a_class_only_in_validation_is_refused(tmp_path: Path) -> None:
@@ -273,7 +290,7 @@ def test_sides_are_known_by_any_of_their_names(tmp_path: Path, train: str, val: 
         draw(tmp_path / unread / "1.png", 200)
     data = load(tmp_path)
     assert (data.counts(TRAIN), data.counts(VAL)) == ({"a": 4, "b": 4}, {"a": 2, "b": 2})
-    assert data.words == ((f"validation is on {tmp_path / val}; not read: {unread}.",) if unread else ())
+    assert data.notes == ((f"validation is on {tmp_path / val}; not read: {unread}.",) if unread else ())
 
 
 def test_wrapped_folders_are_gone_through(tmp_path: Path) -> None:
@@ -353,7 +370,7 @@ def test_a_table_may_name_sides(tmp_path: Path, train: str, val: str) -> None:
     assert data.counts(VAL) == ({"a": 2, "b": 2} if val else {"a": 1, "b": 1})
     (tmp_path / "list.csv").rename(tmp_path / "split.csv")  # as the folder's own
     assert load(tmp_path).examples == data.examples
-    assert load(tmp_path).words == (f"{tmp_path / 'split.csv'} says which images there are.", *data.words)
+    assert load(tmp_path).notes == (f"{tmp_path / 'split.csv'} says which images there are.", *data.notes)
 
 
 def test_the_test_side_of_a_table_is_not_read(tmp_path: Path) -> None:
@@ -362,7 +379,7 @@ def test_the_test_side_of_a_table_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(f"path,label,split\n{rows}")
     data = load(tmp_path / "list.csv")
     assert (data.counts(TRAIN), data.counts(VAL)) == ({"a": 2, "b": 2}, {"a": 2, "b": 2})
-    assert data.words == ("4 files are on the test side and not read.",)
+    assert data.notes == ("4 files are on the test side and not read.",)
 
 
 def test_what_is_written_is_read_back_and_can_be_trained_on_again(tmp_path: Path) -> None:
