@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Importing openvino reports home through this package: not from tests that import it themselves.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: "not to be imported"
-pytest_plugins = ["lanes"]
+pytest_plugins = ["lanes", "rates"]
 # One thread for torch, here and in the processes that tests start: threads that share cores with other tests spin while
 # they wait (three small training steps on two busy cores: 9.6 CPU seconds with two threads, 1.2 with one).
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -239,6 +239,7 @@ def test_a_table_can_go_to_a_file(resnest: Resnest, tmp_path: Path) -> None:
     assert "\x1b" not in out.read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("_rates")
 def test_a_dash_as_output_is_standard_output(resnest: Resnest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data" / "seven").mkdir(parents=True)

@@ -88,6 +88,7 @@ def test_what_programs_read_is_utf_8_whatever_the_screen_can_show(format: str, c
     assert "犬é😀.png" in run(*words, charset=charset).stdout_bytes.decode()
 
 
+@pytest.mark.usefixtures("_rates")
 @pytest.mark.parametrize("charset", ["ascii", "cp1252"])
 def test_every_other_command_shows_such_names_too(charset: str, here: Path) -> None:
     model = here / "犬"

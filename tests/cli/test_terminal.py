@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from conftest import SAMPLES
+from rates import PROGRAM
 
 if TYPE_CHECKING:
     from conftest import Shell
@@ -29,7 +30,8 @@ def lines(*args: str | Path) -> list[str]:
 def written(*args: str | Path) -> bytes:
     """Run `resnest` on a terminal; give all that it writes."""
     screen, terminal = pty.openpty()
-    command = [sys.executable, "-m", "resnest_cli", *map(str, args)]
+    program = ("-c", PROGRAM) if args[0] == "bench" else ("-m", "resnest_cli")
+    command = [sys.executable, *program, *map(str, args)]
     env = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal, env=env):
         os.close(terminal)

@@ -198,7 +198,7 @@ def test_a_batch_that_no_memory_holds_has_a_row_that_says_so(resnest: Resnest) -
     assert "Unable to allocate" in row["error"]["message"]
 
 
-def test_rows_come_as_json_lines_and_as_a_table(resnest: Resnest) -> None:
+def test_a_configuration_that_is_refused_has_a_row_beside_the_others(resnest: Resnest) -> None:
     ended = resnest(
         "bench", "-m", "digits", "--precision", "fp32,fp16", "--engine", "openvino", "--seconds", "0", "-f", "jsonl"
     )
@@ -207,6 +207,10 @@ def test_rows_come_as_json_lines_and_as_a_table(resnest: Resnest) -> None:
     assert first["samples_per_sec"] > 0
     assert second["error"]["type"] == "UsageError"
     assert "fp16 runs in torch" in second["error"]["message"]
+
+
+@pytest.mark.usefixtures("_rates")
+def test_a_table_has_what_differs_in_its_columns_and_what_does_not_below(resnest: Resnest) -> None:
     shown = resnest("bench", "-m", "digits", "-b", "1,2", "--precision", "fp32", "--seconds", "0").stdout
     lines = [line.split() for line in shown.splitlines()]
     assert lines[0] == ["batch", "images/s", "p50", "ms", "MB"]
@@ -291,6 +295,7 @@ def test_what_cannot_be_meant_is_refused_at_once(words: tuple[str, ...], message
     assert message in ended.stderr
 
 
+@pytest.mark.usefixtures("_rates")
 def test_a_picture_of_speed(resnest: Resnest, tmp_path: Path) -> None:
     to = tmp_path / "speed.png"
     assert resnest("bench", "-m", "digits", "-b", "1,4", "--seconds", "0", "--plot", to).exit_code == ExitCode.OK
