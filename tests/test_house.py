@@ -68,7 +68,7 @@ AT_TOP = {
 INSIDE = {
     "captum": {"tasks.explain"},
     "filelock": {"system.files"},
-    "matplotlib": {"outputs.lettering", "outputs.plots", "training.report"},
+    "matplotlib": {"outputs.lettering", "outputs.plots"},
     "nncf": {"engines.pytorch.int8"},
     "onnx": {"tasks.export"},
     "onnxruntime": {"tasks.export"},

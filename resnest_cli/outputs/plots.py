@@ -1,6 +1,6 @@
-"""Pictures of results, drawn by matplotlib, an extra: the confusion matrix, and speed against accuracy.
+"""Pictures of results: a confusion matrix, the curves of a training run, and speed against accuracy.
 
-In: a `Validation`, or rows of a benchmark. Out: the bytes of a PNG. Nothing is shown on a screen.
+In: counts and names, or rows. Out: the bytes of a PNG. Needs matplotlib, an extra. Shows nothing on a screen.
 """
 
 from __future__ import annotations
@@ -21,15 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from resnest_cli.tasks.validate.validation import Validation
-
-MOST_CLASSES = 30  # that a confusion matrix shows with names that can be read
+MOST_CLASSES = 30  # in a confusion matrix whose names can be read
 DPI = 150
-_INK = 0.55  # of the full colour: from here on, numbers are written in white
+_DARK = 0.55  # of the full colour: on darker fields numbers are white
 
 
 def require() -> None:
-    """Find out early whether pictures can be drawn.
+    """Check that pictures can be drawn.
 
     Raises:
         UsageError: matplotlib is not installed.
@@ -38,19 +36,60 @@ def require() -> None:
         pass
 
 
-def confusion_png(found: Validation) -> bytes:
-    """Draw the confusion matrix: rows are true classes, colours shares of a row, numbers counts of images.
+def confusion_png(
+    true: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    images: NDArray[np.int64],
+    names: dict[int, str],
+    title: str,
+) -> bytes:
+    """Return the picture of a confusion matrix: rows are true classes, colours shares of a row, numbers images.
 
-    Of more than `MOST_CLASSES` classes it shows those with the most mistakes, and all others as one.
+    Args:
+        true: class indices [M]; there may be thousands of classes, so the counts are sparse.
+        predicted: class indices [M].
+        images: how many images have each pair [M].
+        names: of the classes by index, in order. Of more than `MOST_CLASSES`, those with most mistakes are drawn.
+        title: above the picture.
     """
-    counts, names, title = shown(found)
-    with lettered([*names, title]):
-        return _confusion(counts, names, title)
+    counts, drawn, choice = folded(true, predicted, images, names)
+    title = plain(title) + choice
+    with lettered([*drawn, title]):
+        size = 2.5 + 0.34 * len(drawn)
+        figure = _figure(size + 1.2, size)
+        _draw_confusion(figure, counts, drawn, title)
+        return _png(figure)
 
 
-def _confusion(counts: NDArray[np.int64], names: list[str], title: str) -> bytes:
-    size = 2.5 + 0.34 * len(names)
-    figure = _figure(size + 1.2, size)
+def folded(
+    true: NDArray[np.int64], predicted: NDArray[np.int64], images: NDArray[np.int64], names: dict[int, str]
+) -> tuple[NDArray[np.int64], list[str], str]:
+    """Return what is drawn: counts int64 [K, K], names of the K classes, and for the title which classes these are."""
+    classes = np.array([*names])
+    if len(classes) <= MOST_CLASSES + 1:  # a single other class would be no sum
+        chosen, drawn, choice = classes, [plain(name) for name in names.values()], ""
+    else:
+        chosen = _most_mistaken(true, predicted, images, classes)
+        drawn = [*(f"{plain(names[index])} ({index})" for index in chosen.tolist()), "all others"]
+        choice = f"\nthe {MOST_CLASSES} of {len(classes)} classes with most mistakes"
+    place = np.full(classes.max() + 1, len(chosen))
+    place[chosen] = np.arange(len(chosen))
+    counts = np.zeros((len(drawn), len(drawn)), np.int64)
+    np.add.at(counts, (place[true], place[predicted]), images)
+    return counts, drawn, choice
+
+
+def _most_mistaken(
+    true: NDArray[np.int64], predicted: NDArray[np.int64], images: NDArray[np.int64], classes: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    wrong = true != predicted
+    mistakes = np.zeros(classes.max() + 1, np.int64)
+    for side in (true, predicted):
+        np.add.at(mistakes, side[wrong], images[wrong])
+    return np.sort(classes[np.argsort(-mistakes[classes], kind="stable")[:MOST_CLASSES]])
+
+
+def _draw_confusion(figure: Figure, counts: NDArray[np.int64], names: list[str], title: str) -> None:
     axes = figure.subplots()
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
@@ -59,17 +98,38 @@ def _confusion(counts: NDArray[np.int64], names: list[str], title: str) -> bytes
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted", ylabel="true", title=title)
     for row, column in zip(*np.nonzero(counts), strict=True):
-        colour = "white" if shares[row, column] > _INK else "black"
+        colour = "white" if shares[row, column] > _DARK else "black"
         axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=colour, fontsize=7)
     figure.colorbar(image, label="share of the true class", fraction=0.046, pad=0.03)
-    return _png(figure)
+
+
+def curves_png(history: Sequence[dict[str, Any]]) -> bytes:
+    """Return the picture of a training run, by epoch: losses, and the accuracy on the validation images.
+
+    A dotted line marks the epoch from which on all layers are trained.
+    """
+    with lettered(()):
+        figure = _figure(9, 3.5)
+        losses, accuracy = figure.subplots(1, 2)
+        epochs = range(1, len(history) + 1)
+        losses.plot(epochs, [row["train_loss"] for row in history], label="training (smoothed, mixed)")
+        losses.plot(epochs, [row["val_loss"] for row in history], label="validation")
+        losses.set(xlabel="epoch", ylabel="loss")
+        losses.legend(frameon=False)
+        accuracy.plot(epochs, [100 * row["val_top1"] for row in history], color="tab:green")
+        accuracy.set(xlabel="epoch", ylabel="validation top-1, %")
+        for i in range(1, len(history)):
+            if history[i]["stage"] != history[i - 1]["stage"]:
+                losses.axvline(i + 0.5, color="grey", linestyle=":")
+                accuracy.axvline(i + 0.5, color="grey", linestyle=":")
+        return _png(figure)
 
 
 def speed_png(rows: Sequence[dict[str, Any]]) -> bytes:
-    """Draw speed against published accuracy and, where batches differ, against the batch; both on a log scale.
+    """Return the picture of speed against published accuracy and, where batches differ, against the batch size.
 
-    `rows` are those of `resnest bench`. What failed is left out; models without a published accuracy are in the second
-    picture only.
+    `rows` are those of `resnest bench`; failed ones are left out. Models without a published accuracy are in the second
+    panel only. Speed and batch size are on a log scale.
     """
     good = [row | {"model": plain(row["model"])} for row in rows if "error" not in row]
     published = [row for row in good if row["published_top1"]]
@@ -81,7 +141,7 @@ def speed_png(rows: Sequence[dict[str, Any]]) -> bytes:
         figure = _figure(7.5 * len(panels), 5.5)
         for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             draw(axes, published if draw is _accuracy else good)
-            axes.set_ylabel("images a second" if draw is _batches else "published top-1, %")
+            axes.set_ylabel("images per second" if draw is _batches else "published top-1, %")
             axes.grid(alpha=0.3, which="both", linewidth=0.5)
             axes.legend(fontsize=8)
         return _png(figure)
@@ -98,7 +158,7 @@ def _accuracy(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
         axes.annotate(model, at, xytext=(6, -3), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
     axes.margins(x=0.3, y=0.08)
-    axes.set(xlabel="images a second", title="speed and accuracy")
+    axes.set(xlabel="images per second", title="speed and accuracy")
     _plain_ticks(axes.xaxis)
 
 
@@ -109,7 +169,7 @@ def _batches(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(sorted({row["batch"] for row in rows}))
-    axes.set(xlabel="images a batch", title="batch size")
+    axes.set(xlabel="images per batch", title="batch size")
     _plain_ticks(axes.xaxis)
     _plain_ticks(axes.yaxis)
 
@@ -122,35 +182,15 @@ def _series(rows: Sequence[dict[str, Any]], name: Callable[[dict[str, Any]], str
 
 
 def _plain_ticks(axis: Axis) -> None:
-    """Write 20, not 2 x 10^1."""
+    """Label ticks with 20, not 2 x 10^1."""
     from matplotlib.ticker import FuncFormatter  # noqa: PLC0415 - as above
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "2345" else ""))
 
 
-def shown(found: Validation) -> tuple[NDArray[np.int64], list[str], str]:
-    """Choose what is drawn: counts [K, K], their names, the title."""
-    among = found.among
-    counts = found.tally.confusion[np.ix_(among, among)]
-    title = f"{plain(found.spec.name)}, {found.tally.images} images"
-    if len(among) <= MOST_CLASSES + 1:  # a single one would be no others
-        return counts, [plain(found.labels.names[i]) for i in among], title
-    wrong = counts.sum(axis=1) + counts.sum(axis=0) - 2 * counts.diagonal()
-    chosen = np.sort(np.argsort(-wrong, kind="stable")[:MOST_CLASSES])
-    others = np.setdiff1d(np.arange(len(among)), chosen)
-    folded = np.zeros((MOST_CLASSES + 1, MOST_CLASSES + 1), np.int64)
-    folded[:-1, :-1] = counts[np.ix_(chosen, chosen)]
-    folded[:-1, -1] = counts[np.ix_(chosen, others)].sum(axis=1)
-    folded[-1, :-1] = counts[np.ix_(others, chosen)].sum(axis=0)
-    folded[-1, -1] = counts[np.ix_(others, others)].sum()
-    names = [f"{plain(found.labels.names[i])} ({i})" for i in among[chosen]]
-    title += f"\nthe {MOST_CLASSES} of {len(among)} classes with most mistakes"
-    return folded, [*names, "all others"], title
-
-
 def _figure(width: float, height: float) -> Figure:
-    """Make a figure of so many inches that belongs to no window."""
+    """Return a figure of this size in inches, without a window."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow
 
     return Figure(figsize=(width, height), layout="constrained")

@@ -1,7 +1,7 @@
-"""How right is a model? Counts that grow with each image, and the numbers they give in the end.
+"""Counts of right and wrong answers that grow with each image, and the numbers that follow from them.
 
-In: the logits and the true class of one image after another. Out: accuracy with its interval, loss, calibration, counts
-by class, the confusion matrix. Keeps counts only, however many images come; knows nothing of files and names.
+In: the logits and the true class of each image. Out: accuracy with its interval, loss, calibration error, counts per
+class, the confusion matrix. Keeps counts only, however many images come; knows nothing of files and names.
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ _Z95 = NormalDist().inv_cdf(0.975)  # standard deviations on each side that hold
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One image's answer: the true class, the best classes in order (at most five), the first's probability, loss."""
+    """The answer for one image.
+
+    Attributes:
+        truth: the true class index.
+        best: the class indices with the highest logits, in order, at most five.
+        confidence: the probability of the first, 0..1.
+        loss: the cross-entropy in nats.
+    """
 
     truth: int
     best: tuple[int, ...]
@@ -34,15 +41,15 @@ class Answer:
 
     @property
     def right(self) -> bool:
-        """Tell whether the first class is the true one."""
+        """Whether the first class is the true class."""
         return self.best[0] == self.truth
 
 
 def judge(logits: NDArray[np.float32], truth: int, among: NDArray[np.int64]) -> Answer:
-    """Compare the logits [C] of one image with its true class, which is one of the class indices `among`.
+    """Return the answer of the logits float32 [C] for one image with this true class.
 
-    Only the logits of `among` count, as if the network had no other classes. The loss is the cross-entropy in nats;
-    equal logits rank in the order of their index.
+    Only the logits of the class indices `among` count, as if the network had no other classes; `truth` is one of them.
+    Equal logits rank in the order of their indices.
     """
     values = logits[among].astype(np.float64)
     log_probabilities = values - values.max()
@@ -61,11 +68,11 @@ class Tally:
     """The counts over all images.
 
     Args:
-        classes: how many the model has.
+        classes: the number of classes of the model.
 
     Attributes:
-        confusion: int64 [true class, predicted class], images.
-        top5: int64 [true class], images with the true class among the best five.
+        confusion: images, int64 [true class, predicted class].
+        top5: images with the true class among the best five, int64 [true class].
     """
 
     def __init__(self, classes: int) -> None:
@@ -75,7 +82,7 @@ class Tally:
         self._bins = np.zeros((3, BINS))  # images, right ones, sum of confidences
 
     def add(self, answer: Answer) -> None:
-        """Count one more."""
+        """Count one image."""
         self.confusion[answer.truth, answer.best[0]] += 1
         self.top5[answer.truth] += answer.truth in answer.best
         self._loss += answer.loss
@@ -89,7 +96,7 @@ class Tally:
 
     @property
     def right(self) -> int:
-        """Images whose best class is the true one."""
+        """Images whose best class is the true class."""
         return int(self.confusion.trace())
 
     @property
@@ -106,9 +113,9 @@ class Tally:
     def calibration_error(self) -> float:
         """Expected calibration error, 0..1; NaN without images.
 
-        Images are put into 15 bins of equal width by the probability p of their best class, bin m holding
-        (m-1)/15 < p <= m/15. Of each bin the distance between its accuracy and its mean p counts by its share of the
-        images: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", 2017, equation 3
+        Images are put into 15 bins of equal width by the probability p of their best class: bin m has
+        (m-1)/15 < p <= m/15. The error is the mean distance between a bin's accuracy and its mean p, weighted by the
+        images in the bin: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", 2017, equation 3
         (arXiv:1706.04599).
         """
         _, right, confidence = self._bins
@@ -116,13 +123,13 @@ class Tally:
 
 
 class Hits:
-    """Accuracy where an image may have several right classes, or none, and then does not count."""
+    """Accuracy where an image has several right classes; images without a right class do not count."""
 
     def __init__(self) -> None:
         self.images = self.right = self.right_in_5 = 0
 
     def add(self, answer: Answer, right: Collection[int]) -> None:
-        """Count one more, unless `right` is empty."""
+        """Count one image, unless `right` is empty."""
         if right:
             self.images += 1
             self.right += answer.best[0] in right

@@ -1,7 +1,7 @@
-"""A `Validation` as files: the table of classes and the confusion matrix as CSV, the worst mistakes as a page.
+"""The content of the result files: the table of classes, the confusion matrix, and the page of the worst mistakes.
 
-In: a `Validation`. Out: text. The page is one file that fetches nothing; names in it come from outside and are escaped.
-Does not know where a file goes.
+In: a `Validation`. Out: CSV, HTML or PNG. The page is one file that fetches nothing; names in it come from outside and
+are escaped. Does not know where a file goes.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resnest_cli.outputs import plots
 from resnest_cli.text import cells
 
 if TYPE_CHECKING:
-    from resnest_cli.tasks.validate.validation import Mistake, Validation
+    from numpy.typing import NDArray
+
+    from resnest_cli.tasks.validate.result import Mistake, Validation
 
 CLASS_COLUMNS = (
     *("index", "wnid", "label", "n", "right", "right_in_5", "top1", "top5", "predicted", "precision"),
@@ -34,10 +37,10 @@ td { padding-right: 1rem; vertical-align: top }
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class; shares are in percent, and None where there is nothing to share.
+    """One class; shares are in percent, and None without images.
 
-    `top1` and `top5` are of its own `n` images (top-1 is the recall), `precision` of the images `predicted` as it;
-    `mistaken_for` are the class that its images are most often taken for and how often.
+    `top1` and `top5` are shares of its own `n` images (top-1 is the recall), `precision` of the images `predicted` as
+    it. `mistaken_for` is the class that its images are most often taken for, and how often.
     """
 
     index: int
@@ -64,17 +67,17 @@ class ClassRow:
 
 
 def class_rows(found: Validation) -> list[ClassRow]:
-    """List every class that was scored, in the order of its index, those without images too."""
+    """Return every class that was scored, in the order of indices, with or without images."""
     return [_class_row(found, index) for index in found.among.tolist()]
 
 
 def classes_csv(found: Validation) -> str:
-    """Write the table of classes."""
+    """Return the table of classes."""
     return cells.table([CLASS_COLUMNS, *(map(cells.valid, _class_cells(found, row)) for row in class_rows(found))])
 
 
 def confusion_csv(found: Validation) -> str:
-    """Write the confusion matrix: a row a true class, a column a predicted class (by index), counts of images."""
+    """Return the confusion matrix: a row per true class, a column per predicted class (by index), counts of images."""
     among = found.among.tolist()
     counts = found.tally.confusion[np.ix_(found.among, found.among)].tolist()
     named = [[i, found.labels.wnids[i] or "", cells.valid(found.labels.names[i])] for i in among]
@@ -82,8 +85,21 @@ def confusion_csv(found: Validation) -> str:
     return cells.table([["index", "wnid", "label", *among], *rows])
 
 
+def confusion_png(found: Validation) -> bytes:
+    """Return the picture of the confusion matrix, see `plots.confusion_png`."""
+    title = f"{found.spec.name}, {found.tally.images} images"
+    return plots.confusion_png(*confusion(found), title)
+
+
+def confusion(found: Validation) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], dict[int, str]]:
+    """Return true classes, predicted classes and their images, each int64 [M], and the names of the scored classes."""
+    true, predicted = np.nonzero(found.tally.confusion)
+    names = {index: found.labels.names[index] for index in found.among.tolist()}
+    return true, predicted, found.tally.confusion[true, predicted], names
+
+
 def mistakes_html(found: Validation) -> str:
-    """Write a page of the worst mistakes, the highest loss first, with their pictures inside."""
+    """Return a page of the worst mistakes, the highest loss first, with their thumbnails inside."""
     wrong = found.tally.images - found.tally.right
     title = f"{found.spec.name}: {len(found.worst)} worst of {wrong} mistakes in {found.tally.images} images"
     items = "\n".join(_item(found, mistake) for mistake in found.worst)
@@ -143,7 +159,7 @@ def _item(found: Validation, mistake: Mistake) -> str:
 
 
 def _plain(text: str) -> str:
-    """Escape markup, and bytes of a name that are no UTF-8."""
+    """Escape markup, and bytes of a name that are not UTF-8."""
     return escape(text.encode("utf-8", "backslashreplace").decode())
 
 

@@ -33,7 +33,9 @@ from resnest_cli.outputs import plots
 from resnest_cli.outputs.saving import save
 from resnest_cli.pipeline.stream import Row
 from resnest_cli.pipeline.trunk import Trunk
-from resnest_cli.tasks.validate.validation import WORST, validate
+from resnest_cli.tasks.validate import report
+from resnest_cli.tasks.validate.result import WORST
+from resnest_cli.tasks.validate.validation import validate
 from resnest_cli.types import Source
 
 if TYPE_CHECKING:
@@ -735,9 +737,9 @@ def test_a_large_confusion_matrix_shows_the_classes_with_most_mistakes(tmp_path:
         (tmp_path / name).mkdir()
         Image.new("RGB", (32, 32), (255,) * 3).save(tmp_path / name / "x.png")
     found = validate(tmp_path, Options("resnest50d"), engine=FakeEngine(find_model("resnest50d")))
-    counts, names, title = plots.shown(found)
+    counts, names, choice = plots.folded(*report.confusion(found))
     assert counts.shape == (31, 31)
     assert counts.sum() == 2
     assert {"tench (0)", "crane (134)", "hen-of-the-woods (996)", "all others"} <= set(names)
-    assert "the 30 of 1000 classes with most mistakes" in title
-    assert plots.confusion_png(found).startswith(b"\x89PNG")
+    assert "the 30 of 1000 classes with most mistakes" in choice
+    assert report.confusion_png(found).startswith(b"\x89PNG")
