@@ -1,9 +1,9 @@
-"""Tar archives that anybody may have made: read forwards, and within limits.
+"""Tar archives from untrusted sources: read forwards, and within limits.
 
-In: the path of an archive, plain or packed by gzip, bzip2 or xz. Out: its members, in order, and the bytes of each.
-tarfile understands the headers. What it reads them from is ours, and goes forwards only, holds a bounded part of a
-header, and unpacks a bounded number of bytes: so no size in a header costs endless time or memory. Where a header is
-damaged, the archive is, and is not taken for one that ends there. Does not know what a member is.
+In: the path of an archive, plain or compressed by gzip, bzip2 or xz. Out: its members, in order, and the bytes of each.
+tarfile parses the headers. It reads them from a file object of ours, which goes forwards only, returns a bounded part
+of a header, and decompresses a bounded number of bytes: no size in a header costs endless time or memory. An archive
+with a damaged header is damaged; it does not end there. Does not know what a member is.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-MAX_MEMBER_BYTES = 1 << 29  # of an image: it is unpacked before it is read
-MAX_HEADER_BYTES = 1 << 20  # of all headers of a member: names of files have 4 KB, lists of who may read them some more
+MAX_MEMBER_BYTES = 1 << 29  # per image, which is unpacked before it is read
+MAX_HEADER_BYTES = 1 << 20  # of all headers of a member: a name has up to 4 KB, an access list some more
 MAX_NAME_BYTES = 4096
-MAX_GLOBAL = 64  # values that hold for all members; who writes archives sets one or two
-# Packed photographs are as large as unpacked ones, drawings may be a hundredth. A file of some KB can hold terabytes.
+MAX_GLOBAL = 64  # header values for all members; programs set one or two
+# Compressed photographs are as large as plain ones, drawings may be a hundredth. A file of some KB can hold terabytes.
 UNPACKED_FREELY, MOST_TIMES = 1 << 28, 100
 _CHUNK_BYTES = 1 << 20
 _PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
@@ -42,7 +42,7 @@ _LONGEST = max(map(len, _PACKED))
 
 
 class Archive:
-    """An open archive; `opened` gives one."""
+    """An open archive; `opened` returns one."""
 
     def __init__(self, place: str, file: _Forwards) -> None:
         self._place = place
@@ -54,10 +54,10 @@ class Archive:
         """Yield every member, in order.
 
         Raises:
-            Exception: whatever tarfile raises where a header is damaged; `opened` translates it.
+            Exception: as tarfile raises for a damaged header; `opened` translates it.
         """
         while member := self._tar.next():
-            self._tar.members = []  # or it would keep what it knows of each
+            self._tar.members = []  # tarfile would keep every member
             if member.size < 0:
                 raise tarfile.ReadError("a member has a negative size")
             if len(self._tar.pax_headers) > MAX_GLOBAL:
@@ -68,7 +68,7 @@ class Archive:
             raise tarfile.ReadError("a header is damaged")
 
     def read(self, member: tarfile.TarInfo) -> Iterator[bytes]:
-        """Yield the bytes of the member that was given last.
+        """Yield the bytes of the member that was yielded last.
 
         Raises:
             UnreadableInput: the archive is damaged.
@@ -86,10 +86,10 @@ class Archive:
 
 @contextmanager
 def opened(place: str) -> Iterator[Archive]:
-    """Open an archive; what is raised while it is read becomes an error in words.
+    """Yield an open archive; errors of the block are translated as by `readable`.
 
     Raises:
-        UnreadableInput: it is damaged, or goes beyond the limits.
+        UnreadableInput: it is damaged, or exceeds the limits.
     """
     with readable(place), Path(place).open("rb") as packed, _unpacked(packed) as file:
         limit = max(UNPACKED_FREELY, MOST_TIMES * os.fstat(packed.fileno()).st_size)
@@ -98,10 +98,10 @@ def opened(place: str) -> Iterator[Archive]:
 
 @contextmanager
 def readable(place: str) -> Iterator[None]:
-    """Say in our words that an archive cannot be read.
+    """Raise errors of other libraries while an archive is read as `UnreadableInput`.
 
     Raises:
-        UnreadableInput: anything was raised that is no error of ours.
+        UnreadableInput: the archive cannot be read.
     """
     try:
         yield
@@ -115,10 +115,10 @@ def readable(place: str) -> Iterator[None]:
 
 
 def is_one(place: str) -> bool:
-    """Tell whether a file is a tar archive.
+    """Return whether a file is a tar archive.
 
     Raises:
-        UnreadableInput: it cannot be read, or its first header goes beyond the limits.
+        UnreadableInput: it cannot be read, or its first header exceeds the limits.
     """
     try:
         with opened(place):
@@ -126,13 +126,13 @@ def is_one(place: str) -> bool:
     except UnreadableInput as error:
         if isinstance(error.__cause__, tarfile.ReadError | EOFError | zlib.error | lzma.LZMAError):
             return False
-        if isinstance(error.__cause__, OSError) and not error.__cause__.strerror:  # of gzip and bz2: not packed so
+        if isinstance(error.__cause__, OSError) and not error.__cause__.strerror:  # of gzip and bz2: not compressed so
             return False
         raise
 
 
 def unusable(member: tarfile.TarInfo) -> str:
-    """Say why a member is not read; nothing of one that is."""
+    """Return why a member is not read; "" if it is read."""
     if not member.isreg():
         return "a link, a device or the like, and no file of its own: unpack the archive, and give the folder."
     if member.issparse():
@@ -145,27 +145,27 @@ def unusable(member: tarfile.TarInfo) -> str:
 
 
 class _BeyondLimitsError(Exception):
-    """An archive asks for more than any archive of images needs."""
+    """An archive asks for more than an archive of images needs."""
 
 
 class _Forwards:
-    """The bytes of an archive as tarfile asks for them: forwards only, `allowed` of them, and none beyond `limit`."""
+    """The bytes of an archive for tarfile: forwards only, at most `allowed` at a time, and none beyond `limit`."""
 
     def __init__(self, file: IO[bytes], limit: int) -> None:
         self._file = file
         self._limit = limit
         self.allowed = 0
-        self.last = b""  # what was read last
+        self.last = b""  # the bytes that were read last
 
     def tell(self) -> int:
-        """Return the place of the next byte."""
+        """Return the position of the next byte."""
         return self._file.tell()
 
     def seek(self, place: int) -> None:
         """Go forwards.
 
         Raises:
-            _BeyondLimitsError: that would be backwards, or too far.
+            _BeyondLimitsError: the position is behind, or too far.
         """
         self._check(place)
         self._file.seek(place)
@@ -174,7 +174,7 @@ class _Forwards:
         """Read up to `size` bytes.
 
         Raises:
-            _BeyondLimitsError: that is more than there may be of a header, or in all.
+            _BeyondLimitsError: a header or the archive is too large.
         """
         self.allowed -= size
         if size < 0 or self.allowed < 0:
@@ -192,7 +192,7 @@ class _Forwards:
 
 
 def _unpacked(file: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
-    """Return what unpacks a file while it is read, by how the file begins; the file itself if nothing has to."""
+    """Return a file that decompresses, chosen by the first bytes; the file itself if it is not compressed."""
     begin = file.read(_LONGEST)
     file.seek(0)
     open_packed = next((unpack for sign, unpack in _PACKED.items() if begin.startswith(sign)), None)

@@ -1,8 +1,8 @@
-"""Columns of a Parquet file that anybody may have made, read in a process of its own, with limits.
+"""Columns of a Parquet file from an untrusted source, read in a process of its own, with limits.
 
-In: the path of a file, or an object's. Out: the names of its columns, our facts about it, and rows, a block at a time.
-A file of 2 KB can hold a million names of 64 MB each (one, in a dictionary), or end its reader: so what reads it has a
-limit of memory and of time, and the process of the job gets texts of a bounded length. Does not know what columns mean.
+In: the path of a file or of an object. Out: the names of its columns, our facts about it, and rows, a block at a time.
+A file of 2 KB can hold a million names of 64 MB each (one, in a dictionary), or crash its reader. So the process that
+reads it has limits of memory and time, and returns texts of a bounded length. Does not know what columns mean.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FACTS = b"resnest"  # in the metadata of a file of ours
-ROWS = 1024  # of a block
+ROWS = 1024  # per block
 MAX_TEXT_BYTES = 1 << 14
 MAX_COLUMNS = 10_000
-TIMEOUT_S = 60.0  # of a block
-MOST_TIMES = 100  # rows, or bytes of what they hold, for a byte of the file: what is all the same takes no room there
+TIMEOUT_S = 60.0  # per block
+MOST_TIMES = 100  # rows, or bytes of their values, per byte of the file: equal values take no room in it
 _TEXTS = {"string", "large_string", "string_view"}
 _FLOATS = {"float", "double", "halffloat"}
 _SCALARS = ("int", "uint", "float", "double", "halffloat", "bool", "date", "null")
@@ -40,7 +40,7 @@ _SCALARS = ("int", "uint", "float", "double", "halffloat", "bool", "date", "null
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bytes of memory that the reading process may have, and rows and bytes of these that any file may hold."""
+    """Bytes of memory of the reading process, and rows and bytes of values that any file may hold."""
 
     memory: int = 1 << 30  # a block of the widest features has 256 MB
     rows: int = 1 << 20
@@ -52,14 +52,14 @@ LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What the reading process is asked for: block `number` of some columns; without columns, what there is."""
+    """A question to the reading process: block `number` of some columns; without names, which columns there are."""
 
     names: tuple[str, ...] = ()
     number: int = 0
 
 
 class Columns:
-    """An open file; `opened` gives one. `names` are those of its columns, `facts` the metadata under "resnest"."""
+    """An open file; `opened` returns one. `names` are its columns, `facts` the metadata under "resnest"."""
 
     def __init__(self, reader: _Reader, worker: Worker | None) -> None:
         self._reader = reader
@@ -72,13 +72,13 @@ class Columns:
         """Yield rows of some columns: text, a scalar, float32 [F], or None.
 
         Raises:
-            ValueError: the file is damaged, or goes beyond the limits.
+            ValueError: the file is damaged, or exceeds the limits.
         """
         for columns in self.blocks(names):
             yield from zip(*columns, strict=True)
 
     def blocks(self, names: Sequence[str]) -> Iterator[list[Any]]:
-        """Yield blocks of rows, column by column; else as `rows`."""
+        """Yield blocks of rows, each as a list of columns; otherwise as `rows`."""
         number = 0
         while block := self._answer(Ask(tuple(names), number)):
             yield block
@@ -148,7 +148,7 @@ def some(names: Sequence[str]) -> str:
 
 
 class _Reader:
-    """What the process does; the `Load` of a `Worker`."""
+    """The work of the process; the `Load` of a `Worker`."""
 
     def __init__(self, path: str, limits: Limits) -> None:
         self._path = path
@@ -163,7 +163,11 @@ class _Reader:
         limit_memory(self._limits.memory)
 
     def __call__(self, ask: Ask) -> Any:  # noqa: ANN401 - as asked
-        """Answer, in words where that is not possible."""
+        """Return the answer.
+
+        Raises:
+            ValueError: why there is none.
+        """
         try:
             return self._block(ask) if ask.names else self._about()
         except ResnestError:
@@ -177,7 +181,7 @@ class _Reader:
         raise ValueError(message)
 
     def close(self) -> None:
-        """Close the file, where this process stays."""
+        """Close the file, if it was read in this process."""
         if self._source:
             self._source.close()
 
@@ -188,7 +192,7 @@ class _Reader:
         return schema.names, (schema.metadata or {}).get(FACTS, b"")
 
     def _block(self, ask: Ask) -> list[Any]:
-        if ask != self._next:  # the first, or this process is the successor of one that was killed
+        if ask != self._next:  # the first block, or an earlier process was killed
             self._blocks = self._all_blocks(ask.names)
             for _ in range(ask.number):
                 next(self._blocks, None)
@@ -213,7 +217,7 @@ class _Reader:
             yield block
 
     def _opened(self, texts: Sequence[str] = ()) -> Any:  # noqa: ANN401 - pyarrow has no types
-        """Open the file; a text that many rows of the columns `texts` have is read once."""
+        """Open the file; equal texts in the columns `texts` are read once."""
         from pyarrow import parquet  # noqa: PLC0415 - of the extra "parquet"
 
         self.close()
@@ -230,7 +234,7 @@ def _values(name: str, column: Any) -> Sequence[Any] | NDArray[np.float32]:  # n
     """Return the values of a column: texts, scalars, or a row of floats each.
 
     Raises:
-        ValueError: it holds something else, or a text that is too long.
+        ValueError: it holds other values, or a text that is too long.
     """
     from pyarrow import types  # noqa: PLC0415 - of the extra "parquet"
 
@@ -251,7 +255,7 @@ def _values(name: str, column: Any) -> Sequence[Any] | NDArray[np.float32]:  # n
 
 
 def _vectors(name: str, column: Any) -> NDArray[np.float32]:  # noqa: ANN401 - pyarrow has no types
-    """Return lists of equal length as float32 [N, F], with NaN where there is none."""
+    """Return lists of equal length as float32 [N, F]; a missing list is NaN."""
     from pyarrow import compute  # noqa: PLC0415 - of the extra "parquet"
 
     if str(column.type.value_type) not in _FLOATS:
@@ -266,7 +270,7 @@ def _vectors(name: str, column: Any) -> NDArray[np.float32]:  # noqa: ANN401 - p
 
 
 def _bytes(values: Sequence[Any] | NDArray[np.float32]) -> int:
-    """Tell how much a column of a block holds."""
+    """Return the bytes of the values of a column."""
     if isinstance(values, np.ndarray):
         return values.nbytes
     return sum(len(text) for text in {*values} if isinstance(text, str))

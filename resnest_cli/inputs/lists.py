@@ -1,7 +1,7 @@
-"""Names from a list, as editors, tables and other programs write one: a name a line, or up to a NUL byte.
+"""Names from a list: one per line, or each up to a NUL byte.
 
-In: a file that is open for bytes. Out: names, each as soon as it is complete. Names keep their bytes. A list in UTF-16
-or with a mark of its encoding in front, as Windows makes them, is read as what it is.
+In: a file that is open for bytes. Out: names, each as soon as it is complete. Names keep their bytes. Lists in UTF-16
+or with a byte order mark, as Windows writes them, are read too.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHUNK_BYTES = 1 << 16
-MAX_NAME_BYTES = 1 << 16  # a path has up to 4 KB, an address with a signature some more
+MAX_NAME_BYTES = 1 << 16  # a path has up to 4 KB, a URL with a signature some more
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LONE_CR = re.compile(rb"\r[^\n]")
 
 
 def listed(file: IO[bytes], *, null: bool = False) -> Iterator[str]:
-    """Read names from a list, lazily: one a line (ended as on Unix, Windows or old Macs), or with `null` up to a NUL.
+    """Yield the names of a list: one per line (ended as on Unix, Windows or old Macs), or with `null` up to a NUL byte.
 
-    Their bytes are kept, as surrogate escapes where they are not valid text. Empty ones are skipped. The name "-" is
-    that of a file, since standard input is no image if it is a list.
+    Bytes that are not valid text become surrogate escapes. Empty names are skipped. The name "-" becomes "./-", since
+    standard input may be the list.
 
     Raises:
-        UsageError: it has NUL bytes where lines are expected, or a name longer than any.
+        UsageError: it has NUL bytes where lines are expected, or a name that is too long.
         ResnestError: the list cannot be read to its end.
     """
     for name in _split(_plain(_chunks(file)), null=null):
@@ -40,7 +40,7 @@ def listed(file: IO[bytes], *, null: bool = False) -> Iterator[str]:
 
 
 def _split(chunks: Iterator[bytes], *, null: bool) -> Iterator[bytes]:
-    begun: list[bytes] = []  # parts of the name that is being read: joined once, however long it gets
+    begun: list[bytes] = []  # parts of the current name, joined once, however long it gets
     separator = b"\0" if null else b""
     for chunk in chunks:
         if not separator:
@@ -59,10 +59,10 @@ def _split(chunks: Iterator[bytes], *, null: bool) -> Iterator[bytes]:
 
 
 def _line_end(begin: bytes) -> bytes:
-    """Tell what ends the lines of a list, by a part in which no line has ended; nothing if none does there.
+    """Return the bytes that end the lines of a list, from its first part; b"" if no line ends in it.
 
     Raises:
-        UsageError: they are no lines.
+        UsageError: the names end with NUL bytes.
     """
     if b"\0" in begin:
         raise UsageError("--files-from: the list has NUL bytes: names that end with one are read with -0.")
@@ -72,15 +72,15 @@ def _line_end(begin: bytes) -> bytes:
 
 
 def _plain(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Take away the mark of an encoding, and bring UTF-16 to the bytes that names of files have here.
+    """Remove the byte order mark, and convert UTF-16 to the encoding of file names.
 
     Raises:
-        ResnestError: UTF-16 that is damaged.
+        ResnestError: the UTF-16 is damaged.
     """
     begin = b""
     for chunk in chunks:
         begin += chunk
-        if not any(mark.startswith(begin) and mark != begin for mark in _MARKS):  # it may be one by and by
+        if not any(mark.startswith(begin) and mark != begin for mark in _MARKS):  # a mark may be incomplete
             break
     if not begin.startswith(_MARKS[1:]):
         yield begin.removeprefix(codecs.BOM_UTF8)
@@ -97,7 +97,7 @@ def _plain(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield what there is, without waiting for more."""
+    """Yield the bytes that are there, without waiting for more."""
     try:
         while chunk := file.read1(CHUNK_BYTES):  # type: ignore[attr-defined] # every buffered reader has it
             yield chunk

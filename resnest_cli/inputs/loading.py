@@ -31,9 +31,14 @@ LEAST_USUAL_PIXELS = 32_000_000
 
 
 class Loaded(NamedTuple):
-    """The pixels of one image, uint8 [height, width, 3], its small picture, and seconds.
+    """One image, loaded.
 
-    `read` is for reading it, `decode` for decoding and resizing it, of which `resize` is for the latter.
+    Attributes:
+        values: pixels uint8 [height, width, 3].
+        read: seconds to read the file.
+        decode: seconds to decode and resize it.
+        thumbnail: a small picture as a `data:` URI, or "".
+        resize: the part of `decode` that resizing took.
     """
 
     values: NDArray[np.uint8]
@@ -45,9 +50,9 @@ class Loaded(NamedTuple):
 
 @dataclass(frozen=True)
 class Loader:
-    """Makes of a source the pixels that a network takes, uint8 [height, width, 3]; the `Load` of a `Pool`.
+    """Reads a source and returns the pixels for a network, uint8 [height, width, 3]; the `Load` of a `Pool`.
 
-    With `thumbnails` it makes a small picture too, from the one decoded image: nobody else has to decode the file.
+    With `thumbnails` it makes a small picture too, from the decoded image: the file is decoded once.
     """
 
     data: DataConfig
@@ -58,15 +63,15 @@ class Loader:
 
     @classmethod
     def of(cls, data: DataConfig, options: Options) -> Loader:
-        """Return what loads images as `options` say."""
+        """Return the loader for these options."""
         return cls(data, options.upright, options.max_pixels, options.allow_private_urls, options.thumbnails)
 
     def prepare(self) -> None:
-        """Limit the memory of this process to what an image of `max_pixels` needs, where the system can."""
+        """Limit the memory of this process to the needs of an image of `max_pixels`, where the system can."""
         _limit_memory(self.max_pixels)
 
     def __call__(self, source: Source) -> Loaded:
-        """Read, decode, resize and crop.
+        """Return the image, resized and cropped.
 
         Raises:
             ImageError: see `sources.read`, `images.decode` and `images.preprocess`.
@@ -85,7 +90,7 @@ class Loader:
 
 @dataclass(frozen=True)
 class Check:
-    """Reads and decodes an image, and tells the sha256 of its file; the `Load` of a `Pool`."""
+    """Reads and decodes an image, and returns the sha256 of its file; the `Load` of a `Pool`."""
 
     max_pixels: int = MAX_PIXELS
 
@@ -94,7 +99,7 @@ class Check:
         _limit_memory(self.max_pixels)
 
     def __call__(self, source: Source) -> str:
-        """Read and decode.
+        """Return the sha256 of the file, if it decodes.
 
         Raises:
             ImageError: see `sources.read` and `images.decode`.
@@ -105,7 +110,7 @@ class Check:
 
 
 def start(load: Loader | Check, workers: int, timeout: float) -> Pool:
-    """Start processes that load images, which take `timeout` seconds at most; large ones take turns."""
+    """Return a pool of processes that load images, each in `timeout` seconds at most; large images take turns."""
     usual = min(load.max_pixels, max(LEAST_USUAL_PIXELS, USUAL_PIXELS // workers))
     large = load if usual < load.max_pixels else None
     return Pool(replace(load, max_pixels=usual), workers, timeout=timeout, large=large)

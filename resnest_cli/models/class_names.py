@@ -1,4 +1,4 @@
-"""Which class do words name? Names decide, never positions: a WordNet id, else a class name, else a class index.
+"""The class that words name: by WordNet id, else by class name, else by class index; never by position.
 
 In: the class names of a model; then words, such as the names of folders. Out: class indices. Knows nothing of images.
 """
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from resnest_cli.models.labels import Labels
 
-_INDEX_DIGITS = 9  # no model has more classes
+_INDEX_DIGITS = 9  # more than any model has classes
 
 
 class ClassNames:
-    """Finds the class that words name: by WordNet id, else by name, else by index."""
+    """Finds the classes that words name."""
 
     def __init__(self, labels: Labels) -> None:
         self.labels = labels
@@ -30,7 +30,7 @@ class ClassNames:
         for i, name in enumerate(labels.names):
             self._names[unicodedata.normalize("NFC", name)].add(i)
             self._loose[_loosely(name)].add(i)
-        # Of a model whose classes are called "1", "2", "3", the folder "0" may be the first class or a mistake.
+        # If the classes are called "1", "2", "3", the folder "0" may be the first class or a mistake.
         self._has_numbers = any(name.strip().isdecimal() for name in labels.names)
 
     def find(self, words: Sequence[str]) -> set[int]:
@@ -47,12 +47,12 @@ class ClassNames:
         return set()
 
     def near(self, word: str) -> str:
-        """Return the class name that looks most like `word`, or nothing."""
+        """Return the class name that is most similar to `word`, or ""."""
         close = get_close_matches(_loosely(word), self._loose, n=1, cutoff=0.75)
         return self.labels.names[min(self._loose[close[0]])] if close else ""
 
     def describe(self, index: int) -> str:
-        """Name a class without ambiguity."""
+        """Return the index, WordNet id and name of a class."""
         wnid = self.labels.wnids[index]
         return f"{index} {wnid} {self.labels.names[index]}" if wnid else f"{index} {self.labels.names[index]}"
 
@@ -72,5 +72,5 @@ class ClassNames:
 
 
 def _loosely(name: str) -> str:
-    """Forget case, and whether words are parted by spaces, underscores or hyphens."""
+    """Return a name in lower case, with spaces for underscores and hyphens."""
     return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name)).strip().casefold()

@@ -1,7 +1,7 @@
-"""Words in pictures that matplotlib draws: a class called `big $%_s$`, or so in Chinese, stands there as it is called.
+"""Text in matplotlib's pictures: class names such as `big $%_s$`, or names in Chinese, are drawn as they are.
 
-In: the words that a picture will show. Out: a context to draw it in, where text is no formula, and where letters that
-the usual font lacks come from another one of this machine. Knows nothing of what is drawn.
+In: the texts of a picture. Out: a context to draw it in, where text is not parsed as a formula, and where letters that
+the default font lacks come from another installed font. Does not know what is drawn.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import ModuleType
 
-# Without formulas: neither in our words nor where matplotlib writes a number.
+# No formulas, neither in our texts nor in matplotlib's numbers.
 _STYLE: dict[Any, Any] = {"text.parse_math": False, "text.usetex": False, "axes.formatter.use_mathtext": False}
-_SIZE, _DPI = 10, 72  # any that a font can be tried with
-LONGEST = 60  # characters of a name: of 100,000, matplotlib lays one name out for a minute, in up to 1.6 GB
+_SIZE, _DPI = 10, 72  # any, to try a font with
+LONGEST = 60  # characters of a name: matplotlib takes a minute and up to 1.6 GB to lay out 100,000
 
 _log = logging.getLogger(__name__)
 
 
 @contextmanager
 def lettered(words: Iterable[str]) -> Iterator[None]:
-    """Make figures, write on them and save them in this context; it lets matplotlib warn of nothing.
+    """Set matplotlib up to make, draw and save figures with these texts, without warnings of its own.
 
-    Letters that no font of this machine has become boxes, which is logged once.
+    Letters that no installed font has are drawn as boxes, and logged once.
 
     Raises:
         UsageError: matplotlib is not installed.
@@ -43,12 +43,12 @@ def lettered(words: Iterable[str]) -> Iterator[None]:
     """
     theirs = logging.getLogger("matplotlib")
     level = theirs.level
-    theirs.setLevel(logging.ERROR)  # it tells of its font cache
+    theirs.setLevel(logging.ERROR)  # it logs its font cache
     try:
         mpl = load()
         with mpl.rc_context(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of boxes
-            mpl.rcdefaults()  # whoever has imported it before us
+            warnings.simplefilter("ignore")  # for missing letters
+            mpl.rcdefaults()  # other code may have changed the settings
             mpl.rcParams.update({**_STYLE, "font.family": _families(frozenset("".join(words)))})
             yield
     except ImportError as error:
@@ -56,7 +56,7 @@ def lettered(words: Iterable[str]) -> Iterator[None]:
         raise UsageError(message) from error
     except ResnestError:
         raise
-    except Exception as error:  # matplotlib raises whatever a part of it does
+    except Exception as error:  # matplotlib's parts raise errors of any kind
         message = f"the picture cannot be drawn: {type(error).__name__}: {error}."
         raise OutputError(message) from error
     finally:
@@ -64,10 +64,10 @@ def lettered(words: Iterable[str]) -> Iterator[None]:
 
 
 def load() -> ModuleType:
-    """Import matplotlib without anybody's settings: those of the working folder, where it looks first, or others.
+    """Import matplotlib without the settings of the user or of the working folder, where it looks first.
 
-    A `matplotlibrc` may have it start LaTeX, and may be a pipe or no text. If this is the first import in this process,
-    its working folder is for that moment the one of matplotlib's own data, where the defaults have that name.
+    A `matplotlibrc` can make it start LaTeX, and may be a pipe or binary. For the first import in this process, the
+    working folder is that of matplotlib's own data, whose `matplotlibrc` has the defaults.
 
     Raises:
         ImportError: it is not installed.
@@ -82,14 +82,14 @@ def load() -> ModuleType:
 
 
 def plain(name: str) -> str:
-    """Write a name in one line that can be drawn: what cannot be printed becomes an escape, and a long one is cut."""
+    """Return a name as one line that can be drawn: unprintable characters are escaped, and a long name is cut."""
     head = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in head)
 
 
 @functools.cache
 def _families(letters: frozenset[str]) -> list[str]:
-    """Return the font families to draw with: the usual ones, then any that have the letters these lack."""
+    """Return the font families to draw with: the default ones, then fonts with the letters that these lack."""
     import matplotlib as mpl  # noqa: PLC0415 - as above
     from matplotlib import font_manager  # noqa: PLC0415
 
@@ -99,7 +99,7 @@ def _families(letters: frozenset[str]) -> list[str]:
     for entry in font_manager.fontManager.ttflist:
         if not missing:
             break
-        # Its own fonts are for formulas, and one has a box for every letter.
+        # Matplotlib's own fonts are for formulas, and one has a box for every letter.
         if not entry.fname.startswith(mpl.get_data_path()) and (lacking := _lacking(entry.fname, missing)) != missing:
             families.append(entry.name)
             missing = lacking
@@ -110,12 +110,12 @@ def _families(letters: frozenset[str]) -> list[str]:
 
 
 def _lacking(font: str, letters: set[str]) -> set[str]:
-    """Return those of the letters that a font cannot draw: all of them, if matplotlib does not take the font."""
+    """Return the letters that a font lacks: all, if matplotlib cannot open the font."""
     from matplotlib.ft2font import FT2Font  # noqa: PLC0415 - as above
 
     try:
         face = FT2Font(font)
-        face.set_size(_SIZE, _DPI)  # fonts of coloured pictures have no sizes
+        face.set_size(_SIZE, _DPI)  # fails for fonts of colour bitmaps
         return {letter for letter in letters if not face.get_char_index(ord(letter))}
     except (OSError, RuntimeError):
         return letters

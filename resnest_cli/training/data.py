@@ -1,8 +1,8 @@
-"""What a step is fed with: batches of images or of cached features, the same on every run.
+"""Batches of images or of cached features for training, the same on every run.
 
-In: (path, class) pairs and a preprocessing, or features. Out: float32 inputs and int64 targets for lists of rows. All
-chance in an image's augmentation hangs on (seed, epoch, row) alone: not on the number of workers, nor on what came
-before. So a run that goes on in the middle of an epoch needs no state of a generator.
+In: (path, class) pairs and a preprocessing, or features. Out: float32 inputs and int64 targets for lists of rows. The
+augmentation of an image depends on (seed, epoch, row) alone, not on the number of workers or on earlier images. So a
+run that resumes in the middle of an epoch needs no state of a random generator.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
     from resnest_cli.training.recipe import Recipe
     from resnest_cli.types import DataConfig
 
-SHARED = "/dev/shm"  # noqa: S108 - where torch's processes share batches; docker gives it 64 MB
-AHEAD = 2  # batches that each decoding process is ahead
-STALL_S = 600.0  # that is waited for a batch: each image was decoded before, in a tenth of that
+SHARED = "/dev/shm"  # noqa: S108 - torch's processes share batches there; in docker it has 64 MB
+AHEAD = 2  # batches that each worker decodes ahead
+STALL_S = 600.0  # timeout per batch: the check before training allows a tenth of it per image
 
 _log = logging.getLogger(__name__)
 Key = tuple[int, int]  # (epoch, row)
 
 
 class Data(Protocol):
-    """Rows to learn from, or to validate on: `targets` int64 [N]."""
+    """Rows to train or to validate on; `targets` are class indices, int64 [N]."""
 
     targets: torch.Tensor
 
     def batches(self, epoch: int, groups: Iterable[list[int]]) -> Iterator[torch.Tensor]:
-        """Return the float32 inputs of each group of rows, in order, as `epoch` augments them."""
+        """Return the float32 inputs of each group of rows, in order, augmented for `epoch`."""
 
 
 class Features:
@@ -64,9 +64,16 @@ class Features:
 
 
 class Images:
-    """Image files as inputs [N, 3, H, W], decoded by worker processes (0: by this one) that live as long as it does.
+    """Image files as inputs float32 [N, 3, H, W].
 
-    Batches come by shared memory, or `piped` where that has no room: some 20 ms for 32 images of 224 pixels.
+    Batches come through shared memory, or through pipes where it has no room: some 20 ms for 32 images of 224 pixels.
+
+    Args:
+        examples: (path, class index) pairs.
+        load: the preprocessing: RGB image -> float32 [3, H, W].
+        seed: random seed of the augmentation.
+        workers: processes that decode, and live as long as this object; 0 decodes in this process.
+        piped: send batches through pipes.
     """
 
     def __init__(
@@ -94,13 +101,13 @@ class Images:
         )
 
     def batches(self, epoch: int, groups: Iterable[list[int]]) -> Iterator[torch.Tensor]:
-        """Return the inputs of each group; workers are a few groups ahead."""
+        """Return the inputs of each group; workers decode a few groups ahead."""
         self._plan.keys = [[(epoch, row) for row in group] for group in groups]
         return map(torch.as_tensor, self._loader)
 
 
 def lacks_shared_memory(needed: int) -> bool:
-    """Tell whether processes have no room to share so many bytes; more than there is would kill them."""
+    """Return whether shared memory has less than `needed` bytes; a worker that exceeds it is killed."""
     try:
         free = shutil.disk_usage(SHARED).free
     except OSError:  # there is none to run out of: macOS
@@ -111,13 +118,13 @@ def lacks_shared_memory(needed: int) -> bool:
 
 
 def _as_array(images: list[torch.Tensor]) -> NDArray[np.float32]:
-    """Make a batch that goes through a pipe: tensors go by shared memory."""
+    """Return a batch as an array, which goes through a pipe; tensors go through shared memory."""
     batch: NDArray[np.float32] = torch.stack(images).numpy()
     return batch
 
 
 class _Plan:
-    """The batch sampler: what the loader is to load next, settled anew for each pass."""
+    """The batch sampler: `keys` are the batches of the next pass."""
 
     def __init__(self) -> None:
         self.keys: list[list[Key]] = []
@@ -163,7 +170,7 @@ def train_transform(config: DataConfig, recipe: Recipe) -> Callable[[Image.Image
 
 
 class EvalTransform:
-    """What `predict` does to an image: RGB image -> normalised float32 [3, H, W]."""
+    """The preprocessing of `predict`: RGB image -> normalised float32 [3, H, W]."""
 
     def __init__(self, config: DataConfig) -> None:
         self.config = config
@@ -171,13 +178,13 @@ class EvalTransform:
         self.std = torch.tensor(config.std, dtype=torch.float32).view(3, 1, 1)
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
-        """Resize, crop and normalise."""
+        """Return an image resized, cropped and normalised."""
         pixels = torch.from_numpy(images.preprocess(image, self.config).copy()).permute(2, 0, 1)
         return pixels.float().div(255).sub(self.mean).div(self.std)
 
 
 def order(targets: torch.Tensor, epoch: int, recipe: Recipe) -> list[int]:
-    """Return the rows in the order in which `epoch` takes them; balanced, every class is drawn as often as another."""
+    """Return the rows in the order of `epoch`; with `balance` every class is drawn equally often."""
     generator = np.random.default_rng(number(recipe.seed, "order", epoch))
     count, labels = len(targets), targets.numpy()
     if recipe.balance:
@@ -190,7 +197,7 @@ def order(targets: torch.Tensor, epoch: int, recipe: Recipe) -> list[int]:
 
 
 def seed_everything(*parts: int | str) -> None:
-    """Set the generators of Python, numpy and torch (the one of the CPU) from `parts`."""
+    """Seed the random generators of Python, numpy and torch (on the CPU) from `parts`."""
     value = number(*parts)
     random.seed(value)
     np.random.seed(value)  # noqa: NPY002 - timm's transforms and mixup use this generator
@@ -198,11 +205,11 @@ def seed_everything(*parts: int | str) -> None:
 
 
 def number(*parts: int | str) -> int:
-    """Make one 32-bit number of several."""
+    """Return a 32-bit hash of `parts`."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")
 
 
 def _ignore_signals(_worker: int) -> None:
-    """Leave Ctrl-C to the process that trains, which ends its workers itself."""
+    """Ignore Ctrl-C: the training process gets it and ends its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
