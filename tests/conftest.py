@@ -62,19 +62,30 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _world_of_fixtures(graphs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Begin without the user's settings and caches: what fixtures of a module or a session do meets none of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith(("RESNEST_", "HF_", "HUGGINGFACE_")) or name.lower().endswith(("_proxy", "_color")):
+                patch.delenv(name)
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("COLUMNS", "80")
+        _move_in(tmp_path_factory.mktemp("home"), graphs, patch)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_world(graphs: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test caches of its own but for graphs, a terminal of 80 columns, and none of the user's settings."""
-    home = tmp_path_factory.mktemp("home")
+    """Provide each test with caches of its own but for graphs."""
+    _move_in(tmp_path_factory.mktemp("home"), graphs, monkeypatch)
+
+
+def _move_in(home: Path, graphs: Path, patch: pytest.MonkeyPatch) -> None:
     (home / "resnest").mkdir()
     (home / "resnest" / "graphs").symlink_to(graphs)
-    for name in os.environ:
-        if name.startswith(("RESNEST_", "HF_", "HUGGINGFACE_")) or name.lower().endswith(("_proxy", "_color")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HF_HOME", str(home / "hf"))
-    monkeypatch.setenv("RESNEST_CACHE", str(home / "resnest"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("COLUMNS", "80")
+    patch.setenv("HF_HOME", str(home / "hf"))
+    patch.setenv("RESNEST_CACHE", str(home / "resnest"))
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +113,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     logger.setLevel(level)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def resnest() -> Resnest:
     """Run a command in this process; the result has exit_code, stdout and stderr."""
 
@@ -112,7 +123,7 @@ def resnest() -> Resnest:
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shell() -> Shell:
     """Run a real process; the first word "resnest" stands for the command under test."""
 

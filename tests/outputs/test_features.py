@@ -25,10 +25,18 @@ if TYPE_CHECKING:
 SEVEN = SAMPLES / "seven_0081.png"
 
 
+@pytest.fixture(scope="module")
+def made(resnest: Resnest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder with an index of one picture, four times."""
+    folder = tmp_path_factory.mktemp("made")
+    resnest("embed", *[SEVEN] * 4, "-m", "digits", "-o", folder / "index.npy", "-q")
+    return folder
+
+
 @pytest.fixture
-def index(resnest: Resnest, tmp_path: Path) -> Path:
-    """Make an index of one picture, four times."""
-    resnest("embed", *[SEVEN] * 4, "-m", "digits", "-o", tmp_path / "index.npy", "-q")
+def index(made: Path, tmp_path: Path) -> Path:
+    """Return a copy of the index, to spoil it."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     return tmp_path / "index.npy"
 
 

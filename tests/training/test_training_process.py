@@ -6,7 +6,6 @@ import csv
 import json
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,9 @@ from PIL import Image
 from planted import Planted
 
 if TYPE_CHECKING:
-    from conftest import Shell
+    import subprocess
+
+    from conftest import Resnest, Shell
 
 LIMIT_S = 200.0
 NETWORK = ["-m", "resnest14d", "--arch", "channels=8,8,8,8", "--arch", "stem_width=4", "--img-size", "32", "-j", "0"]
@@ -63,12 +64,10 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(coloured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder of a run that nothing disturbed."""
+def whole(coloured: Path, tmp_path_factory: pytest.TempPathFactory, resnest: Resnest) -> Path:
+    """Return the folder of a run that nothing disturbed, in this process."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    words = ["train", coloured, "-o", out, *NETWORK, *RECIPE]
-    command = [sys.executable, "-m", "resnest_cli", *map(str, words)]
-    subprocess.run(command, check=True, capture_output=True)
+    assert resnest("train", coloured, "-o", out, *NETWORK, *RECIPE).exit_code == 0
     return out
 
 
@@ -100,8 +99,8 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_ends_it_with_a_checkpoint_and_words(
-    whole: Path, coloured: Path, tmp_path: Path, shell: Shell, name: str
+def test_a_signal_ends_it_with_a_checkpoint_and_words(  # noqa: PLR0913, PLR0917 - fixtures
+    whole: Path, coloured: Path, tmp_path: Path, shell: Shell, resnest: Resnest, name: str
 ) -> None:
     out = tmp_path / "out"
     code = {"SIGINT": 130, "SIGTERM": 143}[name]
@@ -112,12 +111,13 @@ def test_a_signal_ends_it_with_a_checkpoint_and_words(
         f"error: stopped by {name} at step 6 of 12; a checkpoint of it is written.",
         f"To go on: resnest train {coloured} -o {out} --resume",
     ]
-    ended = shell("resnest", *said[1].split()[4:])
-    assert "goes on from step 6" in ended.stderr.decode()
+    assert "goes on from step 6" in resnest(*said[1].split()[4:]).stderr
     assert (history(out), sha256(out)) == (history(whole), sha256(whole))
 
 
-def test_a_full_disk_leaves_the_last_good_checkpoint(whole: Path, coloured: Path, tmp_path: Path, shell: Shell) -> None:
+def test_a_full_disk_leaves_the_last_good_checkpoint(
+    whole: Path, coloured: Path, tmp_path: Path, shell: Shell, resnest: Resnest
+) -> None:
     out = tmp_path / "out"
     fault = "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, resource.RLIM_INFINITY))"
     ended = faulty(shell, fault, "train", coloured, "-o", out, *NETWORK, *RECIPE)
@@ -127,17 +127,17 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(whole: Path, coloured: Path
     assert re.search(r"error: .*2-layers-000000008-\w+\.pt cannot be written \(File too large\)\.", lines[said])
     assert lines[said + 1] == f"To go on: resnest train {coloured} -o {out} --resume"
     assert [path.name[:18] for path in (out / "checkpoints").iterdir()] == ["2-layers-000000004"]
-    assert shell("resnest", "train", coloured, "-o", out, "--resume").returncode == 0
+    assert resnest("train", coloured, "-o", out, "--resume").exit_code == 0
     assert (history(out), sha256(out)) == (history(whole), sha256(whole))
 
 
 def test_two_processes_validate_every_image_once_and_agree_with_one(
-    coloured: Path, tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+    coloured: Path, tmp_path: Path, shell: Shell, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each has half of every batch, and so other statistics in its norms: the weights differ by that only."""
     longer = [*NETWORK, *RECIPE, "--ema", "0", "--epochs", "8"]
     out = {name: tmp_path / name for name in ("one", "two")}
-    assert shell("resnest", "train", coloured, "-o", out["one"], *longer).returncode == 0
+    assert resnest("train", coloured, "-o", out["one"], *longer).exit_code == 0
     words = ["train", str(coloured), "-o", str(out["two"]), *longer, "--gpus", "all"]
     (tmp_path / "run.py").write_text(WITH_GPUS)
     planted = Planted(tmp_path)
@@ -153,7 +153,7 @@ def test_two_processes_validate_every_image_once_and_agree_with_one(
     assert two["top1"] >= 0.8
     assert ended.stdout.decode().count("accuracy") == 1
     # What they found is what one process finds with the same weights.
-    found = shell("resnest", "predict", coloured / "val", "-m", out["two"], "--engine", "torch", "-f", "jsonl")
+    found = resnest("predict", coloured / "val", "-m", out["two"], "--engine", "torch", "-f", "jsonl")
     rows = [json.loads(line) for line in found.stdout.splitlines()]
     right = [Path(row["path"]).parent.name == row["predictions"][0]["label"] for row in rows]
     assert two["top1"] == sum(right) / len(right)
