@@ -74,7 +74,7 @@ def explain(  # noqa: PLR0913 - one parameter an option
 
     explainer = Explainer(options, named["class"])
     with as_output_error(output):
-        files.folder(output)
+        files.make_folder(output)
     weights = ", random weights (the pictures mean nothing)" if options.random_weights else ""
     view.say(f"{explainer.spec.name} on {explainer.device} ({explainer.reason}), torch fp32{weights}")
     failed = 0
@@ -104,7 +104,7 @@ def _records(path: Path) -> IO[bytes]:
     from resnest_cli.system import files
 
     with files.as_output_error(path):
-        file = files.grown(path)
+        file = files.open_for_update(path)
         file.truncate()
         return io.BufferedWriter(file)
 

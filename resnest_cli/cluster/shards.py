@@ -22,7 +22,7 @@ import numpy as np
 from resnest_cli.errors import OutputError, UsageError
 from resnest_cli.inputs import buckets
 from resnest_cli.outputs import records
-from resnest_cli.system import files
+from resnest_cli.system import atomic
 from resnest_cli.text import redact
 from resnest_cli.text.jsons import LONGEST_PATH, Entries, parse
 
@@ -246,7 +246,7 @@ class Folder:
     def _begun(self, name: str) -> AbstractContextManager[Any]:
         """Open what gets its name when it is whole: an object does so by itself."""
         is_object = buckets.is_bucket(self.place)
-        return self._store.open_output_stream(self._path(name)) if is_object else files.atomic(Path(self._path(name)))
+        return self._store.open_output_stream(self._path(name)) if is_object else atomic.writer(Path(self._path(name)))
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,12 +24,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli import __version__
-from resnest_cli.system import cache, files, trust
+from resnest_cli.system import atomic, cache, digests, files, locks, trust
 from resnest_cli.text.jsons import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from resnest_cli.system.locks import Acquire
     from resnest_cli.types import ModelSpec
 
 # What decides how a graph is made and what its sidecar says: where one of these changes, graphs are made anew.
@@ -43,7 +43,6 @@ _log = logging.getLogger(__name__)
 SIDECAR = "graph.json"
 MAX_SIDECAR = 64 << 20  # bytes; it has the names of all classes
 SEAL = ".crc32"  # the suffix of the checksum beside each compiled form
-PARTIAL = ".partial-"
 STALE_S = 24 * 3600  # no conversion takes a day: what is partial and older was killed
 
 
@@ -90,7 +89,7 @@ def find(name: str) -> Graph | None:
     """Return the graph of this key, or None if there is none that is whole and our own. Reads it all."""
     place, facts = folder() / name, describe(name)
     try:
-        whole = all(files.checksum(place / file) == facts["checksums"][file] for file in FILES)
+        whole = all(digests.crc32(place / file) == facts["checksums"][file] for file in FILES)
     except (OSError, KeyError, TypeError):
         return None
     return Graph(place, facts) if whole and _is_ours(place, (*FILES, SIDECAR)) else None
@@ -138,22 +137,14 @@ def alone(place: Path) -> Iterator[None]:
     Raises:
         OSError: the cache cannot be written.
     """
-    from filelock import Timeout  # noqa: PLC0415 - what is found needs no lock
-
     trust.make(place.parent)
-    lock = files.lock(place.with_name(f"{place.name}.lock"))
-    if lock is None:
+    with locks.hold(place.with_name(f"{place.name}.lock"), _wait):
         yield
-        return
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        _log.info("waiting for another process that converts the same")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+
+
+def _wait(acquire: Acquire) -> None:
+    _log.info("waiting for another process that converts the same")
+    acquire(-1)
 
 
 def store(name: str, write: Callable[[Path], None], facts: dict[str, Any]) -> Graph:
@@ -164,24 +155,17 @@ def store(name: str, write: Callable[[Path], None], facts: dict[str, Any]) -> Gr
     """
     trust.make(folder())
     _sweep()
-    partial = Path(tempfile.mkdtemp(dir=folder(), prefix=PARTIAL))
-    try:
+    place = folder() / name
+    with atomic.scratch(folder()) as scratch:
+        partial = scratch / "new"
+        trust.make(partial)
         write(partial)
-        facts = facts | {"checksums": {file: files.checksum(partial / file) for file in FILES}}
-        cache.write_atomically(partial / SIDECAR, json.dumps(facts, indent=1).encode())
+        facts = facts | {"checksums": {file: digests.crc32(partial / file) for file in FILES}}
+        atomic.write(partial / SIDECAR, json.dumps(facts, indent=1).encode())
         trust.keep_others_out(partial)
-        place = folder() / name
-        if not find(name):
-            _clear(place)
-        try:
-            partial.rename(place)
-        except OSError:  # where there are no locks, another process may have been quicker
-            found = find(name)
-            if not found:
-                raise
-            facts = found.facts
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if found := find(name):  # where there are no locks, another process may have been quicker
+            return found
+        atomic.replace_folder(place, partial)
     return Graph(place, facts)
 
 
@@ -195,36 +179,34 @@ def compiling(place: Path) -> Iterator[Path | None]:
     if _is_sealed(place):
         yield place
         return
-    try:
-        trust.make(place.parent)
-        partial = Path(tempfile.mkdtemp(dir=place.parent, prefix=PARTIAL))
-    except OSError:
-        yield None
-        return
-    try:
+    with contextlib.ExitStack() as ends:
+        try:
+            trust.make(place.parent)
+            partial = ends.enter_context(atomic.scratch(place.parent)) / "new"
+            trust.make(partial)
+        except OSError:
+            yield None
+            return
         yield partial
         with contextlib.suppress(OSError):  # then it is compiled anew the next time
             _seal(partial)
             if not _is_sealed(place):  # another process may have been quicker
-                _clear(place)
-                partial.rename(place)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+                atomic.replace_folder(place, partial)
 
 
 def _seal(compiled: Path) -> None:
     for form in compiled.glob("*.blob"):
-        cache.write_atomically(form.with_name(form.name + SEAL), str(files.checksum(form)).encode())
+        atomic.write(form.with_name(form.name + SEAL), str(digests.crc32(form)).encode())
     trust.keep_others_out(compiled)
 
 
 def _is_sealed(compiled: Path) -> bool:
     """Tell whether there are compiled forms, each with its checksum beside it, which none but this user wrote."""
-    compiled = Path(os.path.realpath(compiled))  # a folder that is being made has a name for us only (`files.held`)
+    compiled = Path(os.path.realpath(compiled))  # a folder that is being made has a name for us only (`files.pin`)
     try:
         forms = [*compiled.glob("*.blob")]
         whole = bool(forms) and all(
-            form.with_name(form.name + SEAL).read_bytes() == str(files.checksum(form)).encode() for form in forms
+            form.with_name(form.name + SEAL).read_bytes() == str(digests.crc32(form)).encode() for form in forms
         )
         return whole and _is_ours(compiled, [name for form in forms for name in (form.name, form.name + SEAL)])
     except OSError:
@@ -238,15 +220,9 @@ def _maker_sha256(makers: tuple[str, ...]) -> str:
     return hashlib.sha256(b"".join((here / name).read_bytes() for name in makers)).hexdigest()
 
 
-def _clear(place: Path) -> None:
-    """Remove what is in the way, as far as it can be: a folder, or a link in its place."""
-    with contextlib.suppress(OSError):
-        place.unlink() if place.is_symlink() else shutil.rmtree(place, ignore_errors=True)
-
-
 def _sweep() -> None:
     """Remove what killed conversions and compilations left."""
-    for partial in chain(folder().glob(f"{PARTIAL}*"), folder().glob(f"*/compiled/{PARTIAL}*")):
+    for partial in chain(folder().glob(f"{atomic.PREFIX}*"), folder().glob(f"*/compiled/{atomic.PREFIX}*")):
         with contextlib.suppress(OSError):  # its owner has finished, or somebody else sweeps
             if time.time() - partial.stat().st_mtime > STALE_S:
                 shutil.rmtree(partial, ignore_errors=True)

@@ -22,7 +22,7 @@ from urllib.parse import quote, urlsplit
 
 from resnest_cli.errors import OutputError, UsageError, WeightsUnavailable
 from resnest_cli.net import transfer
-from resnest_cli.system import cache, trust
+from resnest_cli.system import atomic, cache, digests, trust
 from resnest_cli.system.paths import Kind, look
 from resnest_cli.text import redact
 
@@ -99,7 +99,7 @@ def whole(path: Path) -> bool | None:
     """
     blob = path.resolve()
     named = blob.parent.name == "blobs" and _HASH.fullmatch(blob.name)
-    return transfer.fits(blob, blob.name) if named else None
+    return digests.matches(blob, blob.name) if named else None
 
 
 def named_hash(path: Path) -> str:
@@ -178,7 +178,7 @@ def _download(repo: str, filename: str, watch: Watch) -> Path:
             pointer = folder / "snapshots" / remote.commit / filename
             _point(pointer, blob)
             if revision != remote.commit:
-                cache.write_atomically(folder / "refs" / revision, remote.commit.encode())
+                atomic.write(folder / "refs" / revision, remote.commit.encode())
     except Trouble as trouble:
         raise _unavailable(remote.wanted.url, trouble) from trouble
     except OSError as error:

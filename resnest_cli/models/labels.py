@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from resnest_cli.errors import LabelsError, UsageError
 from resnest_cli.models import hub
-from resnest_cli.system import cache
+from resnest_cli.system import atomic, cache
 from resnest_cli.system.paths import reason
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def imagenet_names(url: str = IMAGENET_URL, sha256: str = IMAGENET_SHA256) -> tu
         return kept
     content = _download(url, sha256)
     with contextlib.suppress(OSError, UsageError):  # a cache that cannot be written costs a download a time
-        cache.write_atomically(imagenet_path(), content)
+        atomic.write(imagenet_path(), content)
     return tuple(content.decode().splitlines())
 
 

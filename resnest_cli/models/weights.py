@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from resnest_cli.errors import BadCheckpoint, OutputError, UsageError, WeightsUnavailable
 from resnest_cli.models import hub
 from resnest_cli.net import transfer
-from resnest_cli.system import cache, files
+from resnest_cli.system import cache, digests, files
 from resnest_cli.system.paths import look, reason
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def whole(path: Path) -> bool | None:
         OSError: it cannot be read.
     """
     prefix = _HASH_IN_NAME.search(path.name)
-    return transfer.fits(path, prefix[1]) if prefix else hub.whole(path)
+    return digests.matches(path, prefix[1]) if prefix else hub.whole(path)
 
 
 def _from_hub(spec: ModelSpec, watch: Watch) -> Path:
@@ -176,7 +176,7 @@ def sha256(path: Path) -> str:
         BadCheckpoint: it cannot be read.
     """
     try:
-        return hub.named_hash(path) or files.sha256(path, MAX_BYTES)
+        return hub.named_hash(path) or digests.sha256(path, MAX_BYTES)
     except OSError as error:
         raise _unreadable(path, error) from error
 

@@ -8,7 +8,6 @@ a lock.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import logging
 import secrets
@@ -17,16 +16,15 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from resnest_cli.system import files
+from resnest_cli.system import atomic, digests, files, locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from typing import TypeAlias
 
-    from filelock import BaseFileLock
-
     from resnest_cli.net.web import Patience, Trouble
+    from resnest_cli.system.locks import Acquire
 
     Watch: TypeAlias = Callable[[int, int], None]  # bytes so far, bytes in all (0 if that is not known)
 
@@ -39,7 +37,6 @@ PAUSE_S = 0.5  # before the second try, and twice as long before each one after 
 LEAST_BYTES = 1 << 14
 LEAST_PROGRESS = 1 << 20  # what a try must bring not to count
 STALE_S = 24 * 3600
-_GIT_SHA1_LENGTH = 40
 _PARTIAL_CONTENT = 206
 _NOTHING_MORE = 416  # the part is whole already: its hash decides
 _LOG = logging.getLogger(__name__)
@@ -51,7 +48,7 @@ def unwatched(_done: int, _total: int) -> None:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be fetched: where it is, its hash (see `fits`), its size in bytes (0 if that is not known).
+    """What is to be fetched: where it is, its hash (see `digests.matches`), its size in bytes (0 if that is not known).
 
     `secret` is the value of `Authorization`, for the host of `url` only.
     """
@@ -78,8 +75,8 @@ def to_file(wanted: Wanted, target: Path, partial: Path, watch: Watch = unwatche
         taken_up = _size(partial) > 0
         for _ in range(2 if taken_up else 1):  # the old part may be what is wrong: once more without it
             _arrive(wanted, partial, watch)
-            if fits(partial, wanted.hash):
-                _settle(partial, target)
+            if digests.matches(partial, wanted.hash):
+                atomic.publish(partial, target)
                 return
             partial.unlink()
     except OSError:
@@ -110,33 +107,20 @@ def alone(lock: Path, target: Path) -> Iterator[Path]:
         web.Trouble: it brings nothing any more.
         OSError: the lock cannot be made.
     """
-    from filelock import Timeout  # noqa: PLC0415 - not needed for what is cached
-
     lock.parent.mkdir(parents=True, exist_ok=True)
-    held = files.lock(lock, mode=0o664)  # huggingface_hub's mode: groups share caches
-    if held is None:
-        yield target.with_name(f"{target.name}.{secrets.token_hex(4)}{PARTIAL}")
-        return
-    try:
-        held.acquire(timeout=0)
-    except Timeout:
-        _LOG.info("waiting for another process that downloads the same")
-        _wait(held, lock, target)
-    try:
-        yield target.with_name(target.name + PARTIAL)
-    finally:
-        held.release()
+    # 0o664 is huggingface_hub's mode: groups share caches
+    with locks.hold(lock, lambda acquire: _wait(acquire, lock, target), mode=0o664) as held:
+        own = "" if held else f".{secrets.token_hex(4)}"
+        yield target.with_name(f"{target.name}{own}{PARTIAL}")
 
 
-def _wait(held: BaseFileLock, lock: Path, target: Path) -> None:
-    from filelock import Timeout  # noqa: PLC0415
-
+def _wait(acquire: Acquire, lock: Path, target: Path) -> None:
     from resnest_cli.net.web import Patience, Trouble  # noqa: PLC0415
 
+    _LOG.info("waiting for another process that downloads the same")
     patience, before = Patience(LOCK_S), -1
     while patience.left() > 0:
-        with contextlib.suppress(Timeout):
-            held.acquire(timeout=min(1.0, LOCK_S))
+        if acquire(min(1.0, LOCK_S)):
             return
         now = sum(map(_size, target.parent.glob(f"{target.name}*{PARTIAL}")))
         if now != before:
@@ -144,23 +128,6 @@ def _wait(held: BaseFileLock, lock: Path, target: Path) -> None:
         before = now
     message = f"another process holds {lock} and has brought nothing for {LOCK_S:.0f} s"
     raise Trouble(message)
-
-
-def fits(path: Path, expected: str) -> bool:
-    """Tell whether a file has the hash `expected`.
-
-    Hexadecimal: a sha256, the first digits of one (in the names of published checkpoints), or, with 40 digits, the sha1
-    that git gives a file, which the hub uses for its small ones.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    is_git = len(expected) == _GIT_SHA1_LENGTH
-    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False) if is_git else hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest().startswith(expected)
 
 
 def sweep(folder: Path) -> None:
@@ -213,7 +180,7 @@ def _append(wanted: Wanted, partial: Path, watch: Watch, patience: Patience) -> 
         if done and not _continues(answer.headers, answer.status, done):
             done = 0
         since, total = 0, size or (done + answer.promised if answer.promised else 0)
-        with io.BufferedRandom(files.grown(partial)) as file:
+        with io.BufferedRandom(files.open_for_update(partial)) as file:
             file.truncate(done)
             file.seek(done)
             for chunk in answer.chunks():
@@ -234,12 +201,6 @@ def _append(wanted: Wanted, partial: Path, watch: Watch, patience: Patience) -> 
 def _continues(headers: Mapping[str, str], status: int, done: int) -> bool:
     """Tell whether an answer is the rest that was asked for, and not the whole file or another part."""
     return status == _PARTIAL_CONTENT and headers.get("Content-Range", "").startswith(f"bytes {done}-")
-
-
-def _settle(partial: Path, target: Path) -> None:
-    with files.grown(partial) as file:
-        files.sync(file)
-    partial.replace(target)
 
 
 def _check_room(partial: Path, size: int) -> None:

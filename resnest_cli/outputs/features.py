@@ -25,7 +25,7 @@ from resnest_cli.inputs import columns
 from resnest_cli.outputs import records
 from resnest_cli.outputs.formats import Lines, require
 from resnest_cli.outputs.rows import error_of, read_json, to_json
-from resnest_cli.system import cache, files
+from resnest_cli.system import atomic, files
 from resnest_cli.system.paths import Kind, look
 from resnest_cli.text.jsons import Entries, parse
 from resnest_cli.types import Failure
@@ -123,14 +123,14 @@ def write_facts(path: Path, facts: dict[str, Any]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    cache.write_atomically(_facts_of(path), (json.dumps(facts, indent=1) + "\n").encode())
+    atomic.write(_facts_of(path), (json.dumps(facts, indent=1) + "\n").encode())
 
 
 def _write_npy(path: Path, rows: Iterable[Row], out: IO[bytes], about: About) -> None:
     """Write float32 [N, F]; what belongs beside `path`, the paths and the facts, is there before it gets that name."""
     width, count = about.facts["width"], 0
     out.write(_header(0, width))
-    with files.atomic(_paths_of(path)) as lines:
+    with atomic.writer(_paths_of(path)) as lines:
         for row in rows:
             values = row.pop("embedding")
             out.write((np.full(width, np.nan, _DTYPE) if values is None else values).tobytes())
@@ -144,8 +144,8 @@ def _write_npy(path: Path, rows: Iterable[Row], out: IO[bytes], about: About) ->
 
 def _withdraw(path: Path, new: IO[bytes]) -> None:
     """Remove the array that `new` replaces, whose permissions it gets: new paths must never stand beside old rows."""
-    place = files.place(path)
-    files.take_mode(place, new)
+    place = files.resolve(path)
+    files.copy_mode(place, new)
     place.unlink(missing_ok=True)
 
 

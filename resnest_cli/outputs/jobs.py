@@ -14,14 +14,12 @@ import logging
 import os
 from collections import Counter
 from itertools import islice, repeat
-from typing import TYPE_CHECKING, Any
-
-from filelock import Timeout
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from resnest_cli.errors import OutputError
 from resnest_cli.outputs import records
 from resnest_cli.outputs.journal import Journal
-from resnest_cli.system import cache, files
+from resnest_cli.system import atomic, files, locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -89,12 +87,12 @@ class Output:
         with contextlib.ExitStack() as ends, files.as_output_error(self.path):
             if ends.enter_context(_locked(self.path)):
                 for written in (self.path, self._sidecar, records.place(self.path), *self._companions):
-                    files.sweep(written)
+                    atomic.remove_leftovers(written)
             where = beside(self.path, ".part") if self._compose else self.path
             self._finished = self._find_finished(where)
             self._unfinished = self._sidecar.exists()
             self._check(where)
-            files.check(self.path)
+            files.check_writable(self.path)
             if not (self._finished and self._resume):
                 self._fresh = not where.exists()
                 self._journal = Journal(where, self._lines)
@@ -108,7 +106,7 @@ class Output:
         """Let go. A job that is not finished keeps its rows; one that did not begin leaves no trace."""
         with files.as_output_error(self.path), self._ends:
             if self._fresh and not self._unfinished:
-                files.place(self._journal.path).unlink(missing_ok=True)  # not the link that leads to it
+                files.resolve(self._journal.path).unlink(missing_ok=True)  # not the link that leads to it
             elif self._unfinished and self._journal.size:
                 log.info("%s holds the rows so far: the same command with --resume continues", self._journal.path)
 
@@ -132,14 +130,14 @@ class Output:
                 self.complete, self.done = True, self._finished.rows
                 return
             if self._resume and self._unfinished:
-                with files.opened(self._sidecar) as sidecar:
+                with files.open_own(self._sidecar) as sidecar:
                     before = records.begun_with(self._sidecar, sidecar.read(records.MAX_BYTES))
                 records.compare(self.path, before, fingerprint)
                 self.done = self._journal.recover(about.topk, batch)
                 return
             records.place(self.path).unlink(missing_ok=True)
             self._journal.cut(0)  # first, so that no sidecar ever stands beside rows of another job
-            cache.write_atomically(self._sidecar, json.dumps(fingerprint, indent=1).encode())
+            atomic.write(self._sidecar, json.dumps(fingerprint, indent=1).encode())
             self._unfinished = True
             self._journal.start(about.topk)
 
@@ -182,7 +180,7 @@ class Output:
         with files.as_output_error(self.path):
             self._journal.sync()
             if self._compose:
-                with files.atomic(self.path) as out:
+                with atomic.writer(self.path) as out:
                     self._compose(self._journal.rows(), out, self._about)
             records.write(self.path, self._settings, self._tally, self._companions)
             self._clear(self._journal.path)
@@ -282,19 +280,15 @@ def beside(path: Path, suffix: str) -> Path:
 def _locked(path: Path) -> Iterator[bool]:
     """Hold the lock of `path`, which the system frees when the process is gone; False where there are no locks."""
     where = beside(path, ".lock")
-    lock = files.lock(where)
-    if lock is None:
-        yield False
-        return
-    try:
-        lock.acquire(blocking=False)
-    except Timeout as error:
+
+    def refuse(_: object) -> NoReturn:
         message = f"{path} is being written by another process: wait for it, or give another -o."
-        raise OutputError(message) from error
-    try:
-        yield True
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            if not where.lstat().st_size:  # else it is somebody's file
-                where.unlink()  # while it is held: who waits for it looks again
-        lock.release()
+        raise OutputError(message)
+
+    with locks.hold(where, refuse) as held:
+        try:
+            yield held
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                if held and not where.lstat().st_size:  # else it is somebody's file
+                    where.unlink()  # while it is held: who waits for it looks again

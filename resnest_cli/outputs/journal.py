@@ -37,7 +37,7 @@ class Journal:
         self.path = path
         self.lines = lines
         # Unbuffered: a row is in the system's hands when `append` returns, and nothing is written later unasked.
-        self._file = files.grown(path)
+        self._file = files.open_for_update(path)
         self.size = 0
         self.topk = 0
 
@@ -106,7 +106,7 @@ class Journal:
 
     def _scan(self) -> Iterator[tuple[bytes, Row]]:
         """Read rows and their text up to the end, or to what is torn."""
-        with files.opened(self.path) as file:
+        with files.open_own(self.path) as file:
             if not os.path.samestat(os.fstat(file.fileno()), os.fstat(self._file.fileno())):
                 message = f"{self.path} is another file than it was"
                 raise OSError(errno.ESTALE, message)

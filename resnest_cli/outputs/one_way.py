@@ -104,10 +104,10 @@ def _descriptor(path: Path) -> int:
         OSError: it cannot be opened, or another user has put a link there.
     """
     if not is_device(path):
-        with files.grown(path) as file:
+        with files.open_for_update(path) as file:
             file.truncate()
             return os.dup(file.fileno())
-    return files.device(path)
+    return files.open_device(path)
 
 
 class _Checked(io.FileIO):

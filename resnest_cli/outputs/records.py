@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import OutputError
-from resnest_cli.system import cache, files
+from resnest_cli.system import atomic, digests, files
 from resnest_cli.system.paths import is_bare
 from resnest_cli.text.jsons import Entries, cut, parse
 
@@ -62,7 +62,7 @@ class Finished:
     def changed(self, path: Path) -> list[Path]:
         """List its files, of which `path` is one, that are not as they were."""
         found = {path.with_name(name): checksum for name, checksum in self.checksums.items()}
-        return [file for file, checksum in found.items() if not file.is_file() or files.checksum(file) != checksum]
+        return [file for file, checksum in found.items() if not file.is_file() or digests.crc32(file) != checksum]
 
 
 def unfinished(path: Path) -> Path:
@@ -81,9 +81,9 @@ def write(path: Path, settings: Mapping[str, Any], tally: Tally, companions: Ite
     Raises:
         OSError: it cannot be written.
     """
-    checksums = {file.name: files.checksum(file) for file in (path, *companions)}
+    checksums = {file.name: digests.crc32(file) for file in (path, *companions)}
     record = Finished(dict(settings), tally.rows, dict(tally.failures), tally.inputs, checksums)
-    cache.write_atomically(place(path), json.dumps(asdict(record), indent=1).encode())
+    atomic.write(place(path), json.dumps(asdict(record), indent=1).encode())
 
 
 def read(path: Path) -> Finished | None:
@@ -93,7 +93,7 @@ def read(path: Path) -> Finished | None:
         OSError: it cannot be read.
     """
     try:
-        with files.opened(place(path)) as file:
+        with files.open_own(place(path)) as file:
             return _finished(Entries(parse(file.read(MAX_BYTES))), path)
     except (FileNotFoundError, ValueError):
         return None

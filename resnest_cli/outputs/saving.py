@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import OutputError
 from resnest_cli.outputs import records
-from resnest_cli.system import files
+from resnest_cli.system import atomic, files
 from resnest_cli.system.paths import Kind, is_empty, look
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 
 def claim(path: Path, *, overwrite: bool) -> None:
@@ -36,19 +32,17 @@ def claim(path: Path, *, overwrite: bool) -> None:
         message = f"{path} cannot be written: {seen.why if seen.kind is Kind.UNKNOWN else why}"
         raise OutputError(message)
     with files.as_output_error(path):
-        files.check(path)
+        files.check_writable(path)
 
 
 def save(path: Path, content: bytes | str) -> None:
-    """Write the file so that its name stands for the old content or the whole new one; text as UTF-8.
-
-    A path in the text that is not valid UTF-8 keeps its bytes. See `files.atomic`.
+    """Write a file as `atomic.write` does.
 
     Raises:
         OutputError: it cannot be written; what was begun is removed.
     """
-    with files.as_output_error(path), files.atomic(path) as out:
-        out.write(content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape"))
+    with files.as_output_error(path):
+        atomic.write(path, content)
 
 
 def claim_folder(folder: Path, *, overwrite: bool) -> None:
@@ -67,39 +61,3 @@ def claim_folder(folder: Path, *, overwrite: bool) -> None:
     if seen.is_there and not look(folder / "config.json").is_there and not is_empty(folder):
         message = f"{folder} is not a model folder, so --overwrite does not replace it. Name another."
         raise OutputError(message)
-
-
-@contextmanager
-def fresh(folder: Path) -> Iterator[Path]:
-    """Yield a new folder that gets its name when the block ends well, and is removed if it does not.
-
-    What the block puts beside it, on the same disk, is removed in any case.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    partial = None
-    try:
-        with files.as_output_error(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".resnest-"))  # short, whatever its name is
-            with files.held(partial) as place:
-                inner = place / "new"
-                inner.mkdir()
-                yield inner
-                _swap(inner, folder, place / "old")
-    finally:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def _swap(new: Path, place: Path, aside: Path) -> None:
-    """Put a folder in its place, or leave what is there."""
-    if place.exists():
-        place.rename(aside)
-    try:
-        new.rename(place)
-    except BaseException:
-        if aside.exists():
-            aside.rename(place)
-        raise

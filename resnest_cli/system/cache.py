@@ -16,7 +16,7 @@ from pathlib import Path
 import platformdirs
 
 from resnest_cli.errors import OutputError, UsageError
-from resnest_cli.system import files, trust
+from resnest_cli.system import trust
 from resnest_cli.system.paths import look, reason
 
 VARIABLE = "RESNEST_CACHE"
@@ -130,14 +130,3 @@ def remove(item: Path) -> None:
     except OSError as error:
         message = f"{item} cannot be removed: {reason(error)}"
         raise OutputError(message) from error
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that readers see the old file or the whole new one.
-
-    Raises:
-        OSError: the folder cannot be made or written; no partial file is left.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.atomic(path) as file:
-        file.write(content)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from resnest_cli.errors import LabelsError, ResnestError, UsageError
 from resnest_cli.models import catalog, hub, labels, weights
 from resnest_cli.net import transfer
+from resnest_cli.system import digests
 from resnest_cli.system.paths import look
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def verify(names: Iterable[str]) -> Iterator[Item]:
             yield _packaged(spec) if spec.folder else _verify(name, spec)
     path = labels.imagenet_path()
     if look(path).is_file:
-        good = transfer.fits(path, labels.IMAGENET_SHA256)
+        good = digests.matches(path, labels.IMAGENET_SHA256)
         note = "" if good else "it is not used; any use fetches it anew"
         yield Item("class names", "whole" if good else "damaged", path, note)
 

@@ -15,7 +15,7 @@ import torch
 
 from resnest_cli.errors import OutputError, TrainingStopped
 from resnest_cli.models import checkpoint
-from resnest_cli.system import cache
+from resnest_cli.system import atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ def save(folder: Path, stage: str, step: int, state: dict[str, Any]) -> Path:
     digest = hashlib.sha256(content.getbuffer()).hexdigest()[:_HASH]
     path = folder / f"{stage}-{step:09d}-{digest}.pt"
     try:
-        cache.write_atomically(path, content.getvalue())
+        atomic.write(path, content.getvalue())
     except OSError as error:
         message = f"{path} cannot be written ({error.strerror or error})."
         raise OutputError(message) from error

@@ -16,7 +16,7 @@ from timm.models import save_for_hf
 
 from resnest_cli.engines.pytorch import network
 from resnest_cli.errors import OutputError
-from resnest_cli.system import cache
+from resnest_cli.system import atomic
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +58,7 @@ def write(folder: Path, spec: ModelSpec, state: dict[str, torch.Tensor], descrip
             "labels.txt": "".join(f"{name}\n" for name in spec.label_names).encode(),
         }
         for name, content in files.items():
-            cache.write_atomically(folder / name, content)
+            atomic.write(folder / name, content)
     except OSError as error:
         message = f"{folder} cannot be written ({error.strerror or error})."
         raise OutputError(message) from error

@@ -17,7 +17,7 @@ import yaml
 from resnest_cli.errors import UsageError
 from resnest_cli.models import catalog, config
 from resnest_cli.options import Options
-from resnest_cli.system import cache, files
+from resnest_cli.system import atomic, files
 from resnest_cli.system.paths import look
 from resnest_cli.text.jsons import LONGEST_PATH, Entries, cut
 from resnest_cli.training.recipe import Recipe
@@ -79,7 +79,7 @@ def write(job: Job, folder: Path) -> None:
     """
     text = yaml.safe_dump(_plain(asdict(job)), sort_keys=False, allow_unicode=True)
     with files.as_output_error(folder):
-        cache.write_atomically(folder / FILENAME, text.encode("utf-8", "surrogateescape"))
+        atomic.write(folder / FILENAME, text.encode("utf-8", "surrogateescape"))
 
 
 def read(folder: Path) -> Job:

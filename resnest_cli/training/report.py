@@ -65,7 +65,7 @@ def figures(
 def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
     """Write `history.csv`, one row per epoch."""
     text = cells.table([history[0], *(row.values() for row in history)])
-    cache.write_atomically(folder / "history.csv", text.encode())
+    atomic.write(folder / "history.csv", text.encode())
 
 
 def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ from resnest_cli.inputs.labelled import training_set
 from resnest_cli.inputs.labelled.training_set import TrainingSet
 from resnest_cli.models import weights
 from resnest_cli.pipeline.trunk import Trunk
-from resnest_cli.system import cache, files, machine
+from resnest_cli.system import atomic, files, machine
 from resnest_cli.system.paths import look
 from resnest_cli.training import checkpoints, folder, job, recipe, report
 from resnest_cli.training.data import (
@@ -190,8 +190,8 @@ class Run:
             OutputError: the folder cannot be written.
         """
         with files.as_output_error(self.out):
-            files.folder(self.out)
-            files.folder(self.out / CHECKPOINTS)
+            files.make_folder(self.out)
+            files.make_folder(self.out / CHECKPOINTS)
             training_set.write(self.out / SPLIT, data)
         job.write(self.job, self.out)
 
@@ -295,7 +295,7 @@ class Run:
                 content = BytesIO()
                 np.save(content, kept)
                 with contextlib.suppress(OSError):  # it only saves time, should the run go on later
-                    cache.write_atomically(path, content.getvalue())
+                    atomic.write(path, content.getvalue())
         self.features: NDArray[np.float32] = kept
 
     def _compute_features(self, sources: list[Source]) -> Generator[Cached, None, NDArray[np.float32]]:

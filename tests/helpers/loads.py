@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from resnest_cli.system import atomic
 from resnest_cli.errors import BrokenImage, ImageTooLarge
 from resnest_cli.inputs.loading import Check, Loaded, Loader
-from resnest_cli.system.cache import write_atomically
 from resnest_cli.types import Source
 
 READ_S, DECODE_S = 0.25, 0.5  # what it says to have taken
@@ -47,7 +47,7 @@ class ByName:
         if word == "crash":
             ctypes.string_at(0)
         if word == "pid":
-            write_atomically(Path(place), str(os.getpid()).encode())  # who reads it must not find half a number
+            atomic.write(Path(place), str(os.getpid()).encode())  # who reads it must not find half a number
         if word == "modules":
             Path(place).write_text("\n".join(sys.modules))
         if word == "chatty":

@@ -30,6 +30,7 @@ from resnest_cli.engines.choose import open_engine
 from resnest_cli.errors import ExitCode
 from resnest_cli.models import graphs, weights
 from resnest_cli.models.catalog import DIGITS, resolve
+from resnest_cli.system import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -284,8 +285,8 @@ def test_a_conversion_that_is_killed_leaves_no_graph_and_no_lock_and_the_next_is
         assert process.stdout.readline() == b"ready\n"
         process.kill()
         assert process.wait() == -signal.SIGKILL
-    (partial,) = [name for name in names(cold) if name.startswith(graphs.PARTIAL)]
-    assert set(graphs.FILES) <= set(names(cold / partial))
+    (partial,) = [name for name in names(cold) if name.startswith(atomic.PREFIX)]
+    assert set(graphs.FILES) <= set(names(cold / partial / "new"))
     assert [graphs.find(name) for name in names(cold)] == [None, None]
     with FileLock(cold / f"{digits_key()}.lock", timeout=0):
         pass
@@ -302,16 +303,16 @@ def write_anything(folder: Path) -> None:
 
 def test_what_killed_conversions_left_is_swept_and_what_others_are_writing_is_not(cold: Path) -> None:
     for name in ("killed", "running"):
-        write_anything(made(cold / f"{graphs.PARTIAL}{name}"))
-    os.utime(cold / f"{graphs.PARTIAL}killed", (0, 0))
+        write_anything(made(cold / f"{atomic.PREFIX}{name}"))
+    os.utime(cold / f"{atomic.PREFIX}killed", (0, 0))
     made(cold / "finished")
     for name in ("killed", "running"):
-        made(cold / "finished" / "compiled" / f"{graphs.PARTIAL}{name}")
-    os.utime(cold / "finished" / "compiled" / f"{graphs.PARTIAL}killed", (0, 0))
+        made(cold / "finished" / "compiled" / f"{atomic.PREFIX}{name}")
+    os.utime(cold / "finished" / "compiled" / f"{atomic.PREFIX}killed", (0, 0))
     os.utime(cold / "finished", (0, 0))
     graphs.store("new", write_anything, {})
-    assert names(cold) == [f"{graphs.PARTIAL}running", "finished", "new"]
-    assert names(cold / "finished" / "compiled") == [f"{graphs.PARTIAL}running"]
+    assert names(cold) == [f"{atomic.PREFIX}running", "finished", "new"]
+    assert names(cold / "finished" / "compiled") == [f"{atomic.PREFIX}running"]
 
 
 def made(folder: Path) -> Path:

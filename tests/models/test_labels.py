@@ -14,7 +14,7 @@ from hub_stub import Page, Stub, closed_port
 from resnest_cli.errors import LabelsError
 from resnest_cli.models import labels
 from resnest_cli.models.catalog import find_model
-from resnest_cli.system import cache
+from resnest_cli.system import atomic, cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -258,12 +258,12 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
-    cache.write_atomically(tmp_path / "a" / "b" / "file", b"new")
+    atomic.write(tmp_path / "a" / "b" / "file", b"new")
     assert (tmp_path / "a" / "b" / "file").read_bytes() == b"new"
 
 
 def test_a_file_is_for_those_that_any_new_file_is_for(tmp_path: Path) -> None:
-    cache.write_atomically(tmp_path / "ours", b"")
+    atomic.write(tmp_path / "ours", b"")
     (tmp_path / "any").touch()
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "any").stat().st_mode
 
@@ -283,7 +283,7 @@ def test_a_failed_write_changes_nothing(
 
     monkeypatch.setattr(step, fail)
     with pytest.raises(OSError, match="disk full"):
-        cache.write_atomically(path, b"new content")
+        atomic.write(path, b"new content")
     assert {item.name: item.read_bytes() for item in tmp_path.iterdir()} == ({"file": before} if before else {})
 
 
@@ -293,5 +293,5 @@ def test_an_interrupted_write_changes_nothing(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        cache.write_atomically(tmp_path / "file", b"new content")
+        atomic.write(tmp_path / "file", b"new content")
     assert list(tmp_path.iterdir()) == []

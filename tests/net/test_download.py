@@ -466,7 +466,7 @@ def test_without_locks_each_process_has_parts_of_its_own(
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    files._say_once.cache_clear()  # noqa: SLF001 - as in a new process
+    files.warn_once.cache_clear()  # as in a new process
     succeeds()
     with (
         transfer.alone(tmp_path / "lock", tmp_path / "x") as one,

@@ -28,7 +28,7 @@ from resnest_cli.outputs.jobs import Output
 from resnest_cli.outputs.journal import Journal
 from resnest_cli.outputs.rows import About, to_row
 from resnest_cli.pipeline.stream import MAX_FAILURES_A_BATCH
-from resnest_cli.system.files import _say_once
+from resnest_cli.system.files import warn_once
 from resnest_cli.types import Failure, Prediction, Record, Result, Source
 
 if TYPE_CHECKING:
@@ -486,7 +486,7 @@ def test_a_disk_without_locks_is_written_to_and_that_is_said_once(
     resnest: Resnest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     monkeypatch.setattr("fcntl.flock", refusing(number))
-    _say_once.cache_clear()
+    warn_once.cache_clear()
     said = "this disk has no locks: two processes that write the same there are not noticed.\n"
     ended = resnest("predict", SAMPLES, *DIGITS, "-o", tmp_path / "x.csv")
     assert (ended.exit_code, ended.stderr.count(said)) == (ExitCode.OK, 1)
@@ -499,7 +499,7 @@ def test_a_disk_that_cannot_tell_when_data_is_safe_is_written_to(
     resnest: Resnest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     monkeypatch.setattr(os, "fsync", refusing(number))
-    _say_once.cache_clear()
+    warn_once.cache_clear()
     ended = resnest("predict", SAMPLES, *DIGITS, "-o", tmp_path / "x.json")
     assert ended.exit_code == ExitCode.OK
     assert (

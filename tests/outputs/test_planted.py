@@ -14,10 +14,9 @@ import pytest
 from conftest import SAMPLES
 
 from resnest_cli.errors import ExitCode, OutputError
-from resnest_cli.net import transfer
 from resnest_cli.outputs import saving
 from resnest_cli.outputs.one_way import open_output
-from resnest_cli.system import cache, files
+from resnest_cli.system import atomic, files, locks
 from resnest_cli.tasks.explain import heatmap as explain
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def plant(path: Path, kind: str, precious: Path) -> None:
 def test_planted_links_are_not_followed_by_jobs(  # noqa: PLR0913, PLR0917 - fixtures
     resnest: Resnest, folder: Path, ours: Path, name: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resnest_cli.system.files._say_once", lambda _: None)
+    monkeypatch.setattr("resnest_cli.system.files.warn_once", lambda _: None)
     for form in dict.fromkeys(BESIDE):
         planted = folder / form.format(name)
         plant(planted, kind, ours)
@@ -97,18 +96,23 @@ def _write(path: Path) -> None:
         out.write(b"ours")
 
 
+def _lock(path: Path) -> None:
+    with locks.hold(path, lambda _: None):
+        pass
+
+
 class _Heat:
     heat = (1.0, 2.0)
 
 
 WRITERS: dict[str, Callable[[Path], object]] = {
     "save": lambda path: saving.save(path, "ours"),
-    "write_atomically": lambda path: cache.write_atomically(path, b"ours"),
+    "atomic.write": lambda path: atomic.write(path, b"ours"),
     "a table or a device": _write,
-    "a lock": files.lock,
+    "a lock": _lock,
     "a heat map": lambda path: explain.Explanation.save_heat(_Heat(), path),  # type: ignore[arg-type]
-    "a download": lambda path: transfer._settle(path, path.with_name("target")),  # noqa: SLF001 - needs no server
-    "a folder": files.folder,
+    "a download": lambda path: atomic.publish(path, path.with_name("target")),
+    "a folder": files.make_folder,
 }
 
 
@@ -168,7 +172,7 @@ def test_another_users_file_gives_no_permissions_that_a_new_one_has_not(folder: 
 @AS_ROOT
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere folders have no second name")
 def test_a_folder_that_is_renamed_while_we_write_in_it_is_still_ours(folder: Path, ours: Path) -> None:
-    with saving.fresh(folder / "model") as new:
+    with atomic.folder(folder / "model") as new:
         (partial,) = folder.iterdir()
         partial.rename(folder / "away")
         (folder / partial.name / "new").mkdir(parents=True)

@@ -17,7 +17,7 @@ from conftest import SAMPLES
 from resnest_cli.errors import UsageError
 from resnest_cli.models import graphs, hub, weights
 from resnest_cli.models.catalog import find_model
-from resnest_cli.system import cache
+from resnest_cli.system import atomic, cache
 from resnest_cli.system.paths import Kind, Look
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def test_what_another_process_removes_meanwhile_stops_no_conversion(
     """A partial graph is listed, then it gets its name, and then it is looked at: as here, where it leads nowhere."""
     environment.setenv("RESNEST_CACHE", str(tmp_path))
     (tmp_path / "graphs").mkdir()
-    (tmp_path / "graphs" / f"{graphs.PARTIAL}other").symlink_to("gone")
+    (tmp_path / "graphs" / f"{atomic.PREFIX}other").symlink_to("gone")
     assert store().folder == tmp_path / "graphs" / "name"
 
 

@@ -474,7 +474,7 @@ def test_a_new_cache_is_its_users_only_whatever_the_umask(tmp_path: Path, monkey
 
 
 def test_what_was_compiled_in_a_folder_in_the_making_is_found_again(tmp_path: Path, logged: list[str]) -> None:
-    with files.held(tmp_path) as place:
+    with files.pin(tmp_path) as place:
         with graphs.compiling(place / "form") as form:
             assert form
             (form / "some.blob").touch()

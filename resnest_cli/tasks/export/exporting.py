@@ -29,6 +29,7 @@ from resnest_cli.models import catalog, folders, labels, weights
 from resnest_cli.models.weights import RANDOM
 from resnest_cli.outputs import saving
 from resnest_cli.pipeline.trunk import Trunk
+from resnest_cli.system import atomic, files
 from resnest_cli.tasks.export.snippet import snippet
 from resnest_cli.tasks.predict import softmax
 from resnest_cli.types import Failure
@@ -108,7 +109,7 @@ def export(  # noqa: PLR0913 - each is a choice of the user's
     network = build(spec, path)
     config = describe(spec, options, network, to, raw=raw_uint8)
     pixels = _pixels(spec, options, pictures, exclude)
-    with saving.fresh(folder) as partial, warnings.catch_warnings():
+    with files.as_output_error(folder), atomic.folder(folder) as partial, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries, about each other
         _log.info("writing %s as %s: this takes seconds to minutes", spec.name, to)
         _WRITERS[to](network, spec, partial, config, raw_uint8)

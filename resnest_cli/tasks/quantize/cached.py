@@ -135,7 +135,7 @@ class _Hashes:
         """Write the hashes to the cache, if it can be written."""
         if self._now != self._before:
             with contextlib.suppress(OSError):
-                cache.write_atomically(self._file, json.dumps(self._now).encode())
+                atomic.write(self._file, json.dumps(self._now).encode())
 
 
 def _state(path: str) -> list[int]:

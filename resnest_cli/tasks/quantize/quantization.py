@@ -29,6 +29,7 @@ from resnest_cli.inputs.labelled.dataset import Dataset, Labelled
 from resnest_cli.models import catalog, folders, graphs, labels, weights
 from resnest_cli.outputs import saving
 from resnest_cli.pipeline.trunk import Trunk
+from resnest_cli.system import atomic, files
 from resnest_cli.tasks.export import exporting
 from resnest_cli.tasks.predict import softmax
 from resnest_cli.tasks.quantize.calibration import LEAST, SAMPLES, SEED, draw
@@ -166,7 +167,7 @@ def quantize(  # noqa: PLR0913 - each is a choice of the user's
     strangeness = int8.strangeness(network, spec, calibration.pixels[:_LOOKED_AT])
     _check_strangeness(strangeness if min_agreement and path else 0, calibrate)
     truths = _truths(calibrate, exclude, labels.load(spec, options.labels))
-    with saving.fresh(folder) as new:
+    with files.as_output_error(folder), atomic.folder(folder) as new:
         (new / weights.FILENAMES[0]).write_bytes(save(network.state_dict(), {"format": "pt"}))
         dense = int8.prepare(network, spec, new.parent / "dense")
         before = int8.rows(dense, spec, held_out.pixels, "fp32")
