@@ -51,7 +51,7 @@ def read(url: str, *, allow_private: bool = False) -> bytes:
         UrlRefused: a scheme, an address or a redirect that is not followed.
         DownloadFailed: no answer, an answer that is no success, too slow, too large.
     """
-    from resnest_cli.net.web import Patience, Refused, Trouble, ask  # noqa: PLC0415
+    from resnest_cli.net.exchange import Patience, Refused, Trouble, ask  # noqa: PLC0415
 
     try:
         bare, secret = _taken_apart(url)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from resnest_cli.net.transfer import Watch
-    from resnest_cli.net.web import Trouble
+    from resnest_cli.net.exchange import Trouble
 
 ENDPOINT = "https://huggingface.co"
 PROBE_PATIENCE_S = 6.0
@@ -163,7 +163,7 @@ def _variable() -> str:
 
 
 def _download(repo: str, filename: str, watch: Watch) -> Path:
-    from resnest_cli.net.web import Trouble  # noqa: PLC0415 - requests takes 0.1 s
+    from resnest_cli.net.exchange import Trouble  # noqa: PLC0415 - requests takes 0.1 s
 
     remote = _look(repo, filename, transfer.PATIENCE_S)
     name, revision = _split(repo)
@@ -196,7 +196,7 @@ def _look(repo: str, filename: str, patience_s: float) -> Remote:
     Raises:
         WeightsUnavailable: it cannot be asked, or what answers is no hub.
     """
-    from resnest_cli.net.web import Patience, Trouble, ask  # noqa: PLC0415
+    from resnest_cli.net.exchange import Patience, Trouble, ask  # noqa: PLC0415
 
     url = _url(repo, filename)
     if offline():
@@ -216,7 +216,7 @@ def _look(repo: str, filename: str, patience_s: float) -> Remote:
 
 
 def _remote(url: str, headers: Mapping[str, str]) -> Remote:
-    from resnest_cli.net.web import number  # noqa: PLC0415
+    from resnest_cli.net.exchange import number  # noqa: PLC0415
 
     commit, content = headers.get("X-Repo-Commit", ""), _content_hash(headers)
     size = number(headers.get("X-Linked-Size") or headers.get("Content-Length", ""))

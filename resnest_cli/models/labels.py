@@ -99,7 +99,7 @@ def _download(url: str, sha256: str) -> bytes:
     if hub.offline():
         message = "HF_HUB_OFFLINE forbids requests"
         raise LabelsError(message)
-    from resnest_cli.net.web import Patience, Trouble, ask  # noqa: PLC0415 - requests takes 0.1 s
+    from resnest_cli.net.exchange import Patience, Trouble, ask  # noqa: PLC0415 - requests takes 0.1 s
 
     try:
         with ask("GET", url, Patience(PATIENCE_S)) as answer:

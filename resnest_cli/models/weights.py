@@ -146,7 +146,7 @@ def checkpoints() -> Path:
 
 
 def _from_mirror(spec: ModelSpec, watch: Watch) -> Path:
-    from resnest_cli.net.web import Trouble  # noqa: PLC0415 - requests takes 0.1 s
+    from resnest_cli.net.exchange import Trouble  # noqa: PLC0415 - requests takes 0.1 s
 
     url, target = spec.facts["checkpoint_url"], _mirrored(spec)
     if target is None:
@@ -243,7 +243,7 @@ def _ways_out(spec: ModelSpec, *tries: WeightsUnavailable) -> str:
 def _likely(tries: tuple[WeightsUnavailable, ...]) -> str:
     if hub.offline():
         return "they are not in the cache, and HF_HUB_OFFLINE forbids to download them."
-    from resnest_cli.net.web import Unreached  # noqa: PLC0415 - requests takes 0.1 s
+    from resnest_cli.net.exchange import Unreached  # noqa: PLC0415 - requests takes 0.1 s
 
     if all(isinstance(error.__cause__, Unreached) for error in tries):
         return "nothing can be reached. No internet, or a proxy that is not set (HTTPS_PROXY)?"

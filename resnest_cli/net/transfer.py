@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
-    from resnest_cli.net.web import Patience, Trouble
+    from resnest_cli.net.exchange import Patience, Trouble
     from resnest_cli.system.locks import Acquire
 
     Watch: TypeAlias = Callable[[int, int], None]  # bytes so far, bytes in all (0 if that is not known)
@@ -68,7 +68,7 @@ def to_file(wanted: Wanted, target: Path, partial: Path, watch: Watch = unwatche
         web.Trouble: it cannot be had, or is not what it should be; nothing usable is left.
         OSError: the disk; what had arrived is removed, so that it is not a full disk that is left behind.
     """
-    from resnest_cli.net.web import Trouble  # noqa: PLC0415 - requests takes 0.1 s
+    from resnest_cli.net.exchange import Trouble  # noqa: PLC0415 - requests takes 0.1 s
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def alone(lock: Path, target: Path) -> Iterator[Path]:
 
 
 def _wait(acquire: Acquire, lock: Path, target: Path) -> None:
-    from resnest_cli.net.web import Patience, Trouble  # noqa: PLC0415
+    from resnest_cli.net.exchange import Patience, Trouble  # noqa: PLC0415
 
     _LOG.info("waiting for another process that downloads the same")
     patience, before = Patience(LOCK_S), -1
@@ -139,7 +139,7 @@ def sweep(folder: Path) -> None:
 
 def _arrive(wanted: Wanted, partial: Path, watch: Watch) -> None:
     """Fill `partial`, in as many tries as bring it forward."""
-    from resnest_cli.net.web import Patience, Trouble  # noqa: PLC0415
+    from resnest_cli.net.exchange import Patience, Trouble  # noqa: PLC0415
 
     size = wanted.size
     if size and _size(partial) > size:
@@ -168,7 +168,7 @@ def _arrive(wanted: Wanted, partial: Path, watch: Watch) -> None:
 
 def _append(wanted: Wanted, partial: Path, watch: Watch, patience: Patience) -> None:
     """Ask for what is missing, and write it as it comes."""
-    from resnest_cli.net.web import Trouble, ask  # noqa: PLC0415
+    from resnest_cli.net.exchange import Trouble, ask  # noqa: PLC0415
 
     done, size = _size(partial), wanted.size
     headers = {"Range": f"bytes={done}-"} if done else {}

@@ -17,7 +17,7 @@ from hub_stub import Page, Stub, closed_port
 
 from resnest_cli.errors import DownloadFailed, UrlRefused
 from resnest_cli.inputs import sources, urls
-from resnest_cli.net import wire
+from resnest_cli.net import connection
 from resnest_cli.types import Source
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ SECRET_NAMES = (
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     """Serve an image on loopback, and be asked with little patience."""
     monkeypatch.setattr(urls, "DEADLINE_S", 1.0)
-    monkeypatch.setattr(wire, "READ_S", 0.3)
+    monkeypatch.setattr(connection, "READ_S", 0.3)
     with Stub({PATH: Page(SEVEN.read_bytes())}) as stub:
         yield stub
 

@@ -20,7 +20,7 @@ from hub_stub import Page, Stub, closed_port, commit_of, repository
 
 from resnest_cli.errors import OutputError, WeightsUnavailable
 from resnest_cli.models import catalog, hub, labels, weights
-from resnest_cli.net import transfer, web, wire
+from resnest_cli.net import connection, exchange, transfer
 from resnest_cli.system import files
 from resnest_cli.tasks import download
 
@@ -46,8 +46,8 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     monkeypatch.setattr(transfer, "PATIENCE_S", 1.0)
     monkeypatch.setattr(transfer, "SILENCE_S", 1.2)
     monkeypatch.setattr(transfer, "PAUSE_S", 0.01)
-    monkeypatch.setattr(wire, "READ_S", 0.3)
-    monkeypatch.setattr(wire, "CONNECT_S", 0.5)
+    monkeypatch.setattr(connection, "READ_S", 0.3)
+    monkeypatch.setattr(connection, "CONNECT_S", 0.5)
     with Stub(repository(SPEC.repo, {"model.safetensors": CONTENT})) as stub, closed_port() as nowhere:
         monkeypatch.setenv("HF_ENDPOINT", stub.url)
         monkeypatch.setenv("HF_HUB_OFFLINE", "0")
@@ -256,13 +256,13 @@ def test_the_first_word_comes_before_the_first_request_and_each_further_try_is_s
 ) -> None:
     """A proxy that takes a connection and never answers keeps one waiting: for what, is to be known from the start."""
     caplog.set_level("INFO", "resnest_cli")
-    real, said = web.ask, []
+    real, said = exchange.ask, []
 
     def ask(*args: Any, **how: Any) -> Any:  # noqa: ANN401 - passed on
         said.append(caplog.messages[:])
         return real(*args, **how)
 
-    monkeypatch.setattr(web, "ask", ask)
+    monkeypatch.setattr(exchange, "ask", ask)
     site.faults = dict.fromkeys(("CONNECT", "HEAD", "GET"), "silence")
     monkeypatch.setenv("HTTPS_PROXY", site.url)
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.example")

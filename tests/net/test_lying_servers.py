@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from resnest_cli.errors import ImageError, ImageTooLarge, LabelsError, UnreadableInput, WeightsUnavailable
 from resnest_cli.inputs import buckets, loading, sources, urls
 from resnest_cli.models import hub, labels
-from resnest_cli.net import transfer, wire
+from resnest_cli.net import connection, transfer
 from resnest_cli.types import Source
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(labels, "PATIENCE_S", 0.5)
     monkeypatch.setattr(transfer, "SILENCE_S", 0.3)
     monkeypatch.setattr(transfer, "PAUSE_S", 0.0)
-    monkeypatch.setattr(wire, "READ_S", 0.4)
+    monkeypatch.setattr(connection, "READ_S", 0.4)
 
 
 def lie(line: str) -> bytes | Iterable[bytes]:
@@ -244,7 +244,7 @@ def test_a_hub_that_lies_is_told(
         with pytest.raises(LabelsError):
             labels._download(f"http://127.0.0.1:{port}", "0" * 64)  # noqa: SLF001 - the names have no other way
         wanted = transfer.Wanted(f"http://127.0.0.1:{port}/", "0" * 64, secret="hush")  # noqa: S106 - no password
-        with pytest.raises(wire.Trouble):
+        with pytest.raises(connection.Trouble):
             transfer.to_file(wanted, tmp_path / "whole", tmp_path / "part")
     assert not (tmp_path / "whole").exists()
 

@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from resnest_cli.net.wire import Line, Patience, Refused, Trouble, Unreached
+from resnest_cli.net.connection import Line, Patience, Refused, Trouble, Unreached
 from resnest_cli.text import redact
 
 if TYPE_CHECKING:
