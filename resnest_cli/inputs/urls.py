@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from resnest_cli.errors import DownloadFailed, UrlRefused
+from resnest_cli.net.deadline import Deadline
+from resnest_cli.net.errors import ExchangeError, Refused
 from resnest_cli.text import redact
 from resnest_cli.types import Source
 
@@ -51,21 +53,19 @@ def read(url: str, *, allow_private: bool = False) -> bytes:
         UrlRefused: a scheme, an address or a redirect that is not followed.
         DownloadFailed: no answer, an answer that is no success, too slow, too large.
     """
-    from resnest_cli.net.exchange import Patience, Refused, Trouble, ask  # noqa: PLC0415
+    from resnest_cli.net.exchange import request  # noqa: PLC0415 - requests takes 0.1 s
 
     try:
-        bare, secret = _taken_apart(url)
-        permit = None if allow_private else refuse_private
-        with ask("GET", bare, Patience(DEADLINE_S), secret=secret, permit=permit) as answer:
-            if refusal := answer.refusal():
-                raise refusal
-            return b"".join(answer.chunks(MAX_BYTES))
-    except Refused as trouble:
-        message = f"{trouble}."
-        raise UrlRefused(message) from trouble
-    except Trouble as trouble:
-        message = f"{trouble}."
-        raise DownloadFailed(message) from trouble
+        plain, authorization = _split_authorization(url)
+        check = None if allow_private else refuse_private
+        with request("GET", plain, Deadline(DEADLINE_S), authorization=authorization, check_address=check) as response:
+            return response.content(MAX_BYTES)
+    except Refused as error:
+        message = f"{error}."
+        raise UrlRefused(message) from error
+    except ExchangeError as error:
+        message = f"{error}."
+        raise DownloadFailed(message) from error
 
 
 def refuse_private(address: str) -> None:
@@ -90,7 +90,7 @@ def _is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
-def _taken_apart(url: str) -> tuple[str, str]:
+def _split_authorization(url: str) -> tuple[str, str]:
     """Split a URL into one without a user name, and the value of `Authorization` that says the same.
 
     Raises:
@@ -100,7 +100,7 @@ def _taken_apart(url: str) -> tuple[str, str]:
         parts = urlsplit(url)
         host, _, user = parts.hostname, parts.port, unquote(parts.netloc.rpartition("@")[0]).encode()
     except ValueError as error:
-        message = "it is not a URL that can be asked for."
+        message = "the URL is malformed."
         raise UrlRefused(message) from error
     if parts.scheme == "file":
         message = f"it is a file of this machine: give its path, {unquote(parts.path)}"

@@ -65,8 +65,8 @@ class Graph:
 
 
 def folder() -> Path:
-    """Return the folder of all graphs, ours (`cache.believed`), links followed; it need not exist yet."""
-    return Path(os.path.realpath(cache.believed() / cache.GRAPHS))
+    """Return the folder of all graphs, ours (`cache.trusted`), links followed; it need not exist yet."""
+    return Path(os.path.realpath(cache.trusted() / cache.GRAPHS))
 
 
 def key(spec: ModelSpec, weights_sha256: str, want: str) -> str:
@@ -110,7 +110,7 @@ def _is_ours(place: Path, names: Iterable[str]) -> bool:
     Raises:
         OSError: one is not there.
     """
-    if why := trust.doubt(place) or trust.doubt_any(place, names):
+    if why := trust.distrust(place) or trust.distrust_files(place, names):
         _log.warning("%s: it is not believed, and made anew", why)
     return not why
 
@@ -137,7 +137,7 @@ def alone(place: Path) -> Iterator[None]:
     Raises:
         OSError: the cache cannot be written.
     """
-    trust.make(place.parent)
+    trust.make_private(place.parent)
     with locks.hold(place.with_name(f"{place.name}.lock"), _wait):
         yield
 
@@ -153,16 +153,16 @@ def store(name: str, write: Callable[[Path], None], facts: dict[str, Any]) -> Gr
     Raises:
         OSError: the cache cannot be written; what was begun is removed.
     """
-    trust.make(folder())
+    trust.make_private(folder())
     _sweep()
     place = folder() / name
     with atomic.scratch(folder()) as scratch:
         partial = scratch / "new"
-        trust.make(partial)
+        trust.make_private(partial)
         write(partial)
         facts = facts | {"checksums": {file: digests.crc32(partial / file) for file in FILES}}
         atomic.write(partial / SIDECAR, json.dumps(facts, indent=1).encode())
-        trust.keep_others_out(partial)
+        trust.keep_private(partial)
         if found := find(name):  # where there are no locks, another process may have been quicker
             return found
         atomic.replace_folder(place, partial)
@@ -181,9 +181,9 @@ def compiling(place: Path) -> Iterator[Path | None]:
         return
     with contextlib.ExitStack() as ends:
         try:
-            trust.make(place.parent)
+            trust.make_private(place.parent)
             partial = ends.enter_context(atomic.scratch(place.parent)) / "new"
-            trust.make(partial)
+            trust.make_private(partial)
         except OSError:
             yield None
             return
@@ -197,7 +197,7 @@ def compiling(place: Path) -> Iterator[Path | None]:
 def _seal(compiled: Path) -> None:
     for form in compiled.glob("*.blob"):
         atomic.write(form.with_name(form.name + SEAL), str(digests.crc32(form)).encode())
-    trust.keep_others_out(compiled)
+    trust.keep_private(compiled)
 
 
 def _is_sealed(compiled: Path) -> bool:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from resnest_cli.errors import LabelsError, UsageError
 from resnest_cli.models import hub
+from resnest_cli.net.deadline import Deadline
+from resnest_cli.net.errors import ExchangeError
 from resnest_cli.system import atomic, cache
 from resnest_cli.system.paths import reason
 
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 IMAGENET_CLASSES = 1000
 IMAGENET_URL = "https://raw.githubusercontent.com/pytorch/hub/master/imagenet_classes.txt"
 IMAGENET_SHA256 = "1f386e0d1cb6e28b9c2dac651c3dea6801e98ad1b41a14ce6bb1a093d72069f5"
-PATIENCE_S = 6.0  # a list of 10 KB, with the same at hand, is not worth more
-LIMIT_BYTES = 1 << 16
+DEADLINE_S = 6.0  # the list has 10 KB, and timm's own copy is at hand
+MAX_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -99,16 +101,14 @@ def _download(url: str, sha256: str) -> bytes:
     if hub.offline():
         message = "HF_HUB_OFFLINE forbids requests"
         raise LabelsError(message)
-    from resnest_cli.net.exchange import Patience, Trouble, ask  # noqa: PLC0415 - requests takes 0.1 s
+    from resnest_cli.net.exchange import request  # noqa: PLC0415 - requests takes 0.1 s
 
     try:
-        with ask("GET", url, Patience(PATIENCE_S)) as answer:
-            if refusal := answer.refusal():
-                raise refusal
-            content = b"".join(answer.chunks(LIMIT_BYTES))
-    except Trouble as trouble:
-        message = f"{url} could not be downloaded ({trouble})"
-        raise LabelsError(message) from trouble
+        with request("GET", url, Deadline(DEADLINE_S)) as response:
+            content = response.content(MAX_BYTES)
+    except ExchangeError as error:
+        message = f"{url} could not be downloaded ({error})"
+        raise LabelsError(message) from error
     if hashlib.sha256(content).hexdigest() != sha256:
         message = f"{url} is not the expected list (its sha256 differs)"
         raise LabelsError(message)

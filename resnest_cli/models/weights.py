@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from resnest_cli.errors import BadCheckpoint, OutputError, UsageError, WeightsUnavailable
-from resnest_cli.models import hub
+from resnest_cli.models import hub, hub_cache
 from resnest_cli.net import transfer
+from resnest_cli.net.errors import ExchangeError, Unreachable
 from resnest_cli.system import cache, digests, files
 from resnest_cli.system.paths import look, reason
 
 if TYPE_CHECKING:
     from os import PathLike
 
-    from resnest_cli.net.transfer import Watch
+    from resnest_cli.net.transfer import Progress
     from resnest_cli.types import ModelSpec
 
 _LOG = logging.getLogger(__name__)
@@ -52,10 +53,10 @@ def cached(spec: ModelSpec) -> Path | None:
     """Return the weights of a variant or repository that were downloaded before, or None.
 
     Raises:
-        UsageError: the Hugging Face cache may not be looked into, see `hub.cached`.
+        UsageError: the Hugging Face cache may not be looked into, see `hub_cache.find`.
     """
     for name in FILENAMES:
-        if path := hub.cached(spec.repo, name):
+        if path := hub_cache.find(spec.repo, name):
             return path
     path = _mirrored(spec)
     return path if path and look(path).is_file else None
@@ -81,7 +82,7 @@ def locate(spec: ModelSpec, chosen: str | PathLike[str] | None = None) -> Path:
     return cached(spec) or download(spec)
 
 
-def download(spec: ModelSpec, watch: Watch = transfer.unwatched) -> Path:
+def download(spec: ModelSpec, progress: Progress = transfer.no_progress) -> Path:
     """Fetch the weights of a variant or repository: from the hub, else from the mirror that the model card names.
 
     Raises:
@@ -92,12 +93,12 @@ def download(spec: ModelSpec, watch: Watch = transfer.unwatched) -> Path:
         size = spec.facts.get("checkpoint_bytes")
         _LOG.info("downloading %s%s from %s", spec.name, f" ({size / 1e6:.0f} MB)" if size else "", hub.host())
     try:
-        return _from_hub(spec, watch)
+        return _from_hub(spec, progress)
     except WeightsUnavailable as error:
         if hub.offline() or not spec.facts.get("checkpoint_url"):
             raise WeightsUnavailable(_ways_out(spec, error)) from error
         try:
-            path = _from_mirror(spec, watch)
+            path = _from_mirror(spec, progress)
         except WeightsUnavailable as second:
             raise WeightsUnavailable(_ways_out(spec, error, second)) from error
         cause = error.__cause__ or error  # said only where the mirror helped: else the error tells what was tried
@@ -105,23 +106,23 @@ def download(spec: ModelSpec, watch: Watch = transfer.unwatched) -> Path:
         return path
 
 
-def whole(path: Path) -> bool | None:
+def verify(path: Path) -> bool | None:
     """Tell whether a downloaded file still is what was published; None where no hash of it is known.
 
     Raises:
         OSError: it cannot be read.
     """
     prefix = _HASH_IN_NAME.search(path.name)
-    return digests.matches(path, prefix[1]) if prefix else hub.whole(path)
+    return digests.matches(path, prefix[1]) if prefix else hub_cache.verify(path)
 
 
-def _from_hub(spec: ModelSpec, watch: Watch) -> Path:
+def _from_hub(spec: ModelSpec, progress: Progress) -> Path:
     """Fetch the file that the repository has: older ones of one's own may have a pickle only."""
     try:
-        return hub.fetch(spec.repo, FILENAMES[0], watch)
+        return hub.fetch(spec.repo, FILENAMES[0], progress)
     except hub.NoSuchFile as error:
         try:
-            return hub.fetch(spec.repo, FILENAMES[1], watch)
+            return hub.fetch(spec.repo, FILENAMES[1], progress)
         except WeightsUnavailable:
             raise error from None
 
@@ -142,24 +143,22 @@ def checkpoints() -> Path:
         UsageError: it is in the home folder, and none is known.
     """
     base = os.environ.get("TORCH_HOME") or f"{os.environ.get('XDG_CACHE_HOME', '~/.cache')}/torch"
-    return cache.expanded(base, "TORCH_HOME") / "hub" / "checkpoints"
+    return cache.expand(base, "TORCH_HOME") / "hub" / "checkpoints"
 
 
-def _from_mirror(spec: ModelSpec, watch: Watch) -> Path:
-    from resnest_cli.net.exchange import Trouble  # noqa: PLC0415 - requests takes 0.1 s
-
+def _from_mirror(spec: ModelSpec, progress: Progress) -> Path:
     url, target = spec.facts["checkpoint_url"], _mirrored(spec)
     if target is None:
         message = f"there is no place for {url}: set TORCH_HOME to a folder to write in."
         raise WeightsUnavailable(message)
     try:
-        with transfer.alone(target.with_name(f"{target.name}.lock"), target) as partial:
+        with transfer.lock(target.with_name(f"{target.name}.lock"), target) as partial:
             if not target.is_file():
-                wanted = transfer.Wanted(url, spec.facts["checkpoint_sha256_prefix"])
-                transfer.to_file(wanted, target, partial, watch)
-    except Trouble as trouble:
-        message = f"{url} could not be downloaded: {trouble}."
-        raise WeightsUnavailable(message) from trouble
+                remote = transfer.RemoteFile(url, spec.facts["checkpoint_sha256_prefix"])
+                transfer.download(remote, target, partial, progress)
+    except ExchangeError as error:
+        message = f"{url} could not be downloaded: {error}."
+        raise WeightsUnavailable(message) from error
     except OSError as error:
         message = f"{target.parent} cannot be written: {error.strerror or error}. Set TORCH_HOME to a folder that can."
         raise OutputError(message) from error
@@ -167,16 +166,16 @@ def _from_mirror(spec: ModelSpec, watch: Watch) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """Return the hash that names a file, whatever it is called: by it graphs are looked up.
+    """Return the sha256 of a weights file, by which graphs are looked up.
 
-    The user's own Hugging Face cache knows it (`hub.named_hash`); any other file is read. `read` holds what is loaded
-    to it.
+    The user's own Hugging Face cache names its files by it (`hub_cache.trusted_sha256`); any other file is read. `read`
+    checks that what is loaded has this hash.
 
     Raises:
         BadCheckpoint: it cannot be read.
     """
     try:
-        return hub.named_hash(path) or digests.sha256(path, MAX_BYTES)
+        return hub_cache.trusted_sha256(path) or digests.sha256(path, MAX_BYTES)
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -243,8 +242,6 @@ def _ways_out(spec: ModelSpec, *tries: WeightsUnavailable) -> str:
 def _likely(tries: tuple[WeightsUnavailable, ...]) -> str:
     if hub.offline():
         return "they are not in the cache, and HF_HUB_OFFLINE forbids to download them."
-    from resnest_cli.net.exchange import Unreached  # noqa: PLC0415 - requests takes 0.1 s
-
-    if all(isinstance(error.__cause__, Unreached) for error in tries):
+    if all(isinstance(error.__cause__, Unreachable) for error in tries):
         return "nothing can be reached. No internet, or a proxy that is not set (HTTPS_PROXY)?"
     return "they could not be downloaded."

@@ -34,14 +34,14 @@ def folder() -> Path:
         OSError: not even that can be made.
     """
     if override := os.environ.get(VARIABLE):
-        return expanded(override, VARIABLE)
+        return expand(override, VARIABLE)
     try:
         return platformdirs.user_cache_path("resnest", appauthor=False).expanduser()
     except RuntimeError:  # by platformdirs or, where it is older, by us
         return _of_this_run("this user has no home folder")
 
 
-def expanded(path: str, variable: str) -> Path:
+def expand(path: str, variable: str) -> Path:
     """Return a path with ~ and $NAMES replaced.
 
     Raises:
@@ -54,7 +54,7 @@ def expanded(path: str, variable: str) -> Path:
         raise UsageError(message) from error
 
 
-def believed() -> Path:
+def trusted() -> Path:
     """Return the cache folder, links followed, to read what it holds as our own; it need not exist yet.
 
     It is one for this run where somebody else may have put something into it (see `trust`), which is said.
@@ -64,22 +64,22 @@ def believed() -> Path:
     """
     place = Path(os.path.realpath(folder()))
     for shelf in (place, *(Path(os.path.realpath(place / name)) for name in (GRAPHS, INT8))):
-        if look(shelf).is_folder and (why := trust.doubt(shelf)):
-            return _of_this_run(f"{why}, so that what is in it is not believed")
+        if look(shelf).is_folder and (why := trust.distrust(shelf)):
+            return _of_this_run(f"{why}, so that what is in it is not trusted")
     return place
 
 
 def writable() -> Path:
-    """Return the cache folder, made if need be; one for this run where it cannot be written, or is not believed.
+    """Return the cache folder, made if need be; one for this run where it cannot be written, or is not trusted.
 
     Raises:
         OSError: not even that can be made.
     """
     place = folder()
     try:
-        trust.make(place)
+        trust.make_private(place)
         with tempfile.TemporaryFile(dir=place):
-            return believed()
+            return trusted()
     except OSError as error:
         return _of_this_run(f"{place}: {error.strerror}")
 

@@ -24,7 +24,7 @@ PRIVATE = 0o700
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-def doubt(path: Path) -> str:
+def distrust(path: Path) -> str:
     """Say why others may have written what is at `path`, from which no link may lead away; nothing if none can have.
 
     It and every folder above must belong to this user or the system, and others must not be able to write in it. Above,
@@ -42,7 +42,7 @@ def doubt(path: Path) -> str:
     return ""
 
 
-def doubt_any(folder: Path, names: Iterable[str]) -> str:
+def distrust_files(folder: Path, names: Iterable[str]) -> str:
     """Say as `doubt` does of files in a folder about which there is none; a link is none of them."""
     if not hasattr(os, "geteuid"):
         return ""
@@ -54,7 +54,7 @@ def doubt_any(folder: Path, names: Iterable[str]) -> str:
     return ""
 
 
-def make(folder: Path) -> None:
+def make_private(folder: Path) -> None:
     """Make a folder for this user only, and those above it that are missing; one that is there stays as it is.
 
     Raises:
@@ -66,7 +66,7 @@ def make(folder: Path) -> None:
     folder.mkdir(PRIVATE, exist_ok=True)
 
 
-def keep_others_out(folder: Path) -> None:
+def keep_private(folder: Path) -> None:
     """Take from files in a folder of ours what an umask may have left to others: to write in them.
 
     Raises:

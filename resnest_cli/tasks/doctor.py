@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import ResnestError
-from resnest_cli.models import hub, weights
+from resnest_cli.models import hub, hub_cache, weights
 from resnest_cli.system import cache, machine
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def examine() -> dict[str, Section]:
         "cache": {
             "folder": _told(lambda: _folder(cache.folder())),
             "size": _told(lambda: f"{sum(map(cache.size, cache.items())) / 1e6:.1f} MB"),
-            "weights": _told(lambda: _folder(hub.cache_folder())),
+            "weights": _told(lambda: _folder(hub_cache.folder())),
             "checkpoints": _told(lambda: _folder(weights.checkpoints())),
         },
         "hub": {"reached": _told(_hub)},

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import LabelsError, ResnestError, UsageError
-from resnest_cli.models import catalog, hub, labels, weights
+from resnest_cli.models import catalog, hub_cache, labels, weights
 from resnest_cli.net import transfer
 from resnest_cli.system import digests
 from resnest_cli.system.paths import look
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from resnest_cli.net.transfer import Watch
+    from resnest_cli.net.transfer import Progress
     from resnest_cli.types import ModelSpec
 
 BAD = {"failed", "damaged", "missing"}
@@ -44,12 +44,12 @@ class Item:
         return self.path.stat().st_size if self.path and look(self.path).is_file else 0
 
 
-def unfollowed(_name: str) -> Watch:
+def unfollowed(_name: str) -> Progress:
     """Follow no download."""
-    return transfer.unwatched
+    return transfer.no_progress
 
 
-def fetch(names: Iterable[str], follow: Callable[[str], Watch] = unfollowed) -> Iterator[Item]:
+def fetch(names: Iterable[str], follow: Callable[[str], Progress] = unfollowed) -> Iterator[Item]:
     """Fetch the weights of each model and, where they are needed, the ImageNet class names.
 
     Args:
@@ -90,7 +90,7 @@ def _found(name: str) -> ModelSpec | Item:
         return Item(name, "failed", note=str(error))
 
 
-def _fetch(spec: ModelSpec, follow: Callable[[str], Watch]) -> Item:
+def _fetch(spec: ModelSpec, follow: Callable[[str], Progress]) -> Item:
     if spec.folder:
         return _packaged(spec)
     try:
@@ -98,11 +98,11 @@ def _fetch(spec: ModelSpec, follow: Callable[[str], Watch]) -> Item:
             item = _checked(spec.name, path)
             if item.state not in BAD:
                 return item
-            hub.discard(path)
+            hub_cache.discard(path)
         path = weights.download(spec, follow(spec.name))
     except ResnestError as error:
         return Item(spec.name, "failed", note=str(error))
-    return Item(spec.name, "downloaded", path, "" if weights.whole(path) else "no hash of it is known")
+    return Item(spec.name, "downloaded", path, "" if weights.verify(path) else "no hash of it is known")
 
 
 def _verify(name: str, spec: ModelSpec) -> Item:
@@ -120,7 +120,7 @@ def _checked(name: str, path: Path | None) -> Item:
     if path is None:
         return Item(name, "missing", note=f"type: resnest download {name}")
     try:
-        good = weights.whole(path)
+        good = weights.verify(path)
     except OSError as error:
         return Item(name, "damaged", path, f"it cannot be read ({error.strerror}); type: resnest download {name}")
     if good is None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from resnest_cli.system import atomic
 from resnest_cli.errors import BrokenImage, ImageTooLarge
 from resnest_cli.inputs.loading import Check, Loaded, Loader
+from resnest_cli.system import atomic
 from resnest_cli.types import Source
 
 READ_S, DECODE_S = 0.25, 0.5  # what it says to have taken

@@ -31,10 +31,10 @@ weights.locate(catalog.find_model(sys.argv[1]))
 # Prints where a file of a repository is: as fetched, as `cached` sees it, as huggingface_hub's own function does.
 THREE_VIEWS = """
 import json, sys
-from resnest_cli.models import hub
+from resnest_cli.models import hub, hub_cache
 repo, filename = sys.argv[1:]
 fetched = hub.fetch(repo, filename)
-cached = hub.cached(repo, filename)
+cached = hub_cache.find(repo, filename)
 from huggingface_hub import try_to_load_from_cache
 name, _, revision = repo.partition("@")
 print(json.dumps([str(fetched), str(cached), try_to_load_from_cache(name, filename, revision=revision or None)]))

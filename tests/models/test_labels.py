@@ -180,7 +180,7 @@ def test_no_answer_waits_for_names(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail("a request is made")
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    monkeypatch.setattr("resnest_cli.net.exchange.ask", refuse)
+    monkeypatch.setattr("resnest_cli.net.exchange.request", refuse)
     monkeypatch.setattr("socket.socket.connect", refuse)
     assert labels.load(IMAGENET).names[258] == "Samoyed"
 

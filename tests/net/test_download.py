@@ -19,7 +19,7 @@ import trustme
 from hub_stub import Page, Stub, closed_port, commit_of, repository
 
 from resnest_cli.errors import OutputError, WeightsUnavailable
-from resnest_cli.models import catalog, hub, labels, weights
+from resnest_cli.models import catalog, hub, hub_cache, labels, weights
 from resnest_cli.net import connection, exchange, transfer
 from resnest_cli.system import files
 from resnest_cli.tasks import download
@@ -43,8 +43,8 @@ hub.fetch({SPEC.repo!r}, "model.safetensors")
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     """Play a hub with one file, ask it with little patience, and let nothing but loopback be reached."""
-    monkeypatch.setattr(transfer, "PATIENCE_S", 1.0)
-    monkeypatch.setattr(transfer, "SILENCE_S", 1.2)
+    monkeypatch.setattr(transfer, "STALL_S", 1.0)
+    monkeypatch.setattr(transfer, "TOTAL_STALL_S", 1.2)
     monkeypatch.setattr(transfer, "PAUSE_S", 0.01)
     monkeypatch.setattr(connection, "READ_S", 0.3)
     monkeypatch.setattr(connection, "CONNECT_S", 0.5)
@@ -185,7 +185,7 @@ def test_a_flipped_byte_is_refused_and_the_next_run_recovers(site: Stub) -> None
 
 def test_a_damaged_part_of_before_does_not_stand_in_the_way(site: Stub) -> None:
     site.cuts = 1000
-    fails("bytes had come")
+    fails("bytes had arrived")
     site.cuts = 0
     (part,) = kept()
     part.write_bytes(bytes(len(part.read_bytes())))
@@ -208,13 +208,13 @@ def test_a_part_that_is_whole_already_only_needs_its_name(site: Stub) -> None:
 
 def test_endless_cuts_end(site: Stub) -> None:
     site.cuts = 10**6
-    fails(f"of {len(CONTENT)} bytes had come")
+    fails(f"of {len(CONTENT)} bytes had arrived")
 
 
 def test_endless_cuts_of_a_server_without_ranges_end(site: Stub) -> None:
     site.cuts = 10**6
     site.faults["GET"] = "no ranges"
-    fails(f"{len(CONTENT) // 2} of {len(CONTENT)} bytes had come")
+    fails(f"{len(CONTENT) // 2} of {len(CONTENT)} bytes had arrived")
     assert len(site.log) < 10
 
 
@@ -223,14 +223,14 @@ def test_endless_cuts_of_a_server_without_ranges_end(site: Stub) -> None:
 def test_an_answer_that_does_not_come_is_not_waited_for(site: Stub, method: str, fault: str) -> None:
     site.faults[method] = fault
     message = fails(site.url + PATH)
-    assert "silent" in message or "longer than 1 s" in message or "16384 bytes came within" in message
+    assert "silent" in message or "longer than 1 s" in message or "16384 bytes arrived within" in message
 
 
 @pytest.mark.parametrize("fault", ["slow body", "stall"])
 def test_a_body_that_does_not_come_is_not_waited_for(site: Stub, fault: str) -> None:
     site.faults["GET"] = fault
     message = fails(site.url + PATH)
-    assert "silent" in message or "longer than 1 s" in message or "16384 bytes came within" in message
+    assert "silent" in message or "longer than 1 s" in message or "16384 bytes arrived within" in message
 
 
 def test_refused_and_unknown_and_unreachable_hosts_are_told_apart(site: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,19 +256,19 @@ def test_the_first_word_comes_before_the_first_request_and_each_further_try_is_s
 ) -> None:
     """A proxy that takes a connection and never answers keeps one waiting: for what, is to be known from the start."""
     caplog.set_level("INFO", "resnest_cli")
-    real, said = exchange.ask, []
+    real, said = exchange.request, []
 
-    def ask(*args: Any, **how: Any) -> Any:  # noqa: ANN401 - passed on
+    def request(*args: Any, **how: Any) -> Any:  # noqa: ANN401 - passed on
         said.append(caplog.messages[:])
         return real(*args, **how)
 
-    monkeypatch.setattr(exchange, "ask", ask)
+    monkeypatch.setattr(exchange, "request", request)
     site.faults = dict.fromkeys(("CONNECT", "HEAD", "GET"), "silence")
     monkeypatch.setenv("HTTPS_PROXY", site.url)
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.example")
     fails("hub.example")
     first = "downloading resnest14d from hub.example"
-    again = "the server was silent for 0.3 s: trying again"
+    again = "the server was silent for 0.3 s: retrying"
     assert said[:2] == [[first], [first, again]]
     assert site.log[:2] == ["CONNECT hub.example:443"] * 2
 
@@ -282,7 +282,7 @@ def test_a_busy_hub_is_asked_again(site: Stub) -> None:
 def test_a_hub_that_stays_busy_is_given_up(site: Stub, status: int) -> None:
     site.pages[PATH] = Page(status=status, headers={"Retry-After": "0"})
     fails(str(status))
-    assert len(site.log) == transfer.TRIES
+    assert len(site.log) == transfer.MAX_FRUITLESS_TRIES
 
 
 @pytest.mark.parametrize("wait", ["3600", "Fri, 01 Jan 2500 00:00:00 GMT"])
@@ -322,9 +322,9 @@ def test_a_small_file_is_checked_by_the_hash_that_git_gives_it(site: Stub) -> No
     headers = {"X-Repo-Commit": commit_of("a/b"), "ETag": f'W/"{blob}"'}
     site.pages = {"/a/b/resolve/main/config.json": Page(b"{}", headers=headers)}
     path = hub.fetch("a/b", "config.json")
-    assert hub.whole(path)
+    assert hub_cache.verify(path)
     path.write_bytes(b"[]")
-    assert not hub.whole(path)
+    assert not hub_cache.verify(path)
     site.pages = {"/a/c/resolve/main/config.json": Page(b"[]", headers=headers)}
     with pytest.raises(WeightsUnavailable, match="damaged"):
         hub.fetch("a/c", "config.json")
@@ -347,7 +347,7 @@ def test_a_revision_leads_to_no_file_outside_of_the_cache(monkeypatch: pytest.Mo
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache" / "models--a--b" / "snapshots").mkdir(parents=True)
     (tmp_path / "config.json").write_text("{}")
-    assert hub.cached("a/b@../../..", "config.json") is None
+    assert hub_cache.find("a/b@../../..", "config.json") is None
 
 
 # The mirror
@@ -376,9 +376,9 @@ def test_the_mirror_helps_out_and_this_is_said(
         mirror.log.clear()
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         assert weights.locate(spec) == path
-        assert weights.whole(path)
+        assert weights.verify(path)
         path.write_bytes(CONTENT[:-1])
-        assert not weights.whole(path)
+        assert not weights.verify(path)
         assert mirror.log == []
 
 
@@ -469,8 +469,8 @@ def test_without_locks_each_process_has_parts_of_its_own(
     files.warn_once.cache_clear()  # as in a new process
     succeeds()
     with (
-        transfer.alone(tmp_path / "lock", tmp_path / "x") as one,
-        transfer.alone(tmp_path / "lock", tmp_path / "x") as other,
+        transfer.lock(tmp_path / "lock", tmp_path / "x") as one,
+        transfer.lock(tmp_path / "lock", tmp_path / "x") as other,
     ):
         assert one != other
         assert all(path.match("x.*.incomplete") for path in (one, other))
@@ -495,7 +495,7 @@ def test_waiting_for_another_process_is_said(tmp_path: Path, caplog: pytest.LogC
     entered = threading.Event()
 
     def enter() -> None:
-        with transfer.alone(tmp_path / "lock", tmp_path / "file"):
+        with transfer.lock(tmp_path / "lock", tmp_path / "file"):
             entered.set()
 
     thread = threading.Thread(target=enter)
@@ -511,7 +511,7 @@ def test_waiting_for_another_process_is_said(tmp_path: Path, caplog: pytest.LogC
 def test_another_process_that_brings_nothing_is_not_waited_for(site: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     from filelock import FileLock
 
-    monkeypatch.setattr(transfer, "LOCK_S", 0.2)
+    monkeypatch.setattr(transfer, "LOCK_STALL_S", 0.2)
     digest = hashlib.sha256(CONTENT).hexdigest()
     folder = Path(os.environ["HF_HOME"]) / "hub" / ".locks" / f"models--{SPEC.repo.replace('/', '--')}"
     folder.mkdir(parents=True)

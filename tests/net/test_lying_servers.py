@@ -23,6 +23,7 @@ from resnest_cli.errors import ImageError, ImageTooLarge, LabelsError, Unreadabl
 from resnest_cli.inputs import buckets, loading, sources, urls
 from resnest_cli.models import hub, labels
 from resnest_cli.net import connection, transfer
+from resnest_cli.net.errors import ExchangeError
 from resnest_cli.types import Source
 
 if TYPE_CHECKING:
@@ -56,17 +57,17 @@ def endless(begin: bytes, piece: bytes) -> Iterable[bytes]:
 LIES: dict[str, tuple[bytes | Iterable[bytes], str]] = {
     "a length of 5000 digits": (OK + b"Content-Length: " + NINES + b"\r\n\r\nx", "larger than 100 MB"),
     "two lengths": (OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef", "does not answer in HTTP"),
-    "port 99999": (redirect(b"http://127.0.0.1:99999/x"), "what is no URL: http://127.0.0.1:99999/x"),
-    "port of 5000 digits": (redirect(b"http://127.0.0.1:" + NINES + b"/x"), "what is no URL"),
-    "negative port": (redirect(b"http://127.0.0.1:-1/x"), "what is no URL"),
-    "user name and no port": (redirect(b"http://me:hush@a:b/"), r"what is no URL: http://\*\*\*@a:b/"),
-    "NUL in a host": (redirect(b"http://127.0.0.1\0.x/"), "not a URL that can be asked for"),
-    "bytes in a host": (redirect(b"http://xn--a\xff\xfe..invalid/"), "not a URL that can be asked for"),
+    "port 99999": (redirect(b"http://127.0.0.1:99999/x"), "a malformed URL: http://127.0.0.1:99999/x"),
+    "port of 5000 digits": (redirect(b"http://127.0.0.1:" + NINES + b"/x"), "a malformed URL"),
+    "negative port": (redirect(b"http://127.0.0.1:-1/x"), "a malformed URL"),
+    "user name and no port": (redirect(b"http://me:hush@a:b/"), r"a malformed URL: http://\*\*\*@a:b/"),
+    "NUL in a host": (redirect(b"http://127.0.0.1\0.x/"), "URL is malformed"),
+    "bytes in a host": (redirect(b"http://xn--a\xff\xfe..invalid/"), "URL is malformed"),
     "empty label": (redirect(b"http://a..b/x"), "not known to DNS"),
     "long label": (redirect(b"http://" + b"a" * 300 + b".invalid/x"), "not known to DNS"),
     "long zone": (redirect(b"http://[::1%25" + LONG + b"]/x"), r"not known to DNS|\.\.\."),
     "zone": (redirect(b"http://[::1%25no-such]/x"), "not known to DNS"),
-    "broken brackets": (redirect(b"http://[::1/x"), "what is no URL"),
+    "broken brackets": (redirect(b"http://[::1/x"), "a malformed URL"),
     "future brackets": (redirect(b"http://[v1.x]/x"), "not a URL"),
     "long scheme": (redirect(b"ftp://nowhere.invalid/" + LONG), r"only http|\.\.\."),
     "year 10^16": (later(b"Mon, 01 Jan 10000000000000000 00:00:00 GMT"), "503 Busy"),
@@ -90,9 +91,9 @@ LIES: dict[str, tuple[bytes | Iterable[bytes], str]] = {
     "status 99999": (b"HTTP/1.1 99999 OK\r\n\r\n", "does not answer in HTTP"),
     "nothing": (b"", "connection was lost"),
     "long reason": (b"HTTP/1.1 404 " + LONG + b"\r\n\r\n", "answers 404 a{200}"),
-    "brotli": (OK + b"Content-Encoding: br\r\n\r\nabc", "not asked for"),
-    "packed twice": (OK + b"Content-Encoding: gzip\r\nContent-Encoding: gzip\r\n\r\nabc", "not asked for"),
-    "long packing": (OK + b"Content-Encoding: " + LONG + b"\r\n\r\nabc", "not asked for"),
+    "brotli": (OK + b"Content-Encoding: br\r\n\r\nabc", "not requested"),
+    "packed twice": (OK + b"Content-Encoding: gzip\r\nContent-Encoding: gzip\r\n\r\nabc", "not requested"),
+    "long packing": (OK + b"Content-Encoding: " + LONG + b"\r\n\r\nabc", "not requested"),
     "packed and endless": (endless(GZIP + gzip.compress(b"abc"), LONG), "longer than"),
     "endless empty members": (endless(GZIP, gzip.compress(b"") * 1000), "longer than"),
     "endless name in gzip": (endless(GZIP + b"\x1f\x8b\x08\x08\0\0\0\0\0\x03", LONG), "longer than"),
@@ -115,9 +116,9 @@ ODDITIES = {
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(urls, "DEADLINE_S", 0.5)
-    monkeypatch.setattr(hub, "PROBE_PATIENCE_S", 0.5)
-    monkeypatch.setattr(labels, "PATIENCE_S", 0.5)
-    monkeypatch.setattr(transfer, "SILENCE_S", 0.3)
+    monkeypatch.setattr(hub, "PROBE_S", 0.5)
+    monkeypatch.setattr(labels, "DEADLINE_S", 0.5)
+    monkeypatch.setattr(transfer, "TOTAL_STALL_S", 0.3)
     monkeypatch.setattr(transfer, "PAUSE_S", 0.0)
     monkeypatch.setattr(connection, "READ_S", 0.4)
 
@@ -243,9 +244,9 @@ def test_a_hub_that_lies_is_told(
             hub.probe("me/mine", "model.safetensors")
         with pytest.raises(LabelsError):
             labels._download(f"http://127.0.0.1:{port}", "0" * 64)  # noqa: SLF001 - the names have no other way
-        wanted = transfer.Wanted(f"http://127.0.0.1:{port}/", "0" * 64, secret="hush")  # noqa: S106 - no password
-        with pytest.raises(connection.Trouble):
-            transfer.to_file(wanted, tmp_path / "whole", tmp_path / "part")
+        remote = transfer.RemoteFile(f"http://127.0.0.1:{port}/", "0" * 64, authorization="hush")
+        with pytest.raises(ExchangeError):
+            transfer.download(remote, tmp_path / "whole", tmp_path / "part")
     assert not (tmp_path / "whole").exists()
 
 
@@ -289,7 +290,7 @@ def test_an_endpoint_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch, resne
 def test_a_broken_proxy_setting_is_not_blamed_on_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
     for proxy in ("http://127.0.0.1:99999", "http://[::1", "http://", "ftp://127.0.0.1", "http://me:hu/sh@127.0.0.1:1"):
         monkeypatch.setenv("HTTP_PROXY", proxy)
-        with pytest.raises(ImageError, match="the environment names a proxy that cannot be meant"):
+        with pytest.raises(ImageError, match="the environment names a malformed proxy"):
             urls.read("http://pictures.example/x.png")
 
 

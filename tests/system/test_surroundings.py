@@ -15,7 +15,7 @@ import pytest
 from conftest import SAMPLES
 
 from resnest_cli.errors import UsageError
-from resnest_cli.models import graphs, hub, weights
+from resnest_cli.models import graphs, hub_cache, weights
 from resnest_cli.models.catalog import find_model
 from resnest_cli.system import atomic, cache
 from resnest_cli.system.paths import Kind, Look
@@ -212,9 +212,9 @@ def test_waiting_for_another_process_that_converts_is_said(
 
 def test_the_variable_that_is_set_is_the_one_that_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(hub, "look", lambda _: Look(Kind.UNKNOWN, "Permission denied."))
+    monkeypatch.setattr(hub_cache, "look", lambda _: Look(Kind.UNKNOWN, "Permission denied."))
     with pytest.raises(UsageError, match=rf"^HF_HUB_CACHE: {tmp_path} cannot be read: Permission denied\. Set HF_HOME"):
-        hub.cached("timm/resnest14d.gluon_in1k", "model.safetensors")
+        hub_cache.find("timm/resnest14d.gluon_in1k", "model.safetensors")
     assert weights.is_cached(find_model("resnest14d")) is None
 
 

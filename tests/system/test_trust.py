@@ -24,7 +24,7 @@ from resnest_cli import Classifier, Options, find_model
 from resnest_cli.engines import foreign
 from resnest_cli.engines.choose import open_engine
 from resnest_cli.errors import BadCheckpoint, ModelError
-from resnest_cli.models import folders, graphs, hub, weights
+from resnest_cli.models import folders, graphs, hub_cache, weights
 from resnest_cli.models.catalog import DIGITS
 from resnest_cli.system import files, trust
 from resnest_cli.tasks.quantize import cached
@@ -74,7 +74,7 @@ def answer(resnest: Resnest, *words: str | Path) -> str:
 
 def in_hub(content: Callable[[Path], object], name: str = "0123456789abcdef" * 4) -> Path:
     """Put a file into the Hugging Face cache, named by a hash; give the link that leads to it."""
-    repo = hub.cache_folder() / "models--owner--name"
+    repo = hub_cache.folder() / "models--owner--name"
     blob, link = repo / "blobs" / name, repo / "snapshots" / "main" / "model.safetensors"
     for path in (blob, link):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def test_other_blobs_are_read(name: str) -> None:
 @pytest.mark.parametrize("where", ["hub", "hub/models--owner--name", "hub/models--owner--name/blobs", "file"])
 def test_a_name_is_not_believed_where_others_can_write(where: str) -> None:
     link = in_hub(lambda blob: blob.write_bytes(b"content"))
-    (link.resolve() if where == "file" else hub.cache_folder().parent / where).chmod(0o777)
+    (link.resolve() if where == "file" else hub_cache.folder().parent / where).chmod(0o777)
     assert weights.sha256(link) == hashlib.sha256(b"content").hexdigest()
 
 
@@ -122,7 +122,7 @@ def test_a_name_is_not_believed_that_another_user_gave() -> None:
 
 
 def test_a_blob_a_level_deeper_is_read() -> None:
-    blob = hub.cache_folder() / "models--owner--name" / "snapshots" / "blobs" / ("0" * 64)
+    blob = hub_cache.folder() / "models--owner--name" / "snapshots" / "blobs" / ("0" * 64)
     blob.parent.mkdir(parents=True)
     blob.write_bytes(b"content")
     assert weights.sha256(blob) == hashlib.sha256(b"content").hexdigest()
@@ -489,9 +489,9 @@ def test_a_group_of_the_users_own_may_write(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(0o775)
     os.chown(tmp_path / "cache", 0, 0)
-    assert trust.doubt(tmp_path / "cache") == ""
+    assert trust.distrust(tmp_path / "cache") == ""
     os.chown(tmp_path / "cache", 0, 1)
-    assert trust.doubt(tmp_path / "cache") == f"{tmp_path / 'cache'} can be written by others"
+    assert trust.distrust(tmp_path / "cache") == f"{tmp_path / 'cache'} can be written by others"
 
 
 # Becomes the user, converts (which takes no time here) into a cache that another does too, and says what it has got.
