@@ -152,7 +152,7 @@ class NotANumber(ImageError):
     """The network's answer for the image has NaN or infinity in it: fp16 that overflows, or damaged weights."""
 
 
-def of_one_input(error: Exception) -> ImageError:
+def as_image_error(error: Exception) -> ImageError:
     """Return whatever one input raised as the `ImageError` of its row; what ends the whole job is raised again.
 
     Errors are translated where they arise. This is for what nobody foresaw: it must not cost other inputs their rows.
@@ -165,8 +165,3 @@ def of_one_input(error: Exception) -> ImageError:
         return ImageTooLarge("not enough memory to read it.")
     reason = "".join(str(error).splitlines()[:1])[:200]
     return UnreadableInput(f"a fault of this program, which you may report: {type(error).__name__}: {reason}.")
-
-
-def counted(number: int, thing: str) -> str:
-    """Return "1 image" or "2,000 images", for a message."""
-    return f"{number:,} {thing}{'s' * (number != 1)}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import UsageError
-from resnest_cli.text.jsons import cut
+from resnest_cli.text.jsons import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,12 +154,12 @@ def _scale(value: float, of: float, words: str) -> str:
 
 def _whole(name: str, value: int | str, least: int, most: int) -> None:
     if isinstance(value, bool) or not (isinstance(value, int) and least <= value <= most):
-        message = f"{name} {cut(value)}: use a whole number from {least} to {most}."
+        message = f"{name} {shorten(value)}: use a whole number from {least} to {most}."
         raise UsageError(message)
 
 
 def _number(name: str, value: float, least: float, most: float, hint: str) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (is_number and least <= value <= most):  # NaN is in no range
-        message = f"{name} {cut(value)}: use a number from {least:g} to {most:g} ({hint})."
+        message = f"{name} {shorten(value)}: use a number from {least:g} to {most:g} ({hint})."
         raise UsageError(message)

@@ -83,7 +83,7 @@ CLI_AT_TOP = {
     *("", "errors", "options", "types", "inputs.splits", "outputs.limits", "outputs.formats", "outputs.rows"),
     *("outputs.summary", "training.recipe"),
     *("system", "system.imports", "system.paths", "system.processes", "system.signals", "system.streams"),
-    *("text", "text.cells", "text.redact", "text.terminal"),
+    *("text", "text.cells", "text.redact", "text.terminal", "text.words"),
 }
 SCREENS = {"cli.output", "cli.training_screen"}  # imported by commands in their bodies: rich is heavy
 HEAVY = {

@@ -13,10 +13,11 @@ from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import ALL, format_option, sweep_options
 from resnest_cli.cli.parameters import Number, OutputFile
-from resnest_cli.errors import ExitCode, UsageError, counted
+from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_BENCH_SECONDS
 from resnest_cli.system.paths import Kind, look
 from resnest_cli.text.terminal import data, note
+from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,9 +14,10 @@ from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import Inputs, input_options
 from resnest_cli.cli.options import explain_options, refuse_lost
 from resnest_cli.cli.parameters import OutputFolder
-from resnest_cli.errors import ExitCode, OutputError, counted
+from resnest_cli.errors import ExitCode, OutputError
 from resnest_cli.outputs.rows import error_of, to_json
 from resnest_cli.text.terminal import one_line, put
+from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image

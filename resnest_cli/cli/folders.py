@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnest_cli.errors import ExitCode, UsageError, counted
+from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.outputs.summary import complete
+from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

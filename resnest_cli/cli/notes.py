@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from resnest_cli.errors import counted
+from resnest_cli.text.words import counted
 from resnest_cli.types import Result
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from resnest_cli.errors import ExitCode, counted
 from resnest_cli.inputs.splits import CHOICES
 from resnest_cli.text.terminal import data as write_data
 from resnest_cli.text.terminal import note, one_line
+from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
     from resnest_cli.cli.view import View

@@ -27,6 +27,7 @@ from resnest_cli.inputs import loading, sources
 from resnest_cli.inputs.pool import Pool
 from resnest_cli.pipeline import stream
 from resnest_cli.system import machine
+from resnest_cli.text.words import counted
 from resnest_cli.types import Failure, Source, Stages
 
 if TYPE_CHECKING:
@@ -229,9 +230,9 @@ class RayTrunk:
 
 def in_words(plan: Plan, count: int, seconds: float) -> str:
     """Say who gets what, and how long it may take."""
-    each = "a GPU and " * plan.gpus + f"{plan.cores} CPU" + "s" * (plan.cores > 1)
-    actors = f"{plan.actors} actor" + "s" * (plan.actors > 1)
-    nodes = f"{plan.nodes} node" + "s" * (plan.nodes > 1)
+    each = "a GPU and " * plan.gpus + counted(plan.cores, "CPU")
+    actors = counted(plan.actors, "actor")
+    nodes = counted(plan.nodes, "node")
     time = f", about {_duration(seconds)}" if seconds and not plan.gpus else ""
     return f"{count:,} inputs, {nodes}: {actors} with {each}{' each' * (plan.actors > 1)}{time}"
 

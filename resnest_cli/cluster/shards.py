@@ -25,6 +25,7 @@ from resnest_cli.outputs import records
 from resnest_cli.system import atomic
 from resnest_cli.text import redact
 from resnest_cli.text.jsons import LONGEST_PATH, Entries, parse
+from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -149,7 +150,7 @@ class Folder:
             )
         if more := next(remaining(found, spans), None):
             raise OutputError(
-                f"{self.place} is finished: it has {rows:,} row{'s' * (rows != 1)}, and the inputs go on with "
+                f"{self.place} is finished: it has {counted(rows, 'row')}, and the inputs go on with "
                 f"{more[1].path!r}. Give the same inputs; or another -o for the new ones; or --overwrite in place of "
                 "--resume to make it anew."
             )
@@ -207,7 +208,7 @@ class Folder:
 
     def _rows_when_finished(self) -> int:
         with self._told(), self._store.open_input_stream(self._path(SUMMARY)) as file:
-            return Entries(parse(file.read()), SUMMARY).whole("rows", 0, 1 << 53)
+            return Entries(parse(file.read()), SUMMARY).integer("rows", 0, 1 << 53)
 
     def _spans(self, names: list[str]) -> list[Span]:
         """Read what each file says of itself."""
@@ -267,11 +268,11 @@ def _span(text: bytes, place: str) -> Span:
         given = Entries({"first": first, "last": last, "first_path": first_path, "last_path": last_path})
         counts = Entries(failures, "failures")
         return Span(
-            given.whole("first", 0, 10**12),
-            given.whole("last", first, 10**12),
+            given.integer("first", 0, 10**12),
+            given.integer("last", first, 10**12),
             given.text("first_path", longest=LONGEST_PATH),
             given.text("last_path", longest=LONGEST_PATH),
-            {kind: counts.whole(kind, 0, last - first + 1) for kind in counts.values},
+            {kind: counts.integer(kind, 0, last - first + 1) for kind in counts.values},
         )
     except (ValueError, TypeError) as error:
         message = f"{place} is not a file that this job wrote ({error}): move it, or use --overwrite to start anew."

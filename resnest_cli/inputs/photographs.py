@@ -13,6 +13,7 @@ from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
 from resnest_cli.inputs.decode.images import SUFFIXES
+from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,9 +71,9 @@ class LeftOut:
         said = []
         if self.others:
             number = self.others.total()
-            said.append(f"{number:,} file{'s' * (number > 1)} not looked at: {', '.join(self._suffixes())}")
+            said.append(f"{counted(number, 'file')} not looked at: {', '.join(self._suffixes())}")
         if self.hidden:
-            said.append(f"{self.hidden:,} hidden, thumbnail or trash name{'s' * (self.hidden > 1)} left out")
+            said.append(f"{counted(self.hidden, 'hidden, thumbnail or trash name')} left out")
         if self.excluded:
             said.append(f"{self.excluded:,} left out by --exclude")
         return "; ".join(said)

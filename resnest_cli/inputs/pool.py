@@ -22,7 +22,7 @@ from queue import SimpleQueue
 from subprocess import DEVNULL
 from typing import TYPE_CHECKING, Any, Protocol
 
-from resnest_cli.errors import DecodeTimeout, ImageTooLarge, ResnestError, WorkerDied, of_one_input
+from resnest_cli.errors import DecodeTimeout, ImageTooLarge, ResnestError, WorkerDied, as_image_error
 from resnest_cli.system import processes
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ def _answer(load: Load, source: Source) -> Any:  # noqa: ANN401 - as Load
         return load(source)
     except Exception as error:  # noqa: BLE001 - the parent raises it
         error.__traceback__ = error.__cause__ = error.__context__ = None
-        return error if _travels(error) else of_one_input(error)
+        return error if _travels(error) else as_image_error(error)
 
 
 def _travels(error: Exception) -> bool:

@@ -18,7 +18,7 @@ import threading
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
-from resnest_cli.errors import ImageTooLarge, NoImages, NotAnImage, ResnestError, UnreadableInput, of_one_input
+from resnest_cli.errors import ImageTooLarge, NoImages, NotAnImage, ResnestError, UnreadableInput, as_image_error
 from resnest_cli.inputs import buckets, ends, urls, walk
 from resnest_cli.inputs.photographs import LeftOut, Rule
 from resnest_cli.options import MAX_PIXELS
@@ -75,9 +75,9 @@ def _contained(path: str, found: Iterator[Source | Failure]) -> Iterator[Source 
     """Pass on what one input names; whatever it raises becomes its `Failure`, and the next one has its turn."""
     try:
         yield from found
-    except Exception as error:  # noqa: BLE001 - see `of_one_input`
+    except Exception as error:  # noqa: BLE001 - see `as_image_error`
         shown = redact.url(path) if buckets.is_bucket(path) or urls.is_url(path) else path
-        yield Failure.of(shown, of_one_input(error))
+        yield Failure.of(shown, as_image_error(error))
 
 
 def _found(path: str, exclude: Sequence[str], left_out: LeftOut, *, recursive: bool) -> Iterator[Source | Failure]:

@@ -173,7 +173,7 @@ def _text(table: Path) -> Iterator[Cells]:
         lines = csv.reader(chain([head], _lines(file)), delimiter=delimiter, skipinitialspace=True, strict=True)
         for row in lines:
             if any(cell.strip() for cell in row):
-                yield before + lines.line_num, [*map(cells.plain, row)]
+                yield before + lines.line_num, [*map(cells.unescape, row)]
 
 
 def _head(file: TextIO) -> tuple[int, str]:

@@ -34,11 +34,11 @@ _MOST_BLOCKS, _MOST_CHANNELS = 64, 8192  # of a stage; the published ones have 4
 
 
 def _whole(least: int, most: int) -> Callable[[Entries, str], object]:
-    return lambda given, key: given.whole(key, least, most)
+    return lambda given, key: given.integer(key, least, most)
 
 
 def _per_stage(most: int) -> Callable[[Entries, str], object]:
-    return lambda given, key: given.wholes(key, _STAGES, 1, most)
+    return lambda given, key: given.integers(key, _STAGES, 1, most)
 
 
 def _share(given: Entries, key: str) -> object:
@@ -136,7 +136,7 @@ def _config(given: Entries, inner: Entries) -> Config:
     check_args(args.values)
     for key in {"crop_mode", "interpolation"} & inner.values.keys():
         inner.text(key)
-    classes = inner.whole("num_classes", 1, MAX_CLASSES)
+    classes = inner.integer("num_classes", 1, MAX_CLASSES)
     if (same := args.values.get("num_classes", classes)) != classes:
         message = f"model_args.num_classes is {same}, and num_classes is {classes}: they must be the same"
         raise ValueError(message)
@@ -181,7 +181,7 @@ def _exported(block: Entries) -> Mapping[str, Any]:
             raise ValueError(message)
         block.inside("input").text("dtype")
         block.text("weights_sha256")
-        block.whole("param_count", 0, 1 << 40)
+        block.integer("param_count", 0, 1 << 40)
     return block.values
 
 

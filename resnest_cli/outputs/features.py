@@ -298,7 +298,7 @@ def _facts(text: bytes) -> dict[str, Any]:
         ValueError: they are none.
     """
     given = Entries(parse(text))
-    given.whole("width", 1, MAX_WIDTH)
+    given.integer("width", 1, MAX_WIDTH)
     return given.values
 
 

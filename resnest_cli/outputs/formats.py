@@ -78,10 +78,10 @@ def _header(delimiter: str, topk: int) -> bytes:
 
 
 def _encode(delimiter: str, row: Row, topk: int) -> bytes:
-    values = [cells.valid(prediction[column]) for prediction in row["predictions"] for column in _COLUMNS]
+    values = [cells.escape_surrogates(prediction[column]) for prediction in row["predictions"] for column in _COLUMNS]
     padding = [""] * (topk * len(_COLUMNS) - len(values))
     error = row.get("error", {"type": "", "message": ""})
-    ends = [error["type"], cells.valid(error["message"])]
+    ends = [error["type"], cells.escape_surrogates(error["message"])]
     return _line([row["path"], row["status"], *values, *padding, *ends], delimiter)
 
 
@@ -94,7 +94,7 @@ def _decode(delimiter: str, text: bytes) -> Row:
         (found,) = csv.reader(io.StringIO(text.decode("utf-8", "surrogateescape"), newline=""), delimiter=delimiter)
     except csv.Error as odd:  # which is no ValueError
         raise ValueError(*odd.args) from odd
-    path, status, *_, error, message = map(cells.plain, found)
+    path, status, *_, error, message = map(cells.unescape, found)
     return {"path": path, "status": status} | ({"error": {"type": error, "message": message}} if error else {})
 
 

@@ -20,6 +20,7 @@ from resnest_cli.errors import OutputError
 from resnest_cli.outputs import records
 from resnest_cli.outputs.journal import Journal
 from resnest_cli.system import atomic, files, locks
+from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -234,7 +235,7 @@ class Output:
                 else "the inputs are others"
             )
             message = (
-                f"{self.path} is finished: it has {done.rows:,} row{'s' * (done.rows != 1)}, and {now}. Give the same "
+                f"{self.path} is finished: it has {counted(done.rows, 'row')}, and {now}. Give the same "
                 "inputs; or another -o for the new ones; or --overwrite in place of --resume to make it anew."
             )
             raise OutputError(message)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from resnest_cli.errors import OutputError
 from resnest_cli.system import atomic, digests, files
 from resnest_cli.system.paths import is_bare
-from resnest_cli.text.jsons import Entries, cut, parse
+from resnest_cli.text.jsons import Entries, parse, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -108,10 +108,10 @@ def _finished(given: Entries, path: Path) -> Finished:
     failures, checksums = given.inside("failures"), given.inside("checksums")
     found = Finished(
         given.inside("settings").values,
-        given.whole("rows", 0, _MOST),
-        {kind: failures.whole(kind, 0, _MOST) for kind in failures.values},
+        given.integer("rows", 0, _MOST),
+        {kind: failures.integer(kind, 0, _MOST) for kind in failures.values},
         given.text("inputs"),
-        {name: checksums.whole(name, 0, _MOST) for name in checksums.values},
+        {name: checksums.integer(name, 0, _MOST) for name in checksums.values},
     )
     adds_up = sum(found.failures.values()) <= found.rows
     if not (adds_up and path.name in found.checksums and all(map(is_bare, found.checksums))):
@@ -142,7 +142,7 @@ def compare(path: Path | str, before: Mapping[str, Any], fingerprint: Mapping[st
     """
     then, now = _flat(before), _flat(json.loads(json.dumps(fingerprint)))
     changes = [
-        f"{cut(name)} {cut(then.get(name))}, now {cut(now.get(name))}"
+        f"{shorten(name)} {shorten(then.get(name))}, now {shorten(now.get(name))}"
         for name in then | now
         if then.get(name) != now.get(name)
     ]

@@ -10,8 +10,8 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
 
-from resnest_cli.errors import counted
 from resnest_cli.outputs.limits import MaxFailures
+from resnest_cli.text.words import counted
 from resnest_cli.types import Failure, Stages
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _Item = TypeVar("_Item")
 
 def complete(rows: int) -> str:
     """Say that an earlier run has finished the job."""
-    return f"complete: {rows:,} row{'s' * (rows != 1)}"
+    return f"complete: {counted(rows, 'row')}"
 
 
 class Summary:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from resnest_cli.errors import DecodeTimeout, NotANumber, OutOfMemory, ResnestError, of_one_input
+from resnest_cli.errors import DecodeTimeout, NotANumber, OutOfMemory, ResnestError, as_image_error
 from resnest_cli.inputs.sources import STDIN
 from resnest_cli.types import Failure, Source, Stages
 
@@ -200,8 +200,8 @@ def _group(items: Iterable[Decoded], batch: int) -> Iterator[list[Decoded]]:
 def _outcome(source: Source, load: Callable[[], Loaded], stages: Stages) -> Decoded:
     try:
         loaded = load()
-    except Exception as error:  # noqa: BLE001 - see `of_one_input`
-        return Failure.of(source.path, of_one_input(error))
+    except Exception as error:  # noqa: BLE001 - see `as_image_error`
+        return Failure.of(source.path, as_image_error(error))
     stages.read += loaded.read
     stages.decode += loaded.decode
     return Pixels(source.path, loaded.values, loaded.thumbnail)

@@ -28,7 +28,7 @@ def line(cells: Iterable[object], delimiter: str = ",") -> str:
     r"""Return a row with its "\n". Numbers stay as they are, None is empty, and all else is text."""
     text = io.StringIO(newline="")
     # With \r in the line end, it quotes a \r in a cell.
-    csv.writer(text, delimiter=delimiter, lineterminator="\r\n").writerow([_harmless(cell) for cell in cells])
+    csv.writer(text, delimiter=delimiter, lineterminator="\r\n").writerow([_escape(cell) for cell in cells])
     return text.getvalue().removesuffix("\r\n") + "\n"
 
 
@@ -37,17 +37,17 @@ def table(rows: Iterable[Iterable[object]], delimiter: str = ",") -> str:
     return "".join(line(row, delimiter) for row in rows)
 
 
-def valid(value: object) -> object:
+def escape_surrogates(value: object) -> object:
     """Escape lone surrogates in text that is no path; only there do they stand for bytes."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
-def plain(cell: str) -> str:
+def unescape(cell: str) -> str:
     """Return the text that `line` made this cell of."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell[1:]) else cell
 
 
-def _harmless(value: object) -> object:
+def _escape(value: object) -> object:
     """Mark what looks like a formula. Lone surrogates that stand for bytes stay, for whoever encodes; others cannot."""
     if value is None or isinstance(value, Number):
         return value

@@ -31,17 +31,17 @@ def parse(text: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON can hold
         raise ValueError(message) from error
 
 
-def cut(value: object) -> str:
+def shorten(value: object) -> str:
     """Return a value for a message, cut where it is long."""
     text = str(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     """Return a value of JSON for a message: what is large is named by its kind."""
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
-    return cut(value if isinstance(value, str) else json.dumps(value))
+    return shorten(value if isinstance(value, str) else json.dumps(value))
 
 
 class Entries:
@@ -52,7 +52,7 @@ class Entries:
 
     def __init__(self, values: object, name: str = "") -> None:
         if not isinstance(values, dict):
-            message = f"{name or 'it'} is no object: {shown(values)}"
+            message = f"{name or 'it'} is no object: {quote(values)}"
             raise ValueError(message)  # noqa: TRY004 - to who reads a file, each is the same
         self.values: dict[str, Any] = values
         self.name = name
@@ -62,7 +62,7 @@ class Entries:
         value = self.values.get(key)
         return Entries({} if value is None else value, self._path(key))
 
-    def whole(self, key: str, least: int, most: int) -> int:
+    def integer(self, key: str, least: int, most: int) -> int:
         """Return a whole number; true and false are none."""
         value = self.values.get(key)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
@@ -97,19 +97,19 @@ class Entries:
             raise self._wrong(key, f"a list of texts of at most {LONGEST} characters each")
         return tuple(value)
 
-    def wholes(self, key: str, count: int, least: int, most: int) -> tuple[int, ...]:
+    def integers(self, key: str, count: int, least: int, most: int) -> tuple[int, ...]:
         """Return a list of so many whole numbers."""
         value = self.values.get(key)
         if not isinstance(value, list) or len(value) != count:
             raise self._wrong(key, f"a list of {count} whole numbers from {least} to {most}")
         every = Entries(dict(enumerate(value)), self._path(key))
-        return tuple(every.whole(index, least, most) for index in every.values)
+        return tuple(every.integer(index, least, most) for index in every.values)
 
     def _path(self, key: str) -> str:
         return f"{self.name}.{key}" if self.name else str(key)
 
     def _wrong(self, key: str, wanted: str) -> ValueError:
-        given = shown(self.values[key]) if key in self.values else "missing"
+        given = quote(self.values[key]) if key in self.values else "missing"
         return ValueError(f"{self._path(key)} is {given}: it must be {wanted}")
 
 
@@ -122,6 +122,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
-        message = f"the key {shown(twice)!r} stands there twice"
+        message = f"the key {quote(twice)!r} stands there twice"
         raise ValueError(message)
     return made

@@ -19,7 +19,7 @@ from resnest_cli.models import catalog, config
 from resnest_cli.options import Options
 from resnest_cli.system import atomic, files
 from resnest_cli.system.paths import look
-from resnest_cli.text.jsons import LONGEST_PATH, Entries, cut
+from resnest_cli.text.jsons import LONGEST_PATH, Entries, shorten
 from resnest_cli.training.recipe import Recipe
 from resnest_cli.training.recipe import taken as recipe_of
 
@@ -107,7 +107,7 @@ def _job(given: Entries) -> Job:
         ValueError: an entry is not what `write` writes.
     """
     if strange := given.values.keys() - {item.name for item in fields(Job)}:
-        message = f"{cut(min(map(str, strange)))} is unknown"
+        message = f"{shorten(min(map(str, strange)))} is unknown"
         raise ValueError(message)
     model, arch = given.inside("model"), given.inside("arch").values
     config.check_args(arch)
@@ -125,7 +125,7 @@ def _job(given: Entries) -> Job:
 
 def _of_model(model: Entries, key: str) -> Any:  # noqa: ANN401 - a field of Options, which checks the numbers
     if key not in OF_MODEL:
-        message = f"{model.name} holds {cut(key)}, which is unknown"
+        message = f"{model.name} holds {shorten(key)}, which is unknown"
         raise ValueError(message)
     value = model.values[key]
     if value is not None and key in {"model", "weights", "interpolation"}:

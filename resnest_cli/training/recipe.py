@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import UsageError
-from resnest_cli.text.jsons import cut
+from resnest_cli.text.jsons import shorten
 
 if TYPE_CHECKING:
     from resnest_cli.text.jsons import Entries
@@ -151,7 +151,7 @@ def taken(given: Entries) -> Recipe:
     """
     kinds = {item.name: str(item.type) for item in fields(Recipe)}
     if strange := given.values.keys() - kinds.keys():
-        message = f"{given.name} holds {cut(min(map(str, strange)))}, which is unknown"
+        message = f"{given.name} holds {shorten(min(map(str, strange)))}, which is unknown"
         raise ValueError(message)
     try:
         return changed(Recipe(), {key: _taken(given, key, kinds[key]) for key in given.values})
@@ -164,7 +164,7 @@ def _taken(given: Entries, key: str, kind: str) -> object:
         return given.flag(key)
     if kind == "str" or (kind.endswith("str") and given.values[key] == AUTO):
         return given.text(key)
-    return given.whole(key, 0, _MOST) if kind.startswith("int") else given.number(key, 0, _MOST)
+    return given.integer(key, 0, _MOST) if kind.startswith("int") else given.number(key, 0, _MOST)
 
 
 def items(recipe: Recipe) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def test_a_damaged_cache_file_is_fetched_again_and_mended(site: Stub) -> None:
 
 
 def test_a_body_beyond_the_limit_is_refused_though_its_hash_is_right(site: Stub) -> None:
-    huge = LIST + b"\n" * labels.LIMIT_BYTES
+    huge = LIST + b"\n" * labels.MAX_BYTES
     site.pages[PATH] = Page(huge)
     with pytest.raises(LabelsError, match="larger than"):
         fetch(site, huge)

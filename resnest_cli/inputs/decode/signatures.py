@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from resnest_cli.text.words import counted
+
 PNG_FIRST = "convert it to PNG first"
 EXPORT_FIRST = "export it as PNG first"
 
@@ -175,7 +177,7 @@ def _guessed(content: bytes) -> tuple[str, str]:
     if content.startswith(_FLIC, 4):
         return "a FLIC animation", _PLAYABLE
     if found := re.search(b"|".join(map(re.escape, _PICTURES)), content[:_PREFIX]):
-        count = f"{found.start()} other byte{'s' if found.start() > 1 else ''}"
+        count = f"{counted(found.start(), 'other byte')}"
         return f"a {_PICTURES[found[0]]} picture behind {count}", "cut off what is before it"
     return ("a text file" if is_text(content[:_PREFIX]) else ""), ""
 

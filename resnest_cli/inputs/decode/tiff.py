@@ -19,6 +19,7 @@ from PIL import TiffImagePlugin, TiffTags
 
 from resnest_cli.errors import BrokenImage, ImageTooLarge, NotAnImage
 from resnest_cli.inputs.decode.opening import load, opened
+from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +60,7 @@ def describe(tags: Tags) -> str:
     bits, (bands, *_), (packing, *_) = numbers(tags, 258), numbers(tags, 277), numbers(tags, 259)
     format, (meaning, *_) = _KINDS.get(numbers(tags, 339)[0], ""), numbers(tags, 262)
     words = [f"{'/'.join(map(str, dict.fromkeys(bits)))}-bit {_WORDS.get(format, 'numbers of an unknown format')}"]
-    words.append(f"{bands} band{'s' if bands > 1 else ''}")
+    words.append(counted(bands, "band"))
     words.append(f"{_LOSSLESS.get(packing) or _OTHERS.get(packing) or f'unknown ({packing})'} compression")
     if meaning not in {*GREY, RGB}:
         words.append(f"photometric interpretation {_photometric(meaning)}")

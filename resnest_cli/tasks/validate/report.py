@@ -80,7 +80,7 @@ def confusion_csv(found: Validation) -> str:
     """Return the confusion matrix: a row per true class, a column per predicted class (by index), counts of images."""
     among = found.among.tolist()
     counts = found.tally.confusion[np.ix_(found.among, found.among)].tolist()
-    named = [[i, found.labels.wnids[i] or "", cells.valid(found.labels.names[i])] for i in among]
+    named = [[i, found.labels.wnids[i] or "", cells.escape_surrogates(found.labels.names[i])] for i in among]
     rows = [[*name, *values] for name, values in zip(named, counts, strict=True)]
     return cells.table([["index", "wnid", "label", *among], *rows])
 
