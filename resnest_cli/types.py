@@ -57,6 +57,9 @@ class ModelSpec:
     exported: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
+STDIN = "-"  # the path of standard input
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """One input to read: a file's path as given or found, "-" for bytes on standard input, or a URL.

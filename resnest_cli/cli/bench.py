@@ -144,7 +144,7 @@ def _check(
 
 def _look_through(images: Path, exclude: tuple[str, ...]) -> None:
     """Look for images once, so that what is left out is said once: each configuration looks for itself."""
-    from resnest_cli.inputs import sources
+    from resnest_cli.inputs.find import find_sources
     from resnest_cli.types import Failure
 
     seen = look(images)
@@ -152,7 +152,7 @@ def _look_through(images: Path, exclude: tuple[str, ...]) -> None:
         why = seen.why if seen.kind is Kind.UNKNOWN else "no such folder."
         raise UsageError(f"--images {images}: {why}")
     why, some = "", False
-    for item in sources.find([str(images)], exclude=exclude):
+    for item in find_sources([str(images)], exclude=exclude):
         if isinstance(item, Failure):
             why = why or f"--images {item.path}: {item.message}"
         else:

@@ -83,24 +83,25 @@ class Inputs:
                 all else later.
         """
         from resnest_cli.inputs import buckets
-        from resnest_cli.inputs.sources import find
+        from resnest_cli.inputs.find import find_sources
 
         if any(map(buckets.is_bucket, self.names)):
             buckets.require()
-        return find(self._named(), recursive=self.recursive, exclude=self.exclude)
+        return find_sources(self._named(), recursive=self.recursive, exclude=self.exclude)
 
     def count(self, done: int = 0) -> Callable[[], int | None]:
         """Count, in the background, what comes after the first `done`; what can be read but once is not counted."""
+        from resnest_cli.inputs.find import count_sources, find_sources
         from resnest_cli.inputs.photographs import LeftOut
-        from resnest_cli.inputs.sources import STDIN, count, find
+        from resnest_cli.types import STDIN
 
         if self.files_from == STDIN or (self.files_from is not None and not look(self.files_from).is_file):
             return lambda: None
-        again = find(self._named(), recursive=self.recursive, exclude=self.exclude, left_out=LeftOut())
-        return count(again, done)
+        again = find_sources(self._named(), recursive=self.recursive, exclude=self.exclude, left_out=LeftOut())
+        return count_sources(again, done)
 
     def _named(self) -> Iterator[str | Failure]:
-        from resnest_cli.inputs.sources import STDIN
+        from resnest_cli.types import STDIN
 
         if self.files_from is None:
             if self.null:

@@ -72,14 +72,14 @@ def similar(  # noqa: PLR0913 - one parameter an option
       resnest similar dog.jpg --index photos.npy
       resnest similar --duplicates 0.95 --index photos.npy
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli.inputs import sources
+    from resnest_cli.inputs.find import find_sources
     from resnest_cli.outputs import features
 
     if bool(queries) == (duplicates is not None):
         message = "give either images to look for, or --duplicates THRESHOLD."
         raise UsageError(message)
     known = features.read(index)
-    sought = sources.find(queries, exclude=exclude)
+    sought = find_sources(queries, exclude=exclude)
     found = _groups(known, duplicates) if duplicates is not None else _search(known, sought, topk, options, view)
     failed = (_dump if format == "json" else _print)(found)
     if failed:

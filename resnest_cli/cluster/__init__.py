@@ -23,12 +23,12 @@ from resnest_cli.cluster.stages import STAGES, Model, Parcel, as_block, is_file,
 from resnest_cli.engines.base import batch_size
 from resnest_cli.engines.choose import open_engine
 from resnest_cli.errors import UsageError
-from resnest_cli.inputs import loading, sources
+from resnest_cli.inputs import loading
 from resnest_cli.inputs.pool import Pool
 from resnest_cli.pipeline import stream
 from resnest_cli.system import machine
 from resnest_cli.text.words import counted
-from resnest_cli.types import Failure, Source, Stages
+from resnest_cli.types import STDIN, Failure, Source, Stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -153,7 +153,7 @@ class RayTrunk:
         """Try some images, divide the cluster, and say what is to be expected."""
         found = [item for item in items if isinstance(item, Source)]
         samples = found[:: max(1, len(found) // SAMPLES)][:SAMPLES]
-        if any(item.path == sources.STDIN for item in found):
+        if any(item.path == STDIN for item in found):
             raise UsageError("-: standard input is on this machine only; leave out --ray.")
         self._nodes = cluster.nodes()  # some may have come or gone since the last wave
         if not self._private:

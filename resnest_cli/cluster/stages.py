@@ -19,7 +19,8 @@ import numpy as np
 
 from resnest_cli.engines.choose import open_engine
 from resnest_cli.errors import ImageError, OutputError, UnreadableInput
-from resnest_cli.inputs import buckets, sources, urls
+from resnest_cli.inputs import buckets, urls
+from resnest_cli.inputs.read import read_source
 from resnest_cli.models import graphs, weights
 from resnest_cli.pipeline.trunk import MAX_AUTO_WORKERS, Trunk
 from resnest_cli.system import machine
@@ -185,7 +186,7 @@ def unreadable(found: list[Source]) -> list[str]:
 
 def _why_unreadable(source: Source) -> str:
     try:
-        sources.read(source)
+        read_source(source)
     except UnreadableInput as error:
         return str(error)
     except ImageError:

@@ -10,9 +10,10 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from resnest_cli.inputs import sources, thumbnails
+from resnest_cli.inputs import thumbnails
 from resnest_cli.inputs.decode import images
 from resnest_cli.inputs.pool import Pool, limit_memory
+from resnest_cli.inputs.read import read_source
 from resnest_cli.options import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -74,11 +75,11 @@ class Loader:
         """Return the image, resized and cropped.
 
         Raises:
-            ImageError: see `sources.read`, `images.decode` and `images.preprocess`.
+            ImageError: see `read_source`, `images.decode` and `images.preprocess`.
         """
         begun = time.perf_counter()
         limit = BYTES_PER_PIXEL * self.max_pixels
-        content = sources.read(source, max_bytes=limit, allow_private=self.allow_private)
+        content = read_source(source, max_bytes=limit, allow_private=self.allow_private)
         read = time.perf_counter()
         picture = images.decode(content, exif=self.exif, max_pixels=self.max_pixels)
         decoded = time.perf_counter()
@@ -102,9 +103,9 @@ class Check:
         """Return the sha256 of the file, if it decodes.
 
         Raises:
-            ImageError: see `sources.read` and `images.decode`.
+            ImageError: see `read_source` and `images.decode`.
         """
-        content = sources.read(source)
+        content = read_source(source)
         images.decode(content, max_pixels=self.max_pixels)
         return hashlib.sha256(content).hexdigest()
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from resnest_cli.errors import BadDataSet, UnreadableInput
 from resnest_cli.inputs import buckets, columns, splits, urls
-from resnest_cli.system import cache
+from resnest_cli.system import atomic
 from resnest_cli.system.paths import look
 from resnest_cli.text import cells
 from resnest_cli.types import Source
@@ -97,7 +97,7 @@ def read(table: Path) -> Iterator[Example]:
 def write(table: Path, examples: Iterable[Example]) -> None:
     """Write a CSV file, one row per example. A path that is not UTF-8 keeps its bytes."""
     rows = ((each.path, each.label, each.split, each.reason, each.sha256) for each in examples)
-    cache.write_atomically(table, cells.table([COLUMNS, *rows]).encode("utf-8", "surrogateescape"))
+    atomic.write(table, cells.table([COLUMNS, *rows]).encode("utf-8", "surrogateescape"))
 
 
 def of_folder(folder: Path) -> Path | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resnest_cli.errors import BadCheckpoint, ModelError, UsageError
 from resnest_cli.models import catalog, weights
-from resnest_cli.system import cache, imports
+from resnest_cli.system import atomic, imports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -114,7 +114,7 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    cache.write_atomically(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
+    atomic.write(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
 
 
 def require(to: str) -> None:

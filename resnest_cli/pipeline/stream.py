@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 
 from resnest_cli.errors import DecodeTimeout, NotANumber, OutOfMemory, ResnestError, as_image_error
-from resnest_cli.inputs.sources import STDIN
-from resnest_cli.types import Failure, Source, Stages
+from resnest_cli.types import STDIN, Failure, Source, Stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resnest_cli.errors import UsageError
-from resnest_cli.inputs import sources
+from resnest_cli.inputs.find import find_sources
 from resnest_cli.models import catalog, labels
 from resnest_cli.options import DEFAULT_TOPK, Options
 from resnest_cli.pipeline.trunk import Trunk
@@ -120,7 +120,7 @@ class Classifier:
         """
         if isinstance(inputs, (str, os.PathLike)):
             inputs = [inputs]
-        return self.classify(sources.find(inputs, recursive=recursive, exclude=exclude), topk=topk, threshold=threshold)
+        return self.classify(find_sources(inputs, recursive=recursive, exclude=exclude), topk=topk, threshold=threshold)
 
     def classify(
         self, found: Iterable[Source | Failure], *, topk: int = DEFAULT_TOPK, threshold: float = 0.0

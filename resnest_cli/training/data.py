@@ -20,8 +20,8 @@ from timm.data.transforms_factory import create_transform
 from torch.utils.data import DataLoader, Dataset
 
 from resnest_cli.errors import ImageError, TrainingStopped
-from resnest_cli.inputs import sources
 from resnest_cli.inputs.decode import images
+from resnest_cli.inputs.read import read_source
 from resnest_cli.types import Source
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class _Files(Dataset[torch.Tensor]):
         epoch, row = key
         seed_everything(self.seed, "image", epoch, row)
         try:
-            return self.load(images.decode(sources.read(Source(self.paths[row]))))
+            return self.load(images.decode(read_source(Source(self.paths[row]))))
         except (ImageError, ValueError) as error:  # a file that changed, or an augmentation that Pillow refuses
             message = f"{self.paths[row]} cannot be trained on any more: {error} (see --augment, if the file is good)"
             raise TrainingStopped(message) from error

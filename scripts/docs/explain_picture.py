@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from resnest_cli import Options
-from resnest_cli.inputs.sources import find
+from resnest_cli.inputs.find import find_sources
 from resnest_cli.models.catalog import DIGITS
 from resnest_cli.tasks.explain import pictures
 from resnest_cli.tasks.explain.heatmap import Explainer, Explanation
@@ -26,7 +26,7 @@ def explain(name: str, folder: str) -> Image.Image:
     for number, sample in enumerate(("seven_0081.png", "zero_0078.png")):
         canvas.paste(Image.open(SAMPLES / sample), (number * EDGE // 2, EDGE // 4))
     canvas.save(path)
-    (said,) = Explainer(Options("digits", img_size=EDGE, device="cpu"), name).explain(find([path]))
+    (said,) = Explainer(Options("digits", img_size=EDGE, device="cpu"), name).explain(find_sources([path]))
     if not isinstance(said, Explanation):
         raise TypeError(said)
     return pictures.side_by_side(replace(said, path="digits.png"))

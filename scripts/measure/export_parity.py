@@ -20,7 +20,7 @@ from side_by_side import make_weights, photographs
 from resnest_cli import Options
 from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.engines.pytorch.network import build
-from resnest_cli.inputs import sources
+from resnest_cli.inputs.find import find_sources
 from resnest_cli.models import catalog
 from resnest_cli.pipeline.stream import Row
 from resnest_cli.pipeline.trunk import Trunk
@@ -54,7 +54,7 @@ def compare(name: str, to: str, folder: Path, python: str, photos: list[Path], *
     export(options, to, place, raw_uint8=raw, pictures=[str(path) for path in photos])
     seconds = time.perf_counter() - begin
     engine = PixelEngine(spec)
-    rows = [row for row in Trunk(spec, options, engine=engine).rows(sources.find(photos)) if isinstance(row, Row)]
+    rows = [row for row in Trunk(spec, options, engine=engine).rows(find_sources(photos)) if isinstance(row, Row)]
     pixels = np.stack([engine.picture(row.values) for row in rows])
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.data.mean, spec.data.std))
     images = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std

@@ -10,7 +10,9 @@ import pytest
 from conftest import SAMPLES
 from hub_stub import Page, Stub
 
-from resnest_cli.inputs import buckets, sources
+from resnest_cli.inputs import buckets
+from resnest_cli.inputs.find import find_sources
+from resnest_cli.inputs.read import read_source
 from resnest_cli.types import Failure, Source
 
 if TYPE_CHECKING:
@@ -135,7 +137,7 @@ def test_without_keys_nothing_is_signed(store: Stub, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     for cached in (buckets._region, buckets._amazon):  # noqa: SLF001 - they keep what they found with keys
         cached.cache_clear()
-    assert sources.read(Source("s3://photos/seven.png")) == SEVEN.read_bytes()
+    assert read_source(Source("s3://photos/seven.png")) == SEVEN.read_bytes()
     assert [headers.get("authorization") for headers in store.headers] == [None, None]
 
 
@@ -143,7 +145,7 @@ def test_without_keys_nothing_is_signed(store: Stub, monkeypatch: pytest.MonkeyP
     "key", ["../other/x.png", "a/../../other/x.png", "./seven.png", "seven.png\0.jpg", "..", "a//b", "/x", "."]
 )
 def test_a_key_leads_to_no_other_object(store: Stub, key: str) -> None:
-    (found,) = sources.find([f"s3://photos/{key}"])
+    (found,) = find_sources([f"s3://photos/{key}"])
     assert isinstance(found, Failure)
     assert (found.type, found.message[:7]) == ("UrlRefused", "the key")
     assert store.log == []
@@ -200,9 +202,9 @@ def test_where_a_bucket_is_is_asked_for_of_amazon_alone(store: Stub, monkeypatch
 
 def test_a_key_that_looks_like_a_secret_is_read_and_not_shown(store: Stub) -> None:
     store.pages["/photos/x%3Ftoken%3Dhush"] = Page(b"image")
-    (found,) = sources.find(["s3://photos/x?token=hush"])
+    (found,) = find_sources(["s3://photos/x?token=hush"])
     assert isinstance(found, Source)
-    assert (found.path, sources.read(found)) == ("s3://photos/x?token=***", b"image")
+    assert (found.path, read_source(found)) == ("s3://photos/x?token=***", b"image")
     assert "hush" not in repr(found)
 
 

@@ -143,7 +143,7 @@ def test_calibration_draws_from_photographs_only(resnest: Resnest, album: Path, 
 def test_a_folder_that_cannot_be_listed_to_its_end_keeps_what_was_listed(
     album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from resnest_cli.inputs.sources import find
+    from resnest_cli.inputs.find import find_sources
     from resnest_cli.types import Failure, Source
 
     scandir = os.scandir
@@ -176,7 +176,7 @@ def test_a_folder_that_cannot_be_listed_to_its_end_keeps_what_was_listed(
     for name in ("a.png", "b.png"):
         (folder / name).write_bytes(b"x")
     monkeypatch.setattr(os, "scandir", Ends)
-    first, broken = find([str(folder)])
+    first, broken = find_sources([str(folder)])
     assert isinstance(first, Source)
     assert isinstance(broken, Failure)
     assert (broken.path, broken.type) == (str(folder), "UnreadableInput")
@@ -188,20 +188,20 @@ def test_buckets_are_walked_by_the_same_rule(
 ) -> None:
     fs = pytest.importorskip("pyarrow.fs")
     from resnest_cli.inputs import buckets
-    from resnest_cli.inputs.sources import find
+    from resnest_cli.inputs.find import find_sources
     from resnest_cli.types import Failure, Source
 
     caplog.set_level("INFO")
     store = fs.SubTreeFileSystem(str(album.parent), fs.LocalFileSystem())  # as a bucket: names below a root
     monkeypatch.setattr(buckets, "opened", lambda path: (store, path.partition("://")[2]))
     images = [f"s3://album/six/{SIX.name}", f"s3://album/two/{TWO.name}"]
-    assert list(find(["s3://album/"])) == [Source(path) for path in images]
+    assert list(find_sources(["s3://album/"])) == [Source(path) for path in images]
     assert caplog.messages == [f"s3://album/: {EXPECTED}"]
     for pattern in ("two", "two/*", "s3://album/two/*.png"):
-        assert list(find(["s3://album/"], exclude=[pattern])) == [Source(images[0])]
-    assert list(find(["s3://album/six/notes.txt", "s3://album/two/@eaDir/"])) == [
+        assert list(find_sources(["s3://album/"], exclude=[pattern])) == [Source(images[0])]
+    assert list(find_sources(["s3://album/six/notes.txt", "s3://album/two/@eaDir/"])) == [
         Source("s3://album/six/notes.txt"),
         Source(f"s3://album/two/@eaDir/{TWO.name}/SYNOPHOTO_THUMB_XL.jpg"),
     ]
-    (nothing,) = find(["s3://album"], recursive=False)
+    (nothing,) = find_sources(["s3://album"], recursive=False)
     assert nothing == Failure("s3://album", "NoImages", "no images in this bucket or prefix, which holds no files.")

@@ -16,7 +16,9 @@ from conftest import SAMPLES
 from hub_stub import Page, Stub, closed_port
 
 from resnest_cli.errors import DownloadFailed, UrlRefused
-from resnest_cli.inputs import sources, urls
+from resnest_cli.inputs import urls
+from resnest_cli.inputs.find import find_sources
+from resnest_cli.inputs.read import read_source
 from resnest_cli.net import connection
 from resnest_cli.types import Source
 
@@ -95,14 +97,14 @@ def test_a_file_with_the_name_of_a_url_is_a_file(tmp_path: Any, monkeypatch: pyt
     (tmp_path / "http:" / "a").mkdir(parents=True)
     (tmp_path / "http:" / "a" / "b.png").write_bytes(b"here")
     monkeypatch.chdir(tmp_path)
-    (found,) = sources.find(["http://a/b.png"])
+    (found,) = find_sources(["http://a/b.png"])
     assert isinstance(found, Source)
-    assert (found.url, sources.read(found)) == ("", b"here")
+    assert (found.url, read_source(found)) == ("", b"here")
 
 
 def test_a_source_of_a_url_travels_to_workers(site: Stub) -> None:
     source = pickle.loads(pickle.dumps(urls.source(site.url + PATH)))  # noqa: S301 - our own
-    assert sources.read(source, allow_private=True) == SEVEN.read_bytes()
+    assert read_source(source, allow_private=True) == SEVEN.read_bytes()
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress], ids=["gzip", "deflate"])
@@ -286,9 +288,9 @@ def test_a_bomb_is_refused_before_it_is_unpacked(site: Stub, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip"])
-def test_a_packing_that_was_not_asked_for_is_refused(site: Stub, encoding: str) -> None:
+def test_a_packing_that_was_not_requested_is_refused(site: Stub, encoding: str) -> None:
     site.pages[PATH] = Page(b"x", headers={"Content-Encoding": encoding})
-    with pytest.raises(DownloadFailed, match="not asked for"):
+    with pytest.raises(DownloadFailed, match="not requested"):
         urls.read(site.url + PATH, allow_private=True)
 
 

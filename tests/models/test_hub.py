@@ -288,7 +288,7 @@ def test_something_that_is_no_hub_is_told(shell: Shell, hub: Stub) -> None:
 def test_a_download_that_is_cut_again_and_again_is_told_and_not_kept(shell: Shell, hub: Stub) -> None:
     hub.pages = repository(REPO, {"model.safetensors": bytes(100_000)})
     hub.cuts = 1000
-    assert "of 100000 bytes had come" in fails(shell)
+    assert "of 100000 bytes had arrived" in fails(shell)
     assert "not in the cache" in fails(shell, HF_HUB_OFFLINE="1")
 
 

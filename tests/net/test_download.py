@@ -45,7 +45,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     """Play a hub with one file, ask it with little patience, and let nothing but loopback be reached."""
     monkeypatch.setattr(transfer, "STALL_S", 1.0)
     monkeypatch.setattr(transfer, "TOTAL_STALL_S", 1.2)
-    monkeypatch.setattr(transfer, "PAUSE_S", 0.01)
+    monkeypatch.setattr(transfer, "FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(connection, "READ_S", 0.3)
     monkeypatch.setattr(connection, "CONNECT_S", 0.5)
     with Stub(repository(SPEC.repo, {"model.safetensors": CONTENT})) as stub, closed_port() as nowhere:

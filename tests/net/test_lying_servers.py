@@ -20,7 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnest_cli.errors import ImageError, ImageTooLarge, LabelsError, UnreadableInput, WeightsUnavailable
-from resnest_cli.inputs import buckets, loading, sources, urls
+from resnest_cli.inputs import buckets, loading, urls
+from resnest_cli.inputs.find import find_sources
+from resnest_cli.inputs.read import read_source
 from resnest_cli.models import hub, labels
 from resnest_cli.net import connection, transfer
 from resnest_cli.net.errors import ExchangeError
@@ -68,7 +70,7 @@ LIES: dict[str, tuple[bytes | Iterable[bytes], str]] = {
     "long zone": (redirect(b"http://[::1%25" + LONG + b"]/x"), r"not known to DNS|\.\.\."),
     "zone": (redirect(b"http://[::1%25no-such]/x"), "not known to DNS"),
     "broken brackets": (redirect(b"http://[::1/x"), "a malformed URL"),
-    "future brackets": (redirect(b"http://[v1.x]/x"), "not a URL"),
+    "future brackets": (redirect(b"http://[v1.x]/x"), "URL is malformed"),
     "long scheme": (redirect(b"ftp://nowhere.invalid/" + LONG), r"only http|\.\.\."),
     "year 10^16": (later(b"Mon, 01 Jan 10000000000000000 00:00:00 GMT"), "503 Busy"),
     "zone of 14 digits": (later(b"Mon, 01 Jan 2020 00:00:00 +99999999999999"), "503 Busy"),
@@ -119,7 +121,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "PROBE_S", 0.5)
     monkeypatch.setattr(labels, "DEADLINE_S", 0.5)
     monkeypatch.setattr(transfer, "TOTAL_STALL_S", 0.3)
-    monkeypatch.setattr(transfer, "PAUSE_S", 0.0)
+    monkeypatch.setattr(transfer, "FIRST_PAUSE_S", 0.0)
     monkeypatch.setattr(connection, "READ_S", 0.4)
 
 
@@ -223,10 +225,10 @@ def test_any_name_with_a_scheme_is_a_source_or_a_failure(begin: str, rest: str) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", nobody)
         patch.setattr(buckets, "opened", lambda path: buckets._parted(path) and nobody())  # noqa: SLF001 - no request
-        for found in sources.find([begin + rest]):
+        for found in find_sources([begin + rest]):
             if isinstance(found, Source):
                 with pytest.raises(ImageError):
-                    sources.read(found)
+                    read_source(found)
 
 
 # Of the hub
@@ -386,4 +388,4 @@ def test_the_memory_of_a_proxy_that_sends_another_page_is_bounded(monkeypatch: p
     with raw_server(lambda _: endless(OK + b"\r\n", LONG)) as (port, _):
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
         with pytest.raises(ImageError, match="larger than"):
-            sources.read(Source("http://pictures.example.invalid/x"))
+            read_source(Source("http://pictures.example.invalid/x"))

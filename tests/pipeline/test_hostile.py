@@ -361,15 +361,15 @@ def test_what_may_not_be_read_is_a_row(resnest: Resnest, tmp_path: Path) -> None
 def test_memory_does_not_grow_with_the_number_of_files() -> None:
     import tracemalloc
 
+    from resnest_cli.inputs.find import find_sources
     from resnest_cli.inputs.lists import listed
-    from resnest_cli.inputs.sources import find
 
     def peak(number: int) -> int:
         names = io.BytesIO()
         names.write(b"".join(b"%s\n" % os.fsencode(SEVEN) for _ in range(number)))
         names.seek(0)
         tracemalloc.start()
-        count = sum(1 for _ in find(listed(io.BufferedReader(names))))
+        count = sum(1 for _ in find_sources(listed(io.BufferedReader(names))))
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert count == number

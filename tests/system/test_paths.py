@@ -17,7 +17,7 @@ import pytest
 from conftest import SAMPLES
 
 from resnest_cli.errors import ExitCode
-from resnest_cli.inputs.sources import find
+from resnest_cli.inputs.find import find_sources
 from resnest_cli.system import paths
 from resnest_cli.system.paths import Kind, look
 from resnest_cli.types import Failure, Source
@@ -105,7 +105,7 @@ def test_a_drive_that_fails_is_a_failure_beside_good_neighbours(
         return real(path, **how)
 
     monkeypatch.setattr(os, "stat", failing)
-    found = list(find([str(TWO), "mount/dead.png", str(SIX)]))
+    found = list(find_sources([str(TWO), "mount/dead.png", str(SIX)]))
     assert found == [Source(str(TWO)), Failure("mount/dead.png", "UnreadableInput", words), Source(str(SIX))]
 
 
@@ -183,7 +183,7 @@ def test_a_link_to_what_is_not_there_says_so(resnest: Resnest, tmp_path: Path) -
     (tmp_path / "lost.png").symlink_to("nowhere.png")
     done = resnest("predict", tmp_path, *DIGITS)
     (row,) = rows(done.stdout)
-    assert row["error"] == {"type": "UnreadableInput", "message": "a link to what is not there."}
+    assert row["error"] == {"type": "UnreadableInput", "message": "a link to a file that does not exist."}
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file here that fails with EIO")
@@ -202,7 +202,7 @@ def test_a_socket_and_a_file_taken_for_a_folder(tmp_path: Path, monkeypatch: pyt
         server.bind("socket.png")
         assert look("socket.png").kind is Kind.OTHER
     (tmp_path / "a.png").write_bytes(b"x")
-    assert list(find(["a.png/"])) == [Source("a.png/")]
+    assert list(find_sources(["a.png/"])) == [Source("a.png/")]
 
 
 @pytest.mark.parametrize(

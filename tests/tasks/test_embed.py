@@ -22,7 +22,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from resnest_cli import Options, list_models
 from resnest_cli.errors import ExitCode, UsageError
-from resnest_cli.inputs.sources import find
+from resnest_cli.inputs.find import find_sources
 from resnest_cli.models.catalog import DIGITS
 from resnest_cli.outputs import features
 from resnest_cli.tasks import similar
@@ -46,7 +46,7 @@ CONVERTED = {spec.name for spec in list_models()} if IS_FULL else {"resnest50d_4
 
 def rows_of(options: Options, inputs: Sequence[Path], *, normalize: bool = False) -> Rows:
     with Embedder(options, normalize=normalize) as embedder:
-        rows = [row for row in embedder.embed(find(inputs)) if not isinstance(row, Failure)]
+        rows = [row for row in embedder.embed(find_sources(inputs)) if not isinstance(row, Failure)]
     assert [row.path for row in rows] == [str(path) for path in inputs]
     return np.stack([row.values for row in rows])
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from resnest_cli.errors import DecodeTimeout, ImageError, of_one_input
+from resnest_cli.errors import DecodeTimeout, ImageError, as_image_error
 from resnest_cli.inputs import loading
 from resnest_cli.inputs.loading import Check
 from resnest_cli.inputs.splits import LEFT_OUT
@@ -54,8 +54,8 @@ def _in_processes(found: list[Source]) -> Iterator[str | ImageError]:
 def _answer(check: Callable[[], str]) -> str | ImageError:
     try:
         return check()
-    except Exception as error:  # noqa: BLE001 - see `of_one_input`
-        return of_one_input(error)
+    except Exception as error:  # noqa: BLE001 - see `as_image_error`
+        return as_image_error(error)
 
 
 def _checked(example: Example, answer: str | ImageError) -> Example:

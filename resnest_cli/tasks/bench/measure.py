@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resnest_cli.errors import ImageError, NoImages
-from resnest_cli.inputs import loading, sources
+from resnest_cli.inputs import loading
+from resnest_cli.inputs.find import find_sources
 from resnest_cli.pipeline.trunk import Trunk
 from resnest_cli.types import Failure, Source
 
@@ -130,7 +131,7 @@ def run_files(  # noqa: PLR0913 - what is timed, for how long, and beside what
     Raises:
         NoImages: none can be read there.
     """
-    found = list(sources.find([folder], exclude=exclude))
+    found = list(find_sources([folder], exclude=exclude))
     stages = _stages(engine, options, [item for item in found if isinstance(item, Source)])
     deadline = time.perf_counter() + seconds
 

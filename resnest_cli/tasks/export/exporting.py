@@ -24,7 +24,7 @@ import torch
 from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.engines.pytorch.network import build, origin, to_program, ungroup
 from resnest_cli.errors import ModelError, UsageError
-from resnest_cli.inputs import sources
+from resnest_cli.inputs.find import find_sources
 from resnest_cli.models import catalog, folders, labels, weights
 from resnest_cli.models.weights import RANDOM
 from resnest_cli.outputs import saving
@@ -257,7 +257,7 @@ def _pixels(spec: ModelSpec, options: Options, pictures: Iterable[str], exclude:
     """
     engine = PixelEngine(spec)
     found = []
-    for row in Trunk(spec, options, engine=engine).rows(sources.find(pictures, exclude=exclude)):
+    for row in Trunk(spec, options, engine=engine).rows(find_sources(pictures, exclude=exclude)):
         if isinstance(row, Failure):
             message = f"--pictures {row.path}: {row.message}"
             raise UsageError(message)

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import BadCheckpoint, ImageError, UsageError
-from resnest_cli.inputs import sources
+from resnest_cli.inputs.read import read_source
 from resnest_cli.models import catalog, folders, graphs, weights
-from resnest_cli.system import cache, files
+from resnest_cli.system import atomic, cache, files
 from resnest_cli.tasks.quantize.calibration import SAMPLES, SEED, draw
 from resnest_cli.text.jsons import parse
 
@@ -158,6 +158,6 @@ def _read(file: Path) -> dict[str, list[Any]]:
 
 def _content(source: Source) -> bytes:
     try:
-        return sources.read(source)
+        return read_source(source)
     except ImageError:  # named later, by what decodes it
         return b""

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import UsageError
-from resnest_cli.inputs import sources, splits
+from resnest_cli.inputs import splits
+from resnest_cli.inputs.find import find_sources
 from resnest_cli.inputs.photographs import LeftOut
 from resnest_cli.system.paths import Kind, look
 from resnest_cli.types import Failure
@@ -63,7 +64,7 @@ def _find(folder: Path, exclude: Sequence[str], *, log: bool) -> list[Source]:
         message = f"--calibrate {folder}: {why}"
         raise UsageError(message)
     left_out = LeftOut()
-    items = sources.find([str(folder)], exclude=exclude, left_out=left_out)
+    items = find_sources([str(folder)], exclude=exclude, left_out=left_out)
     found = [source for source in items if not isinstance(source, Failure)]
     if len(found) < LEAST:
         others = f" ({left_out.counts()})" if left_out else ""

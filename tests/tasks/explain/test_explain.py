@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from resnest_cli import Options, list_models
 from resnest_cli.errors import ExitCode, UsageError
-from resnest_cli.inputs.sources import find
+from resnest_cli.inputs.find import find_sources
 from resnest_cli.models.labels import Labels
 from resnest_cli.tasks.explain import pictures
 from resnest_cli.tasks.explain.heatmap import Explainer, Explanation, Shares, class_index
@@ -38,7 +38,7 @@ RADIX = {"resnest50d_1s4x24d": 1, "resnest50d_4s2x40d": 4}  # the others have 2
 
 
 def explained(options: Options, inputs: Sequence[Path], target: str | None = None) -> list[Explanation]:
-    found = [*Explainer(options, target).explain(find(inputs))]
+    found = [*Explainer(options, target).explain(find_sources(inputs))]
     assert all(isinstance(said, Explanation) for said in found)
     return [said for said in found if isinstance(said, Explanation)]
 
@@ -126,7 +126,7 @@ def test_over_all_pairs_of_samples_the_heat_is_on_the_right_digit_far_more_often
     for left, other in [(a, b) for a in files for b in files if a != b]:
         path = pair(files[left], files[other], tmp_path / "pair.png")
         for name in (left, other):
-            (said,) = explainers[name].explain(find([path]))
+            (said,) = explainers[name].explain(find_sources([path]))
             assert isinstance(said, Explanation)
             half = said.heat[:, :32] if name == left else said.heat[:, 32:]
             right.append(bool(said.heat.any() and half.sum() > said.heat.sum() / 2))
@@ -200,7 +200,7 @@ def test_an_image_that_the_network_has_no_number_for_is_a_failure(monkeypatch: p
     explainer = Explainer(Options("digits", device="cpu"))
     bias = explainer._network.fc.bias  # noqa: SLF001 - no image of ours overflows fp32
     monkeypatch.setattr(bias, "data", torch.full_like(bias, torch.inf))
-    (said,) = explainer.explain(find([NINE]))
+    (said,) = explainer.explain(find_sources([NINE]))
     message = "the model answers NaN or infinity in fp32: its weights may be damaged."
     assert said == Failure(str(NINE), "NotANumber", message)
 

@@ -28,7 +28,8 @@ from resnest_cli import Classifier, Options, find_model
 from resnest_cli.engines.choose import open_engine
 from resnest_cli.engines.pytorch.network import build, ungroup
 from resnest_cli.errors import ExitCode, ModelError, UsageError
-from resnest_cli.inputs import sources
+from resnest_cli.inputs.find import find_sources
+from resnest_cli.inputs.read import read_source
 from resnest_cli.models import folders, weights
 from resnest_cli.models.catalog import DIGITS, list_models
 from resnest_cli.system import machine
@@ -432,7 +433,7 @@ def test_the_images_are_drawn_by_the_seed_and_never_twice(images: Path) -> None:
     assert draw(place, 60, 1) != (on, judged)
     on, judged = draw(place, 300, 0)
     assert (len(on), len(judged)) == (101, 50)
-    assert {*on, *judged} == {*sources.find([str(place)])}
+    assert {*on, *judged} == {*find_sources([str(place)])}
 
 
 # --- the cache
@@ -472,7 +473,7 @@ def test_images_that_stay_as_they_are_are_read_once_and_others_again(
     from resnest_cli.tasks.quantize import cached
     from resnest_cli.tasks.quantize import quantization as task
 
-    real, seen = sources.read, []
+    real, seen = read_source, []
 
     def read(source: Source) -> bytes:
         seen.append(source.path)
@@ -482,7 +483,7 @@ def test_images_that_stay_as_they_are_are_read_once_and_others_again(
         shutil.copytree(made.folder, folder)
         return made
 
-    monkeypatch.setattr(sources, "read", read)
+    monkeypatch.setattr(cached, "read_source", read)
     monkeypatch.setattr(task, "quantize", fake)
     mine = tmp_path / "mine"
     shutil.copytree(images / "calibrate", mine)

@@ -18,8 +18,7 @@ from resnest_cli.engines.pytorch import int8
 from resnest_cli.errors import ExitCode
 from resnest_cli.models import graphs
 from resnest_cli.models.graphs import Graph
-from resnest_cli.outputs import saving
-from resnest_cli.system import machine
+from resnest_cli.system import atomic, machine
 from resnest_cli.tasks.quantize import quantization as task
 from resnest_cli.tasks.quantize.quantization import Agreement, Speed
 
@@ -131,7 +130,7 @@ def test_a_folder_that_teaches_nothing_is_refused_and_nothing_is_begun(
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-@pytest.mark.parametrize("where", ["prepare", "rows", "_ladder", "_speed", "_record", "_swap"])
+@pytest.mark.parametrize("where", ["prepare", "rows", "_ladder", "_speed", "_record", "replace_folder"])
 def test_wherever_it_is_stopped_the_old_model_stands_and_no_half_one(
     where: str, tmp_path: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,7 +146,7 @@ def test_wherever_it_is_stopped_the_old_model_stands_and_no_half_one(
     monkeypatch.setattr(task, "_ladder", lambda *_: (graph, {"calibrated": Agreement(9, 9, 0, 0)}))
     monkeypatch.setattr(task, "_speed", lambda *_: Speed(2.0, 1.0, "bf16"))
     monkeypatch.setattr("shutil.copyfile", lambda _, to: to.write_bytes(b"graph"))
-    monkeypatch.setattr(next(module for module in (int8, saving, task) if hasattr(module, where)), where, stop)
+    monkeypatch.setattr(next(module for module in (int8, atomic, task) if hasattr(module, where)), where, stop)
     ended = resnest(
         "quantize", "digits", "--calibrate", tmp_path / "data", "-o", tmp_path / "out", "--overwrite", "-q", *ANY
     )

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from resnest_cli.errors import UnreadableInput, UsageError
+from resnest_cli.inputs.find import count_sources, find_sources
 from resnest_cli.inputs.photographs import LeftOut
-from resnest_cli.inputs.sources import count, find, read
+from resnest_cli.inputs.read import read_source
 from resnest_cli.types import Failure, Source
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def paths(*inputs: str, recursive: bool = True) -> list[str]:
-    found = list(find(inputs, recursive=recursive))
+    found = list(find_sources(inputs, recursive=recursive))
     assert all(isinstance(item, Source) for item in found)
     return [item.path for item in found]
 
@@ -68,7 +69,7 @@ def test_patterns_are_expanded_by_us_where_the_shell_has_not() -> None:
 @pytest.mark.usefixtures("folder")
 def test_a_folder_or_pattern_without_images_is_one_failure_that_says_so() -> None:
     os.mkdir("empty")  # noqa: PTH102 - relative to where the fixture went
-    nothing, none = find(["empty", "*.bmp"])
+    nothing, none = find_sources(["empty", "*.bmp"])
     assert isinstance(nothing, Failure)
     assert isinstance(none, Failure)
     assert (nothing.path, nothing.type) == ("empty", "NoImages")
@@ -78,7 +79,7 @@ def test_a_folder_or_pattern_without_images_is_one_failure_that_says_so() -> Non
 
 @pytest.mark.usefixtures("folder")
 def test_a_missing_name_with_brackets_is_a_missing_file() -> None:
-    (missing,) = find(["x[1].png"])
+    (missing,) = find_sources(["x[1].png"])
     assert missing == Failure("x[1].png", "UnreadableInput", "no such file, and as a pattern it matches nothing.")
     assert paths("[[]1].jpg") == ["[1].jpg"]
 
@@ -98,7 +99,7 @@ def test_a_pattern_matches_what_is_hidden_only_if_it_says_so(folder: Path) -> No
         (folder / name).write_bytes(b"x")
     assert paths(".*.png", ".g*/*", "@eaDir/*.png") == [".h.png", ".git/x.png", "@eaDir/b.png"]
     for pattern in ("**/*.png", "*/*.png", "?h.png"):
-        (nothing,) = find([pattern])
+        (nothing,) = find_sources([pattern])
         assert isinstance(nothing, Failure)
         assert nothing.type == "NoImages"
         assert "hidden, thumbnail or trash name" in nothing.message
@@ -132,7 +133,7 @@ def test_a_folder_that_cannot_be_listed_is_a_failure_and_the_rest_goes_on(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", denied)
-    found = list(find([str(folder / "sub")]))
+    found = list(find_sources([str(folder / "sub")]))
     assert found == [
         Source(f"{folder}/sub/c.webp"),
         Failure(f"{folder}/sub/deep", "UnreadableInput", "Permission denied."),
@@ -143,12 +144,12 @@ def test_names_that_are_not_utf8_keep_their_bytes(folder: Path) -> None:
     (folder / "sub" / os.fsdecode(b"\xff\xe9.jpg")).write_bytes(b"bytes")
     names = paths("sub")
     assert os.fsencode(names[-1]) == b"sub/\xff\xe9.jpg"
-    assert read(Source(names[-1])) == b"bytes"
+    assert read_source(Source(names[-1])) == b"bytes"
 
 
 def reason(path: Path | str) -> str:
     with pytest.raises(UnreadableInput) as raised:
-        read(Source(str(path)))
+        read_source(Source(str(path)))
     return str(raised.value)
 
 
@@ -164,8 +165,8 @@ def test_what_is_no_regular_file_is_refused_without_waiting(folder: Path) -> Non
 
 def test_what_cannot_be_read_says_why(folder: Path) -> None:
     assert reason(folder / "missing.jpg") == "no such file."
-    assert reason("~/missing.jpg") == "no such file: a shell makes a home folder of ~, but not within quotes or a list."
-    assert reason('"b.jpg"') == reason("'b.jpg'") == "no such file: the quotes are taken for a part of the name."
+    assert reason("~/missing.jpg") == "no such file: a shell expands ~, but not within quotes or a list."
+    assert reason('"b.jpg"') == reason("'b.jpg'") == "no such file: the quotes are read as part of the name."
     assert reason("'") == "no such file."
     assert reason("a\0b.jpg") == "the name holds a NUL byte, as no file's does."
     assert reason("a.PNG/b.jpg") == "Not a directory."
@@ -243,15 +244,15 @@ def test_patterns_leave_out_what_folders_leave_out(caplog: pytest.LogCaptureFixt
 )
 def test_names_can_be_left_out(exclude: list[str], left: list[str]) -> None:
     for place in ("album", "album/", "album/**/*.??g"):
-        found = [item.path for item in find([place], exclude=exclude) if isinstance(item, Source)]
+        found = [item.path for item in find_sources([place], exclude=exclude) if isinstance(item, Source)]
         assert found == left
-    assert [item.path for item in find(["album/a.png"], exclude=["*"])] == ["album/a.png"]
+    assert [item.path for item in find_sources(["album/a.png"], exclude=["*"])] == ["album/a.png"]
 
 
 def test_a_folder_of_other_files_says_what_is_there(album: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     (album / "a.png").unlink()
-    (failure, excluded) = find(["album", "album/sub"], recursive=False, exclude=["d.*"])
+    (failure, excluded) = find_sources(["album", "album/sub"], recursive=False, exclude=["d.*"])
     counted = "4 files not looked at: 2 .heic, 1 .mp4, 1 without a suffix"
     assert failure == Failure(
         "album", "NoImages", f"no images in this folder: {counted}; 2 hidden, thumbnail or trash names left out."
@@ -282,7 +283,7 @@ def test_what_cannot_be_counted_is_said_by_the_job_alone(monkeypatch: pytest.Mon
         raise UsageError("the list is damaged.")
 
     before = {*threading.enumerate()}
-    total = count(found())
+    total = count_sources(found())
     for thread in {*threading.enumerate()} - before:
         thread.join(60)
     assert (total(), said) == (None, [])

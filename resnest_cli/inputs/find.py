@@ -1,9 +1,8 @@
-"""From what the user names to a stream of things to read: files, folders, patterns, URLs, buckets, "-" for stdin.
+"""From what the user names to a stream of sources: files, folders, patterns, URLs, buckets, "-" for standard input.
 
-In: arguments. Out: `Source` values in the order given, folders sorted by name, one for each mention (nothing is dropped
-as a duplicate); a folder or pattern that names no image, and a name that cannot be looked at, becomes a `Failure`. No
-image is read here: `read` does that, one at a time and late, and refuses what is not a regular file, so that a FIFO or
-a device cannot hang a job. All is lazy: what is held is a folder's names, which have to be sorted.
+In: arguments. Out: `Source` values in the order given, folders sorted by name, one per mention (duplicates stay). A
+folder or pattern that names no image, and a name that cannot be looked at, becomes a `Failure`. Reads no image
+(`read_source` does). Lazy: it holds the names of one folder per level, which are sorted, and nothing else.
 """
 
 from __future__ import annotations
@@ -11,33 +10,24 @@ from __future__ import annotations
 import glob
 import logging
 import os
-import re
-import stat
-import sys
 import threading
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
-from resnest_cli.errors import ImageTooLarge, NoImages, NotAnImage, ResnestError, UnreadableInput, as_image_error
-from resnest_cli.inputs import buckets, ends, urls, walk
+from resnest_cli.errors import NoImages, ResnestError, UnreadableInput, as_image_error
+from resnest_cli.inputs import buckets, urls, walk
 from resnest_cli.inputs.photographs import LeftOut, Rule
-from resnest_cli.options import MAX_PIXELS
-from resnest_cli.system.paths import Kind, look, reason
+from resnest_cli.system.paths import Kind, look
 from resnest_cli.text import redact
-from resnest_cli.types import Failure, Source
+from resnest_cli.types import STDIN, Failure, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-STDIN = "-"
-MAX_BYTES = 4 * MAX_PIXELS
-CHUNK_BYTES = 1 << 16
-LONGEST_NAME = 4096  # bytes of the first name in a list
-_NETPBM = re.compile(r"P\d\b")  # the first line of such an image, and perhaps the name of a file
 _log = logging.getLogger(__name__)
 
 
-def find(
+def find_sources(
     inputs: Iterable[str | os.PathLike[str] | Failure],
     *,
     recursive: bool = True,
@@ -98,7 +88,7 @@ def _found(path: str, exclude: Sequence[str], left_out: LeftOut, *, recursive: b
         yield Source(path)
 
 
-def count(found: Iterable[Source | Failure], done: int = 0) -> Callable[[], int | None]:
+def count_sources(found: Iterable[Source | Failure], done: int = 0) -> Callable[[], int | None]:
     """Count sources in the background, so that nobody waits for it.
 
     What is returned gives the number of those after the first `done`, once it is known; never, if they cannot all be
@@ -112,82 +102,6 @@ def count(found: Iterable[Source | Failure], done: int = 0) -> Callable[[], int 
 
     threading.Thread(target=run, daemon=True).start()
     return lambda: counted[0] if counted else None
-
-
-def read(source: Source, *, max_bytes: int = MAX_BYTES, allow_private: bool = False) -> bytes:
-    """Read the bytes of `source`; `allow_private` is for URLs (see `urls.read`).
-
-    Raises:
-        UnreadableInput: missing, not permitted, or not a regular file.
-        ImageTooLarge: more than `max_bytes`.
-        UrlRefused, DownloadFailed: see `urls.read`.
-    """
-    if source.path == STDIN:
-        if sys.stdin is None:
-            message = "standard input is closed."
-            raise UnreadableInput(message)
-        return _only_image(_read_within(sys.stdin.buffer, max_bytes))
-    if buckets.is_bucket(source.path):
-        return buckets.read(source.url or source.path, max_bytes)
-    if source.url or urls.is_url(source.path):
-        return urls.read(source.url or source.path, allow_private=allow_private)
-    try:
-        # O_NONBLOCK: opening a FIFO that nobody writes to would wait for ever. Regular files are not affected.
-        descriptor = os.open(source.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                message = "not a regular file: give an image file, or `-` to read one from standard input."
-                raise UnreadableInput(message)
-            _check_size(status.st_size, max_bytes)
-            return file.read()
-    except (OSError, ValueError) as error:
-        why = _missing(source.path) if isinstance(error, FileNotFoundError) else reason(error)
-        raise UnreadableInput(why) from error
-
-
-def _missing(path: str) -> str:
-    """Say of what is not there what may be the matter."""
-    if os.path.islink(path):  # noqa: PTH114 - as typed
-        return "a link to what is not there."
-    if path.startswith("~"):
-        return "no such file: a shell makes a home folder of ~, but not within quotes or a list."
-    if len(path) > 1 and path[0] == path[-1] and path[0] in "\"'":
-        return "no such file: the quotes are taken for a part of the name."
-    return "no such file."
-
-
-def _read_within(file: IO[bytes], limit: int) -> bytes:
-    """Read to the end, but not endlessly: a device or a program may feed it."""
-    content = bytearray()
-    try:
-        while chunk := file.read(CHUNK_BYTES):
-            content += chunk
-            _check_size(len(content), limit)
-    except (OSError, ValueError) as error:  # it is a folder, or was closed
-        raise UnreadableInput(f"standard input: {reason(error)}") from error
-    return bytes(content)
-
-
-def _only_image(content: bytes) -> bytes:
-    """Return what standard input held; say so if there is a second image in it, of which there can be no record.
-
-    Raises:
-        NotAnImage: it is a list of names.
-    """
-    name = os.fsdecode(re.split(rb"[\r\n\0]", content[:LONGEST_NAME], maxsplit=1)[0])
-    if name and not _NETPBM.match(name) and (urls.is_url(name) or look(name).is_there):
-        raise NotAnImage(
-            "this is a list of names, not an image: --files-from - reads one (-0 where NUL bytes end them)."
-        )
-    if ends.another_follows(content):
-        _log.warning("standard input holds more than one image, and only the first is looked at: name the files")
-    return content
-
-
-def _check_size(size: int, limit: int) -> None:
-    if size > limit:
-        raise ImageTooLarge(f"the file has more than {limit:,} bytes, which is the limit ({size:,}); see --max-pixels.")
 
 
 def _or_failure(
