@@ -67,7 +67,7 @@ AT_TOP = {
 # ... and in functions.
 INSIDE = {
     "captum": {"tasks.explain"},
-    "filelock": {"system.files"},
+    "filelock": {"system.locks"},
     "matplotlib": {"outputs.lettering", "outputs.plots"},
     "nncf": {"engines.pytorch.int8"},
     "onnx": {"tasks.export"},

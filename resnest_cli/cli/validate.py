@@ -13,7 +13,7 @@ from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import format_option, validate_options
 from resnest_cli.cli.parameters import STDOUT, Names
-from resnest_cli.errors import ExitCode, counted
+from resnest_cli.errors import ExitCode
 from resnest_cli.inputs.splits import CHOICES
 from resnest_cli.text.terminal import data as write_data
 from resnest_cli.text.terminal import note, one_line

@@ -10,11 +10,12 @@ import re
 from typing import TYPE_CHECKING
 
 from resnest_cli.inputs.decode import png
+from resnest_cli.system.signatures import BMP, GIF, JPEG, PNG, RIFF, TIFF
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_BEGINS = (b"\xff\xd8\xff", png.SIGN, b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+_BEGINS = (JPEG, PNG, GIF, BMP, *TIFF, RIFF)
 # Phones put a second picture or a film behind the first and say so in its header: in the index of multi-picture files
 # (CIPA DC-007), in Google's container (motion, depth), or as a gain map (ISO 21496-1).
 _COMPOUND = (b"MPF\0", b"ns.google.com/photos", b"hdr-gain-map", b"urn:iso:std:iso:ts:21496")
@@ -80,9 +81,9 @@ def _bmp(content: bytes) -> int:
 
 
 _ENDS: dict[bytes, Callable[[bytes], int]] = {
-    b"\xff\xd8\xff": _jpeg,
-    b"GIF8": _gif,
-    png.SIGN: _png,
-    b"RIFF": _webp,
-    b"BM": _bmp,
+    JPEG: _jpeg,
+    GIF: _gif,
+    PNG: _png,
+    RIFF: _webp,
+    BMP: _bmp,
 }

@@ -12,6 +12,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from resnest_cli.errors import BadCheckpoint
+from resnest_cli.system import signatures
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,23 +21,10 @@ Layout: TypeAlias = Literal["safetensors", "zip", "pickle"]
 HEAD = 512
 MAX_PICKLE = 64 << 20  # bytes of names and shapes; a real one has less than one MB
 _ADVICE = "Expected is .safetensors, or what torch.save writes of a state dict."
-# First bytes -> what that is. Whatever is longer comes first.
-_KINDS: tuple[tuple[bytes, str], ...] = (
-    (b"version https://git-lfs", "a git-lfs pointer, not the file itself: run `git lfs pull` where it is from"),
+# Signatures of model formats that are not read; those of other kinds of files are in `signatures`.
+_FORMATS: tuple[tuple[bytes, str], ...] = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras), not a checkpoint of torch"),
-    (b"\x93NUMPY", "a NumPy array"),
-    (b"\x89PNG", "an image (PNG)"),
-    (b"\xff\xd8\xff", "an image (JPEG)"),
-    (b"GIF8", "an image (GIF)"),
     (b"GGUF", "a GGUF file"),
-    (b"%PDF", "a PDF"),
-    (b"\x7fELF", "a program"),
-    (b"\xfd7zXZ", "packed with xz: unpack it first"),
-    (b"7z\xbc\xaf", "packed with 7z: unpack it first"),
-    (b"Rar!", "packed with rar: unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "packed with zstd: unpack it first"),
-    (b"BZh", "packed with bzip2: unpack it first"),
-    (b"\x1f\x8b", "packed with gzip: unpack it first"),
     (b"\x12\x01\x00\x00", "an MXNet parameter file: the authors' gluon files must be converted first"),
     (b"\x08\x01\x12", "a TensorFlow SavedModel, not a checkpoint of torch"),
     (b"PK\x05\x06", "an empty zip archive"),
@@ -52,7 +40,7 @@ def examine(content: bytes, path: Path) -> Layout:
     head = content[:HEAD]
     layout = _layout(head)
     if layout is None:
-        message = f"{path} is {_kind(head)}. {_ADVICE}"
+        message = f"{path} is {_describe(head)}. {_ADVICE}"
         raise BadCheckpoint(message)
     if layout == "zip":
         _check_zip(path, content)
@@ -69,30 +57,31 @@ def _layout(head: bytes) -> Layout | None:
     return "safetensors" if head[8:9] == b"{" else None
 
 
-def _kind(head: bytes) -> str:
-    """Say what a file seems to be."""
+def _describe(head: bytes) -> str:
+    """Return what a file seems to be."""
+    if found := next((words for sign, words in _FORMATS if head.startswith(sign)), ""):
+        return found
+    if name := signatures.image_format(head):
+        return f"an image ({name})"
+    if kind := signatures.find_kind(head):
+        return f"{kind.name}: {kind.hint}" if kind.hint in {signatures.UNPACK, signatures.PULL} else kind.name
+    return _guess(head)
+
+
+def _guess(head: bytes) -> str:
+    """Return what a file without a signature seems to be."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    known = (words for start, words in _KINDS if head.startswith(start))
     guesses = (
         (not head, "empty: it has 0 bytes"),
-        (text.startswith((b"<!doctype html", b"<html", b"<head")), "an HTML page, downloaded instead of the file"),
+        (signatures.is_html(head), "an HTML page, downloaded instead of the file"),
         (text.startswith(b"<?xml"), "XML (an OpenVINO graph?)"),
         (head[4:8] == b"TFL3", "a TensorFlow Lite model, not a checkpoint of torch"),
-        (head[257:262] == b"ustar", "a tar archive: unpack it, or save it anew with a current torch"),
         (head[:1] == b"\x08" and head[2:3] in {b"\x12", b":"}, "an ONNX model, not a checkpoint of torch"),
         (text.startswith((b"{", b"[")), "JSON"),
-        (not head.strip(b"\0"), "all zeros at its beginning: a download that was never finished"),
-        (_is_text(head), "text"),
+        (not head.strip(b"\0"), "zeros at its beginning: an unfinished download"),
+        (signatures.is_text(head), "text"),
     )
-    guessed = (words for holds, words in guesses if holds)
-    return next(known, None) or next(guessed, "of a kind that is not known here")
-
-
-def _is_text(head: bytes) -> bool:
-    try:
-        return head[:-3].decode().isprintable() or b"\n" in head
-    except UnicodeDecodeError:
-        return False
+    return next((words for holds, words in guesses if holds), "of an unknown kind")
 
 
 def _check_header(path: Path, head: bytes, size: int) -> None:

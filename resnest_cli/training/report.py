@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resnest_cli.outputs import plots
-from resnest_cli.system import cache
+from resnest_cli.system import atomic
 from resnest_cli.text import cells
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
 
 def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
     """Write `metrics.json`, which marks a complete folder."""
-    cache.write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
+    atomic.write(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
 
 
 def can_draw() -> bool:
@@ -92,8 +92,8 @@ def draw(
     """
     title = f"{len(true)} validation images"
     confusion = plots.confusion_png(true, taken, np.ones_like(true), dict(enumerate(classes)), title)
-    cache.write_atomically(folder / "curves.png", plots.curves_png(history))
-    cache.write_atomically(folder / "confusion.png", confusion)
+    atomic.write(folder / "curves.png", plots.curves_png(history))
+    atomic.write(folder / "confusion.png", confusion)
 
 
 def _confusions(true: NDArray[np.int64], taken: NDArray[np.int64]) -> list[tuple[tuple[int, int], int]]:

@@ -91,7 +91,7 @@ def test_a_job_writes_no_secret_down(tmp_path: Path, shell: Shell, workers: str)
 def test_the_chain_of_an_error_that_v_shows_has_no_secret(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     with closed_port() as nowhere, Stub() as site:
-        for place, cause in ((nowhere, "connection refused"), (site.url, "404"), ("http://a:b", "not a URL")):
+        for place, cause in ((nowhere, "connection refused"), (site.url, "404"), ("http://a:b", "URL is malformed")):
             monkeypatch.setenv("HF_ENDPOINT", place.replace("//", "//me:hush1@") + "/?apikey=hush2&x=")
             done = resnest("predict", SAMPLES / "seven_0081.png", "-m", "hf-hub:me/mine", "-v")
             assert done.exit_code == 1

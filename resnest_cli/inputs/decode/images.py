@@ -30,10 +30,12 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
 from resnest_cli.errors import BrokenImage, ImageError, ImageTooLarge, NotAnImage, TruncatedImage
-from resnest_cli.inputs.decode import deep, mending, signatures, tiff
+from resnest_cli.inputs.decode import deep, mending, tiff
+from resnest_cli.inputs.decode.describe import describe
 from resnest_cli.inputs.decode.opening import load as load_pixels
 from resnest_cli.inputs.decode.opening import opened, sizes_in_icon
 from resnest_cli.options import MAX_PIXELS
+from resnest_cli.system import signatures
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -128,7 +130,7 @@ def _decode(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image:
             picture = deep.rgb(image, content, max_pixels) or _to_rgb(image, content)
             return _upright(picture, _orientation(image)) if exif else picture
     except UnidentifiedImageError:
-        if content.startswith(tiff.SIGNS) and not signatures.describe(content):  # which some cameras' raw photos are
+        if content.startswith(signatures.TIFF) and not describe(content):  # which some cameras' raw photos are
             return _from_tiff(content, exif=exif, max_pixels=max_pixels)
         raise
 
@@ -244,7 +246,7 @@ def _translate(error: Exception, content: bytes) -> ImageError:
     if isinstance(error, MemoryError):
         return ImageTooLarge("not enough memory to decode it.")
     reason = str(error) or type(error).__name__
-    if isinstance(error, UnidentifiedImageError) or (content.startswith(tiff.SIGNS) and signatures.describe(content)):
+    if isinstance(error, UnidentifiedImageError) or (content.startswith(signatures.TIFF) and describe(content)):
         return _unknown(content)
     if any(sign in reason.lower() for sign in _EARLY_ENDS):
         return TruncatedImage(f"the file ends before the image does ({reason}).")
@@ -253,8 +255,8 @@ def _translate(error: Exception, content: bytes) -> ImageError:
 
 def _unknown(content: bytes) -> ImageError:
     """Name a file that no reader takes: another kind of file, or one of ours whose beginning is damaged."""
-    if name := signatures.describe(content):
+    if name := describe(content):
         return NotAnImage(name)
-    if kind := signatures.readable(content):
+    if kind := signatures.image_format(content):
         return BrokenImage(f"the file begins like a picture in {kind} format, but its header is damaged.")
     return NotAnImage(f"not an image in a format that is read here ({', '.join(FORMATS)}).")

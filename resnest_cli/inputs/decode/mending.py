@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resnest_cli.inputs.decode import png
+from resnest_cli.system.signatures import JPEG, PNG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,9 +20,9 @@ def without_text(content: bytes) -> bytes:
 
     Pillow refuses such a chunk where it is large, rightly, for it may inflate to gigabytes, or where it is damaged.
     """
-    if not content.startswith(png.SIGN):
+    if not content.startswith(PNG):
         return b""
-    kept, end = [png.SIGN], len(png.SIGN)
+    kept, end = [PNG], len(PNG)
     for name, begin, end in png.chunks(content):
         if name not in _TEXTS:
             kept.append(content[begin:end])
@@ -35,6 +36,6 @@ def with_ends(content: bytes) -> Iterator[bytes]:
     Behind a whole picture none of them shows. In a gap they all but never give the same picture. Of a progressive file
     a whole pass may be lost, which so would not be seen: there is nothing for these.
     """
-    if content.startswith(b"\xff\xd8\xff") and _PROGRESSIVE not in content:
+    if content.startswith(JPEG) and _PROGRESSIVE not in content:
         for filling in _FILLINGS:
             yield content.removesuffix(b"\xff") + 64 * filling + b"\xff\xd9"

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, TiffImagePlugin
 
-from resnest_cli.inputs.decode import png
+from resnest_cli.system import signatures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _GUARD = threading.Lock()
-_ICON = b"\0\0\1\0"
 
 
 @contextmanager
@@ -33,12 +32,12 @@ def sizes_in_icon(content: bytes) -> Iterator[tuple[int, int]]:
 
     Pillow decodes such a picture when it opens the file, and the size that the file has for it may be another.
     """
-    if not content.startswith(_ICON):
+    if not content.startswith(signatures.ICO):
         return
     with suppress(struct.error):  # the file ends
         for entry in range(struct.unpack_from("<H", content, 4)[0]):
             (at,) = struct.unpack_from("<I", content, 6 + 16 * entry + 12)
-            if content.startswith(png.SIGN, at):
+            if content.startswith(signatures.PNG, at):
                 yield struct.unpack_from(">II", content, at + 16)
             else:
                 width, height = struct.unpack_from("<ii", content, at + 4)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from resnest_cli.system.signatures import PNG
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SIGN = b"\x89PNG\r\n\x1a\n"
 _AROUND = 12  # bytes of a chunk that are not its content: length, name and checksum
 
 
@@ -16,7 +17,7 @@ def chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
 
     The last end may lie behind the end of a file that is cut off.
     """
-    at = len(SIGN)
+    at = len(PNG)
     while (name := content[at + 4 : at + 8]).isalpha():
         begin, at = at, at + _AROUND + int.from_bytes(content[at : at + 4], "big")
         yield name, begin, at

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 Tags = TiffImagePlugin.ImageFileDirectory_v2
 
-SIGNS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 GREY = (0, 1)  # photometric interpretations: white is zero, black is zero
 RGB, CMYK = 2, 5
 BYTES_PER_PIXEL = 8  # that a picture of the largest area may need

@@ -73,7 +73,9 @@ def class_rows(found: Validation) -> list[ClassRow]:
 
 def classes_csv(found: Validation) -> str:
     """Return the table of classes."""
-    return cells.table([CLASS_COLUMNS, *(map(cells.valid, _class_cells(found, row)) for row in class_rows(found))])
+    return cells.table(
+        [CLASS_COLUMNS, *(map(cells.escape_surrogates, _class_cells(found, row)) for row in class_rows(found))]
+    )
 
 
 def confusion_csv(found: Validation) -> str:

@@ -23,8 +23,10 @@ from timm.data.transforms_factory import create_transform
 
 from resnest_cli import list_models
 from resnest_cli.errors import BrokenImage, ImageError, ImageTooLarge, NotAnImage, TruncatedImage
-from resnest_cli.inputs.decode import images, signatures
+from resnest_cli.inputs.decode import images
+from resnest_cli.inputs.decode.describe import describe
 from resnest_cli.options import INTERPOLATIONS
+from resnest_cli.system import signatures
 from resnest_cli.types import DataConfig, ModelSpec
 
 if TYPE_CHECKING:
@@ -464,7 +466,7 @@ def test_what_is_no_image_is_named(content: bytes, words: str) -> None:
 def test_a_signature_is_looked_for_at_its_place_only() -> None:
     assert "text file" in str(refusal(b"a DDS file begins with DDS, a DICOM file has DICM at 128"))
     assert "FLIC" in str(refusal(bytes([9, 9, 9, 0, 0x12, 0xAF])))
-    assert not signatures.describe(b"II*\0\x12\xaf\0\0")  # a TIFF whose tags begin at byte 0xAF12
+    assert not describe(b"II*\0\x12\xaf\0\0")  # a TIFF whose tags begin at byte 0xAF12
     assert len({(kind.sign, kind.at) for kind in signatures.KINDS}) == len(signatures.KINDS)
 
 

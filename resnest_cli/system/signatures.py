@@ -1,6 +1,7 @@
-"""Name what the bytes of a file are, by their signature, where they are no image that is read here.
+"""What kind of file some bytes are, by their signature: the one table for images, checkpoints and whatever else.
 
-In: the first bytes of a file. Out: a sentence for the error message. Standard library only.
+In: the first bytes of a file. Out: the name of its kind, and what to do with such a file. Standard library only. Does
+not know which kinds a reader takes.
 """
 
 from __future__ import annotations
@@ -8,14 +9,38 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from resnest_cli.text.words import counted
-
+# Image formats, by their first bytes.
+JPEG = b"\xff\xd8\xff"
+PNG = b"\x89PNG\r\n\x1a\n"
+GIF = b"GIF8"
+BMP = b"BM"
+RIFF = b"RIFF"  # WebP, and other formats
+ICO = b"\0\0\1\0"
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # little and big endian, then the same of BigTIFF
+IMAGES = {
+    JPEG: "JPEG",
+    PNG: "PNG",
+    GIF: "GIF",
+    b"\x89PNG": "PNG",
+    **dict.fromkeys(TIFF, "TIFF"),
+    BMP: "BMP",
+    ICO: "ICO",
+    b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"qoif": "QOI",
+}
+EMBEDDED = (JPEG, PNG, GIF)  # signatures that are long enough to be found behind other bytes
 PNG_FIRST = "convert it to PNG first"
 EXPORT_FIRST = "export it as PNG first"
+UNPACK = "unpack it first"
+PULL = "run `git lfs pull`"
+_PLAYABLE = "extract a frame first"
+_DEVELOP = "develop it to JPEG or PNG first"
+_HEAD = 512  # bytes of a file that are looked through
 
 
 class Kind(NamedTuple):
-    """What some bytes at some place mean, and what to do with such a file."""
+    """A kind of file: its signature and where that stands, its name, and how to make an image of such a file."""
 
     sign: bytes
     name: str
@@ -23,9 +48,6 @@ class Kind(NamedTuple):
     at: int = 0
 
 
-_PLAYABLE = "take a frame out of it first"
-_UNPACK = "unpack it first"
-_DEVELOP = "develop it to JPEG or PNG first"
 KINDS = (
     # pictures
     Kind(b"DDS ", "a DirectDraw surface (DDS)", PNG_FIRST),
@@ -101,99 +123,66 @@ KINDS = (
     Kind(b"ID3", "a sound file"),
     Kind(b"fLaC", "a sound file"),
     # the rest of what lies among pictures
-    Kind(b"PK\x03\x04", "a ZIP archive", _UNPACK),
-    Kind(b"PK\x05\x06", "a ZIP archive", _UNPACK),
-    Kind(b"\x1f\x8b", "a gzip archive", _UNPACK),
-    Kind(b"BZh", "a bzip2 archive", _UNPACK),
-    Kind(b"\xfd7zXZ\0", "an xz archive", _UNPACK),
-    Kind(b"\x28\xb5\x2f\xfd", "a Zstandard archive", _UNPACK),
-    Kind(b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
-    Kind(b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
-    Kind(b"ustar", "a tar archive", _UNPACK, at=257),
+    Kind(b"PK\x03\x04", "a ZIP archive", UNPACK),
+    Kind(b"PK\x05\x06", "a ZIP archive", UNPACK),
+    Kind(b"\x1f\x8b", "a gzip archive", UNPACK),
+    Kind(b"BZh", "a bzip2 archive", UNPACK),
+    Kind(b"\xfd7zXZ\0", "an xz archive", UNPACK),
+    Kind(b"\x28\xb5\x2f\xfd", "a Zstandard archive", UNPACK),
+    Kind(b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
+    Kind(b"Rar!\x1a\x07", "a RAR archive", UNPACK),
+    Kind(b"ustar", "a tar archive", UNPACK, at=257),
     Kind(b"SQLite format 3\0", "an SQLite database"),
     Kind(b"\x7fELF", "a program"),
     Kind(b"MZ", "a Windows program"),
     Kind(b"\0\x05\x16\x07", "what macOS notes about a file (AppleDouble)"),
     Kind(b"\0\0\0\x01Bud1", "what macOS notes about a folder (.DS_Store)"),
-    Kind(b"version https://git-lfs", "the pointer of Git LFS to a file", "run `git lfs pull`"),
+    Kind(b"version https://git-lfs", "the pointer of Git LFS to a file", PULL),
 )
 # The brands of files that begin with a "ftyp" box.
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _BRANDS = (
-    (
-        (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
-        "a HEIC photo",
-        "convert it to JPEG first",
-    ),
+    (_HEIC, "a HEIC photo", "convert it to JPEG first"),
     ((b"avif", b"avis"), "an AVIF picture that is damaged", ""),
     ((b"jp2 ", b"jpx ", b"jpm "), "a JPEG 2000 picture that is damaged", ""),
     ((b"M4A ", b"M4B "), "a sound file", ""),
 )
-_PICTURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF8": "GIF"}
-_READ = _PICTURES | {
-    b"\x89PNG": "PNG",
-    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "TIFF"),
-    b"BM": "BMP",
-    b"\0\0\1\0": "ICO",
-    b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG 2000",
-    b"\xff\x4f\xff\x51": "JPEG 2000",
-    b"qoif": "QOI",
-}
-_FLIC = (b"\x11\xaf", b"\x12\xaf")  # too short a sign for the fifth byte of whatever else: a TIFF has an offset there
-_PREFIX = 512  # bytes before a picture that are looked through
 
 
-def readable(content: bytes) -> str:
-    """Name the format that is read here whose signature the bytes begin with, or nothing."""
+def image_format(content: bytes) -> str:
+    """Return the name of the image format whose signature the bytes begin with, or ""."""
     if re.match(rb"P[1-6f]\s", content):
         return "PPM"
-    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+    if content.startswith(RIFF) and content[8:12] == b"WEBP":
         return "WebP"
-    return next((name for sign, name in _READ.items() if content.startswith(sign)), "")
+    return next((name for sign, name in IMAGES.items() if content.startswith(sign)), "")
 
 
-def describe(content: bytes) -> str:
-    """Say what a file is that no reader knows, and what to do about it."""
-    if not content:
-        return "the file is empty."
-    if not content.strip(b"\0"):
-        return "the file holds only zeros (a copy that failed?)."
-    text = content[:_PREFIX].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if text.startswith((b"<!doctype html", b"<html")):
-        return "this is an HTML page, not an image (a failed download?)."
-    name, hint = ("an SVG drawing", PNG_FIRST) if b"<svg" in text else _name(content)
-    return f"this is {name}, {f'which is not read: {hint}' if hint else 'not an image'}." if name else ""
-
-
-def _name(content: bytes) -> tuple[str, str]:
+def find_kind(content: bytes) -> Kind | None:
+    """Return the kind of file that the bytes begin, or None; image formats of `image_format` are no kind here."""
     if kind := next((kind for kind in KINDS if content.startswith(kind.sign, kind.at)), None):
-        return kind.name, kind.hint
-    return _branded(content) if content[4:8] == b"ftyp" else _guessed(content)
+        return kind
+    return _branded(content) if content[4:8] == b"ftyp" else None
 
 
-def _guessed(content: bytes) -> tuple[str, str]:
-    """Name what has no signature at its place, unless it is a picture that begins as it should."""
-    if readable(content):
-        return "", ""
-    if content.startswith(_FLIC, 4):
-        return "a FLIC animation", _PLAYABLE
-    if found := re.search(b"|".join(map(re.escape, _PICTURES)), content[:_PREFIX]):
-        count = f"{counted(found.start(), 'other byte')}"
-        return f"a {_PICTURES[found[0]]} picture behind {count}", "cut off what is before it"
-    return ("a text file" if is_text(content[:_PREFIX]) else ""), ""
-
-
-def _branded(content: bytes) -> tuple[str, str]:
-    """Name a file of the MP4 family by its brand."""
-    for brands, name, hint in _BRANDS:
-        if content.startswith(brands, 8):
-            return name, hint
-    return "a video (MP4, MOV or the like)", _PLAYABLE
+def is_html(content: bytes) -> bool:
+    """Return whether the bytes begin an HTML page."""
+    text = content[:_HEAD].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return text.startswith((b"<!doctype html", b"<html", b"<head"))
 
 
 def is_text(head: bytes) -> bool:
-    """Tell whether bytes, perhaps cut within a character, are printable text."""
+    """Return whether bytes, perhaps cut within a character, are printable text."""
     try:
         text = head.decode()
     except UnicodeDecodeError as error:
         text = head[: error.start].decode() if error.start > len(head) - 4 else "\0"  # 4: a character may be cut
     return all(character.isprintable() or character.isspace() for character in text)
+
+
+def _branded(content: bytes) -> Kind:
+    """Return the kind of a file of the MP4 family, by its brand."""
+    for brands, name, hint in _BRANDS:
+        if content.startswith(brands, 8):
+            return Kind(b"ftyp", name, hint, at=4)
+    return Kind(b"ftyp", "a video (MP4, MOV or the like)", _PLAYABLE, at=4)
