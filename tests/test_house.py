@@ -445,7 +445,7 @@ def uses(path: Path) -> Iterator[str]:
 
 # Where else files are written: in folders that nobody else may write in, since we have made them there and then.
 WRITES_IN_ITS_OWN_FOLDER = {
-    "tasks.export.exporting": {"write_text", "write_bytes", "onnx.save", "torch.export.save"},  # in `atomic.folder`
+    "tasks.export.exporter": {"write_text", "write_bytes", "onnx.save", "torch.export.save"},  # in `atomic.folder`
     "tasks.quantize.quantization": {"write_text", "write_bytes", "shutil.copyfile"},  # ... too
     "engines.pytorch.int8": {"openvino.save_model", "shutil.copyfile"},  # ... too, or in the cache's
     "engines.convert": {"openvino.save_model"},  # ... too

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from resnest_cli.cli.view import View
     from resnest_cli.options import Options
-    from resnest_cli.tasks.export.exporting import Exported
+    from resnest_cli.tasks.export.exporter import Exported
 
 
 @click.command(cls=Command)
@@ -72,8 +72,8 @@ def export(  # noqa: PLR0913 - one parameter an option
     folders.require(to)
     saving.claim_folder(output, overwrite=overwrite)
     with view.doing("loading torch"):
-        from resnest_cli.tasks.export.exporting import SAMPLES
-        from resnest_cli.tasks.export.exporting import export as write
+        from resnest_cli.tasks.export.exporter import SAMPLES
+        from resnest_cli.tasks.export.exporter import export as write
 
     compared = pictures or (str(SAMPLES),)
     said = write(options, to, output, raw_uint8=raw_uint8, overwrite=overwrite, pictures=compared, exclude=exclude)

@@ -24,7 +24,7 @@ from resnest_cli.inputs.find import find_sources
 from resnest_cli.models import catalog
 from resnest_cli.pipeline.stream import Row
 from resnest_cli.pipeline.trunk import Trunk
-from resnest_cli.tasks.export.exporting import export
+from resnest_cli.tasks.export.exporter import export
 
 BATCHES = (1, 3, 8)
 RUN = """

@@ -30,7 +30,7 @@ from resnest_cli.models import catalog, folders, graphs, labels, weights
 from resnest_cli.outputs import saving
 from resnest_cli.pipeline.trunk import Trunk
 from resnest_cli.system import atomic, files
-from resnest_cli.tasks.export import exporting
+from resnest_cli.tasks.export import exporter
 from resnest_cli.tasks.predict import softmax
 from resnest_cli.tasks.quantize.calibration import LEAST, SAMPLES, SEED, draw
 from resnest_cli.tasks.validate.metrics import wilson
@@ -161,7 +161,7 @@ def quantize(  # noqa: PLR0913 - each is a choice of the user's
     _check(spec, folder, overwrite=overwrite)
     path = None if options.random_weights else weights.locate(spec, options.weights)
     network = build(spec, path)
-    config = exporting.describe(spec, options, network, folders.INT8, raw=True)
+    config = exporter.describe(spec, options, network, folders.INT8, raw=True)
     calibration, held_out = (_load(spec, options, part) for part in draw(calibrate, samples, seed, exclude))
     _check_pictures(calibration, held_out, calibrate)
     strangeness = int8.strangeness(network, spec, calibration.pixels[:_LOOKED_AT])

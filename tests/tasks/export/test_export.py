@@ -34,8 +34,8 @@ from resnest_cli.inputs.decode.images import load
 from resnest_cli.models import folders
 from resnest_cli.models.catalog import DIGITS
 from resnest_cli.system import imports
-from resnest_cli.tasks.export import exporting
-from resnest_cli.tasks.export.exporting import Parity, export
+from resnest_cli.tasks.export import exporter
+from resnest_cli.tasks.export.exporter import Parity, export
 from resnest_cli.tasks.export.snippet import snippet
 from resnest_cli.types import Result
 
@@ -345,11 +345,11 @@ KILLED = """
 import os, signal
 from pathlib import Path
 from resnest_cli import Options
-from resnest_cli.tasks.export import exporting
+from resnest_cli.tasks.export import exporter
 def kill(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
-exporting._compare = kill
-exporting.export(Options("digits"), "torch", Path("out"))
+exporter._compare = kill
+exporter.export(Options("digits"), "torch", Path("out"))
 """
 
 
@@ -373,7 +373,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_file_that_answers_otherwise_is_not_kept(tmp_path: Path, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(exporting._RUNNERS, "torch", lambda _: lambda batch: np.zeros((len(batch), 10), np.float32))  # noqa: SLF001 - a runtime that errs
+    monkeypatch.setitem(exporter._RUNNERS, "torch", lambda _: lambda batch: np.zeros((len(batch), 10), np.float32))  # noqa: SLF001 - a runtime that errs
     before = contents(tmp_path)
     with pytest.raises(ModelError, match=r"^the torch file does not give torch's answers: logits differ by \d\.\d"):
         export(Options("digits"), "torch", old, overwrite=True)
@@ -382,9 +382,9 @@ def test_a_file_that_answers_otherwise_is_not_kept(tmp_path: Path, old: Path, mo
 
 @pytest.mark.parametrize(("logit", "probability"), [(5e-4, 0.0), (0.0, 2e-4), (float("nan"), 0.0)])
 def test_the_tolerance_is_of_logits_and_of_probabilities(logit: float, probability: float) -> None:
-    exporting._judge(Parity(1, (1,), 4.0, 3e-4, 9e-5, 1), "onnx")  # noqa: SLF001 - its limits
+    exporter._judge(Parity(1, (1,), 4.0, 3e-4, 9e-5, 1), "onnx")  # noqa: SLF001 - its limits
     with pytest.raises(ModelError):
-        exporting._judge(Parity(1, (1,), 4.0, logit, probability, 1), "onnx")  # noqa: SLF001 - its limits
+        exporter._judge(Parity(1, (1,), 4.0, logit, probability, 1), "onnx")  # noqa: SLF001 - its limits
 
 
 def test_overwrite_replaces_a_model_folder_and_nothing_else(tmp_path: Path, old: Path) -> None:
