@@ -14,6 +14,7 @@ from resnest_cli.cli.inputs import EXCLUDE
 from resnest_cli.cli.options import export_options, refuse_lost
 from resnest_cli.cli.parameters import ModelName, Number, OutputFolder
 from resnest_cli.errors import ExitCode, UsageError
+from resnest_cli.tasks.quantize.options import QuantizeOptions
 from resnest_cli.text.terminal import note, one_line
 
 if TYPE_CHECKING:
@@ -32,12 +33,19 @@ _FOLDER = click.Path(path_type=Path)
 @EXCLUDE
 @click.option("-o", "--output", required=True, type=OutputFolder(), metavar="DIR", help="The folder to make.")
 @click.option(
-    "--samples", default=300, show_default=True, type=click.IntRange(1), metavar="N", help="Images to calibrate on."
+    "--samples",
+    default=QuantizeOptions.samples,
+    show_default=True,
+    type=click.IntRange(1),
+    metavar="N",
+    help="Images to calibrate on.",
 )
-@click.option("--seed", default=0, show_default=True, metavar="N", help="Random seed for the choice of images.")
+@click.option(
+    "--seed", default=QuantizeOptions.seed, show_default=True, metavar="N", help="Random seed for the choice of images."
+)
 @click.option(
     "--min-agreement",
-    default=0.98,
+    default=QuantizeOptions.min_agreement,
     show_default=True,
     type=Number(0, 1),
     metavar="P",
@@ -88,10 +96,7 @@ def quantize(  # noqa: PLR0913 - one parameter an option
         options,
         calibrate,
         output,
-        samples=samples,
-        seed=seed,
-        min_agreement=min_agreement,
-        exclude=exclude,
+        QuantizeOptions(samples, seed, min_agreement, exclude),
         overwrite=overwrite,
     )
     from resnest_cli.cli.output import console, facts
@@ -105,7 +110,7 @@ def quantize(  # noqa: PLR0913 - one parameter an option
 
 def _rows(made: Quantized) -> Iterator[tuple[str, str]]:
     method, found = list(made.tried.items())[-1]
-    said = found.said()
+    said = found.figures()
     size = sum(path.stat().st_size for path in made.folder.glob("model.[xb]*"))
     yield "folder", f"{made.folder} (int8: {size / 1e6:.1f} MB)"
     yield "method", method

@@ -17,7 +17,7 @@ from resnest_cli.cli.view import VERBOSE, View
 from resnest_cli.errors import OutputError, TrainingStopped, UsageError
 from resnest_cli.options import INTERPOLATIONS, Options
 from resnest_cli.system.paths import Kind, is_empty, look
-from resnest_cli.training.recipe import PRECISIONS, Recipe, changed
+from resnest_cli.training.recipe import PRECISIONS, VAL, Recipe, changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ _RUN = (
     click.option("--resume", is_flag=True, help="Go on with the run in OUT, as it was begun."),
     click.option(
         "--val",
-        default=0.2,
+        default=VAL,
         show_default=True,
         type=Number(0, 0.9, min_open=True),
         metavar="P",

@@ -48,7 +48,7 @@ def adopt(files: Mapping[str, bytes], spec: ModelSpec, *, raw: bool) -> openvino
         graph = _read(files)
         _check(graph, limit)
         if not raw:
-            graph = _normalised(graph, spec)
+            graph = _normalized(graph, spec)
         for batch in _TRIALS:
             trial = graph.clone()
             trial.reshape([batch, height, width, 3])
@@ -74,7 +74,7 @@ def _read(files: Mapping[str, bytes]) -> openvino.Model:
     return openvino.Core().read_model(content, weights[0][1] if weights else b"")
 
 
-def _normalised(graph: openvino.Model, spec: ModelSpec) -> openvino.Model:
+def _normalized(graph: openvino.Model, spec: ModelSpec) -> openvino.Model:
     steps = openvino.preprocess.PrePostProcessor(graph)
     steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
     steps.input().model().set_layout(openvino.Layout("NCHW"))

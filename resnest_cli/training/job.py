@@ -20,7 +20,7 @@ from resnest_cli.options import Options
 from resnest_cli.system import atomic, files
 from resnest_cli.system.paths import look
 from resnest_cli.text.jsons import LONGEST_PATH, Entries, shorten
-from resnest_cli.training.recipe import Recipe
+from resnest_cli.training.recipe import VAL, Recipe
 from resnest_cli.training.recipe import taken as recipe_of
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Job:
     recipe: Recipe
     model: dict[str, Any] = field(default_factory=dict)
     arch: dict[str, Any] = field(default_factory=dict)
-    val: float = 0.2
+    val: float = VAL
     full: bool | None = None
     exclude: tuple[str, ...] = ()
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 LR_PER_256 = 0.1
+VAL = 0.2  # share of each class that validates, where the data come in one part
 DROPOUT = {"resnest200e": 0.2, "resnest269e": 0.2}
 
 

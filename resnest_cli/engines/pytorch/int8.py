@@ -1,7 +1,7 @@
-"""A network in int8: NNCF looks at real pictures to learn which range of values each layer has to hold.
+"""A network in int8: NNCF runs it on real pictures and takes from them which range of values each layer needs.
 
 In: a network and pixels, uint8 [N, H, W, 3]. Out: graphs that take such pixels, first in floating point, then in int8.
-Does not know whether the int8 graph is any good; `quantize` judges.
+Does not judge the int8 graph; `tasks/quantize` does.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[np.uint8]
 
-# Ways to int8, from the quickest on: each takes longer than the one before and keeps answers better.
+# From the quickest on: each takes longer than the one before and keeps answers better.
 METHODS = ("calibrated", "biases corrected one by one", "most sensitive layers left in floating point")
 _RANDOM_PICTURES = 8
 _RANKED = 100  # pictures that tell how much each layer harms the answers
@@ -47,26 +47,26 @@ _log = logging.getLogger(__name__)
 
 
 def versions() -> dict[str, str]:
-    """Tell what makes int8 graphs."""
+    """Return the versions of the libraries that make int8 graphs."""
     return {name: version(name) for name in ("nncf", "openvino", "torch", "timm")}
 
 
 def prepare(network: nn.Module, spec: ModelSpec, folder: Path) -> Graph:
-    """Convert the network, which is changed by that, in floating point into a new `folder`; see `export.write`."""
+    """Write the network as a graph in floating point into a new `folder`. It changes the network, see `ungroup`."""
     folder.mkdir()
     export.write(network, spec, folder / graphs.FILES[0])
     return Graph(folder, {"width": spec.num_classes, "param_count": sum(p.numel() for p in network.parameters())})
 
 
-def quantise(dense: Graph, pixels: Pixels, method: str, folder: Path, least: float) -> Graph:
-    """Make of a graph that `prepare` gave one in int8, in a new `folder`.
+def quantize(dense: Graph, pixels: Pixels, method: str, folder: Path, least: float) -> Graph:
+    """Write a graph of `prepare` in int8, in a new `folder`.
 
     Args:
         dense: the graph in floating point.
-        pixels: pictures to learn the ranges from, uint8 [N, H, W, 3].
+        pixels: pictures to take the ranges from, uint8 [N, H, W, 3].
         method: one of `METHODS`.
-        folder: where to put it.
-        least: the share of the pictures whose first class is to stay, for the method that measures that.
+        folder: the folder to make.
+        least: the share of the pictures whose first class must stay, for the method that measures it.
     """
     with _quiet_nncf() as nncf:
         model = openvino.Core().read_model(dense.path)
@@ -88,7 +88,7 @@ def quantise(dense: Graph, pixels: Pixels, method: str, folder: Path, least: flo
 
 
 def make_random_graph(spec: ModelSpec, name: str) -> Graph:
-    """Put an int8 graph with seeded random weights into the cache, under the key `name`: for speed tests.
+    """Put an int8 graph with seeded random weights into the cache under the key `name`, for speed tests.
 
     Raises:
         UsageError: NNCF is not installed.
@@ -100,7 +100,7 @@ def make_random_graph(spec: ModelSpec, name: str) -> Graph:
     pixels = np.random.default_rng(SEED).integers(0, 256, (_RANDOM_PICTURES, height, width, channels), np.uint8)
     with tempfile.TemporaryDirectory(prefix="resnest-") as scratch:
         dense = prepare(build(spec, None), spec, Path(scratch) / "dense")
-        made = quantise(dense, pixels, METHODS[0], Path(scratch) / "int8", 0)
+        made = quantize(dense, pixels, METHODS[0], Path(scratch) / "int8", 0)
         return graphs.store(name, lambda folder: _copy(made.folder, folder), made.facts)
 
 
@@ -110,12 +110,12 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def strangeness(network: nn.Module, spec: ModelSpec, pixels: Pixels) -> float:
-    """Tell how far pictures, uint8 [N, H, W, 3], are from those that the network was trained on, from 0.
+    """Return how far pictures, uint8 [N, H, W, 3], are from the network's training images, in nats, from 0.
 
-    Its norms keep the mean and variance that each channel had in training. Given are the Kullback-Leibler divergences
-    of the normal distribution with these from that with the pictures', in nats: the mean over channels, the median over
-    norms. That trained statistics tell which pictures suit a network is from Cai et al., "ZeroQ", 2020
-    (arXiv:2001.00281), equation 3.
+    Batch norms keep the mean and variance that each channel had in training. The strangeness is the Kullback-Leibler
+    divergence of the normal distribution of the pictures' channel from the normal distribution of training: the mean
+    over channels, then the median over norms. Trained statistics tell which pictures suit a network: Cai et al.,
+    "ZeroQ", 2020 (arXiv:2001.00281), equation 3.
     """
     found: list[float] = []
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -138,7 +138,7 @@ def _divergence(mean: torch.Tensor, variance: torch.Tensor, given: torch.Tensor)
 
 
 def rows(graph: Graph, spec: ModelSpec, pixels: Pixels, precision: str) -> NDArray[np.float32]:
-    """Run a graph on pictures, uint8 [N, H, W, 3]; give the logits, float32 [N, classes]."""
+    """Return the logits of a graph on pictures: uint8 [N, H, W, 3] -> float32 [N, C]."""
     engine = OpenVinoEngine(spec, graph, precision=precision)
     try:
         return np.concatenate(list(engine.run(picture[None] for picture in pixels)))
@@ -147,7 +147,7 @@ def rows(graph: Graph, spec: ModelSpec, pixels: Pixels, precision: str) -> NDArr
 
 
 def floating(model: openvino.Model) -> list[str]:
-    """Name the layers with weights of a quantised model that still compute in floating point."""
+    """Return the names of the layers with weights that still compute in floating point."""
     layers = [node for node in model.get_ordered_ops() if node.get_type_name() in _COMPUTE]
     return [node.get_friendly_name() for node in layers if not _has_int8_weights(node)]
 
@@ -160,24 +160,24 @@ def _has_int8_weights(layer: openvino.Node) -> bool:
 
 
 def attention(model: openvino.Model) -> list[str]:
-    """Name what adds the splits of a block up: to pool them, and each times its share, to go on.
+    """Return the names of the ops that combine a block's splits: the pooled sum and the attention-weighted sum.
 
-    These layers stay in floating point: the convolutions before them would write bytes only for all of these to be
-    unpacked again, twice.
+    These stay in floating point. In int8 the convolutions before them would write bytes, and both sums would convert
+    all of them back.
     """
     found: list[str] = []
     for node in model.get_ordered_ops():
         givers = [port.get_source_output().get_node() for port in node.inputs()]
         kinds = {giver.get_type_name() for giver in givers if giver.get_friendly_name() not in found}
         is_share = node.get_type_name() == "Multiply" and "VariadicSplit" in kinds
-        is_sum = node.get_type_name() == "Add" and kinds <= {"Relu"}  # a residual one adds a convolution
+        is_sum = node.get_type_name() == "Add" and kinds <= {"Relu"}  # a residual sum adds a convolution
         if is_share or is_sum:
             found.append(node.get_friendly_name())
     return found
 
 
 def _under_control(nncf: Any, model: openvino.Model, pixels: Pixels, given: dict[str, Any], least: float) -> Any:  # noqa: ANN401 - of a library without types
-    """Quantise, then put the layers that change most answers back, until enough first classes are as before."""
+    """Quantize, then restore the layers that change most answers, until enough first classes are as before."""
     compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     pairs = [(picture, int(compiled(picture[None])[0].argmax())) for picture in pixels]
 
@@ -200,7 +200,7 @@ def _under_control(nncf: Any, model: openvino.Model, pixels: Pixels, given: dict
 
 @contextmanager
 def _quiet_nncf() -> Iterator[Any]:
-    """Return NNCF, which neither talks nor reports home: importing it would, through this package."""
+    """Yield NNCF with its output and its telemetry off: importing it would send some, through openvino_telemetry."""
     with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         warnings.simplefilter("ignore")  # of the libraries, about each other
         with without("openvino_telemetry"):

@@ -21,7 +21,8 @@ from resnest_cli.errors import BadCheckpoint, ImageError, UsageError
 from resnest_cli.inputs.read import read_source
 from resnest_cli.models import catalog, folders, graphs, weights
 from resnest_cli.system import atomic, cache, files
-from resnest_cli.tasks.quantize.calibration import SAMPLES, SEED, draw
+from resnest_cli.tasks.quantize.calibration import draw
+from resnest_cli.tasks.quantize.options import QuantizeOptions
 from resnest_cli.text.jsons import parse
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _on_cpu(options: Options) -> Options:
 def _make(options: Options, calibrate: Path, folder: Path, exclude: Sequence[str]) -> None:
     from resnest_cli.tasks.quantize.quantization import quantize  # noqa: PLC0415 - torch and NNCF: seconds
 
-    for failure in quantize(options, calibrate, folder, exclude=exclude).failures:
+    for failure in quantize(options, calibrate, folder, QuantizeOptions(exclude=tuple(exclude))).failures:
         _log.warning("%s: %s: %s", failure.path, failure.type, failure.message)
 
 
@@ -101,7 +102,7 @@ def _key(spec: ModelSpec, sha256: str, options: Options, calibrate: Path, exclud
     digest = hashlib.sha256(graphs.key(spec, sha256, folders.INT8).encode())
     digest.update(json.dumps([asdict(spec.data), options.upright]).encode())
     hashes = _Hashes(calibrate)
-    for source in chain(*draw(calibrate, SAMPLES, SEED, exclude, log=False)):
+    for source in chain(*draw(calibrate, QuantizeOptions.samples, QuantizeOptions.seed, exclude, log=False)):
         digest.update(hashes.sha256(source).encode())
     hashes.save()
     return f"{spec.architecture}-{digest.hexdigest()[:24]}"

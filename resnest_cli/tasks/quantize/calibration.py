@@ -17,6 +17,7 @@ from resnest_cli.inputs import splits
 from resnest_cli.inputs.find import find_sources
 from resnest_cli.inputs.photographs import LeftOut
 from resnest_cli.system.paths import Kind, look
+from resnest_cli.tasks.quantize.options import QuantizeOptions
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from resnest_cli.types import Source
 
-SAMPLES, SEED = 300, 0
 HELD_OUT = 500  # images to judge on, at most; at least a third of the folder
 LEAST = 30  # images that calibration needs
 
@@ -68,7 +68,7 @@ def _find(folder: Path, exclude: Sequence[str], *, log: bool) -> list[Source]:
     found = [source for source in items if not isinstance(source, Failure)]
     if len(found) < LEAST:
         others = f" ({left_out.counts()})" if left_out else ""
-        needed = f"{LEAST} are needed, and {SAMPLES + HELD_OUT} are better"
+        needed = f"{LEAST} are needed, and {QuantizeOptions.samples + HELD_OUT} are better"
         message = f"--calibrate {folder}: {len(found)} images{others}; {needed}."
         raise UsageError(message)
     if left_out and log:

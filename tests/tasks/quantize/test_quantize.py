@@ -35,9 +35,11 @@ from resnest_cli.models.catalog import DIGITS, list_models
 from resnest_cli.system import machine
 from resnest_cli.tasks.bench.peak import peak_flops
 from resnest_cli.tasks.bench.sweep import configurations
+from resnest_cli.tasks.quantize.agreement import Agreement, compare
 from resnest_cli.tasks.quantize.cached import ensure
 from resnest_cli.tasks.quantize.calibration import draw
-from resnest_cli.tasks.quantize.quantization import SIDECAR, Agreement, Quantized, Speed, compare, quantize
+from resnest_cli.tasks.quantize.quantization import SIDECAR, Quantized, quantize
+from resnest_cli.tasks.quantize.speed import Speed
 from resnest_cli.types import Result, Source
 
 if TYPE_CHECKING:
@@ -360,7 +362,7 @@ def test_better_ways_are_tried_and_then_it_is_refused(
     from resnest_cli.engines.pytorch import int8
     from resnest_cli.tasks.quantize import quantization as task
 
-    real, seen = int8.quantise, []
+    real, seen = int8.quantize, []
     graphs: list[Any] = []
 
     def blind(dense: Any, pixels: NDArray[np.uint8], method: str, *rest: Any) -> Any:  # noqa: ANN401 - passed on
@@ -369,7 +371,7 @@ def test_better_ways_are_tried_and_then_it_is_refused(
         graphs.append(graphs[0] if graphs else real(dense, np.zeros_like(pixels[:4]), method, *rest))
         return graphs[-1]
 
-    monkeypatch.setattr(int8, "quantise", blind)
+    monkeypatch.setattr(int8, "quantize", blind)
     with pytest.raises(ModelError) as refused:
         task.quantize(Options("digits"), images / "calibrate", tmp_path / "out")
     assert tuple(seen) == int8.METHODS
@@ -447,7 +449,7 @@ def test_a_calibrated_model_is_kept_for_the_same_images(
 
     places = []
 
-    def fake(_options: Options, _calibrate: Path, folder: Path, **_: object) -> Quantized:
+    def fake(_options: Options, _calibrate: Path, folder: Path, *_: object) -> Quantized:
         places.append(folder)
         shutil.copytree(made.folder, folder)
         return made
@@ -479,7 +481,7 @@ def test_images_that_stay_as_they_are_are_read_once_and_others_again(
         seen.append(source.path)
         return real(source)
 
-    def fake(_options: Options, _calibrate: Path, folder: Path, **_: object) -> Quantized:
+    def fake(_options: Options, _calibrate: Path, folder: Path, *_: object) -> Quantized:
         shutil.copytree(made.folder, folder)
         return made
 

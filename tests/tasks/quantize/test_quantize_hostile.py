@@ -20,7 +20,9 @@ from resnest_cli.models import graphs
 from resnest_cli.models.graphs import Graph
 from resnest_cli.system import atomic, machine
 from resnest_cli.tasks.quantize import quantization as task
-from resnest_cli.tasks.quantize.quantization import Agreement, Speed
+from resnest_cli.tasks.quantize import speed
+from resnest_cli.tasks.quantize.agreement import Agreement, Exam
+from resnest_cli.tasks.quantize.speed import Speed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +70,7 @@ def test_a_hostile_folder_costs_its_bad_images_a_line_each(
 ) -> None:
     seen: list[int] = []
 
-    def ladder(_: Graph, pixels: NDArray[np.uint8], exam: task._Exam) -> tuple[Graph, dict[str, Agreement]]:
+    def ladder(_: Graph, pixels: NDArray[np.uint8], exam: Exam) -> tuple[Graph, dict[str, Agreement]]:
         seen.extend([len(pixels), len(exam.pixels)])
         return Graph(int8_folder, {"floating": ()}), {"calibrated": Agreement(9, 9, 0, 0)}
 
@@ -79,7 +81,7 @@ def test_a_hostile_folder_costs_its_bad_images_a_line_each(
     monkeypatch.setattr(int8, "prepare", lambda *_: Graph(int8_folder, {}))
     monkeypatch.setattr(int8, "rows", lambda *_: np.zeros((1, 10), np.float32))
     monkeypatch.setattr(task, "_ladder", ladder)
-    monkeypatch.setattr(task, "_speed", lambda *_: Speed(2.0, 1.0, "bf16"))
+    monkeypatch.setattr(speed, "measure", lambda *_: Speed(2.0, 1.0, "bf16"))
     ended = resnest("quantize", "digits", "--calibrate", hostile, "-o", tmp_path / "out", "-q", *ANY)
     assert ended.exit_code == ExitCode.SOME_FAILED, ended.output
     assert sum(seen) == 41
@@ -130,7 +132,7 @@ def test_a_folder_that_teaches_nothing_is_refused_and_nothing_is_begun(
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-@pytest.mark.parametrize("where", ["prepare", "rows", "_ladder", "_speed", "_record", "replace_folder"])
+@pytest.mark.parametrize("where", ["prepare", "rows", "_ladder", "measure", "_record", "replace_folder"])
 def test_wherever_it_is_stopped_the_old_model_stands_and_no_half_one(
     where: str, tmp_path: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,9 +146,9 @@ def test_wherever_it_is_stopped_the_old_model_stands_and_no_half_one(
     monkeypatch.setattr(int8, "prepare", lambda *_: graph)
     monkeypatch.setattr(int8, "rows", lambda *_: np.zeros((1, 10), np.float32))
     monkeypatch.setattr(task, "_ladder", lambda *_: (graph, {"calibrated": Agreement(9, 9, 0, 0)}))
-    monkeypatch.setattr(task, "_speed", lambda *_: Speed(2.0, 1.0, "bf16"))
+    monkeypatch.setattr(speed, "measure", lambda *_: Speed(2.0, 1.0, "bf16"))
     monkeypatch.setattr("shutil.copyfile", lambda _, to: to.write_bytes(b"graph"))
-    monkeypatch.setattr(next(module for module in (int8, atomic, task) if hasattr(module, where)), where, stop)
+    monkeypatch.setattr(next(module for module in (int8, atomic, speed, task) if hasattr(module, where)), where, stop)
     ended = resnest(
         "quantize", "digits", "--calibrate", tmp_path / "data", "-o", tmp_path / "out", "--overwrite", "-q", *ANY
     )
