@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
 from conftest import SAMPLES
 from hub_stub import Page, Stub
 from safetensors.numpy import save_file
@@ -91,6 +90,8 @@ def test_keys_and_values_of_a_config(resnest: Resnest, model: Path, key: str) ->
 def test_names_of_tensors(resnest: Resnest, tmp_path: Path, suffix: str) -> None:
     path, name = tmp_path / f"x.{suffix}", EVIL.replace("\ud800", "").replace("\udcff", "")
     if suffix == "pth":
+        import torch
+
         torch.save({name: torch.zeros(2)}, path)
     else:
         save_file({name: np.zeros(2, np.float32)}, path, metadata={EVIL[:20]: name})

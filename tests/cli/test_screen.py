@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from click.testing import Result
     from conftest import Resnest, Shell
 
+pytestmark = pytest.mark.usefixtures("decode_here")
+
 NUMBER = re.compile(r"\d+\.\d+")
 MOVES = "\x1b[31m\x9b2J\u202egpj\r"  # ESC, the C1 form of ESC [, an override of direction
 

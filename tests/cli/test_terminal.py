@@ -19,6 +19,8 @@ from rates import PROGRAM
 if TYPE_CHECKING:
     from conftest import Shell
 
+pytestmark = pytest.mark.usefixtures("decode_here")
+
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 

@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[FOLDER] = Path(folder.name)
     config.stash[ERRORS] = []
     for name in LEFT_OUT:
-        content = STAND_IN.format(reason=f"quick lane: {name}", mark=f"{folder.name}/{name}.mark")
+        content = STAND_IN.format(reason=f"loads {name}", mark=f"{folder.name}/{name}.mark")
         (config.stash[FOLDER] / f"{name}.py").write_text(content)
     sys.path.insert(0, folder.name)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (folder.name, os.environ.get("PYTHONPATH"))))
@@ -72,15 +72,16 @@ def pytest_runtest_makereport(
             errors.append(call.excinfo.value)
             report.outcome = "skipped"
             name = marks[0].stem if marks else "the same"
-            report.longrepr = (str(item.path), 0, f"Skipped: quick lane: a process loads {name}")
+            report.longrepr = (str(item.path), 0, f"Skipped: a process of it loads {name}")
         for mark in marks:
             mark.unlink()
     return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was left out, and why."""
+    """Say what was left out, and why; of a file whose imports end it, no test is known."""
     skipped = terminalreporter.stats.get("skipped", [])
-    why = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
-    told = ", ".join(f"{reason} ({count})" for reason, count in why.most_common())
-    terminalreporter.write_line(f"left out: {told or 'nothing'}")
+    for kind, what in ((pytest.TestReport, "tests"), (pytest.CollectReport, "whole files")):
+        why = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped if isinstance(report, kind))
+        told = ", ".join(f"{reason} {count}" for reason, count in why.most_common())
+        terminalreporter.write_line(f"left out, {what}: {told or 'none'}")

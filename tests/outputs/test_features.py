@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from conftest import Resnest
 
+pytestmark = pytest.mark.usefixtures("decode_here")
+
 SEVEN = SAMPLES / "seven_0081.png"
 
 

@@ -34,6 +34,8 @@ from resnest_cli.types import Failure, Prediction, Record, Result, Source
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.usefixtures("decode_here")
+
 FORMATS = [*WRITERS]
 KILLS = int(os.environ.get("KILLS", "2"))  # for each format; KILLS=50 for the figure in the README
 DIGITS = ("-m", "digits")

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from conftest import Resnest
 
+pytestmark = pytest.mark.usefixtures("decode_here")
+
 OTHER = 65534
 SEVEN = SAMPLES / "seven_0081.png"
 DIGITS = ("-m", "digits", "-j", "0")

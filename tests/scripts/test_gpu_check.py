@@ -168,7 +168,6 @@ def test_the_page_of_speed_has_the_place_for_the_table(tmp_path: Path) -> None:
     assert len(re.findall(f"{begin}\nnone; measured .*\n\n\\| .*\n\\| --- .*\n{end}", page.read_text("utf-8"))) == 1
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_without_a_card_the_script_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ import openvino
 import pytest
 from conftest import SAMPLES
 from openvino import opset13 as ops
-from safetensors.torch import load_file, save_file
+from safetensors.numpy import load_file, save_file
 
 from resnest_cli import Classifier, Options, find_model
 from resnest_cli.engines import foreign
@@ -59,9 +59,9 @@ def place() -> Iterator[Path]:
 def rolled(path: Path) -> Path:
     """Write weights that give each picture the label after its own."""
     state = load_file(MODEL)
-    shifted = {name: each.roll(1, dims=0) if name.startswith("fc.") else each for name, each in state.items()}
+    shifted = {name: np.roll(each, 1, axis=0) if name.startswith("fc.") else each for name, each in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: each.contiguous() for name, each in shifted.items()}, path)
+    save_file({name: np.ascontiguousarray(each) for name, each in shifted.items()}, path)
     return path
 
 
@@ -156,11 +156,12 @@ def test_weights_that_are_swapped_after_they_were_hashed_are_refused(
     name: str, cold: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import torch
+    from safetensors import torch as tensors
 
-    write = save_file if name.endswith("safetensors") else torch.save
+    write = tensors.save_file if name.endswith("safetensors") else torch.save
     file = tmp_path / name
-    write(load_file(MODEL), file)
-    swapping(monkeypatch, lambda: write(load_file(rolled(tmp_path / "rolled")), file))
+    write(tensors.load_file(MODEL), file)
+    swapping(monkeypatch, lambda: write(tensors.load_file(rolled(tmp_path / "rolled")), file))
     options = Options("digits", weights=file, device="cpu", engine="openvino")
     with pytest.raises(BadCheckpoint, match=r"is not what it was named by .* it changed while it was read"):
         open_engine(find_model("digits"), options)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import timm
 from conftest import SAMPLES
 from PIL import Image
 
@@ -64,6 +63,8 @@ def test_the_weights_are_the_ones_that_were_measured() -> None:
 
 
 def test_timm_takes_the_folder_as_it_is() -> None:
+    import timm
+
     network = timm.create_model(f"local-dir:{DIGITS}", pretrained=True)
     assert sum(p.numel() for p in network.parameters()) == METRICS["trained_parameters"]
     cfg: Any = network.pretrained_cfg

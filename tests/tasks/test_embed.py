@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.float32]
 
+pytestmark = pytest.mark.usefixtures("decode_here")
+
 SEVEN, NINE = SAMPLES / "seven_0081.png", SAMPLES / "nine_0037.png"
 FORMATS = (".npy", ".parquet", ".jsonl")
 # Conversion takes seconds; the torch engine is held to OpenVINO elsewhere.

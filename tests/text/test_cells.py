@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from conftest import Resnest
 
+pytestmark = pytest.mark.usefixtures("decode_here")
+
 FORMULAS = (
     *("=1+2", '=HYPERLINK("http://127.0.0.1/?"&A1)', "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\u00a0=1"),
     *("\ufeff=1", "\u200b=1", "\x00=1", " \n +1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x", "\ufe661", "\u22121"),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from conftest import Resnest, Shell
 
+pytestmark = pytest.mark.usefixtures("decode_here")
+
 SECRETS = ("hush1", "hush2", "hush3", "hush4", "hush5", "hush6")
 DIGITS = ("-m", "digits", "-k", "1")
 

@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import timm
 from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
 from odd_files import LZW, tiff
 from PIL import Image, ImageCms
-from timm.data.config import resolve_data_config
-from timm.data.transforms_factory import create_transform
 
 from resnest_cli import list_models
 from resnest_cli.errors import BrokenImage, ImageError, ImageTooLarge, NotAnImage, TruncatedImage
@@ -45,6 +42,8 @@ each_variant = pytest.mark.parametrize("spec", SPECS, ids=[spec.name for spec in
 
 
 def timm_pixels(image: Image.Image, data: DataConfig) -> NDArray[np.uint8]:
+    from timm.data.transforms_factory import create_transform
+
     transform = create_transform(
         data.input_size,
         interpolation=data.interpolation,
@@ -140,6 +139,9 @@ def test_a_shape_that_would_be_resized_to_gigabytes_is_too_large() -> None:
 
 @each_variant
 def test_a_variant_has_the_data_config_of_timm(spec: ModelSpec) -> None:
+    import timm
+    from timm.data.config import resolve_data_config
+
     cfg = timm.get_pretrained_cfg(spec.architecture)
     assert cfg
     theirs = resolve_data_config({}, pretrained_cfg=cfg.to_dict())  # type: ignore[no-untyped-call] # timm's gap

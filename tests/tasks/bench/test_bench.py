@@ -9,18 +9,16 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import timm
-import torch
 from conftest import SAMPLES
 from loads import ByName
 from PIL import Image
 
 from resnest_cli import FakeEngine, Options
-from resnest_cli.engines.pytorch.plain import PlainTimm
 from resnest_cli.errors import ExitCode
 from resnest_cli.models.catalog import find_model, list_models
 from resnest_cli.tasks.bench import measure, sweep
@@ -185,7 +183,7 @@ def test_a_sweep_measures_every_combination(resnest: Resnest, tmp_path: Path) ->
     every = [("openvino", "1"), ("openvino", "2"), ("torch", "1"), ("torch", "2")]
     assert [(row["engine"], row["batch"]) for row in rows] == every
     assert all(float(row["infer_samples_per_sec"]) > 0 for row in rows)
-    assert rows[2]["versions_torch"] == torch.__version__
+    assert rows[2]["versions_torch"] == version("torch")
     assert resnest(*words).stderr.startswith(f"error: {to} exists; add --overwrite")
 
 
@@ -240,6 +238,11 @@ def test_for_a_person_with_files_and_plain_timm_beside(resnest: Resnest, tmp_pat
 
 
 def test_the_baseline_is_plain_timm() -> None:
+    import timm
+    import torch
+
+    from resnest_cli.engines.pytorch.plain import PlainTimm
+
     engine = PlainTimm(find_model("resnest14d"), "cpu", "fp32")
     (rows,) = engine.run([np.zeros((2, 224, 224, 3), np.uint8)])
     torch.manual_seed(0)

@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
-import torch
 from conftest import SAMPLES
 from PIL import Image
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from resnest_cli import Options
 from resnest_cli.engines.fake import FakeEngine
@@ -43,6 +41,8 @@ if TYPE_CHECKING:
 
     from conftest import Resnest, Shell
     from numpy.typing import NDArray
+
+pytestmark = pytest.mark.usefixtures("decode_here")
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 KEYS = [
@@ -81,6 +81,9 @@ def logits_of(paths: Sequence[Path]) -> NDArray[np.float32]:
 
 def reference(truth: dict[Path, int], among: Sequence[int] = range(10)) -> dict[str, Any]:
     """Compute the numbers with scikit-learn, scipy and torchmetrics, from the trunk's own logits."""
+    import torch
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
     own = np.searchsorted(np.array(among), np.array([*truth.values()]))
     logits = torch.tensor(logits_of([*truth])[:, list(among)])
     probabilities = logits.double().softmax(dim=1)
