@@ -82,6 +82,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was left out, and why; of a file whose imports end it, no test is known."""
     skipped = terminalreporter.stats.get("skipped", [])
     for kind, what in ((pytest.TestReport, "tests"), (pytest.CollectReport, "whole files")):
-        why = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped if isinstance(report, kind))
+        why = Counter(_reason(report.longrepr) for report in skipped if isinstance(report, kind))
         told = ", ".join(f"{reason} {count}" for reason, count in why.most_common())
         terminalreporter.write_line(f"left out, {what}: {told or 'none'}")
+
+
+def _reason(place: object) -> str:
+    """Return the reason of (path, line, reason)."""
+    return str(place[2]).removeprefix("Skipped: ") if isinstance(place, tuple) else str(place)

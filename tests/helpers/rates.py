@@ -40,8 +40,8 @@ main()
 
 def stand_in() -> None:
     """Let no process measure from now on."""
-    sweep._prepare = lambda *_: None  # type: ignore[assignment]  # noqa: SLF001 - what has no name outside
-    sweep._measure = _measured  # type: ignore[assignment]  # noqa: SLF001 - as above
+    sweep._prepare = lambda *_: None  # noqa: SLF001 - what has no name outside
+    sweep._measure = _measured  # noqa: SLF001 - as above
 
 
 def _measured(options: Options, *_: object, **__: object) -> dict[str, Any]:
