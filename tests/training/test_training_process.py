@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import signal
 import sys
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import loads
 import numpy as np
 import pytest
+from odd_files import bare_png, many_scans
 from PIL import Image
 from planted import Planted
 
@@ -44,6 +48,17 @@ from resnest_cli.system.imports import TorchAside
 TorchAside.install()  # as the command does before it imports torch
 from resnest_cli.training import distributed
 distributed.torch.cuda.device_count = lambda: 2
+from resnest_cli.cli import main
+main()
+"""
+
+# The command, with a decoder that ends its process on the files crash.png and killed.png, and less time per file.
+WITH_CRASHES = f"""
+import sys
+sys.path.append({str(Path(loads.__file__).parent)!r})
+import loads
+from resnest_cli.inputs.labelled import check
+check.Check, check.TIMEOUT_S = loads.Moody, 2.0
 from resnest_cli.cli import main
 main()
 """
@@ -168,3 +183,26 @@ def test_several_processes_say_once_what_is_wrong_with_the_data(tmp_path: Path, 
     assert said.count(wrong) == 1
     assert "[rank" not in said  # a traceback of ours
     assert not (tmp_path / "out").exists()
+
+
+def test_files_that_hang_or_crash_a_decoder_are_named_and_training_goes_on(
+    coloured: Path, tmp_path: Path, shell: Shell
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(coloured, data)
+    bad = {
+        "bomb.png": (bare_png(65_536, 65_536, zlib.compress(bytes(1 << 20))), "ImageTooLarge: the image has 65536 x"),
+        "crash.png": (b"crash", "WorkerDied: it ended the process that decoded it, 2 times (signal 11)."),
+        "killed.png": (b"killed", "WorkerDied: it ended the process that decoded it, 2 times (signal 9)."),
+        "scans.jpg": (many_scans(2000, 20_000), "DecodeTimeout: not decoded within 2 s."),
+    }
+    for name, (content, _) in bad.items():
+        (data / "train" / "red" / name).write_bytes(content)
+    ended = shell(sys.executable, "-c", WITH_CRASHES, "finetune", data, "-m", "digits", "-o", out, "--epochs", "1")
+    assert ended.returncode == 0, ended.stderr.decode()
+    said = "".join(ended.stderr.decode().split())  # lines are wrapped anywhere
+    assert "4filesareleftout,eachwithitsreasoninsplit.csv:" in said
+    for name, (_, reason) in bad.items():
+        assert f"{data}/train/red/{name}:{reason}".replace(" ", "") in said
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert (metrics["left_out"], metrics["train_images"], metrics["val_images"]) == (4, 32, 10)

@@ -7,12 +7,13 @@ crashes its decoder, or takes all memory, costs itself only.
 from __future__ import annotations
 
 import os
+import re
 from collections import deque
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from resnest_cli.errors import DecodeTimeout, ImageError, as_image_error
+from resnest_cli.errors import ImageError, as_image_error
 from resnest_cli.inputs import loading
 from resnest_cli.inputs.loading import Check
 from resnest_cli.inputs.splits import LEFT_OUT
@@ -60,6 +61,11 @@ def _answer(check: Callable[[], str]) -> str | ImageError:
 
 def _checked(example: Example, answer: str | ImageError) -> Example:
     if isinstance(answer, ImageError):
-        why = f"not decoded within {TIMEOUT_S:g} s." if isinstance(answer, DecodeTimeout) else answer
-        return replace(example, split=LEFT_OUT, reason=f"{type(answer).__name__}: {why}")
+        return replace(example, split=LEFT_OUT, reason=f"{type(answer).__name__}: {_without_options(str(answer))}")
     return replace(example, sha256=answer)
+
+
+def _without_options(message: str) -> str:
+    """Return the message of a reader without options of `predict`, which `finetune` and `train` do not have."""
+    message = message.replace("; --timeout sets the limit", "")
+    return re.sub(r"--max-pixels sets the limit \(([\d,]+)\)", r"the limit is \1", message)
