@@ -61,7 +61,7 @@ def rolled(path: Path) -> Path:
     state = load_file(MODEL)
     shifted = {name: np.roll(each, 1, axis=0) if name.startswith("fc.") else each for name, each in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(each) for name, each in shifted.items()}, path)
+    save_file(shifted, path)
     return path
 
 
