@@ -501,7 +501,7 @@ def test_a_graph_that_others_can_have_placed_does_not_answer(
     cold.parent.chmod(0o777)
     done = resnest(*PREDICT, *ON_CPU)
     assert labels(done.stdout_bytes) == RIGHT
-    said = f"{cold.parent} can be written by others, so that what is in it is not believed: what is converted is kept"
+    said = f"{cold.parent} can be written by others, so that what is in it is not trusted: what is converted is kept"
     assert said in done.stderr
 
 

@@ -415,7 +415,7 @@ def test_a_graph_is_not_believed_that_others_can_have_placed(
     assert graphs.find("name") is None
     assert place not in store().folder.parents
     (said,) = logged  # once
-    assert "so that what is in it is not believed: what is converted is kept for this run only" in said
+    assert "so that what is in it is not trusted: what is converted is kept for this run only" in said
     private = Path(os.environ["RESNEST_CACHE"])
     assert stat.S_IMODE(private.stat().st_mode) == 0o700
 
