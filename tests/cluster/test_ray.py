@@ -312,6 +312,16 @@ def test_rays_folder_goes_with_a_command_that_is_killed(whom: str, number: int) 
         wait_until_gone(folder)
 
 
+def test_rays_folder_goes_where_ray_makes_it_anew_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        monkeypatch.setenv("RAY_TMPDIR", short)
+        with surroundings.own_folder("not said") as folder:
+            pass
+        assert not folder.exists()
+        folder.mkdir()
+        wait_until_gone(folder)
+
+
 def test_sigterm_while_ray_starts_ends_the_command_as_everywhere() -> None:
     def starts() -> None:
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))  # as Ray does
