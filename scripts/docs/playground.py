@@ -16,6 +16,7 @@ from PIL import Image
 from resnest_cli.models.catalog import DIGITS
 
 SAMPLES = DIGITS / "samples"
+PHOTO = 10  # each tenth held-out digit is a photograph: 36, of which `quantize` needs 30
 # Labelled folders: how many images of each class, by side. One side is written without a folder of its own.
 LABELLED = {
     "held-out": {"val": 360},
@@ -27,15 +28,16 @@ LABELLED = {
 
 
 def lay_out(folder: Path) -> None:
-    """Write `digits/`, `photos/`, `dog.jpg`, `new.jpg`, `my-model/` and the labelled folders."""
+    """Write `digits/`, `photos/`, `dog.jpg`, `new.jpg`, a model, weights and the labelled folders."""
     shutil.copytree(SAMPLES, folder / "digits")
+    shutil.copytree(DIGITS, folder / "my-model")
+    shutil.copy(DIGITS / "model.safetensors", folder / "my-weights.safetensors")
+    _lay_out_labelled(folder)
     (folder / "photos").mkdir()
-    for number, sample in enumerate(sorted(SAMPLES.iterdir())):
-        Image.open(sample).save(folder / "photos" / f"{number:04d}.jpg", quality=95)
+    for number, picture in enumerate(sorted((folder / "held-out").rglob("*.png"))[::PHOTO]):
+        Image.open(picture).save(folder / "photos" / f"{number:04d}.jpg", quality=95)
     for name in ("dog.jpg", "new.jpg"):
         shutil.copy(folder / "photos" / "0003.jpg", folder / name)
-    shutil.copytree(DIGITS, folder / "my-model")
-    _lay_out_labelled(folder)
 
 
 def _lay_out_labelled(folder: Path) -> None:
