@@ -114,7 +114,7 @@ def readable(place: str) -> Iterator[None]:
         raise UnreadableInput(f"{place} cannot be read: {error or type(error).__name__}.") from error
 
 
-def is_one(place: str) -> bool:
+def is_tar(place: str) -> bool:
     """Return whether a file is a tar archive.
 
     Raises:

@@ -127,7 +127,7 @@ def index(path: str) -> Iterator[str]:
         except (ValueError, UrlRefused) as error:
             raise UsageError(f"--files-from {path}: the index cannot be read: {error}.") from error
         if "path" not in file.names:
-            raise UsageError(f"--files-from {path}: it has no column `path`; it has {some(file.names)}.")
+            raise UsageError(f"--files-from {path}: it has no column `path`; it has {first_names(file.names)}.")
         try:
             for number, (name,) in enumerate(file.rows(["path"]), 1):
                 if name:
@@ -142,7 +142,7 @@ def _name(number: int, value: object) -> str:
     raise ValueError(f"row {number} holds {value!r}, and no name")
 
 
-def some(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
     """Return the first names of columns, for a message."""
     return few([name.strip()[:100] for name in names], 20)
 

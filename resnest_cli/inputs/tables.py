@@ -81,7 +81,7 @@ def read(table: Path) -> Iterator[Example]:
         _, header = next(cells, (0, ()))
         places = _columns(header)
         if not set(places) >= NEEDED:
-            names = columns.some(header) or "none"
+            names = columns.first_names(header) or "none"
             message = f"{table}: the first line must name the columns path and label (`path,label`); it has: {names}."
             raise BadDataSet(message)
         has_split = None

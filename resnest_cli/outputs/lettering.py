@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def lettered(words: Iterable[str]) -> Iterator[None]:
+def drawing(words: Iterable[str]) -> Iterator[None]:
     """Set matplotlib up to make, draw and save figures with these texts, without warnings of its own.
 
     Letters that no installed font has are drawn as boxes, and logged once.
@@ -81,7 +81,7 @@ def load() -> ModuleType:
     return import_module("matplotlib")
 
 
-def plain(name: str) -> str:
+def drawable(name: str) -> str:
     """Return a name as one line that can be drawn: unprintable characters are escaped, and a long name is cut."""
     head = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in head)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnest_cli.outputs.lettering import lettered, plain
+from resnest_cli.outputs.lettering import drawable, drawing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ def require() -> None:
     Raises:
         UsageError: matplotlib is not installed.
     """
-    with lettered(()):
+    with drawing(()):
         pass
 
 
@@ -50,11 +50,11 @@ def confusion_png(
         predicted: class indices [M].
         images: how many images have each pair [M].
         names: of the classes by index, in order. Of more than `MOST_CLASSES`, those with most mistakes are drawn.
-        title: above the picture.
+        title: above the picture; see `lettering.drawable` for names in it.
     """
     counts, drawn, choice = folded(true, predicted, images, names)
-    title = plain(title) + choice
-    with lettered([*drawn, title]):
+    title += choice
+    with drawing([*drawn, title]):
         size = 2.5 + 0.34 * len(drawn)
         figure = _figure(size + 1.2, size)
         _draw_confusion(figure, counts, drawn, title)
@@ -67,10 +67,10 @@ def folded(
     """Return what is drawn: counts int64 [K, K], names of the K classes, and for the title which classes these are."""
     classes = np.array([*names])
     if len(classes) <= MOST_CLASSES + 1:  # a single other class would be no sum
-        chosen, drawn, choice = classes, [plain(name) for name in names.values()], ""
+        chosen, drawn, choice = classes, [drawable(name) for name in names.values()], ""
     else:
         chosen = _most_mistaken(true, predicted, images, classes)
-        drawn = [*(f"{plain(names[index])} ({index})" for index in chosen.tolist()), "all others"]
+        drawn = [*(f"{drawable(names[index])} ({index})" for index in chosen.tolist()), "all others"]
         choice = f"\nthe {MOST_CLASSES} of {len(classes)} classes with most mistakes"
     place = np.full(classes.max() + 1, len(chosen))
     place[chosen] = np.arange(len(chosen))
@@ -108,7 +108,7 @@ def curves_png(history: Sequence[dict[str, Any]]) -> bytes:
 
     A dotted line marks the epoch from which on all layers are trained.
     """
-    with lettered(()):
+    with drawing(()):
         figure = _figure(9, 3.5)
         losses, accuracy = figure.subplots(1, 2)
         epochs = range(1, len(history) + 1)
@@ -131,13 +131,13 @@ def speed_png(rows: Sequence[dict[str, Any]]) -> bytes:
     `rows` are those of `resnest bench`; failed ones are left out. Models without a published accuracy are in the second
     panel only. Speed and batch size are on a log scale.
     """
-    good = [row | {"model": plain(row["model"])} for row in rows if "error" not in row]
+    good = [row | {"model": drawable(row["model"])} for row in rows if "error" not in row]
     published = [row for row in good if row["published_top1"]]
     has_batches = len({row["batch"] for row in good}) > 1
     panels = [_accuracy] if published else []
     if has_batches or not published:
         panels.append(_batches)
-    with lettered(row["model"] for row in good):
+    with drawing(row["model"] for row in good):
         figure = _figure(7.5 * len(panels), 5.5)
         for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             draw(axes, published if draw is _accuracy else good)

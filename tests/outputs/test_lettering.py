@@ -23,7 +23,7 @@ from PIL import Image
 
 from resnest_cli.errors import ExitCode
 from resnest_cli.outputs import lettering, plots
-from resnest_cli.outputs.lettering import lettered, plain
+from resnest_cli.outputs.lettering import drawable, drawing
 from resnest_cli.tasks.explain import pictures
 from resnest_cli.training import report
 
@@ -67,7 +67,7 @@ def font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def drawn(words: str) -> bytes:
     """Draw words; give the pixels."""
     content = BytesIO()
-    with lettered([words]):
+    with drawing([words]):
         figure = Figure(figsize=(1, 1))
         figure.text(0.2, 0.2, words, fontsize=40)
         figure.savefig(content, format="raw")
@@ -76,9 +76,9 @@ def drawn(words: str) -> bytes:
 
 @pytest.mark.parametrize("name", ODD)
 def test_a_name_is_no_formula(name: str) -> None:
-    with lettered([plain(name)]):
+    with drawing([drawable(name)]):
         figure = Figure()
-        text = figure.text(0, 0, plain(name))
+        text = figure.text(0, 0, drawable(name))
         figure.savefig(BytesIO(), format="png")
     assert not text.get_parse_math()
     assert text.get_text().isprintable()
@@ -86,7 +86,7 @@ def test_a_name_is_no_formula(name: str) -> None:
 
 def test_a_users_style_does_not_bring_formulas_back() -> None:
     mpl.rcParams.update({"text.usetex": True, "axes.formatter.use_mathtext": True, "font.family": ["No Such Font"]})
-    with lettered(["x"]):
+    with drawing(["x"]):
         figure = Figure()
         figure.subplots().plot([1e9, 2e9])
         figure.savefig(BytesIO(), format="png")
@@ -163,7 +163,7 @@ def test_nor_for_what_other_libraries_draw(hostile: Path, shell: Shell) -> None:
 
 
 def test_letters_come_from_a_font_that_has_them(font: str, caplog: pytest.LogCaptureFixture) -> None:
-    with lettered([f"a {DOG}"]):
+    with drawing([f"a {DOG}"]):
         assert mpl.rcParams["font.family"][-1] == font
     assert not caplog.records
     assert drawn(DOG) != drawn("\N{CJK UNIFIED IDEOGRAPH-72AB}")
@@ -178,7 +178,7 @@ def test_letters_that_no_font_has_are_said_once(logged: list[str], monkeypatch: 
 
 
 def test_matplotlib_says_nothing_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
-    with lettered(["x"]):
+    with drawing(["x"]):
         logging.getLogger("matplotlib.font_manager").warning("building a cache")
     assert not caplog.records
 
@@ -210,7 +210,7 @@ LONG = ("x" * 100_000, "\N{CJK UNIFIED IDEOGRAPH-72AC}" * 100_000, "a" + "\u0301
 
 @pytest.mark.parametrize("name", [*LONG, "\0" * 80, "\\" * 100, "\udcff" * 100])
 def test_a_name_is_cut_to_what_can_be_laid_out(name: str) -> None:
-    short = plain(name)
+    short = drawable(name)
     assert short.isprintable()
     assert short.encode()
     assert len(short) <= lettering.LONGEST * len(r"\U0001f600")

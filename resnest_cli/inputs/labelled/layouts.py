@@ -82,7 +82,7 @@ def choose(place: str) -> Layout:
         return _in_folder
     if place.lower().endswith(tables.SUFFIXES):
         return _in_table
-    if archives.is_one(place):
+    if archives.is_tar(place):
         return _in_tar
     message = (
         f"{place}: neither a tar archive nor a table ({', '.join(tables.SUFFIXES)}). Give one of these (a spreadsheet "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resnest_cli.outputs import plots
+from resnest_cli.outputs.lettering import drawable
 from resnest_cli.text import cells
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def confusion_csv(found: Validation) -> str:
 
 def confusion_png(found: Validation) -> bytes:
     """Return the picture of the confusion matrix, see `plots.confusion_png`."""
-    title = f"{found.spec.name}, {found.tally.images} images"
+    title = f"{drawable(found.spec.name)}, {found.tally.images} images"
     return plots.confusion_png(*confusion(found), title)
 
 
