@@ -1,8 +1,8 @@
-"""What can go wrong, as one tree; every message says what happened, to what, and what to type next.
+"""The tree of errors. Every message names the object, the problem, and the command or option that fixes it.
 
     ResnestError                 exit 1
-    |- UsageError                exit 2   an option or argument that cannot be meant
-    |  `- UnknownModel                    no such variant, folder or repository name
+    |- UsageError                exit 2   an invalid option or argument
+    |  `- UnknownModel                    no such variant, folder or repository
     |- ModelError                         a model that exists but cannot be used
     |  |- WeightsUnavailable              nothing cached, and nothing could be downloaded
     |  `- BadCheckpoint                   a weights file that does not fit or cannot be read
@@ -10,35 +10,35 @@
     |  `- OutOfMemory                     not enough memory for a forward pass
     |- LabelsError                        class names that do not fit the model
     |- OutputError                        the result could not be written
-    |- TooManyFailures                    more inputs failed than --max-failures allows; finished rows stand
-    |- BadDataSet                         labelled images that nothing can be trained on
-    |- TrainingStopped                    a run that ended early; its last good checkpoint stands
+    |- TooManyFailures                    more inputs failed than --max-failures allows; finished rows are kept
+    |- BadDataSet                         labelled images that cannot be trained on
+    |- TrainingStopped                    a run that ended early; its last checkpoint is kept
     `- ImageError                         one input failed; becomes a Failure record, never ends a job
        |- UnreadableInput                 missing, no permission, not a regular file
        |- UrlRefused                      a scheme, an address or a redirect that is not followed
-       |- DownloadFailed                  a URL that gives nothing: no answer, no success, too slow, too large
-       |- NoImages                        a folder or pattern that names nothing
-       |- NotAnImage                      no known image format, with what it looks like instead
+       |- DownloadFailed                  a URL that failed: no response, no success, too slow, too large
+       |- NoImages                        a folder or pattern that matches nothing
+       |- NotAnImage                      no known image format; the message says what it is
        |- BrokenImage                     a known format that does not decode
        |  `- TruncatedImage               ... because the file ends too early
        |- ImageTooLarge                   more pixels or bytes than the limit
-       |- DecodeTimeout                   not decoded within the limit
+       |- DecodeTimeout                   not decoded within --timeout
        |- WorkerDied                      the process that decoded it crashed or was killed
-       `- NotANumber                      the network's answer for it is NaN or infinite
+       `- NotANumber                      the model's output for it is NaN or infinite
 
-Knows nothing of the terminal: the command line turns `exit_code` and the text into what a shell sees.
+Does not know the terminal: the command line prints the text and exits with `exit_code`.
 """
 
 from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the process tells its caller (signals: 128 + number)."""
+    """The exit codes of the process (signals: 128 + number)."""
 
     OK = 0
     FAILED = 1
     USAGE = 2
-    SOME_FAILED = 3  # finished, every row is there, and some inputs failed; FAILED: no complete result
+    SOME_FAILED = 3  # finished with every row, and some inputs failed; FAILED: no complete result
     HANGUP = 129
     INTERRUPTED = 130
     TERMINATED = 143
@@ -51,7 +51,7 @@ class ResnestError(Exception):
 
 
 class UsageError(ResnestError):
-    """An option or argument that cannot be meant."""
+    """An invalid option or argument."""
 
     exit_code = ExitCode.USAGE
 
@@ -77,7 +77,7 @@ class DeviceError(ResnestError):
 
 
 class OutOfMemory(DeviceError, MemoryError):
-    """Not enough memory for a forward pass; with a smaller batch there may be."""
+    """Not enough memory for a forward pass; a smaller batch may fit."""
 
 
 class LabelsError(ResnestError):
@@ -89,15 +89,15 @@ class OutputError(ResnestError):
 
 
 class TooManyFailures(ResnestError):
-    """More inputs failed than the job may have; its finished rows stand."""
+    """More inputs failed than --max-failures allows; finished rows are kept."""
 
 
 class BadDataSet(ResnestError):
-    """Labelled images that nothing can be trained on."""
+    """Labelled images that cannot be trained on."""
 
 
 class TrainingStopped(ResnestError):
-    """A run that ended early: by a signal (then `exit_code` is 128 + its number), or because it cannot go on."""
+    """A run that ended early: by a signal (then `exit_code` is 128 + its number), or by a fault."""
 
     def __init__(self, message: str, exit_code: ExitCode = ExitCode.FAILED) -> None:
         super().__init__(message)
@@ -105,7 +105,7 @@ class TrainingStopped(ResnestError):
 
 
 class ImageError(ResnestError):
-    """One input that failed. In a stream it becomes a `Failure`; alone it can be raised."""
+    """One input that failed; in a stream it becomes a `Failure` record."""
 
 
 class UnreadableInput(ImageError):
@@ -113,19 +113,19 @@ class UnreadableInput(ImageError):
 
 
 class UrlRefused(ImageError):
-    """A URL that is not asked for: its scheme, its address, or where it leads."""
+    """A URL that is not requested: its scheme, its address, or a redirect."""
 
 
 class DownloadFailed(ImageError):
-    """A URL that gives nothing: no answer, an answer that is no success, too slow or too large."""
+    """A URL that failed: no response, no success, too slow or too large."""
 
 
 class NoImages(ImageError):
-    """A folder or pattern that names no image."""
+    """A folder or pattern that matches no image."""
 
 
 class NotAnImage(ImageError):
-    """The bytes are of no image format that is read here."""
+    """The bytes are in no image format that is read."""
 
 
 class BrokenImage(ImageError):
@@ -149,13 +149,13 @@ class WorkerDied(ImageError):
 
 
 class NotANumber(ImageError):
-    """The network's answer for the image has NaN or infinity in it: fp16 that overflows, or damaged weights."""
+    """The model's output for the image has NaN or infinity: an overflow of fp16, or damaged weights."""
 
 
 def as_image_error(error: Exception) -> ImageError:
-    """Return whatever one input raised as the `ImageError` of its row; what ends the whole job is raised again.
+    """Return any exception of one input as the `ImageError` of its row; re-raise what ends the whole job.
 
-    Errors are translated where they arise. This is for what nobody foresaw: it must not cost other inputs their rows.
+    Errors are translated where they arise; this is for unexpected ones, which must not cost other inputs their rows.
     """
     if isinstance(error, ImageError):
         return error
@@ -164,4 +164,4 @@ def as_image_error(error: Exception) -> ImageError:
     if isinstance(error, MemoryError):
         return ImageTooLarge("not enough memory to read it.")
     reason = "".join(str(error).splitlines()[:1])[:200]
-    return UnreadableInput(f"a fault of this program, which you may report: {type(error).__name__}: {reason}.")
+    return UnreadableInput(f"a bug of this program, please report it: {type(error).__name__}: {reason}.")

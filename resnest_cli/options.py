@@ -1,7 +1,7 @@
-"""How a model is to be run, as one frozen value: the one place where defaults are declared.
+"""How to run a model, as one frozen value: the only place where defaults are declared.
 
-The command line makes it from its options, Python users from keyword arguments. Values are checked here, once; whether
-a device or a file exists is found out where it is used.
+In: options of the command line, or keyword arguments of Python users. Out: checked values. Does not know whether a
+device or a file exists.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 ENGINES = ("auto", "openvino", "torch")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 DEFAULT_TOPK = 5
-MAX_PIXELS = 178_956_970  # where Pillow draws the line by itself
-# OpenVINO's pooling needs two cells in front of the last stage, which divides the edge by 16. An image needs some 370
-# bytes a pixel in a forward pass (resnest50d and resnest200e, fp32): 6 GB at 4096; the largest published edge is 416.
+MAX_PIXELS = 178_956_970  # Pillow's own limit
+# OpenVINO's pooling needs two cells before the last stage, which divides the edge by 16. A forward pass needs about 370
+# bytes per pixel (resnest50d and resnest200e, fp32): 6 GB at 4096; the largest published edge is 416.
 MIN_SIZE, MAX_SIZE = 17, 4096
 CHANNELS = 3  # red, green, blue
 MIN_CROP = 0.1  # the image is resized to ten times the edge
@@ -38,33 +38,33 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 
 @dataclass(frozen=True)
 class Options:
-    """Which model, and how it runs. `None` and "auto" leave a choice to the model or the machine.
+    """Which model, and how to run it. `None` and "auto" leave the choice to the model or the machine.
 
     Attributes:
         model: variant, tagged name, "digits", a model folder, or "hf-hub:OWNER/REPO".
         weights: a local checkpoint for the variant instead of the published one.
-        random_weights: seeded random weights, for speed tests and trials only.
+        random_weights: seeded random weights, for speed tests only.
         device: "auto", "cpu", "cuda", "cuda:N", "mps" or "xpu".
         engine: "auto", "openvino" (CPU) or "torch".
-        precision: "fp32" (the numbers timm gives), "bf16", "fp16", "int8", or "auto": int8 for a folder that `resnest
-            quantize` made, else fp32. What is asked for by name is what runs, or it is refused.
-        batch: images a forward pass, 1 to 4096, or "auto".
+        precision: "fp32" (timm's numbers), "bf16", "fp16", "int8", or "auto": int8 for a folder that `resnest
+            quantize` made, else fp32. A named precision is what runs, or it is refused.
+        batch: images per forward pass, 1 to 4096, or "auto".
         workers: decoding processes; 0 decodes in this one; or "auto".
         img_size: edge of the square network input in pixels, 17 to 4096.
         crop_pct: share of the resized edge that the centre crop keeps, 0.1 to 1.
         interpolation: one of `INTERPOLATIONS`.
         mean: subtracted from each RGB channel (scale 0..1).
         std: each RGB channel is divided by it (scale 0..1).
-        exif: turn the image as its EXIF orientation says; None does, but not where a validation has a published number
-            to meet, which was made without.
-        timeout: seconds that reading and decoding an image may take.
+        exif: apply the EXIF orientation. None applies it, except in a validation against a published accuracy, which
+            was measured without.
+        timeout: seconds to read and decode one image.
         max_pixels: images with more pixels are refused.
-        labels: a file with one class name a line.
-        allow_private_urls: fetch from this machine's and from private addresses too.
-        thumbnails: make a small picture of each image while it is decoded, for pages.
+        labels: a file with one class name per line.
+        allow_private_urls: also download from addresses of this machine and of private networks.
+        thumbnails: make a thumbnail of each image while it is decoded, for HTML pages.
 
     Raises:
-        UsageError: a value that cannot be meant.
+        UsageError: an invalid value.
     """
 
     model: str = "resnest50d"
@@ -88,7 +88,7 @@ class Options:
     thumbnails: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Check all values."""
         if self.weights is not None and self.random_weights:
             message = "--weights and --random-weights exclude each other: give one of them."
             raise UsageError(message)
@@ -111,7 +111,7 @@ class Options:
 
     @property
     def upright(self) -> bool:
-        """Whether images are turned as their EXIF orientation says."""
+        """Whether the EXIF orientation is applied."""
         return self.exif is not False
 
 
@@ -128,12 +128,12 @@ def check_preprocessing(
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
 ) -> None:
-    """Refuse a preprocessing that cannot be meant, whoever asks for it; None is not asked for.
+    """Check a preprocessing, of options or of a config; None is not set.
 
-    `size` is (height, width) in pixels; `names` are what the four are called where they come from.
+    `size` is (height, width) in pixels; `names` name the four values in messages.
 
     Raises:
-        UsageError: a value outside of what works; the message says what does.
+        UsageError: a value out of its range; the message has the range.
     """
     for edge in size or ():
         _whole(names[0], edge, MIN_SIZE, MAX_SIZE)
@@ -148,7 +148,7 @@ def check_preprocessing(
 
 
 def _scale(value: float, of: float, words: str) -> str:
-    """Say on which scale a value is wanted, and what it would be there if it was given on another."""
+    """Return the scale of a value in words, with the converted value if it seems to be on another scale."""
     return f"{words}: {value / of:.3g}?" if isinstance(value, int | float) and 1 < value <= of else words
 
 

@@ -1,6 +1,6 @@
-"""The small frozen values that travel through the house: model specs, sources, records.
+"""The values that travel between layers: model specs, sources, records. Frozen, and standard library only.
 
-Standard library only, so that every layer can name them. Nothing here reads a file or knows a framework.
+Reads no file and knows no framework.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How an image becomes network input; names and meaning are those of timm's data config.
+    """How an image becomes network input, with the names and meanings of timm's data config.
 
     `input_size` is (channels, height, width) in pixels; `mean` and `std` are per RGB channel on a 0..1 scale.
     """
@@ -36,12 +36,12 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model: what to build, how to feed it, where its weights are.
+    """One model: its architecture, its preprocessing, where its weights are.
 
     `repo` is a Hugging Face repository (OWNER/NAME[@REVISION]) and `folder` a local model folder; at most one is set.
     An empty `label_names` means the ImageNet-1k classes; `wnids` are WordNet ids where the model has its own names.
-    `facts` are the published numbers, empty for one's own models. `exported` says what a folder holds that `resnest
-    export` wrote.
+    `facts` are the published numbers, empty for the user's own models. `exported` describes what `resnest export` wrote
+    in a folder.
     """
 
     name: str
@@ -64,8 +64,8 @@ STDIN = "-"  # the path of standard input
 class Source:
     """One input to read: a file's path as given or found, "-" for bytes on standard input, or a URL.
 
-    A path that is not valid UTF-8 keeps its bytes as surrogate escapes (`os.fsencode` gives them back). The path of a
-    URL is what may be shown of it; `url`, empty for anything else, is what is asked for, passwords included.
+    A path that is not valid UTF-8 keeps its bytes as surrogate escapes (`os.fsencode` restores them). The path of a URL
+    is redacted; `url`, empty for anything else, is what is requested, passwords included.
     """
 
     path: str
@@ -74,7 +74,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One class of an answer: rank from 1, class index, WordNet id (ImageNet only), name, probability 0..1."""
+    """One predicted class: rank from 1, class index, WordNet id (ImageNet only), name, probability 0..1."""
 
     rank: int
     index: int
@@ -85,7 +85,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The answer for one image: its `predictions`, most probable first (fewer than top-k under a threshold).
+    """The record of a classified image: its `predictions`, most probable first (fewer than top-k under a threshold).
 
     `thumbnail` is a small picture of it, a `data:` URI, where `Options.thumbnails` asked for one; else "".
     """
@@ -97,13 +97,13 @@ class Result:
 
     @property
     def top1(self) -> Prediction:
-        """The most probable class; IndexError if a threshold left none."""
+        """The most probable class; IndexError if none is above the threshold."""
         return self.predictions[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The record of an input that could not be classified: the error's name and its message."""
+    """The record of an input that failed: the name of the error and its message."""
 
     path: str
     type: str
@@ -112,7 +112,7 @@ class Failure:
 
     @classmethod
     def of(cls, path: str, error: errors.ImageError) -> Failure:
-        """Make the record of `error` for `path`; its message shows no secrets of a URL."""
+        """Return the record of `error` for `path`; secrets of URLs in its message are redacted."""
         return cls(path, type(error).__name__, redact.message(str(error)))
 
     @property
@@ -122,7 +122,7 @@ class Failure:
 
     @property
     def top1(self) -> Prediction:
-        """Raise the failure as the `ImageError` it records: there is no answer to give."""
+        """Raise the recorded `ImageError`: there is no prediction."""
         error: type[errors.ImageError] = getattr(errors, self.type, errors.ImageError)
         raise error(f"{self.path}: {self.message}")
 
@@ -132,7 +132,7 @@ Record: TypeAlias = Result | Failure
 
 @dataclass
 class Stages:
-    """Seconds that a job spent in each stage, added up over workers; 0 where nobody measured."""
+    """Seconds that a job spent in each stage, summed over workers; 0 where not measured."""
 
     read: float = 0.0
     decode: float = 0.0
@@ -141,7 +141,7 @@ class Stages:
 
     @contextmanager
     def clock(self, stage: str) -> Iterator[None]:
-        """Add what the block takes to a stage."""
+        """Add the time of the block to a stage."""
         begun = time.perf_counter()
         yield
         setattr(self, stage, getattr(self, stage) + time.perf_counter() - begun)

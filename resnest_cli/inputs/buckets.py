@@ -43,7 +43,7 @@ class _Place(NamedTuple):
 
 
 def is_bucket(path: str) -> bool:
-    """Tell whether it names something in an object store."""
+    """Return whether it names something in an object store."""
     return path.startswith(SCHEMES)
 
 
@@ -54,7 +54,7 @@ def source(path: str) -> Source:
 
 
 def why_not(path: str) -> str:
-    """Say why a path in an object store is no name there; nothing if it is one."""
+    """Return why a path in an object store is no name there; nothing if it is one."""
     try:
         _parted(path)
     except UrlRefused as error:

@@ -25,7 +25,7 @@ _BARE = frozenset((0x01, 0xD8, *range(0xD0, 0xD8)))  # markers without a length
 
 
 def another_follows(content: bytes) -> bool:
-    """Tell whether the bytes are one whole image and then the begin of another."""
+    """Return whether the bytes are one whole image and then the begin of another."""
     for sign, end in _ENDS.items():
         if content.startswith(sign):
             return 0 < (at := end(content)) < len(content) and content.startswith(_BEGINS, at)
@@ -66,7 +66,7 @@ def _gif(content: bytes) -> int:
 
 
 def _colours(content: bytes, at: int) -> int:
-    """Tell how many bytes the colour table has that the flags at a place announce."""
+    """Return how many bytes the colour table has that the flags at a place announce."""
     flags = int.from_bytes(content[at : at + 1], "big")
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 

@@ -101,16 +101,16 @@ class Rule:
         self.left_out = LeftOut()
 
     def sees(self, path: str) -> bool:
-        """Tell whether a name is neither hidden nor left out, without counting it."""
+        """Return whether a name is neither hidden nor left out, without counting it."""
         name = os.path.basename(path)  # noqa: PTH119 - as above
         return not is_hidden(name) and not any(self._fits(pattern, path) for pattern in self._exclude)
 
     def enters(self, path: str) -> bool:
-        """Tell whether to look into a folder."""
+        """Return whether to look into a folder."""
         return not self.hides(path) and not self.excludes(path)
 
     def takes(self, path: str) -> bool:
-        """Tell whether to look at a file."""
+        """Return whether to look at a file."""
         if not self.enters(path):
             return False
         is_photograph = path.lower().endswith(SUFFIXES)
@@ -119,19 +119,19 @@ class Rule:
         return is_photograph
 
     def takes_member(self, path: str) -> bool:
-        """Tell whether to look at a file of an archive, whose folders nobody walks through."""
+        """Return whether to look at a file of an archive, whose folders nobody walks through."""
         names = self._below(path).split("/")
         above = ("/".join([self._place, *names[:end]]) for end in range(1, len(names)))
         return all(map(self.enters, above)) and self.takes(path)
 
     def hides(self, path: str) -> bool:
-        """Tell whether the last name is hidden, or of a system; count it."""
+        """Return whether the last name is hidden, or of a system; count it."""
         hidden = is_hidden(os.path.basename(path))  # noqa: PTH119 - strings, of buckets and archives too
         self.left_out.hidden += hidden
         return hidden
 
     def excludes(self, path: str) -> bool:
-        """Tell whether the user left it out; count it."""
+        """Return whether the user left it out; count it."""
         excluded = bool(self._exclude) and any(self._fits(pattern, path) for pattern in self._exclude)
         self.left_out.excluded += excluded
         return excluded
@@ -146,5 +146,5 @@ class Rule:
 
 
 def is_hidden(name: str) -> bool:
-    """Tell whether a name starts with a dot, or is one that systems give to what is no photograph of anybody's."""
+    """Return whether a name starts with a dot, or is one that systems give to what is no photograph of anybody's."""
     return (name.startswith(".") and name not in {".", ".."}) or name.lower() in SYSTEM

@@ -248,7 +248,7 @@ def _answer(load: Load, source: Source) -> Any:  # noqa: ANN401 - as Load
 
 
 def _travels(error: Exception) -> bool:
-    """Tell whether an exception can be sent to another process, which those of some libraries cannot."""
+    """Return whether an exception can be sent to another process, which those of some libraries cannot."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     except Exception:  # noqa: BLE001 - whatever its class makes of it

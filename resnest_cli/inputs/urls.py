@@ -34,7 +34,7 @@ _UNICAST = ipaddress.ip_network("2000::/3")  # all of IPv6 that is given out for
 
 
 def is_url(path: str) -> bool:
-    """Tell whether an argument is a URL of any scheme, and not the name of a file."""
+    """Return whether an argument is a URL of any scheme, and not the name of a file."""
     return bool(_SCHEME.match(path)) and not os.path.lexists(path)
 
 

@@ -1,6 +1,6 @@
 """Which models there are: the eight variants of `data/models.json`, the embedded digits, folders and repositories.
 
-In: what a user gives as the model's name. Out: a `ModelSpec`. Knows where weights should be, not how to load them.
+In: the name of a model as the user gives it. Out: a `ModelSpec`. Does not load weights.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def list_models(pattern: str = "") -> tuple[ModelSpec, ...]:
 
 
 def notes() -> tuple[str, ...]:
-    """Return what is to be known of the published facts themselves, such as where the model card is wrong."""
+    """Return remarks on the published facts, such as errors of the model card."""
     return tuple(_models_json()["notes"])
 
 
@@ -71,7 +71,7 @@ def find_model(name: str) -> ModelSpec:
 
 
 def resolve(options: Options) -> ModelSpec:
-    """Find the model that `options` name, with their changes of its preprocessing applied."""
+    """Return the model that `options` name, with their preprocessing applied."""
     spec = find_model(options.model)
     size = options.img_size
     given: dict[str, Any] = {
@@ -122,7 +122,7 @@ def _from_config(name: str, path: Path, *, repo: str = "", folder: Path | None =
     """Make the spec of a model that a `config.json` describes.
 
     Raises:
-        ModelError: see `config.read`; or it is of another architecture, whose name would go on to timm.
+        ModelError: see `config.read`; or the architecture is no ResNeSt.
     """
     read = config.read(path)
     known = [row.architecture for row in list_models()]
@@ -148,7 +148,7 @@ def _unknown(name: str, why: str = "") -> UnknownModel:
         return UnknownModel(f"--model {name}: {why} `resnest list-models` shows the variants.")
     known = [*(spec.name for spec in list_models()), "digits"]
     if name.lower().endswith(WEIGHTS_SUFFIXES):
-        return UnknownModel(f"--model {name}: a weights file is no model. Did you mean --weights {name}?")
+        return UnknownModel(f"--model {name}: this is a weights file, not a model. Did you mean --weights {name}?")
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]}?" if near else ""
     return UnknownModel(f"there is no model {name!r}.{hint} `resnest list-models` shows all.")

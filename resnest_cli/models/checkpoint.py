@@ -1,7 +1,7 @@
-"""What a weights file is, told from its first bytes and its table of contents, before anything in it is loaded.
+"""What a weights file is, by its first bytes and its table of contents, before anything in it is loaded.
 
-In: its bytes, and its path for messages. Out: how it is to be read, or `BadCheckpoint` that says in words what it is
-instead. Opens no pickle, and allocates nothing that the file itself does not justify. Does not know networks.
+In: its bytes, and its path for messages. Out: its layout, or a `BadCheckpoint` that says what the file is instead.
+Opens no pickle, and allocates no more than the size of the file. Does not know networks.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 Layout: TypeAlias = Literal["safetensors", "zip", "pickle"]
 HEAD = 512
-MAX_PICKLE = 64 << 20  # bytes of names and shapes; a real one has less than one MB
-_ADVICE = "Expected is .safetensors, or what torch.save writes of a state dict."
+MAX_PICKLE = 64 << 20  # bytes of names and shapes; real ones have less than 1 MB
+_ADVICE = "Use a .safetensors file, or a state dict written by torch.save."
 # Signatures of model formats that are not read; those of other kinds of files are in `signatures`.
 _FORMATS: tuple[tuple[bytes, str], ...] = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras), not a checkpoint of torch"),
@@ -32,10 +32,10 @@ _FORMATS: tuple[tuple[bytes, str], ...] = (
 
 
 def examine(content: bytes, path: Path) -> Layout:
-    """Tell how a weights file is to be read, whatever its suffix says.
+    """Return the layout of a weights file, whatever its suffix is.
 
     Raises:
-        BadCheckpoint: it is something else, or its table of contents does not fit its size.
+        BadCheckpoint: it is no weights file, or its table of contents does not fit its size.
     """
     head = content[:HEAD]
     layout = _layout(head)
@@ -85,7 +85,7 @@ def _guess(head: bytes) -> str:
 
 
 def _check_header(path: Path, head: bytes, size: int) -> None:
-    """Check that the table of contents fits into the file; what it says is checked by safetensors itself."""
+    """Check that the table of contents fits into the file; safetensors itself checks its entries."""
     (length,) = struct.unpack("<Q", head[:8])
     if length > size - 8:
         message = (
@@ -96,7 +96,7 @@ def _check_header(path: Path, head: bytes, size: int) -> None:
 
 
 def _check_zip(path: Path, content: bytes) -> None:
-    """Check the directory of a zip archive: torch's are stored as they are, so nothing in it can outgrow the file."""
+    """Check the directory of a zip archive: torch compresses nothing, so no entry can be larger than the file."""
     try:
         with zipfile.ZipFile(BytesIO(content)) as archive:
             entries, is_plain = archive.infolist(), not archive.comment

@@ -126,12 +126,12 @@ def ensure(name: str, make: Callable[[], Graph]) -> Graph:
         OSError: no graph can be kept anywhere; and whatever `make` raises.
     """
     cache.writable()
-    with alone(folder() / name):
+    with lock(folder() / name):
         return find(name) or make()
 
 
 @contextlib.contextmanager
-def alone(place: Path) -> Iterator[None]:
+def lock(place: Path) -> Iterator[None]:
     """Let no other process make what is to be at `place` at the same time; its folder is made.
 
     Raises:

@@ -1,8 +1,9 @@
-"""What the classes are called. In: a spec, maybe a file of names. Out: one name and, for ImageNet, one WordNet id each.
+"""The names of the classes. In: a spec, maybe a file of names. Out: per class one name and, for ImageNet, a WordNet id.
 
-The order of choice: the file the user names, the model's own names, the ImageNet list that the model card names (if
-`resnest download` has fetched it; checked by its hash), the one packaged with timm, which is word for word the same. So
-no answer waits for names, and none changes when they come. A list that does not fit is refused: labels never shift.
+The order of choice: the file that the user names, the model's own names, the ImageNet list that the model card names
+(if `resnest download` downloaded it; checked by its hash), the list packaged with timm, which is word for word the same.
+So no prediction waits for names, and none changes when they arrive. A list of another length is refused: labels never
+shift.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ MAX_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Labels:
-    """One `names` and one `wnids` entry a class, by class index; `source` says in words where the names are from."""
+    """One entry of `names` and of `wnids` per class, by class index; `source` says where the names are from."""
 
     names: tuple[str, ...]
     wnids: tuple[str | None, ...]
@@ -43,10 +44,10 @@ class Labels:
 
 
 def load(spec: ModelSpec, chosen: str | PathLike[str] | None = None) -> Labels:
-    """Name the classes of `spec`, from the file `chosen` if there is one.
+    """Return the class names of `spec`, from the file `chosen` if there is one.
 
     Raises:
-        LabelsError: the chosen file cannot be read or does not have one name a class, or timm's data is missing.
+        LabelsError: the chosen file cannot be read or has not one name per class, or timm's data is missing.
     """
     none = spec.wnids or (None,) * spec.num_classes
     wnids: tuple[str | None, ...] = _timm_wnids() if is_imagenet(spec) else none
@@ -65,7 +66,7 @@ def load(spec: ModelSpec, chosen: str | PathLike[str] | None = None) -> Labels:
 
 
 def is_imagenet(spec: ModelSpec) -> bool:
-    """Tell whether the classes are those of ImageNet: a thousand, and no names of the model's own."""
+    """Return whether the classes are ImageNet's: a thousand, without names of the model's own."""
     return spec.num_classes == IMAGENET_CLASSES and not spec.label_names
 
 
@@ -73,23 +74,23 @@ def imagenet_names(url: str = IMAGENET_URL, sha256: str = IMAGENET_SHA256) -> tu
     """Return the 1000 ImageNet class names in index order, downloaded once and kept in the cache.
 
     Raises:
-        LabelsError: not cached, and `url` cannot be had or is not the file with this hash.
+        LabelsError: not cached, and `url` cannot be downloaded or has another hash.
     """
     if kept := _kept(sha256):
         return kept
     content = _download(url, sha256)
-    with contextlib.suppress(OSError, UsageError):  # a cache that cannot be written costs a download a time
+    with contextlib.suppress(OSError, UsageError):  # without a cache, each time is a download
         atomic.write(imagenet_path(), content)
     return tuple(content.decode().splitlines())
 
 
 def imagenet_path() -> Path:
-    """Return the place in the cache where the list is kept."""
+    """Return the path of the list in the cache."""
     return cache.folder() / "imagenet_classes.txt"
 
 
 def _kept(sha256: str) -> tuple[str, ...]:
-    """Return the names in the cache if they are those with this hash, else none."""
+    """Return the names in the cache if they have this hash, else ()."""
     try:
         content = imagenet_path().read_bytes()
     except (OSError, UsageError):
@@ -126,7 +127,7 @@ def _read(path: Path, spec: ModelSpec) -> tuple[str, ...]:
         raise LabelsError(message) from error
     if len(names) != spec.num_classes or not all(name.strip() for name in names):
         message = (
-            f"--labels {path} must hold one name a line for {spec.num_classes} classes; it has {len(names)} lines."
+            f"--labels {path} must hold one name per line for {spec.num_classes} classes; it has {len(names)} lines."
         )
         raise LabelsError(message)
     return names
@@ -137,7 +138,7 @@ def _timm_wnids() -> tuple[str, ...]:
 
 
 def _timm_names() -> tuple[str, ...]:
-    """Return the first lemma of each synset: word for word the list that is downloaded."""
+    """Return the first lemma of each synset: the same words as in the downloaded list."""
     lines = _timm_data("imagenet_synset_to_lemma.txt").splitlines()
     lemmas = dict(line.split("\t", 1) for line in lines)
     return tuple(lemmas[wnid].split(",")[0] for wnid in _timm_wnids())

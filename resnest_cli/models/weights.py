@@ -1,8 +1,8 @@
-"""Which file holds a model's weights. In: a spec and the user's choice. Out: a path, or the ways to get one.
+"""Which file holds a model's weights, and its bytes.
 
-The published weights of a variant are the hub's; where it cannot be reached, the checkpoint that the model card names
-is fetched instead, into the folder that torch.hub and timm use for such files. Does not open the file; `network` does,
-so that an engine with a converted graph needs no torch to get here.
+In: a spec, and maybe the file that the user chose. Out: a path, downloaded if need be; bytes with their hash. The
+published weights of a variant are on the hub; where the hub cannot be reached, the mirror that the model card names is
+downloaded instead, into the folder that torch.hub and timm use. Does not know what is in the file.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")  # as torch.hub names checkpoints
 FILENAMES = ("model.safetensors", "pytorch_model.bin")
-RANDOM = "random"  # stands for the hash of weights that are made from a seed
-MAX_BYTES = 4 << 30  # the largest variant has 0.45 GB; eight times that with averages and what an optimizer keeps
+RANDOM = "random"  # in place of the hash, for weights made from a seed
+MAX_BYTES = 4 << 30  # the largest variant has 0.45 GB; a checkpoint with averages and optimizer state eight times that
 
 
 class Content(NamedTuple):
-    """A weights file as it was read, once: its bytes, and the hash of these."""
+    """A weights file that was read once: its bytes, and their hash."""
 
     data: bytes
     sha256: str
 
 
 def is_cached(spec: ModelSpec) -> bool | None:
-    """Tell whether the weights can be had without a request; None where the cache may not be looked into."""
+    """Return whether the weights are on this machine; None where the cache cannot be read."""
     try:
         return spec.folder is not None or cached(spec) is not None
     except UsageError:
@@ -50,10 +50,10 @@ def is_cached(spec: ModelSpec) -> bool | None:
 
 
 def cached(spec: ModelSpec) -> Path | None:
-    """Return the weights of a variant or repository that were downloaded before, or None.
+    """Return the downloaded weights of a variant or repository, or None.
 
     Raises:
-        UsageError: the Hugging Face cache may not be looked into, see `hub_cache.find`.
+        UsageError: the Hugging Face cache cannot be read, see `hub_cache.find`.
     """
     for name in FILENAMES:
         if path := hub_cache.find(spec.repo, name):
@@ -66,9 +66,9 @@ def locate(spec: ModelSpec, chosen: str | PathLike[str] | None = None) -> Path:
     """Return the weights file of `spec`: the chosen one, its folder's, the cached one, or a fresh download.
 
     Raises:
-        BadCheckpoint: the chosen file, or the one that should be in the model folder, is not there.
-        WeightsUnavailable: not cached and not to be downloaded; the message names the ways out.
-        UsageError: the cache may not be looked into.
+        BadCheckpoint: the chosen file does not exist, or the model folder has no weights.
+        WeightsUnavailable: neither cached nor downloaded; the message lists what to do.
+        UsageError: the cache cannot be read.
         OutputError: the cache cannot be written.
     """
     if chosen is not None:
@@ -83,10 +83,10 @@ def locate(spec: ModelSpec, chosen: str | PathLike[str] | None = None) -> Path:
 
 
 def download(spec: ModelSpec, progress: Progress = transfer.no_progress) -> Path:
-    """Fetch the weights of a variant or repository: from the hub, else from the mirror that the model card names.
+    """Download the weights of a variant or repository: from the hub, else from the mirror that the model card names.
 
     Raises:
-        WeightsUnavailable: neither has them; the message names the ways out.
+        WeightsUnavailable: both failed; the message lists what to do.
         OutputError: the cache cannot be written.
     """
     if not hub.offline():
@@ -101,23 +101,23 @@ def download(spec: ModelSpec, progress: Progress = transfer.no_progress) -> Path
             path = _from_mirror(spec, progress)
         except WeightsUnavailable as second:
             raise WeightsUnavailable(_ways_out(spec, error, second)) from error
-        cause = error.__cause__ or error  # said only where the mirror helped: else the error tells what was tried
+        cause = error.__cause__ or error  # logged where the mirror helped; else the error lists what was tried
         _LOG.info("the hub gave no weights (%s): they are from %s", cause, spec.facts["checkpoint_url"])
         return path
 
 
 def verify(path: Path) -> bool | None:
-    """Tell whether a downloaded file still is what was published; None where no hash of it is known.
+    """Return whether a downloaded file has its published hash; None where no hash is known.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     prefix = _HASH_IN_NAME.search(path.name)
     return digests.matches(path, prefix[1]) if prefix else hub_cache.verify(path)
 
 
 def _from_hub(spec: ModelSpec, progress: Progress) -> Path:
-    """Fetch the file that the repository has: older ones of one's own may have a pickle only."""
+    """Download the file that the repository has: older repositories of users may have a pickle only."""
     try:
         return hub.fetch(spec.repo, FILENAMES[0], progress)
     except hub.NoSuchFile as error:
@@ -128,7 +128,7 @@ def _from_hub(spec: ModelSpec, progress: Progress) -> Path:
 
 
 def _mirrored(spec: ModelSpec) -> Path | None:
-    """Return the place of the mirror's checkpoint, if there is a mirror and a place."""
+    """Return where the mirror's checkpoint is kept, if there is a mirror and a folder."""
     url = str(spec.facts.get("checkpoint_url", ""))
     try:
         return checkpoints() / url.rpartition("/")[2] if url else None
@@ -137,10 +137,10 @@ def _mirrored(spec: ModelSpec) -> Path | None:
 
 
 def checkpoints() -> Path:
-    """Return the folder of torch.hub's cache where the mirror's checkpoints are, and where timm would put them too.
+    """Return the folder of torch.hub's cache for checkpoints, which timm uses too.
 
     Raises:
-        UsageError: it is in the home folder, and none is known.
+        UsageError: it is in the home folder, and the user has none.
     """
     base = os.environ.get("TORCH_HOME") or f"{os.environ.get('XDG_CACHE_HOME', '~/.cache')}/torch"
     return cache.expand(base, "TORCH_HOME") / "hub" / "checkpoints"
@@ -149,7 +149,7 @@ def checkpoints() -> Path:
 def _from_mirror(spec: ModelSpec, progress: Progress) -> Path:
     url, target = spec.facts["checkpoint_url"], _mirrored(spec)
     if target is None:
-        message = f"there is no place for {url}: set TORCH_HOME to a folder to write in."
+        message = f"there is no folder for {url}: set TORCH_HOME to a folder to write in."
         raise WeightsUnavailable(message)
     try:
         with transfer.lock(target.with_name(f"{target.name}.lock"), target) as partial:
@@ -181,14 +181,14 @@ def sha256(path: Path) -> str:
 
 
 def read(path: Path, expected: str = "") -> Content:
-    """Read a weights file at once: what is loaded from these bytes has their hash, whatever becomes of the file.
+    """Read a weights file once, with its hash: whatever changes the file later, the loaded bytes have this hash.
 
     Args:
         path: the file.
-        expected: the hash that `sha256` gave; nothing for any.
+        expected: the hash that `sha256` returned; "" for any.
 
     Raises:
-        BadCheckpoint: it cannot be read, or is not what was expected.
+        BadCheckpoint: it cannot be read, or has another hash.
     """
     try:
         data = files.read(path, MAX_BYTES)
@@ -200,8 +200,8 @@ def read(path: Path, expected: str = "") -> Content:
     content = Content(data, hashlib.sha256(data).hexdigest())
     if content.sha256 != (expected or content.sha256):
         message = (
-            f"{path} is not what it was named by (sha256 {expected}): it changed while it was read, or is damaged. "
-            "Run it again; `resnest download --verify` checks what was downloaded."
+            f"{path} does not have the expected sha256 {expected}: it changed while it was read, or is damaged. "
+            "Run the command again; `resnest download --verify` checks downloaded files."
         )
         raise BadCheckpoint(message)
     return content
@@ -227,7 +227,7 @@ def _why_no_file(path: Path) -> str:
 
 
 def _ways_out(spec: ModelSpec, *tries: WeightsUnavailable) -> str:
-    """Say the likely cause, what to do about it, and then what was tried."""
+    """Return a message with the likely cause, what to do about it, and what was tried."""
     return (
         f"no weights for {spec.name}: {_likely(tries)}\n"
         "Three ways out:\n"

@@ -194,7 +194,7 @@ def _append(remote: RemoteFile, partial: Path, progress: Progress, deadline: Dea
 
 
 def _continues(headers: Mapping[str, str], status: int, done: int) -> bool:
-    """Tell whether a response is the rest that was requested, and not the whole file or another part."""
+    """Return whether a response is the rest that was requested, and not the whole file or another part."""
     return status == _PARTIAL_CONTENT and headers.get("Content-Range", "").startswith(f"bytes {done}-")
 
 

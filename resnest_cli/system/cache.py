@@ -1,7 +1,7 @@
-"""Where artefacts of our own live, and how a file gets there whole or not at all.
+"""Where our cache lies: converted graphs, int8 models and class names.
 
-In: bytes and a path. Out: files under `RESNEST_CACHE` (default: the platform's user cache folder), or where that cannot
-be written, in a folder of this run. Weights are not here; they stay in the Hugging Face cache (`hub`).
+In: the environment (`RESNEST_CACHE`; default: the platform's user cache folder). Out: a folder, a temporary one where
+the cache cannot be written or trusted. Weights are not here: they stay in the Hugging Face cache (`hub_cache`).
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from resnest_cli.system.paths import look, reason
 
 VARIABLE = "RESNEST_CACHE"
 GRAPHS = "graphs"  # the folder of converted networks
-INT8 = "int8"  # ... and of int8 models that no folder was named for
+INT8 = "int8"  # the folder of int8 models that `--calibrate` made
 
 
 _log = logging.getLogger(__name__)
 
 
 def folder() -> Path:
-    """Return the cache folder, which need not exist yet; one for this run where there is no home folder to have it in.
+    """Return the cache folder, which need not exist yet; a temporary folder where there is no home folder.
 
     Raises:
-        OSError: not even that can be made.
+        OSError: the temporary folder cannot be made.
     """
     if override := os.environ.get(VARIABLE):
         return expand(override, VARIABLE)
     try:
         return platformdirs.user_cache_path("resnest", appauthor=False).expanduser()
     except RuntimeError:  # by platformdirs or, where it is older, by us
-        return _of_this_run("this user has no home folder")
+        return _temporary("this user has no home folder")
 
 
 def expand(path: str, variable: str) -> Path:
-    """Return a path with ~ and $NAMES replaced.
+    """Return a path with ~ and $NAMES replaced; `variable` is the environment variable that the path comes from.
 
     Raises:
-        UsageError: it is in the home folder, and none is known: a user without a name, as containers have, and no HOME.
+        UsageError: the path is in the home folder, and the user has none (as in containers without HOME).
     """
     try:
         return Path(os.path.expandvars(path)).expanduser()
@@ -55,25 +55,25 @@ def expand(path: str, variable: str) -> Path:
 
 
 def trusted() -> Path:
-    """Return the cache folder, links followed, to read what it holds as our own; it need not exist yet.
+    """Return the cache folder, links followed, whose content can be trusted; it need not exist yet.
 
-    It is one for this run where somebody else may have put something into it (see `trust`), which is said.
+    Where another user may have written in the cache (see `trust`), this is a temporary folder, and a warning says so.
 
     Raises:
-        OSError: not even that can be made.
+        OSError: the temporary folder cannot be made.
     """
     place = Path(os.path.realpath(folder()))
     for shelf in (place, *(Path(os.path.realpath(place / name)) for name in (GRAPHS, INT8))):
         if look(shelf).is_folder and (why := trust.distrust(shelf)):
-            return _of_this_run(f"{why}, so that what is in it is not trusted")
+            return _temporary(f"{why}, so its content is not trusted")
     return place
 
 
 def writable() -> Path:
-    """Return the cache folder, made if need be; one for this run where it cannot be written, or is not trusted.
+    """Return the cache folder, made if need be; a temporary folder where it cannot be written or trusted.
 
     Raises:
-        OSError: not even that can be made.
+        OSError: the temporary folder cannot be made.
     """
     place = folder()
     try:
@@ -81,20 +81,20 @@ def writable() -> Path:
         with tempfile.TemporaryFile(dir=place):
             return trusted()
     except OSError as error:
-        return _of_this_run(f"{place}: {error.strerror}")
+        return _temporary(f"{place}: {error.strerror}")
 
 
-def _of_this_run(why: str) -> Path:
-    """Make a folder that ends with this process, and say so; the processes that it starts share it."""
+def _temporary(why: str) -> Path:
+    """Make a folder that is removed when this process ends, and warn; processes started from here share it."""
     place = Path(tempfile.mkdtemp(prefix="resnest-"))  # for its owner only
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     os.environ[VARIABLE] = str(place)
-    _log.warning("%s: what is converted is kept for this run only. Set %s to a folder to write in", why, VARIABLE)
+    _log.warning("%s: converted models are kept for this run only. Set %s to a folder to write in", why, VARIABLE)
     return place
 
 
 def items() -> list[Path]:
-    """List what is kept, each graph and model by itself, in the order of names; not the locks, which keep nothing.
+    """List the content of the cache, each graph and model by itself, in the order of names, without lock files.
 
     Raises:
         OutputError: the cache cannot be read.
@@ -112,16 +112,16 @@ def items() -> list[Path]:
 
 
 def size(item: Path) -> int:
-    """Count the bytes of a file, or of all files in a folder."""
+    """Return the bytes of a file, or of all files in a folder."""
     inside = item.rglob("*") if item.is_dir() else [item]
     return sum(file.stat().st_size for file in inside if file.is_file())
 
 
 def remove(item: Path) -> None:
-    """Remove a file, or a folder with all that is in it.
+    """Remove a file, or a folder with all its content.
 
     Raises:
-        OutputError: it stays.
+        OutputError: it cannot be removed.
     """
     try:
         shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()

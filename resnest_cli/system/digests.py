@@ -47,7 +47,7 @@ def sha256(path: Path, most: int) -> str:
 
 
 def matches(path: Path, expected: str) -> bool:
-    """Tell whether a file has the hash `expected`, in hexadecimal.
+    """Return whether a file has the hash `expected`, in hexadecimal.
 
     40 digits are git's SHA-1, which the hub uses for small files. Any other number of digits is a SHA-256, or its first
     digits, as in the names of published checkpoints.

@@ -1,6 +1,6 @@
-"""Imports of what may be missing, takes long, or brings company that reports home.
+"""Imports of modules that may be missing, take long, or must not be loaded.
 
-In: names of modules. Knows nothing of what they do.
+In: names of modules. Does not know what the modules do.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _log = logging.getLogger(__name__)
 
 
 def require(what: str, extra: str, *names: str) -> None:
-    """Refuse to begin without the modules of an extra; nothing is imported.
+    """Check that the modules of an extra are installed, without importing them.
 
     Raises:
-        UsageError: one is not installed; the message names the pip line.
+        UsageError: a module is not installed; the message has the pip command.
     """
     if missing := [name for name in names if find_spec(name) is None]:
         message = f"{what} needs {' and '.join(missing)}: pip install 'resnest-cli[{extra}]'"
@@ -36,16 +36,16 @@ def require(what: str, extra: str, *names: str) -> None:
 
 
 def announce(name: str) -> None:
-    """Say that a module which takes seconds is about to be imported, unless it is here already."""
+    """Log that a module which takes seconds is about to be imported, unless it is loaded already."""
     if name not in sys.modules:
         _log.info("loading %s, which takes seconds", name)
 
 
 @contextmanager
 def without(*names: str) -> Iterator[None]:
-    """Let nothing import these modules meanwhile, as if they were not installed; those that are loaded stay."""
+    """Run a block in which these modules cannot be imported, as if not installed; loaded modules stay."""
     hidden = [name for name in names if name not in sys.modules]
-    sys.modules |= dict.fromkeys(hidden)  # type: ignore[arg-type] # None: "not to be imported"
+    sys.modules |= dict.fromkeys(hidden)  # type: ignore[arg-type] # None: cannot be imported
     try:
         yield
     finally:
@@ -55,7 +55,7 @@ def without(*names: str) -> Iterator[None]:
 
 @contextmanager
 def standing_in(folder: str | Path) -> Iterator[None]:
-    """Let a folder be the working folder of this whole process meanwhile."""
+    """Run a block with `folder` as the working folder of the whole process."""
     kept = os.getcwd()  # noqa: PTH109 - to go back there only
     os.chdir(folder)
     try:
@@ -66,7 +66,7 @@ def standing_in(folder: str | Path) -> Iterator[None]:
 
 @contextmanager
 def variable(name: str, value: str) -> Iterator[None]:
-    """Let a variable of the environment have this value meanwhile."""
+    """Run a block with this value of an environment variable."""
     kept = os.environ.get(name)
     os.environ[name] = value
     try:
@@ -78,21 +78,21 @@ def variable(name: str, value: str) -> Iterator[None]:
 
 
 class TorchAside:
-    """Has torch imported in its own folder, whoever imports it; `install` it in a process that is ours.
+    """Imports torch with torch's own folder as the working folder; `install` it in processes of ours.
 
-    NVIDIA's libcusparseLt.so.0, which torch for CUDA loads, names the working folder among those to find libcuda.so.1
-    in, before those of the system (RUNPATH "$ORIGIN:" in nvidia-cusparselt-cu13 0.8.1): one beside the pictures ran.
+    NVIDIA's libcusparseLt.so.0, which torch for CUDA loads, looks for libcuda.so.1 in the working folder before the
+    folders of the system (RUNPATH "$ORIGIN:" in nvidia-cusparselt-cu13 0.8.1): a libcuda.so.1 beside the images ran.
     """
 
     @classmethod
     def install(cls) -> None:
-        """Begin."""
+        """Add this finder to the interpreter."""
         if cls not in sys.meta_path:
             sys.meta_path.insert(0, cls)
 
     @classmethod
     def find_spec(cls, name: str, path: Sequence[str] | None = None, _: ModuleType | None = None) -> ModuleSpec | None:
-        """Return what is found for torch, to be run there; nothing for other modules."""
+        """Return the spec of torch, to be executed in its folder; None for other modules."""
         spec = PathFinder.find_spec(name, path) if name == "torch" else None
         if spec and spec.loader and spec.submodule_search_locations:
             folder, run = spec.submodule_search_locations[0], spec.loader.exec_module

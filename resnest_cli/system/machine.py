@@ -1,7 +1,6 @@
-"""What this machine has, as far as the standard library can tell: cores, instruction sets, signs of a GPU.
+"""What this machine has, by the standard library: cores, instruction sets, signs of a GPU.
 
-In: nothing but the machine. Out: numbers and names. Imports no framework, so the answer about GPUs is only a sign:
-where there is one, torch is asked.
+In: nothing but the machine. Out: numbers and names. Imports no framework, so it finds signs of a GPU only.
 """
 
 from __future__ import annotations
@@ -13,23 +12,23 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-# As the Linux kernel writes them in /proc/cpuinfo; those that matter to a convolution.
+# Instruction sets that speed up a convolution, as the Linux kernel names them in /proc/cpuinfo.
 INSTRUCTION_SETS = (
     *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
     *("asimddp", "bf16", "i8mm", "sve"),
 )
-INT8 = {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"}  # those that add up products of bytes
+INT8 = {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"}  # with dot products of bytes
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def usable_cores() -> int:
-    """Count the cores this process may keep busy: its affinity, and the CPU quota of its container."""
+    """Return how many cores this process may use, by its affinity and the CPU quota of its container."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(cores, _quota())))
 
 
 def may_have_accelerator() -> bool:
-    """Tell whether there is a sign of a device that torch could use; torch itself is to be asked then."""
+    """Return whether there is a sign of a device that torch could use; then ask torch."""
     if sys.platform == "darwin":
         return platform.machine() == "arm64"
     if sys.platform == "win32":
@@ -43,23 +42,23 @@ def may_have_accelerator() -> bool:
 
 
 def cpu_name() -> str:
-    """Return the CPU's name as the system has it."""
+    """Return the name of the CPU."""
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
 def instruction_sets() -> tuple[str, ...]:
-    """List those of `INSTRUCTION_SETS` that the CPU has (on Linux; empty elsewhere)."""
+    """Return the `INSTRUCTION_SETS` of this CPU (on Linux; empty on other systems)."""
     flags = set((_cpuinfo("flags") or _cpuinfo("Features")).split())
     return tuple(name for name in INSTRUCTION_SETS if name in flags)
 
 
 def _quota() -> float:
-    """Return the cores that the control groups of this process allow, infinite where none limits."""
+    """Return how many cores the control groups of this process allow, infinity without a limit."""
     return min((_quota_of(folder) for folder in _groups()), default=math.inf)
 
 
 def _groups() -> list[Path]:
-    """List the control group (version 2) of this process and those above it."""
+    """Return the control group (version 2) of this process and its parents."""
     try:
         lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -77,7 +76,7 @@ def _quota_of(group: Path) -> float:
 
 
 def _torch_is_for(kind: str) -> bool:
-    """Tell whether the installed torch is a build for this kind of device; those of the package index are for CUDA."""
+    """Return whether the installed torch is a build for this kind of device; builds of PyPI are for CUDA."""
     try:
         return kind in version("torch")
     except PackageNotFoundError:

@@ -1,8 +1,8 @@
-"""What a path names, found out without raising: a file, a folder, another thing, nothing, or what cannot be looked at.
+"""What a path names, without raising: a file, a folder, something else, nothing, or unknown.
 
-In: a path as somebody gave it. Out: a `Look`, and in plain words why there is nothing to see. pathlib's own questions
-(`is_dir`, `exists`) raise for a name that is too long, a folder that may not be entered, a disk that fails: one such
-name among thousands would end a job. Standard library only.
+In: a path as a user gave it. Out: a `Look`, with the reason in words where nothing can be seen. pathlib's `is_dir` and
+`exists` raise for a name that is too long, a folder that may not be entered, a disk that fails: one such name among
+thousands would end a job. Standard library only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WORDS = {
     "ENAMETOOLONG": "the name is too long for a file",
     "ELOOP": "a link that leads back to itself",
     "EIO": "the disk or the network drive fails (input/output error)",
-    "ESTALE": "the network drive has lost it (stale file handle): mount the drive again",
+    "ESTALE": "the network drive lost the file (stale file handle): mount the drive again",
     "ENOTCONN": "its drive is not connected (a mount whose program has ended): mount it again",
     "EHOSTDOWN": "its network drive does not answer (host is down)",
     "ETIMEDOUT": "its network drive does not answer (timed out)",
@@ -33,12 +33,12 @@ class Kind(Enum):
     FOLDER = auto()
     OTHER = auto()  # a device, a pipe, a socket
     MISSING = auto()
-    UNKNOWN = auto()  # the system refuses to tell
+    UNKNOWN = auto()  # the system gave an error
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is at a path, links followed; `why` says for `MISSING` and `UNKNOWN` what the system said."""
+    """What is at a path, links followed; `why` is the system's error in words for `MISSING` and `UNKNOWN`."""
 
     kind: Kind
     why: str = ""
@@ -55,12 +55,12 @@ class Look:
 
     @property
     def is_there(self) -> bool:
-        """Whether anything is there."""
+        """Whether it exists."""
         return self.kind in {Kind.FILE, Kind.FOLDER, Kind.OTHER}
 
 
 def look(path: str | os.PathLike[str]) -> Look:
-    """Look at a path, whatever it is; never raise."""
+    """Return what is at a path; never raises."""
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 - as typed
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -73,12 +73,12 @@ def look(path: str | os.PathLike[str]) -> Look:
 
 
 def is_bare(name: str) -> bool:
-    """Tell whether a name is that of a file in whatever folder it is looked for, and leads nowhere else."""
+    """Return whether a name is a plain file name, which leads to no other folder."""
     return name not in {"", ".", ".."} and not set(name) & set("/\\\0")
 
 
 def is_empty(folder: str | os.PathLike[str]) -> bool:
-    """Tell whether it is a folder that can be listed, and holds nothing."""
+    """Return whether it is a folder that can be listed and is empty."""
     try:
         return not os.listdir(folder)  # noqa: PTH208 - as typed
     except (OSError, ValueError):
@@ -86,10 +86,10 @@ def is_empty(folder: str | os.PathLike[str]) -> bool:
 
 
 def reason(error: OSError | ValueError) -> str:
-    """Say in words, and with a full stop, what the system said of a path; the path itself is left to the caller."""
+    """Return the system's error as a sentence, without the path."""
     if isinstance(error, UnicodeError):
-        return "the name cannot be that of a file on this system."
+        return "no file of this system can have this name."
     if not isinstance(error, OSError):
-        return "the name holds a NUL byte, as no file's does." if "null" in str(error) else f"{error}."
+        return "the name holds a NUL byte, which no file name can." if "null" in str(error) else f"{error}."
     words = _WORDS.get(errno.errorcode.get(error.errno or 0, ""))
     return f"{words or error.strerror or error}."

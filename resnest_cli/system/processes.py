@@ -1,7 +1,7 @@
-"""Processes of our own: the one door through which this package starts an interpreter. Standard library only.
+"""Start interpreters: the only module of this package that does. Standard library only.
 
-In: a function of this package, by its names. Out: a process that runs it, with the search path of this one but without
-the working folder: a folder of pictures may hold a `json.py`. Knows nothing of what runs there.
+In: the module and the name of a function of this package. Out: a process that runs it, with the search path of this
+process but without the working folder: a folder of images may hold a `json.py`. Does not know what runs there.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     import subprocess
     from typing import Any
 
-# Python, from 3.11 on, and Windows are to look for nothing in the working folder.
+# Keep Python (from 3.11 on) and Windows from looking into the working folder.
 NOT_HERE = {"PYTHONSAFEPATH": "1", "NoDefaultCurrentDirectoryInExePath": "1"}
 _PACKAGES = os.path.abspath(f"{__file__}/../../..")  # noqa: PTH100 - strings, as in sys.path
 
 
 def search_path() -> list[str]:
-    """Return where modules are looked for, without the working folder, which Python puts first for `-m` and `-c`.
+    """Return the search path of modules, without the working folder, which Python puts first for `-m` and `-c`.
 
-    What PYTHONPATH names stays: that is the user's word. So does the folder where this very package lies.
+    Folders of PYTHONPATH stay, since the user named them, and so does the folder of this package.
     """
     found = []
     for number, entry in enumerate(sys.path):
@@ -41,10 +41,10 @@ def _is_here(folder: str) -> bool:
 
 
 def command(module: str, function: str) -> list[str]:
-    """Return the command that runs a function of a module; further words become its `sys.argv[1:]`.
+    """Return the command that runs a function of a module; further arguments become its `sys.argv[1:]`.
 
-    `-c` sets the search path before anything of ours is imported, which `-m` does not. From 3.13 on, Python itself
-    imports something for `-c`, and only `-P` keeps it from looking for that in the working folder.
+    `-c` sets the search path before any module of ours is imported, unlike `-m`. From 3.13 on, Python itself imports
+    modules for `-c`, and only `-P` keeps it from looking for them in the working folder.
     """
     ours = "from resnest_cli.system.imports import TorchAside; TorchAside.install()"
     program = f"import sys; sys.path[:] = {search_path()!a}; {ours}; from {module} import {function}; {function}()"
@@ -52,17 +52,17 @@ def command(module: str, function: str) -> list[str]:
 
 
 def _flags() -> list[str]:
-    """Return what says where not to look: in the working folder, and in what this interpreter itself may not."""
+    """Return the flags that keep the working folder, and whatever this interpreter ignores, out of the search path."""
     known = {"ignore_environment": "-E", "no_user_site": "-s"}
     safe_path = ["-P"] if sys.version_info >= (3, 11) else []
     return [*safe_path, *(flag for name, flag in known.items() if getattr(sys.flags, name))]
 
 
 def start(module: str, function: str, env: dict[str, str] | None = None, **how: Any) -> subprocess.Popen[Any]:  # noqa: ANN401 - arguments of Popen
-    """Start a process that runs a function of a module; `env` is added to this one's environment.
+    """Start a process that runs a function of a module; `env` is added to this process's environment.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: the process cannot be started.
     """
     import subprocess  # noqa: PLC0415 - not for commands that start none
 

@@ -1,10 +1,9 @@
-"""Whether what is at a path can have been put there by this user only: what we believe without reading it anew.
+"""Whether only this user can have written what is at a path, so that it is trusted without a check of its content.
 
-In: a path. Out: in words who else may have, or nothing. Standard library only. A system without user numbers (Windows)
-is not asked: there, home folders are their users' own.
+In: a path. Out: in words why others may have written it, "" if none can have. Standard library only. On systems without
+user numbers (Windows) all is trusted: there, home folders belong to their users.
 
-Where there is no doubt about a folder there is none later: every folder on the way to it would have to be changed, and
-only this user and the system can do that.
+A folder that is trusted stays trusted: only this user and the system can change it or a folder above it.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def distrust(path: Path) -> str:
-    """Say why others may have written what is at `path`, from which no link may lead away; nothing if none can have.
+    """Return why others may have written what is at `path`, which must be no link; "" if none can have.
 
-    It and every folder above must belong to this user or the system, and others must not be able to write in it. Above,
-    a folder will do in which all may write but nobody may take away what is another's (sticky, as /tmp).
+    The path and every folder above it must belong to this user or the system, and not be writable for others. A folder
+    above may be writable for all if it is sticky, as /tmp is: nobody can remove another user's files there.
     """
     if not hasattr(os, "geteuid"):
         return ""
@@ -43,7 +42,7 @@ def distrust(path: Path) -> str:
 
 
 def distrust_files(folder: Path, names: Iterable[str]) -> str:
-    """Say as `doubt` does of files in a folder about which there is none; a link is none of them."""
+    """Return why others may have written files of a trusted folder; "" if none can have. A link is not trusted."""
     if not hasattr(os, "geteuid"):
         return ""
     for name in names:
@@ -55,10 +54,10 @@ def distrust_files(folder: Path, names: Iterable[str]) -> str:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder for this user only, and those above it that are missing; one that is there stays as it is.
+    """Make a folder, and missing folders above it, for this user only; existing folders stay as they are.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: a folder cannot be made.
     """
     for place in reversed(folder.parents):
         if not place.exists():
@@ -67,10 +66,10 @@ def make_private(folder: Path) -> None:
 
 
 def keep_private(folder: Path) -> None:
-    """Take from files in a folder of ours what an umask may have left to others: to write in them.
+    """Remove the write permission of others, which an umask may have left, from the files in a folder of ours.
 
     Raises:
-        OSError: it cannot be done.
+        OSError: a permission cannot be changed.
     """
     for place in folder.iterdir():
         place.chmod(place.stat().st_mode & ~OTHERS_WRITE)
@@ -89,13 +88,13 @@ def _why_doubtful(found: os.stat_result, *, may_be_shared: bool) -> str:
 
 @lru_cache
 def _system() -> int:
-    """Return the owner of the root folder: 0, or what stands for it in a container of a user's own."""
+    """Return the owner of the root folder: 0, or the user who stands for root in a rootless container."""
     return Path("/").stat().st_uid
 
 
 @lru_cache
 def _is_own_group(number: int) -> bool:
-    """Tell whether a group is the user's alone, as systems have that let groups write by default (umask 002)."""
+    """Return whether this user is the only member of a group, as on systems with an umask of 002."""
     import grp  # noqa: PLC0415 - not on Windows
     import pwd  # noqa: PLC0415
 

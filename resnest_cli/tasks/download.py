@@ -1,7 +1,7 @@
-"""What a model needs, fetched ahead of time and checked: weights, the config of a repository, the class names.
+"""Download what models need ahead of time, and check it: weights, configs of repositories, class names.
 
-In: models. Out: one `Item` for each file, as it is done; a failure is an item too, so that one model does not cost the
-others. What is there already is hashed again, and fetched again if it is damaged. Does not know who watches.
+In: names of models. Out: one `Item` per file, as it is done; a failure is an item too, so that other models are still
+downloaded. Cached files are hashed, and downloaded again if damaged. Does not know who shows the progress.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ BAD = {"failed", "damaged", "missing"}
 
 @dataclass(frozen=True)
 class Item:
-    """One file: whose it is, what became of it, and where it is; `note` says why, and what to type next.
+    """One file: its model, its state and its path; `note` has the reason, and what to type next.
 
-    `state` is "downloaded", "whole" (its hash is right), "unchecked" (no hash of it is known), "packaged" (nothing to
-    fetch), or one of `BAD`.
+    `state` is "downloaded", "whole" (its hash is right), "unchecked" (no hash is known), "packaged" (nothing to
+    download), or one of `BAD`.
     """
 
     model: str
@@ -44,17 +44,17 @@ class Item:
         return self.path.stat().st_size if self.path and look(self.path).is_file else 0
 
 
-def unfollowed(_name: str) -> Progress:
-    """Follow no download."""
+def no_progress(_name: str) -> Progress:
+    """Report no progress."""
     return transfer.no_progress
 
 
-def fetch(names: Iterable[str], follow: Callable[[str], Progress] = unfollowed) -> Iterator[Item]:
-    """Fetch the weights of each model and, where they are needed, the ImageNet class names.
+def fetch(names: Iterable[str], follow: Callable[[str], Progress] = no_progress) -> Iterator[Item]:
+    """Download the weights of each model and, where needed, the ImageNet class names.
 
     Args:
         names: as for `--model`.
-        follow: makes the watcher of one model's download.
+        follow: returns the progress callback of one model's download.
     """
     specs = []
     for name in names:
@@ -69,7 +69,7 @@ def fetch(names: Iterable[str], follow: Callable[[str], Progress] = unfollowed) 
 
 
 def verify(names: Iterable[str]) -> Iterator[Item]:
-    """Hash again what is in the caches for each model, and the class names if they are there; no request is made."""
+    """Hash the cached files of each model, and the cached class names; sends no request."""
     for name in names:
         spec = _found(name)
         if isinstance(spec, Item):
@@ -79,7 +79,7 @@ def verify(names: Iterable[str]) -> Iterator[Item]:
     path = labels.imagenet_path()
     if look(path).is_file:
         good = digests.matches(path, labels.IMAGENET_SHA256)
-        note = "" if good else "it is not used; any use fetches it anew"
+        note = "" if good else "it is not used; the next `resnest download` replaces it"
         yield Item("class names", "whole" if good else "damaged", path, note)
 
 

@@ -1,6 +1,6 @@
-"""JSON that somebody else may have written: parsed strictly, and taken apart by type and range.
+"""Read JSON that others may have written: parsed strictly, each value checked for its type and range.
 
-In: text. Out: values, or `ValueError` that says in words what does not fit, and at which key. Standard library only.
+In: text. Out: values, or a `ValueError` that names the key and what it must be. Standard library only.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ SHOWN = 60  # characters of a value, in a message
 
 
 def parse(text: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """Return what a text in UTF-8 says.
+    """Return the value of a JSON text in UTF-8.
 
     Raises:
-        ValueError: it is no JSON, has NaN, Infinity or a key twice, or is nested deeper than is read here.
+        ValueError: it is no JSON, has NaN, Infinity or a duplicate key, or is nested too deeply.
     """
     try:
         words = text.decode() if isinstance(text, bytes) else text
@@ -32,22 +32,22 @@ def parse(text: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON can hold
 
 
 def shorten(value: object) -> str:
-    """Return a value for a message, cut where it is long."""
+    """Return a value for a message, shortened to `SHOWN` characters."""
     text = str(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def quote(value: object) -> str:
-    """Return a value of JSON for a message: what is large is named by its kind."""
+    """Return a JSON value for a message; lists and objects by their type."""
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
     return shorten(value if isinstance(value, str) else json.dumps(value))
 
 
 class Entries:
-    """An object's entries, each taken by name with the type and the range that it must have.
+    """The entries of an object, read by key with a required type and range.
 
-    A value that does not fit raises `ValueError`, which names the key; `name` is that of the object.
+    A value that does not fit raises a `ValueError` that names the key; `name` is the path of the object itself.
     """
 
     def __init__(self, values: object, name: str = "") -> None:
@@ -58,19 +58,19 @@ class Entries:
         self.name = name
 
     def inside(self, key: str) -> Entries:
-        """Return the entries of an object inside; it is empty where there is none."""
+        """Return the entries of a nested object; empty where the key is missing."""
         value = self.values.get(key)
         return Entries({} if value is None else value, self._path(key))
 
     def integer(self, key: str, least: int, most: int) -> int:
-        """Return a whole number; true and false are none."""
+        """Return an integer; true and false are refused."""
         value = self.values.get(key)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise self._wrong(key, f"a whole number from {least} to {most}")
         return value
 
     def number(self, key: str, least: float, most: float) -> float:
-        """Return a finite number; true and false are none."""
+        """Return a finite number; true and false are refused."""
         value = self.values.get(key)
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
             raise self._wrong(key, f"a number from {least:g} to {most:g}")
@@ -84,21 +84,21 @@ class Entries:
         return value
 
     def text(self, key: str, *, longest: int = LONGEST) -> str:
-        """Return a text, of so many characters at most."""
+        """Return a text of at most `longest` characters."""
         value = self.values.get(key)
         if not isinstance(value, str) or len(value) > longest:
             raise self._wrong(key, f"a text of at most {longest} characters")
         return value
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """Return a list of texts, of `LONGEST` characters at most."""
+        """Return a list of texts of at most `LONGEST` characters each."""
         value = self.values.get(key)
         if not isinstance(value, list) or not all(isinstance(each, str) and len(each) <= LONGEST for each in value):
             raise self._wrong(key, f"a list of texts of at most {LONGEST} characters each")
         return tuple(value)
 
     def integers(self, key: str, count: int, least: int, most: int) -> tuple[int, ...]:
-        """Return a list of so many whole numbers."""
+        """Return a list of `count` integers."""
         value = self.values.get(key)
         if not isinstance(value, list) or len(value) != count:
             raise self._wrong(key, f"a list of {count} whole numbers from {least} to {most}")
@@ -122,6 +122,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
-        message = f"the key {quote(twice)!r} stands there twice"
+        message = f"the key {quote(twice)!r} is there twice"
         raise ValueError(message)
     return made

@@ -416,7 +416,7 @@ def test_a_pattern_lists_the_variants_it_fits_though_it_may_fit_digits_too(patte
 
 
 def test_a_weights_file_as_model_gets_the_option_that_was_meant() -> None:
-    said = "error: --model x.safetensors: a weights file is no model. Did you mean --weights x.safetensors?\n"
+    said = "error: --model x.safetensors: this is a weights file, not a model. Did you mean --weights x.safetensors?\n"
     assert run("predict", "six.png", "-m", "x.safetensors").stderr == said
 
 

@@ -168,7 +168,7 @@ def test_what_cannot_be_read_says_why(folder: Path) -> None:
     assert reason("~/missing.jpg") == "no such file: a shell expands ~, but not within quotes or a list."
     assert reason('"b.jpg"') == reason("'b.jpg'") == "no such file: the quotes are read as part of the name."
     assert reason("'") == "no such file."
-    assert reason("a\0b.jpg") == "the name holds a NUL byte, as no file's does."
+    assert reason("a\0b.jpg") == "the name holds a NUL byte, which no file name can."
     assert reason("a.PNG/b.jpg") == "Not a directory."
 
 

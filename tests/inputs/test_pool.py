@@ -123,7 +123,7 @@ def test_an_error_that_nobody_foresaw_is_its_images_own_and_not_hidden() -> None
     found = run(["1", "bug", "2"])
     assert outcomes(found) == ["1", "UnreadableInput", "2"]
     assert isinstance(found[1], Failure)
-    assert found[1].message == "a fault of this program, which you may report: ZeroDivisionError: bug."
+    assert found[1].message == "a bug of this program, please report it: ZeroDivisionError: bug."
 
 
 def test_workers_load_no_framework_and_no_script(tmp_path: Path) -> None:

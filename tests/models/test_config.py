@@ -134,7 +134,7 @@ def test_a_config_that_cannot_be_meant_is_refused_with_its_entry(
         (b'{"a":' * 200_000, "it is nested too deeply"),
         (b'{"num_classes": Infinity}', "Infinity is no number in JSON"),
         (b'{"num_classes": NaN}', "NaN is no number in JSON"),
-        (b'{"num_classes": 10, "num_classes": 1000}', "the key 'num_classes' stands there twice"),
+        (b'{"num_classes": 10, "num_classes": 1000}', "the key 'num_classes' is there twice"),
         (b'{"num_classes": ' + b"9" * 5000 + b"}", "is not the config of a timm model"),
         (b'{"architecture": "\xff"}', "it is not text in UTF-8"),
         ('{"architecture": "resnest14d"}'.encode("utf-16"), "it is not text in UTF-8"),

@@ -501,7 +501,7 @@ def test_a_graph_that_others_can_have_placed_does_not_answer(
     cold.parent.chmod(0o777)
     done = resnest(*PREDICT, *ON_CPU)
     assert labels(done.stdout_bytes) == RIGHT
-    said = f"{cold.parent} can be written by others, so that what is in it is not trusted: what is converted is kept"
+    said = f"{cold.parent} can be written by others, so its content is not trusted: converted models are kept"
     assert said in done.stderr
 
 
@@ -561,7 +561,7 @@ def test_without_a_cache_openvino_runs_from_a_folder_of_this_run(
     monkeypatch.setenv("RESNEST_CACHE", str(tmp_path / "file" / "cache"))
     both = [resnest(*PREDICT, *ON_CPU, "--engine", "openvino") for _ in range(2)]
     assert [(done.exit_code, labels(done.stdout_bytes)) for done in both] == [(ExitCode.OK, RIGHT)] * 2
-    said = f"{tmp_path / 'file' / 'cache'}: Not a directory: what is converted is kept for this run only."
+    said = f"{tmp_path / 'file' / 'cache'}: Not a directory: converted models are kept for this run only."
     assert [said in done.stderr for done in both] == [True, False]
     assert len(conversions) == 1
 

@@ -73,7 +73,7 @@ def test_an_error_that_nobody_foresaw_is_its_images_own_and_not_hidden() -> None
     assert not isinstance(before, Failure)
     assert isinstance(bug, Failure)
     assert (bug.path, bug.type) == ("bug", "UnreadableInput")
-    assert bug.message.startswith("a fault of this program, which you may report: ZeroDivisionError: ")
+    assert bug.message.startswith("a bug of this program, please report it: ZeroDivisionError: ")
     assert not isinstance(after, Failure)
 
 

@@ -82,15 +82,15 @@ def test_what_is_there_is_told(tmp_path: Path) -> None:
     assert [*kinds.values()] == [Kind.FILE, Kind.FOLDER, Kind.OTHER, Kind.MISSING, Kind.MISSING, Kind.MISSING]
     assert look(tmp_path / "loop") == paths.Look(Kind.UNKNOWN, "a link that leads back to itself.")
     assert look(LONG) == paths.Look(Kind.UNKNOWN, "the name is too long for a file.")
-    assert look("a\0b") == paths.Look(Kind.UNKNOWN, "the name holds a NUL byte, as no file's does.")
-    assert look("\ud800") == paths.Look(Kind.UNKNOWN, "the name cannot be that of a file on this system.")
+    assert look("a\0b") == paths.Look(Kind.UNKNOWN, "the name holds a NUL byte, which no file name can.")
+    assert look("\ud800") == paths.Look(Kind.UNKNOWN, "no file of this system can have this name.")
 
 
 @pytest.mark.parametrize(
     ("number", "words"),
     [
         (errno.EIO, "the disk or the network drive fails (input/output error)."),
-        (errno.ESTALE, "the network drive has lost it (stale file handle): mount the drive again."),
+        (errno.ESTALE, "the network drive lost the file (stale file handle): mount the drive again."),
         (errno.ENOTCONN, "its drive is not connected (a mount whose program has ended): mount it again."),
     ],
 )

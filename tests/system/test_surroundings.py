@@ -94,7 +94,7 @@ EVERY = (
 def test_a_user_without_a_home_gets_answers_or_is_told_what_to_set() -> None:
     predict, models, doctor, kept, download, variant = as_nobody(*EVERY)
     assert (predict[0], json.loads(predict[1])["status"]) == (0, "ok")
-    assert predict[2].count("this user has no home folder: what is converted is kept for this run only. Set ") == 1
+    assert predict[2].count("this user has no home folder: converted models are kept for this run only. Set ") == 1
     assert (models[0], models[1].split()[-1]) == (0, "unknown")
     told = json.loads(doctor[1])["cache"]
     assert doctor[0] == kept[0] == 0
@@ -113,7 +113,7 @@ def test_caches_that_may_not_be_entered_are_named(place: Path) -> None:
         (place / name).mkdir(mode=0)
     predict, models, doctor, kept, download, variant = as_nobody(*EVERY, **environment)
     assert (predict[0], json.loads(predict[1])["status"]) == (0, "ok")
-    assert f"{place}/RESNEST_CACHE: Permission denied: what is converted is kept for this run only" in predict[2]
+    assert f"{place}/RESNEST_CACHE: Permission denied: converted models are kept for this run only" in predict[2]
     assert (models[0], models[1].split()[-1]) == (0, "unknown")
     told = json.loads(doctor[1])["cache"]
     assert told["weights"] == f"{place}/HF_HOME/hub (cannot be read: Permission denied)"
@@ -159,7 +159,7 @@ def test_a_cache_that_is_a_file_is_said_and_another_serves_for_this_run(
     assert store() == made
     assert made.folder.stat().st_mode & 0o077 == 0
     why = f"{tmp_path / 'file'}: File exists"
-    assert logged == [f"{why}: what is converted is kept for this run only. Set RESNEST_CACHE to a folder to write in"]
+    assert logged == [f"{why}: converted models are kept for this run only. Set RESNEST_CACHE to a folder to write in"]
 
 
 def test_what_is_in_a_cache_serves_where_nothing_can_be_added(environment: pytest.MonkeyPatch, place: Path) -> None:
@@ -199,7 +199,7 @@ def test_waiting_for_another_process_that_converts_is_said(
     caplog.set_level("INFO", "resnest_cli")
     environment.setenv("RESNEST_CACHE", str(tmp_path))
     with ThreadPoolExecutor(1) as pool:
-        with graphs.alone(tmp_path / "graphs" / "name"):
+        with graphs.lock(tmp_path / "graphs" / "name"):
             waiting = pool.submit(store)
             while "another process" not in caplog.text:
                 assert not waiting.done()

@@ -133,7 +133,7 @@ def test_a_damaged_blob_gets_no_graph_under_the_hash_of_the_right_one(cold: Path
     link = in_hub(rolled, genuine)
     done = resnest("predict", SEVEN, *ON_CPU, "-m", "digits", "--weights", link)
     assert done.exit_code == 1
-    assert "is not what it was named by" in done.stderr
+    assert "does not have the expected sha256" in done.stderr
     assert not [*(cold / "graphs").glob("resnest14d-*/graph.xml")]
 
 
@@ -163,7 +163,7 @@ def test_weights_that_are_swapped_after_they_were_hashed_are_refused(
     write(tensors.load_file(MODEL), file)
     swapping(monkeypatch, lambda: write(tensors.load_file(rolled(tmp_path / "rolled")), file))
     options = Options("digits", weights=file, device="cpu", engine="openvino")
-    with pytest.raises(BadCheckpoint, match=r"is not what it was named by .* it changed while it was read"):
+    with pytest.raises(BadCheckpoint, match=r"does not have the expected sha256 .* it changed while it was read"):
         open_engine(find_model("digits"), options)
     assert not [*(cold / "graphs").glob("resnest14d-*/graph.xml")]
 
@@ -415,7 +415,7 @@ def test_a_graph_is_not_believed_that_others_can_have_placed(
     assert graphs.find("name") is None
     assert place not in store().folder.parents
     (said,) = logged  # once
-    assert "so that what is in it is not trusted: what is converted is kept for this run only" in said
+    assert "so its content is not trusted: converted models are kept for this run only" in said
     private = Path(os.environ["RESNEST_CACHE"])
     assert stat.S_IMODE(private.stat().st_mode) == 0o700
 

@@ -109,7 +109,7 @@ def test_labels_of_ones_own_name_the_classes(tmp_path: Path) -> None:
         (record,) = model.predict([SEVEN], topk=1)
     assert record.top1.label == "sieben"
     names.write_text("too\nfew\n")
-    with pytest.raises(LabelsError, match=r"names\.txt must hold one name a line for 10 classes; it has 2 lines\."):
+    with pytest.raises(LabelsError, match=r"names\.txt must hold one name per line for 10 classes; it has 2 lines\."):
         Classifier("digits", labels=names, engine=FakeEngine())
 
 

@@ -1,10 +1,10 @@
-"""Images with more than 8 bits a channel, or with numbers that are no shades of grey: as 8-bit RGB.
+"""Convert images of more than 8 bits per channel, signed numbers or floats to 8-bit RGB.
 
-In: an image that Pillow opened, or a TIFF file that it did not. Out: the RGB picture. Pillow's `convert("RGB")` cuts
-off what is above 255, shows floats from 0 to 1 black, takes signed numbers for unsigned ones, and compares the colour
-that stands for transparent with the upper eight bits only. `scaling` tells what is black and white.
+In: an image that Pillow opened, or a TIFF file that it did not. Out: the RGB picture. Pillow's `convert("RGB")` clips
+above 255, makes floats from 0 to 1 black, reads signed numbers as unsigned, and compares the transparent colour with
+the upper eight bits only. `scaling` decides which number is black and which is white.
 
-A file of one or two bands is shown by its first; one of three or more takes the first three for red, green and blue.
+Of one or two bands the first is drawn as grey; of three or more the first three are red, green and blue.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NO_DATA = 42113  # the tag in which GDAL, and so all of geography, notes which 
 
 @dataclass(frozen=True)
 class Numbers:
-    """What a deep image holds: `values` [H, W] or [H, W, 3], `alpha` [H, W] from 0 to 1, and how to take them."""
+    """The content of a deep image: `values` [H, W] or [H, W, 3], `alpha` [H, W] from 0 to 1, and how to read them."""
 
     values: NDArray[Any]
     alpha: NDArray[Any] | None = None
@@ -38,15 +38,15 @@ class Numbers:
     zero_is_white: bool = False
 
     def rgb(self) -> Image.Image:
-        """Draw them, on white where there is alpha.
+        """Return the RGB picture, on white where there is alpha.
 
         Raises:
-            BrokenImage: there is nothing to draw.
+            BrokenImage: no value is valid.
         """
         how: dict[str, Any] = {"no_data": self.no_data, "zero_is_white": self.zero_is_white}
         if self.alpha is None or self.alpha.min() == 1:
             shown = to_8_bits(self.values, **how)
-        else:  # what is seen against the page has its contrast from that: a stretch could make ink white
+        else:  # no stretch on a white page: it could make ink white
             alpha = self.alpha.reshape(*self.alpha.shape, *(1,) * (self.values.ndim - 2))
             shown = to_8_bits(self.values, stretch=False, **how)
             shown = (shown * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
@@ -54,7 +54,7 @@ class Numbers:
 
 
 def rgb(image: Image.Image, content: bytes, max_pixels: int) -> Image.Image | None:
-    """Return the picture of a loaded image, or None where it is an ordinary one that Pillow converts rightly."""
+    """Return the RGB picture of a loaded image, or None for an ordinary image, which Pillow converts correctly."""
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else None
     if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
         return _grey(image, tags).rgb()
@@ -81,7 +81,7 @@ def from_tiff(content: bytes, tags: tiff.Tags, max_pixels: int) -> Numbers:
 
 
 def cmyk(content: bytes, tags: tiff.Tags, max_pixels: int) -> Image.Image:
-    """Read the inks of a page of a TIFF file that has more bands than these, such as alpha, with their profile."""
+    """Read the inks of a TIFF page that has more bands, such as alpha, with their colour profile."""
     see_through = tiff.numbers(tags, 338, 0)[0] == _APART and tiff.numbers(tags, 277)[0] > len("CMYK")
     values = tiff.read(content, tags, len("CMYK") + see_through, max_pixels)
     if values.dtype.itemsize > 1:
@@ -94,7 +94,7 @@ def cmyk(content: bytes, tags: tiff.Tags, max_pixels: int) -> Image.Image:
 
 
 def _share(alpha: NDArray[Any]) -> NDArray[np.float32]:
-    """Bring an alpha channel to 0..1."""
+    """Return an alpha channel scaled to 0..1."""
     full = 1 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max
     share: NDArray[np.float32] = np.clip(np.nan_to_num(alpha.astype(np.float32)) / np.float32(full), 0, 1)
     return share
@@ -111,13 +111,13 @@ def _grey(image: Image.Image, tags: tiff.Tags | None) -> Numbers:
 
 
 def _is_signed(values: NDArray[np.int8]) -> bool:
-    """Tell whether bytes that are declared as signed are so: some writers say it of ordinary grey, which then jumps."""
+    """Return whether bytes declared as signed are signed: some writers declare ordinary grey so, which then jumps."""
     jumps = [int(np.abs(np.diff(kind.astype(np.int16))).sum()) for kind in (values, values.view(np.uint8))]
     return jumps[0] <= jumps[1]
 
 
 def _stored(image: Image.Image, tags: tiff.Tags | None) -> str:
-    """Name the numpy type that a file's numbers had before Pillow made 32-bit integers of them."""
+    """Return the numpy type of the stored numbers, which Pillow converted to 32-bit integers."""
     if tags is None:
         return "u2" if image.format == "PPM" else "i4"  # Pillow scales a PGM file to 16 bits
     return f"{'i' if tiff.numbers(tags, 339) == (2,) else 'u'}{max(tiff.numbers(tags, 258)) // 8}"
@@ -131,19 +131,19 @@ def _no_data(tags: tiff.Tags) -> float | None:
 
 
 def _keeps_half(image: Image.Image, content: bytes, tags: tiff.Tags | None) -> bool:
-    """Tell whether Pillow has read the upper eight of 16 bits a channel."""
+    """Return whether Pillow has read the upper eight of 16 bits a channel."""
     if image.mode not in {"RGB", "RGBA"}:
         return False
     return content[24] == _DEEP if image.format == "PNG" else tags is not None and max(tiff.numbers(tags, 258)) == _DEEP
 
 
 def _needs_all(image: Image.Image) -> bool:
-    """Tell whether the upper eight bits do not do: they hold next to nothing, or a colour stands for transparent."""
+    """Return whether the upper eight bits are not enough: they are nearly constant, or a colour means transparent."""
     return "transparency" in image.info or not spans(np.asarray(image)[..., :3], 255)
 
 
 def _png(image: Image.Image, content: bytes) -> Numbers:
-    """Read the lower eight bits of a PNG file too."""
+    """Return all 16 bits of a PNG file."""
     if content[25] == 4:  # noqa: PLR2004 - the colour type of grey with alpha: as many bytes as RGBA has
         high, low = _raw(content, "RGBA")[..., (0, 2)], _raw(content, "RGBA")[..., (1, 3)]
     else:
@@ -157,7 +157,7 @@ def _png(image: Image.Image, content: bytes) -> Numbers:
 
 
 def _raw(content: bytes, raw_mode: str) -> NDArray[np.uint8]:
-    """Read an image whose bytes are taken in another way."""
+    """Read an image in another raw mode of Pillow."""
     with opened(content, ["PNG"]) as image:
         if isinstance(image, ImageFile.ImageFile):
             image.tile = [tile._replace(args=raw_mode) for tile in image.tile]

@@ -71,7 +71,7 @@ def to_8_bits(
 
 
 def spans(values: Values, of: float) -> bool:
-    """Tell whether the numbers, but for a few, span enough of their type's own scale, 0..`of`."""
+    """Return whether the numbers, but for a few, span enough of their type's own scale, 0..`of`."""
     low, high = _ends(values)
     return high - low >= of * OWN_SPAN
 

@@ -96,7 +96,7 @@ def _photometric(meaning: int) -> str:
 
 
 def _dtype(tags: Tags) -> np.dtype[Any]:
-    """Tell which numbers are stored.
+    """Return which numbers are stored.
 
     Raises:
         NotAnImage: none that numpy has, or packed in a way that bytes cannot be told apart in.

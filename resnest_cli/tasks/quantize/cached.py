@@ -64,7 +64,7 @@ def ensure(options: Options, calibrate: Path, exclude: Sequence[str] = ()) -> Op
     path = weights.locate(spec, options.weights)
     sha256 = weights.sha256(path)
     folder = cache.writable() / cache.INT8 / _key(spec, sha256, options, calibrate, exclude)
-    with graphs.alone(folder):
+    with graphs.lock(folder):
         if not folder.exists():
             _make(options, calibrate, folder, exclude)
         _check_origin(folder, path, sha256)
