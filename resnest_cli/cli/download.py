@@ -49,7 +49,7 @@ def download(  # noqa: PLR0913 - one parameter an option
     view = View(quiet=quiet, progress=not (quiet or no_progress))
     names = _names(models, all=all, verify=verify)
     bar = _bar(view)
-    items = task.verify(names) if verify else task.fetch(names, bar.follow if bar else task.unfollowed)
+    items = task.verify(names) if verify else task.fetch(names, bar.follow if bar else task.no_progress)
     done = [_said(item, bar, format) for item in items]
     if format == "json":
         data(json.dumps([_row(item) for item in done], indent=1) + "\n")

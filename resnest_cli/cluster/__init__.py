@@ -171,7 +171,7 @@ class RayTrunk:
         stages = Stages()
         with Pool(self._load, 1, timeout=self.options.timeout) as pool:  # an image may crash what decodes it
             self._run(np.zeros(self.engine.shape, np.uint8))  # it compiles while that process starts
-            loaded = stream.decode_in(pool, samples, self._load, len(samples) or 1, stages)
+            loaded = stream.decode_in_pool(pool, samples, self._load, len(samples) or 1, stages)
             good = [item.values for item in loaded if isinstance(item, stream.Pixels)]
         if not good:
             return 0.0

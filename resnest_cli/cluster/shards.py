@@ -100,7 +100,7 @@ class Folder:
         if not buckets.is_bucket(output):
             return cls(str(Path(output).absolute()), facts)
         place = output.rstrip("/")
-        if why := buckets.why_not(place):
+        if why := buckets.why_invalid(place):
             raise UsageError(f"-o {redact.url(output)}: {why}")
         return cls(place, facts)
 

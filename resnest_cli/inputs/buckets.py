@@ -1,11 +1,11 @@
-"""Images in object stores: s3://BUCKET/KEY and gs://BUCKET/KEY, by pyarrow (of the extras `parquet` and `ray`).
+"""Read images of object stores: s3://BUCKET/KEY and gs://BUCKET/KEY, by pyarrow (of the extras `parquet` and `ray`).
 
-In: what the user typed, or a list names. Out: sources and bytes.
+In: a path as typed, or of a list. Out: sources and bytes.
 
-Whom a request goes to, and who signs it, is said by the user's own environment and files alone, where the tools of
-these stores look too: keys, the role of the machine, `AWS_ENDPOINT_URL` for a store of one's own, which may have a
-private address. A name says the bucket and the key, never an address, a key pair or a region. So a list from a stranger
-has this machine read what its user may read, as it may name the user's files; no signed request goes anywhere else.
+Only the user's environment and files decide where a request goes and who signs it, as for other tools of these stores:
+keys, the role of the machine, `AWS_ENDPOINT_URL` for a private store. A path names a bucket and a key, never an
+address, a key pair or a region. So a stranger's list can name what the user may read, as it can name the user's files,
+but cannot send a signed request to another host.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from resnest_cli.inputs.photographs import Rule
 
 SCHEMES = ("s3://", "gs://")
-RETRY_S = 30.0  # for Google's store: its library alone would try for a quarter of an hour
+RETRY_S = 30.0  # for Google's store: its library would retry for a quarter of an hour
 _NAME = re.compile(r"(s3|gs)://([a-z0-9][a-z0-9._-]*)(?:/(.*))?", re.DOTALL)
-# What its client would take for another bucket or another object: it resolves dots, and ends a name at a NUL byte.
+# Keys that the client would take for another object or bucket: it resolves dots, and ends a name at a NUL byte.
 _ODD_KEY = re.compile(r"(?:^|/)\.{1,2}(?:/|$)|//|[\0-\x1f\x7f]|^/")
 
 
 class _Place(NamedTuple):
-    """Where something is: `inside` is "BUCKET/KEY", as pyarrow's file systems take it."""
+    """A path, split: `inside` is "BUCKET/KEY", as pyarrow's file systems take it."""
 
     scheme: str
     bucket: str
@@ -43,42 +43,42 @@ class _Place(NamedTuple):
 
 
 def is_bucket(path: str) -> bool:
-    """Return whether it names something in an object store."""
+    """Return whether a path is in an object store."""
     return path.startswith(SCHEMES)
 
 
 def source(path: str) -> Source:
-    """Make the source of an object; its path, which is printed and stored, holds no secrets."""
-    shown = redact.url(path)
-    return Source(shown, url="" if shown == path else path)
+    """Return the source of an object; its path, which is printed and stored, is redacted."""
+    redacted = redact.url(path)
+    return Source(redacted, url="" if redacted == path else path)
 
 
-def why_not(path: str) -> str:
-    """Return why a path in an object store is no name there; nothing if it is one."""
+def why_invalid(path: str) -> str:
+    """Return why a path in an object store is invalid, "" if it is valid."""
     try:
-        _parted(path)
+        _split(path)
     except UrlRefused as error:
         return str(error)
     return ""
 
 
 def require() -> None:
-    """Refuse to go on without what reads object stores.
+    """Check that pyarrow is installed.
 
     Raises:
-        UsageError: it is not installed; the message says how to.
+        UsageError: it is not; the message has the pip command.
     """
     _pyarrow("fs")
 
 
 def find(path: str, rule: Rule, *, recursive: bool = True) -> Iterator[Source]:
-    """Find the objects below a prefix that `rule` takes, in the order of names; or the object itself.
+    """Yield the objects below a prefix that `rule` takes, in the order of names; or the object itself.
 
     Raises:
-        UrlRefused: it is no name of a bucket or an object.
-        UnreadableInput: the store cannot be asked.
+        UrlRefused: the path is invalid.
+        UnreadableInput: the store cannot be reached.
     """
-    with _translated():
+    with _translate_errors():
         store, place = opened(path)
         is_object = not place.endswith("/") and _kind(store, place) != "Directory"
         if is_object:
@@ -89,14 +89,14 @@ def find(path: str, rule: Rule, *, recursive: bool = True) -> Iterator[Source]:
 
 
 def read(path: str, max_bytes: int) -> bytes:
-    """Read an object.
+    """Return the bytes of an object.
 
     Raises:
-        UrlRefused: it is no name of an object.
-        UnreadableInput: it is not there, or may not be read.
+        UrlRefused: the path is invalid.
+        UnreadableInput: the object does not exist, or cannot be read.
         ImageTooLarge: more than `max_bytes`.
     """
-    with _translated():
+    with _translate_errors():
         store, place = opened(path)
         with store.open_input_file(place) as file:
             if file.size() > max_bytes:
@@ -108,25 +108,25 @@ def read(path: str, max_bytes: int) -> bytes:
 
 
 def opened(path: str) -> tuple[Any, str]:
-    """Return the `pyarrow.fs.FileSystem` of a path in an object store, and what it calls the path.
+    """Return the `pyarrow.fs.FileSystem` of a path in an object store, and the path inside it.
 
     Raises:
-        UrlRefused: it is no name of a bucket or an object.
-        UsageError: pyarrow is not here.
+        UrlRefused: the path is invalid.
+        UsageError: pyarrow is not installed.
         OSError: the store cannot be reached.
     """
-    scheme, bucket, place = _parted(path)
+    scheme, bucket, place = _split(path)
     if scheme == "gs":
         return _google(), place
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
     return _amazon(_region(bucket, endpoint), endpoint), place
 
 
-def _parted(path: str) -> _Place:
-    """Take a name apart.
+def _split(path: str) -> _Place:
+    """Split a path.
 
     Raises:
-        UrlRefused: it is none; whatever else it says is not asked for.
+        UrlRefused: the path is invalid.
     """
     named = _NAME.fullmatch(path)
     if not named:
@@ -142,10 +142,10 @@ def _parted(path: str) -> _Place:
 
 @lru_cache
 def _region(bucket: str, endpoint: str | None) -> str | None:
-    """Ask Amazon where a bucket is, unsigned; a store of one's own has the region that the environment names.
+    """Return the region of a bucket: of the environment for a private store, else by an unsigned request to Amazon.
 
     Raises:
-        OSError: there is none of that name, or no answer.
+        OSError: there is no such bucket, or no answer.
     """
     if endpoint:
         return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None
@@ -169,7 +169,7 @@ def _pyarrow(module: str) -> ModuleType:
 
         return import_module(f"pyarrow.{module}")
     except ImportError as error:
-        message = "object stores and Parquet need pyarrow, which is not here: pip install 'resnest-cli[parquet]'"
+        message = "object stores and Parquet need pyarrow, which is not installed: pip install 'resnest-cli[parquet]'"
         raise UsageError(message) from error
 
 
@@ -179,7 +179,7 @@ def _kind(store: Any, place: str) -> str:  # noqa: ANN401 - pyarrow has no types
 
 
 def _walk(store: Any, prefix: str, scheme: str, rule: Rule, *, recursive: bool) -> Iterator[str]:  # noqa: ANN401 - pyarrow has no types
-    """Walk a prefix in the order of names; holds those of one level at a time."""
+    """Yield the paths below a prefix in the order of names; holds the names of one folder per level."""
     entries = store.get_file_info(_pyarrow("fs").FileSelector(prefix))
     for entry in sorted(entries, key=lambda entry: entry.base_name):
         path = scheme + entry.path
@@ -191,8 +191,8 @@ def _walk(store: Any, prefix: str, scheme: str, rule: Rule, *, recursive: bool) 
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
-    """Say of one input what went wrong; without pyarrow the others can still be read."""
+def _translate_errors() -> Iterator[None]:
+    """Raise any error as an `UnreadableInput` of this input; without pyarrow other inputs can still be read."""
     try:
         yield
     except UsageError as error:

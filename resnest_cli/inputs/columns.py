@@ -87,9 +87,9 @@ class Columns:
     def _answer(self, ask: Ask) -> Any:  # noqa: ANN401 - as asked
         if not self._worker:
             return self._reader(ask)
-        self._worker.give(ask)
+        self._worker.submit(ask)
         try:
-            return self._worker.take()
+            return self._worker.result()
         except DecodeTimeout:
             message = f"it takes longer than {TIMEOUT_S:g} s to read {ROWS} rows of it"
         except WorkerDied:

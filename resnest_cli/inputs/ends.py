@@ -1,7 +1,7 @@
-"""Where the first image in some bytes ends, to tell whether another one follows, as in `cat a.jpg b.jpg | ...`.
+"""Find where the first image in some bytes ends, and whether another follows, as in `cat a.jpg b.jpg | ...`.
 
-In: bytes. Out: whether a second image begins where the first ends. Looks at the structure of JPEG, PNG, GIF, WebP
-and BMP, not at pixels; of other formats it says no. Knows nothing of streams.
+In: bytes. Out: whether a second image begins where the first ends. Reads the structure of JPEG, PNG, GIF, WebP and BMP,
+not their pixels; False for other formats. Does not know streams.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BEGINS = (JPEG, PNG, GIF, BMP, *TIFF, RIFF)
-# Phones put a second picture or a film behind the first and say so in its header: in the index of multi-picture files
-# (CIPA DC-007), in Google's container (motion, depth), or as a gain map (ISO 21496-1).
+# Phones put a second image or a video behind the first and declare it in its header: in the index of multi-picture
+# files (CIPA DC-007), in Google's container (motion, depth), or as a gain map (ISO 21496-1).
 _COMPOUND = (b"MPF\0", b"ns.google.com/photos", b"hdr-gain-map", b"urn:iso:std:iso:ts:21496")
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # in coded data FF 00 is a byte, and FF D0..D7 restarts the coder
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # in coded data, FF 00 is a byte and FF D0..D7 restart the coder
 _END, _SCAN = 0xD9, 0xDA
 _BARE = frozenset((0x01, 0xD8, *range(0xD0, 0xD8)))  # markers without a length
 
 
 def another_follows(content: bytes) -> bool:
-    """Return whether the bytes are one whole image and then the begin of another."""
+    """Return whether the bytes are a complete image, followed by the beginning of another."""
     for sign, end in _ENDS.items():
         if content.startswith(sign):
             return 0 < (at := end(content)) < len(content) and content.startswith(_BEGINS, at)
@@ -33,7 +33,7 @@ def another_follows(content: bytes) -> bool:
 
 
 def _jpeg(content: bytes) -> int:
-    """Find the end; 0 where there is none, or where more images belong to the file."""
+    """Return the end; 0 where there is none, or where more images belong to the file."""
     at, scanned = 2, False
     while marker := _MARKER.search(content, at):
         kind = content[marker.start() + 1]
@@ -53,7 +53,7 @@ def _png(content: bytes) -> int:
 
 
 def _gif(content: bytes) -> int:
-    """Find the end by the blocks of GIF89a; 0 where there is none."""
+    """Return the end by the blocks of GIF89a; 0 where there is none."""
     at = 13 + _colours(content, 10)
     while kind := content[at : at + 1]:
         if kind == b";":
@@ -66,7 +66,7 @@ def _gif(content: bytes) -> int:
 
 
 def _colours(content: bytes, at: int) -> int:
-    """Return how many bytes the colour table has that the flags at a place announce."""
+    """Return the bytes of the colour table that the flags at `at` announce."""
     flags = int.from_bytes(content[at : at + 1], "big")
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 

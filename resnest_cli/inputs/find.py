@@ -34,16 +34,16 @@ def find_sources(
     exclude: Sequence[str] = (),
     left_out: LeftOut | None = None,
 ) -> Iterator[Source | Failure]:
-    """Turn inputs into sources, lazily.
+    """Yield the sources of the inputs, lazily.
 
-    A named file is always tried; in folders `photographs.Rule` decides. Links to folders are followed unless they lead
-    back to a folder they are in.
+    A named file is always read; in folders `photographs.Rule` decides. Links to folders are followed unless they lead
+    to a folder that contains them.
 
     Args:
         inputs: what the user named; a failure is passed on.
-        recursive: look into the folders of folders.
-        exclude: patterns of what to leave out of folders, see `photographs.Rule`.
-        left_out: gets the count of what was found and is not looked at; without it, that is logged at the end.
+        recursive: enter folders of folders.
+        exclude: patterns of names to leave out of folders, see `photographs.Rule`.
+        left_out: receives the counts of files that are not read; without it, they are logged at the end.
     """
     total, uses_stdin = LeftOut() if left_out is None else left_out, False
     for named in inputs:
@@ -62,16 +62,16 @@ def find_sources(
 
 
 def _contained(path: str, found: Iterator[Source | Failure]) -> Iterator[Source | Failure]:
-    """Pass on what one input names; whatever it raises becomes its `Failure`, and the next one has its turn."""
+    """Yield what one input names; an exception becomes its `Failure`, and the next input follows."""
     try:
         yield from found
     except Exception as error:  # noqa: BLE001 - see `as_image_error`
-        shown = redact.url(path) if buckets.is_bucket(path) or urls.is_url(path) else path
-        yield Failure.of(shown, as_image_error(error))
+        name = redact.url(path) if buckets.is_bucket(path) or urls.is_url(path) else path
+        yield Failure.of(name, as_image_error(error))
 
 
 def _found(path: str, exclude: Sequence[str], left_out: LeftOut, *, recursive: bool) -> Iterator[Source | Failure]:
-    """Find what one input names."""
+    """Yield what one input names."""
     seen, rule = look(path), Rule(exclude, path)
     if seen.is_folder:
         yield from _or_failure(path, "this folder", walk.walk(path, rule, recursive=recursive), rule, left_out)
@@ -89,10 +89,10 @@ def _found(path: str, exclude: Sequence[str], left_out: LeftOut, *, recursive: b
 
 
 def count_sources(found: Iterable[Source | Failure], done: int = 0) -> Callable[[], int | None]:
-    """Count sources in the background, so that nobody waits for it.
+    """Count sources in the background.
 
-    What is returned gives the number of those after the first `done`, once it is known; never, if they cannot all be
-    found, which the job itself meets and says.
+    The returned function gives the number of sources after the first `done` once it is known, None before. It stays
+    None if the sources cannot all be found, which the job itself reports.
     """
     counted: list[int] = []
 
@@ -107,7 +107,7 @@ def count_sources(found: Iterable[Source | Failure], done: int = 0) -> Callable[
 def _or_failure(
     path: str, what: str, found: Iterator[Source | Failure], rule: Rule, left_out: LeftOut
 ) -> Iterator[Source | Failure]:
-    """Pass on what was found; say so when that was nothing, since each input named has a record."""
+    """Yield what was found, or a `Failure` if that is nothing: each named input has a record."""
     first = next(found, None)
     if first is None:
         counts = rule.left_out.counts()
@@ -119,7 +119,7 @@ def _or_failure(
 
 
 def _matched(pattern: str, rule: Rule, left_out: LeftOut, *, recursive: bool) -> Iterator[Source | Failure]:
-    """Find what a pattern matches; a name with brackets that nothing matches is taken for a file that is not there."""
+    """Yield what a pattern matches; a name with brackets that matches nothing is a missing file."""
     found = walk.match(pattern, rule, recursive=recursive)
     first = next(found, None)
     if first is not None:

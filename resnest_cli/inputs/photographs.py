@@ -1,7 +1,7 @@
-"""Which names in folders, buckets and archives are those of photographs, and a count of what was left out.
+"""Which files of folders, buckets and archives are read as images, and a count of those left out.
 
-In: names below the place that a user named. Out: whether one is looked at, and at the end a sentence on all that were
-not. One rule for every command. It is about names that are found: what is named explicitly is always tried.
+In: names below the path that a user named. Out: whether each is read, and at the end a sentence on those that were not.
+One rule for every command. It is for names that are found: a file that the user names is always read.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from resnest_cli.text.words import counted
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# What systems, network drives and archivers put beside photographs: thumbnails, bins, snapshots. Names with a dot in
-# front (AppleDouble's `._x`, .thumbnails, .Trash-1000, .ipynb_checkpoints, .@__thumb) are hidden anyhow. Lower case.
+# Folders that systems, network drives and archivers put beside photographs: thumbnails, bins, snapshots, in lower case.
+# Names that begin with a dot (AppleDouble's `._x`, .thumbnails, .Trash-1000, .ipynb_checkpoints) are hidden anyway.
 SYSTEM = {
     *("__macosx", "@eadir", "#recycle", "#snapshot", "@recycle", "@__thumb", "$recycle.bin", "recycler"),
     *("system volume information", "lost+found"),
 }
-SHOWN = 5  # suffixes in a sentence, the most frequent first
-KNOWN = 1000  # suffixes that are counted each by itself: names can be anything, and memory is to stay small
-LONGEST = 12  # characters of a suffix; what is longer is a name with a dot in it
+SHOWN = 5  # suffixes in the sentence, the most frequent first
+MAX_SUFFIXES = 1000  # that are counted separately, to bound the memory
+LONGEST = 12  # characters of a suffix; longer ones are names with a dot in them
 
 
 @dataclass
 class LeftOut:
-    """What was found and not looked at: files by suffix, hidden names, and names that `--exclude` matches.
+    """Counts of what was found and not read: files by suffix, hidden names, names that `--exclude` matches.
 
-    A folder that is not entered counts once. `places` are how many folders and the like had any; `first` is one.
+    A folder that is not entered counts once. `places` counts the folders, buckets and archives with any.
     """
 
     others: Counter[str] = field(default_factory=Counter)
@@ -50,10 +50,10 @@ class LeftOut:
         """Count a file by its suffix."""
         suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - names of buckets and archives too
         plain = suffix if len(suffix) <= LONGEST and suffix.isprintable() and " " not in suffix else ""
-        self.others[plain if plain in self.others or len(self.others) < KNOWN else ""] += 1
+        self.others[plain if plain in self.others or len(self.others) < MAX_SUFFIXES else ""] += 1
 
     def add(self, place: str, more: LeftOut) -> None:
-        """Add what was left out at a place."""
+        """Add the counts of one folder, bucket or archive."""
         if more:
             self.first = self.first or place
             self.places += 1
@@ -62,12 +62,12 @@ class LeftOut:
             self.excluded += more.excluded
 
     def words(self) -> str:
-        """Say it in one line: where, how many, of which suffixes."""
+        """Return one line: where, how many, with which suffixes."""
         more = f" and {self.places - 1:,} more" if self.places > 1 else ""
         return f"{self.first}{more}: {self.counts()}" if self.first else self.counts()
 
     def counts(self) -> str:
-        """Say how many of what."""
+        """Return how many, with which suffixes."""
         said = []
         if self.others:
             number = self.others.total()
@@ -87,12 +87,12 @@ class LeftOut:
 
 
 class Rule:
-    """Tells what at one place is a photograph, and counts the rest in `left_out`.
+    """Decides which files below one path are read, and counts the rest in `left_out`.
 
     Args:
-        exclude: patterns (`*`, `?`, `[...]`) of what to leave out. One without "/" is held against the name of each
-            file and folder; one with "/" against the end of its path below the place, and against its whole path.
-        place: the folder, prefix or archive, as all paths in it begin.
+        exclude: patterns (`*`, `?`, `[...]`) of names to leave out. A pattern without "/" matches the name of a file or
+            folder; a pattern with "/" matches the end of its path below `place`, or its whole path.
+        place: the folder, prefix or archive with which all paths begin.
     """
 
     def __init__(self, exclude: Iterable[str], place: str) -> None:
@@ -101,16 +101,16 @@ class Rule:
         self.left_out = LeftOut()
 
     def sees(self, path: str) -> bool:
-        """Return whether a name is neither hidden nor left out, without counting it."""
+        """Return whether a name is neither hidden nor excluded, without counting it."""
         name = os.path.basename(path)  # noqa: PTH119 - as above
         return not is_hidden(name) and not any(self._fits(pattern, path) for pattern in self._exclude)
 
     def enters(self, path: str) -> bool:
-        """Return whether to look into a folder."""
+        """Return whether to enter a folder; count it if not."""
         return not self.hides(path) and not self.excludes(path)
 
     def takes(self, path: str) -> bool:
-        """Return whether to look at a file."""
+        """Return whether to read a file; count it if not."""
         if not self.enters(path):
             return False
         is_photograph = path.lower().endswith(SUFFIXES)
@@ -119,19 +119,19 @@ class Rule:
         return is_photograph
 
     def takes_member(self, path: str) -> bool:
-        """Return whether to look at a file of an archive, whose folders nobody walks through."""
+        """Return whether to read a member of an archive, by the names of its folders too; count it if not."""
         names = self._below(path).split("/")
         above = ("/".join([self._place, *names[:end]]) for end in range(1, len(names)))
         return all(map(self.enters, above)) and self.takes(path)
 
     def hides(self, path: str) -> bool:
-        """Return whether the last name is hidden, or of a system; count it."""
+        """Return whether the name is hidden or of a system; count it if so."""
         hidden = is_hidden(os.path.basename(path))  # noqa: PTH119 - strings, of buckets and archives too
         self.left_out.hidden += hidden
         return hidden
 
     def excludes(self, path: str) -> bool:
-        """Return whether the user left it out; count it."""
+        """Return whether `--exclude` matches; count it if so."""
         excluded = bool(self._exclude) and any(self._fits(pattern, path) for pattern in self._exclude)
         self.left_out.excluded += excluded
         return excluded
@@ -146,5 +146,5 @@ class Rule:
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a name starts with a dot, or is one that systems give to what is no photograph of anybody's."""
+    """Return whether a name begins with a dot, or is in `SYSTEM`."""
     return (name.startswith(".") and name not in {".", ".."}) or name.lower() in SYSTEM

@@ -1,12 +1,12 @@
-"""Images loaded in worker processes that can be stopped and replaced. Standard library only.
+"""Load images in worker processes that can be killed and replaced. Standard library only.
 
-In: sources, and a `Load` that turns one into what is wanted. Out: in the order they were given, what it returned, or
-the `ImageError` it raised. A worker that crashes twice on an image, or is at it for longer than the deadline, costs
-this image and no other: what else it had been given goes to its successor.
+In: sources, and a `Load` that is applied to each. Out: per source, in the order of submission, what `Load` returned,
+or the `ImageError` that it raised. An image that crashes its worker twice, or takes longer than the timeout, costs no
+other image: what else the worker had to do goes to its successor.
 
-A worker is a fresh interpreter: not a fork of this one, whose threads would not survive it, and it does not import the
-caller's script, which so needs no `if __name__ == "__main__"`. It leaves when its standard input ends: with the pool,
-or with this process, however that ended. Each has pipes of its own, so one that dies in mid-sentence confuses no other;
+A worker is a fresh interpreter: not a fork, which threads do not survive, and it does not import the caller's script,
+which so needs no `if __name__ == "__main__"`. It exits when its standard input ends: with the pool, or with this
+process, however that ended. Each worker has its own pipes, so a worker that dies in mid-message disturbs no other;
 pools with one pipe for all (pebble, concurrent.futures) break or hang when a worker is killed.
 """
 
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
     from resnest_cli.types import Source
 
-START_LIMIT_S = 60.0  # for an interpreter and its imports, on a machine that does much else
-PIPE_BYTES = 1 << 20  # where the system lets a pipe hold so much, some images wait in it and the worker goes on
-LIVES = 2  # a worker may be killed for no fault of the image it was at
-_INSTEAD = "use -j 0 to do without."
+START_LIMIT_S = 60.0  # for an interpreter and its imports, on a busy machine
+PIPE_BYTES = 1 << 20  # a larger pipe, where allowed, holds some images, so the worker continues
+MAX_DEATHS = 2  # per image: a worker may be killed by chance
+_HINT = "use -j 0 to decode in this process."
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def limit_memory(limit: int) -> None:
-    """Let this process have no more than so many bytes for its data, where the system can."""
+    """Limit the data of this process to `limit` bytes, where the system can."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource  # noqa: PLC0415 - not on Windows
 
@@ -46,16 +46,16 @@ def limit_memory(limit: int) -> None:
 
 
 class Load(Protocol):
-    """Turns a source into something that pickles, as it does itself."""
+    """A function of a source, that pickles as its results do."""
 
     def prepare(self) -> None:
-        """Set up the worker, once."""
+        """Prepare the worker process, once."""
 
     def __call__(self, source: Any, /) -> Any:  # noqa: ANN401 - what is loaded does not matter here
-        """Load one.
+        """Return what is loaded from one source.
 
         Raises:
-            ImageError: it cannot be loaded.
+            ImageError: the source cannot be loaded.
         """
 
 
@@ -63,10 +63,10 @@ class Pool:
     """Worker processes that load images in turn; use it as a context manager.
 
     Args:
-        load: what they do.
-        workers: how many, at least 1.
-        timeout: seconds an image may take.
-        large: tried, for one image at a time and in a process of its own, on what is too large for `load`.
+        load: what each worker applies to a source.
+        workers: number of processes, at least 1.
+        timeout: seconds per image.
+        large: applied, one image at a time in a process of its own, where `load` raises `ImageTooLarge`.
 
     Raises:
         ResnestError: a process cannot be started.
@@ -75,7 +75,7 @@ class Pool:
     def __init__(self, load: Load, workers: int, *, timeout: float, large: Load | None = None) -> None:
         self._timeout = timeout
         self._large = large
-        self._alone: Worker | None = None
+        self._large_worker: Worker | None = None
         self._next = 0
         self._workers: list[Worker] = []
         try:
@@ -93,72 +93,72 @@ class Pool:
         self.close()
 
     def close(self) -> None:
-        """Stop the workers, whatever they do."""
-        for worker in [*self._workers, *([self._alone] if self._alone else [])]:
+        """Kill all workers."""
+        for worker in [*self._workers, *([self._large_worker] if self._large_worker else [])]:
             worker.stop()
 
-    def give(self, source: Source) -> Worker:
-        """Hand a source to the next worker; `take` its answer in the order in which sources were given."""
+    def submit(self, source: Source) -> Worker:
+        """Send a source to the next worker, and return the worker; get each `result` in the order of submission."""
         worker = self._workers[self._next]
         self._next = (self._next + 1) % len(self._workers)
-        worker.give(source)
+        worker.submit(source)
         return worker
 
-    def take(self, worker: Worker) -> Any:  # noqa: ANN401 - as Load
-        """Wait for the oldest answer of `worker`.
+    def result(self, worker: Worker) -> Any:  # noqa: ANN401 - as Load
+        """Wait for the oldest result of `worker`, and return it.
 
         Raises:
             DecodeTimeout: the image took too long.
-            WorkerDied: it has ended two workers.
+            WorkerDied: the image crashed two workers.
             ImageError: what `load` raised.
         """
-        source = worker.given[0]
+        source = worker.pending[0]
         try:
-            return worker.take()
+            return worker.result()
         except ImageTooLarge:
             if self._large is None:
                 raise
-        self._alone = self._alone or Worker(self._large, self._timeout)
-        self._alone.give(source)
-        return self._alone.take()
+        self._large_worker = self._large_worker or Worker(self._large, self._timeout)
+        self._large_worker.submit(source)
+        return self._large_worker.result()
 
 
 class Worker:
-    """One process, and its successors. `given` is what it has not answered, in order: sources, or what `load` takes."""
+    """One process, and its successors. `pending` are the sources without a result, in order of submission."""
 
     def __init__(self, load: Load, timeout: float) -> None:
-        self.given: deque[Any] = deque()
+        self.pending: deque[Any] = deque()
         self._load = load
         self._timeout = timeout
         self._start()
 
-    def give(self, source: Any) -> None:  # noqa: ANN401 - as above
-        """Send a source."""
-        self.given.append(source)
+    def submit(self, source: Any) -> None:  # noqa: ANN401 - as above
+        """Send a source to the process."""
+        self.pending.append(source)
         self._send(source)
 
-    def take(self) -> Any:  # noqa: ANN401 - as Load
-        """Wait for the answer to the first of `given`; see `Pool.take`."""
-        for life in range(1, LIVES + 1):
+    def result(self) -> Any:  # noqa: ANN401 - as Load
+        """Wait for the result of the first of `pending`; see `Pool.result`."""
+        for life in range(1, MAX_DEATHS + 1):
             try:
                 answer = self._receive()
             except TimeoutError:  # noqa: PERF203 - it is entered twice at most
-                self.given.popleft()
+                self.pending.popleft()
                 self._replace()
                 raise DecodeTimeout(f"not decoded within {self._timeout:g} s; --timeout sets the limit.") from None
             except (EOFError, OSError):
-                if life == LIVES:
-                    self.given.popleft()
+                if life == MAX_DEATHS:
+                    self.pending.popleft()
                 status = self._replace()
             else:
-                self.given.popleft()
+                self.pending.popleft()
                 if isinstance(answer, Exception):
                     raise answer
                 return answer
-        raise WorkerDied(f"it ended the process that decoded it, {LIVES} times ({_in_words(status)}).")
+        raise WorkerDied(f"it crashed the process that decoded it, {MAX_DEATHS} times ({_in_words(status)}).")
 
     def stop(self) -> int:
-        """End the process at once, and give its exit status."""
+        """Kill the process, and return its exit status."""
         self._process.kill()
         self._requests.close()
         self._answers.close()
@@ -183,7 +183,7 @@ class Worker:
         except OSError as error:
             self._requests.close()
             self._answers.close()
-            message = f"no process can be started to decode images in ({error}): {_INSTEAD}"
+            message = f"no process can be started to decode images in ({error}): {_HINT}"
             raise ResnestError(message) from error
         finally:
             os.close(requests)
@@ -191,24 +191,24 @@ class Worker:
         self._send(self._load)
 
     def _replace(self) -> int:
-        """Put a new process in place of this one, with all of `given` to do; give the exit status."""
+        """Start a new process with all of `pending` to do; return the exit status of the old process."""
         status = self.stop()
         if not self._ready and status > 0:
-            message = f"the processes that decode images do not start ({_in_words(status)}): {_INSTEAD}"
+            message = f"the processes that decode images do not start ({_in_words(status)}): {_HINT}"
             raise ResnestError(message)
         self._start()
-        for source in self.given:
+        for source in self.pending:
             self._send(source)
         return status
 
     def _send(self, what: object) -> None:
-        with contextlib.suppress(OSError):  # it has died: `take` will see that
+        with contextlib.suppress(OSError):  # it died: `result` finds out
             self._requests.send_bytes(pickle.dumps(what))
 
     def _receive(self) -> Any:  # noqa: ANN401 - as Load
         if not self._ready:
             if not self._answers.poll(START_LIMIT_S):
-                raise ResnestError(f"no process that decodes images has started within {START_LIMIT_S:g} s: {_INSTEAD}")
+                raise ResnestError(f"no process that decodes images has started within {START_LIMIT_S:g} s: {_HINT}")
             self._answers.recv()
             self._ready = True
         if not self._answers.poll(self._timeout):
@@ -217,7 +217,7 @@ class Worker:
 
 
 def work() -> None:
-    """Be a worker: load what comes in on standard input, answer on standard output."""
+    """Run a worker: load the sources of standard input, write results to standard output."""
     answers = Connection(os.dup(1), readable=False)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for decoders in C that print
     requests: SimpleQueue[Any] = SimpleQueue()
@@ -231,7 +231,7 @@ def work() -> None:
 
 
 def _listen(requests: SimpleQueue[Any]) -> None:
-    """Pass on what comes in. A thread, so that a worker that is busy also leaves when nobody waits for it any more."""
+    """Queue incoming sources; in a thread, so that a busy worker also exits when its pool is gone."""
     incoming = Connection(os.dup(0), writable=False)
     with contextlib.suppress(EOFError, OSError):
         while True:
@@ -244,11 +244,11 @@ def _answer(load: Load, source: Source) -> Any:  # noqa: ANN401 - as Load
         return load(source)
     except Exception as error:  # noqa: BLE001 - the parent raises it
         error.__traceback__ = error.__cause__ = error.__context__ = None
-        return error if _travels(error) else as_image_error(error)
+        return error if _pickles(error) else as_image_error(error)
 
 
-def _travels(error: Exception) -> bool:
-    """Return whether an exception can be sent to another process, which those of some libraries cannot."""
+def _pickles(error: Exception) -> bool:
+    """Return whether an exception can be sent to another process; exceptions of some libraries cannot."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     except Exception:  # noqa: BLE001 - whatever its class makes of it
@@ -257,7 +257,7 @@ def _travels(error: Exception) -> bool:
 
 
 def _widen(pipe: int) -> None:
-    """Let a pipe hold more, on Linux and within the user's limits."""
+    """Enlarge the buffer of a pipe, on Linux and within the user's limits."""
     with contextlib.suppress(ImportError, AttributeError, OSError):
         import fcntl  # noqa: PLC0415 - not on Windows
 

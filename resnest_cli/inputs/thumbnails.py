@@ -1,7 +1,7 @@
-"""Small pictures for a page. In: an image that is decoded. Out: a `data:` URI, "" where none can be made.
+"""Thumbnails for HTML pages. In: a decoded image. Out: a `data:` URI, "" where none can be made.
 
-Knows no files: whoever decodes an image for the network, in a process that may be stopped, makes its small picture of
-the very pixels. So a file is decoded once, and the process that writes a page decodes nothing.
+Does not know files: the worker that decodes an image for the network also makes its thumbnail. So each file is decoded
+once, and the process that writes a page decodes nothing.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ QUALITY = 60
 
 
 def of(picture: Image.Image) -> str:
-    """Make the small picture of an RGB image, which is made small itself."""
+    """Return the thumbnail of an RGB image, which is resized in place."""
     try:
         picture.thumbnail((EDGE, EDGE))
         out = BytesIO()
         picture.save(out, "WEBP", quality=QUALITY)
-    except Exception:  # noqa: BLE001 - whatever Pillow raises: the row is good without a picture
+    except Exception:  # noqa: BLE001 - whatever Pillow raises: the row is good without a thumbnail
         return ""
     return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"

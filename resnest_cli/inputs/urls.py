@@ -1,11 +1,11 @@
-"""Images from the web: an http or https URL becomes bytes, within limits of time, size and reach.
+"""Download images from http and https URLs, within limits of time, size and address.
 
-In: what the user typed. Out: the bytes, or an `ImageError`. Stateless, so that any worker can call it. Does not know
-what the bytes are.
+In: a URL as typed. Out: its bytes, or an `ImageError`. Stateless, so that any worker can call it. Does not know what
+the bytes are.
 
-Reach: a list of URLs may come from a stranger, and this machine may see what the stranger does not. So only public
-addresses are connected to, unless the user says otherwise; it is the address itself that is checked, at the moment of
-the connection and at every redirect, so neither a spelling of it nor a name that changes its mind leads around it.
+A list of URLs may come from a stranger, and this machine may reach hosts that the stranger does not. So only public
+addresses are connected to, unless the user allows others. The address itself is checked, when it is connected to and at
+every redirect, so neither a spelling of it nor a name that changes its address evades the check.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from resnest_cli.types import Source
 if TYPE_CHECKING:
     Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-MAX_BYTES = 100_000_000  # after unpacking
-DEADLINE_S = 30.0  # for all of it: names, redirects, body
+MAX_BYTES = 100_000_000  # unpacked
+DEADLINE_S = 30.0  # for look-ups, redirects and body together
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_UNICAST = ipaddress.ip_network("2000::/3")  # all of IPv6 that is given out for use in the internet
+_UNICAST = ipaddress.ip_network("2000::/3")  # all public unicast addresses of IPv6
 
 
 def is_url(path: str) -> bool:
-    """Return whether an argument is a URL of any scheme, and not the name of a file."""
+    """Return whether an argument is a URL of any scheme, and no existing file."""
     return bool(_SCHEME.match(path)) and not os.path.lexists(path)
 
 
 def source(url: str) -> Source:
-    """Make the source of a URL; its path, which is printed and stored, holds no password and no token."""
+    """Return the source of a URL; its path, which is printed and stored, is redacted."""
     return Source(redact.url(url), url=url)
 
 
 def read(url: str, *, allow_private: bool = False) -> bytes:
-    """Fetch the bytes at `url`, at most `MAX_BYTES` of them within `DEADLINE_S`.
+    """Return the bytes of `url`, at most `MAX_BYTES` within `DEADLINE_S`.
 
-    A user name and password in it are sent, to its host only. With `allow_private`, addresses of this machine and of
-    private networks are reached too.
+    Its user name and password are sent to its host only. With `allow_private`, addresses of this machine and of private
+    networks are connected to as well.
 
     Raises:
-        UrlRefused: a scheme, an address or a redirect that is not followed.
-        DownloadFailed: no answer, an answer that is no success, too slow, too large.
+        UrlRefused: a scheme, an address or a redirect that is refused.
+        DownloadFailed: no response, no success, too slow, too large.
     """
     from resnest_cli.net.exchange import request  # noqa: PLC0415 - requests takes 0.1 s
 
@@ -69,13 +69,13 @@ def read(url: str, *, allow_private: bool = False) -> bytes:
 
 
 def refuse_private(address: str) -> None:
-    """Raise `UrlRefused` for an address that is not a public one, and for a name in place of one."""
+    """Raise `UrlRefused` for an address that is not public, and for a name in place of an address."""
     try:
         is_public = _is_public(ipaddress.ip_address(address.partition("%")[0]))
     except ValueError:
         is_public = False
     if not is_public:
-        message = f"{address} is not a public address; if that host may be asked, add --allow-private-urls."
+        message = f"{address} is not a public address; to allow it, add --allow-private-urls."
         raise UrlRefused(message)
 
 
@@ -91,10 +91,10 @@ def _is_public(address: Address) -> bool:
 
 
 def _split_authorization(url: str) -> tuple[str, str]:
-    """Split a URL into one without a user name, and the value of `Authorization` that says the same.
+    """Split a URL into a URL without user name and password, and the value of `Authorization` for them.
 
     Raises:
-        UrlRefused: it is none, or of another scheme.
+        UrlRefused: it is malformed, or of another scheme.
     """
     try:
         parts = urlsplit(url)
@@ -103,7 +103,7 @@ def _split_authorization(url: str) -> tuple[str, str]:
         message = "the URL is malformed."
         raise UrlRefused(message) from error
     if parts.scheme == "file":
-        message = f"it is a file of this machine: give its path, {unquote(parts.path)}"
+        message = f"this is a file of this machine: give its path, {unquote(parts.path)}"
         raise UrlRefused(message)
     if parts.scheme not in {"http", "https"} or not host:
         message = "only http:// and https:// URLs are fetched; download it first."

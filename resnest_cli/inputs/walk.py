@@ -1,8 +1,8 @@
-"""Walking folders: what is in one, and what a pattern matches, in the order of names, each as it is reached.
+"""Walk folders and match patterns, in the order of names, lazily.
 
-In: a folder or a pattern as typed, and the rule of what is a photograph. Out: sources, and a `Failure` for each folder
-that cannot be looked into. Links to folders are followed, but never into a folder that they are in. Holds the names of
-one folder at each level, since these are to be sorted, and nothing else.
+In: a folder or a pattern as typed, and the rule of which files are read. Out: sources, and a `Failure` for each folder
+that cannot be read. Links to folders are followed, but never into a folder that contains them. Holds the names of one
+folder per level, which are sorted, and nothing else.
 """
 
 from __future__ import annotations
@@ -22,23 +22,22 @@ if TYPE_CHECKING:
 
     from resnest_cli.inputs.photographs import Rule
 
-# What is still to be matched below a folder: any of some rows of names. The empty row is matched already: a file that
-# is reached with it is found, a folder is taken whole.
+# What is still to be matched below a folder: any of these tuples of names. The empty tuple is matched already: a file
+# reached with it is found, a folder is taken with all its content.
 Wanted: TypeAlias = frozenset[tuple[str, ...]]
 ALL: Wanted = frozenset([()])
 ANY_DEPTH = "**"
 
 
 def walk(folder: str, rule: Rule, *, recursive: bool = True) -> Iterator[Source | Failure]:
-    """Find the photographs in a folder; of a folder in it, its content where its name stands."""
+    """Yield the images of a folder, those of subfolders in the order of their names."""
     return _Walk(rule, recursive=recursive).run(folder, folder, ALL)
 
 
 def match(pattern: str, rule: Rule, *, recursive: bool = True) -> Iterator[Source | Failure]:
-    """Find what a pattern matches: files whatever their suffix, and the photographs in folders.
+    """Yield what a pattern matches: files of any suffix, and the images of folders.
 
-    A part without wildcards may name what is hidden, as one with a dot in front may; `**` stands for any folders that
-    are not.
+    A part without wildcards, or with a dot in front, may match hidden names; `**` matches folders that are not hidden.
     """
     folder, names = parted(pattern)
     if look(folder or ".").kind is Kind.MISSING:
@@ -50,13 +49,13 @@ def match(pattern: str, rule: Rule, *, recursive: bool = True) -> Iterator[Sourc
 
 
 class _Level(NamedTuple):
-    """A folder that is being walked: what is left of it, which of that are folders, itself and those it is in."""
+    """A folder that is being walked: its remaining paths, which of them are folders, itself and its parents."""
 
     paths: Iterator[str]
     folders: frozenset[str]
     inside: frozenset[tuple[int, int]]  # device and inode of each
     wanted: Wanted
-    broken: Failure | None = None  # its list ended early
+    broken: Failure | None = None  # its listing ended early
 
 
 class _Walk:
@@ -68,7 +67,7 @@ class _Walk:
         self._files = files
 
     def run(self, top: str, named: str, wanted: Wanted) -> Iterator[Source | Failure]:
-        """Walk from `top`; `named` is what its failure is called by."""
+        """Walk from `top`; `named` is the path of its failure."""
         levels = [self._list(top, named, wanted, frozenset())]
         while levels:
             level = levels[-1]
@@ -89,7 +88,7 @@ class _Walk:
         return _after(level.wanted, name, is_folder=True, hidden=is_hidden(name))
 
     def _list(self, folder: str, named: str, wanted: Wanted, inside: frozenset[tuple[int, int]]) -> _Level:
-        """List what is wanted of a folder; nothing if it is one of those it is inside of."""
+        """List what is wanted of a folder; nothing if it contains itself through a link."""
         names: list[str] = []
         folders: set[str] = set()
         broken = None
@@ -125,7 +124,7 @@ class _Walk:
 
 
 def _after(wanted: Wanted, name: str, *, is_folder: bool, hidden: bool) -> Wanted:
-    """Return what is still to be matched below `name`; nothing if it fits nowhere."""
+    """Return what is still to be matched below `name`; nothing if it does not match."""
     found: set[tuple[str, ...]] = set()
     for head, *rest in wanted:
         if head == ANY_DEPTH:
@@ -142,7 +141,7 @@ def _names_hidden(part: str) -> bool:
 
 
 def parted(pattern: str) -> tuple[str, list[str]]:
-    """Split a pattern into the folder before its first wildcard, as typed, and the names from there on."""
+    """Split a pattern into the folder before its first wildcard, as typed, and the names after it."""
     folder, names = pattern, []
     while glob.has_magic(folder):
         folder, name = os.path.split(folder)
@@ -154,11 +153,11 @@ def parted(pattern: str) -> tuple[str, list[str]]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself
+    except OSError:  # a link to itself
         return False
 
 
 def _joined(folder: str, names: list[str]) -> Iterator[str]:
-    """Yield the paths of names, which are in reverse order and are forgotten as they are yielded."""
+    """Yield the paths of names, which are in reverse order, and drop each name."""
     while names:
         yield os.path.join(folder, names.pop())  # noqa: PTH118 - strings

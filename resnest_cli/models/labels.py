@@ -1,9 +1,8 @@
 """The names of the classes. In: a spec, maybe a file of names. Out: per class one name and, for ImageNet, a WordNet id.
 
 The order of choice: the file that the user names, the model's own names, the ImageNet list that the model card names
-(if `resnest download` downloaded it; checked by its hash), the list packaged with timm, which is word for word the same.
-So no prediction waits for names, and none changes when they arrive. A list of another length is refused: labels never
-shift.
+(if `resnest download` downloaded it; checked by its hash), the list packaged with timm, which has the same words. So no
+prediction waits for names, and none changes when they arrive. A list of another length is refused: labels never shift.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def require(format: str) -> None:
     try:
         from resnest_cli.outputs import parquet  # noqa: F401, PLC0415 - pyarrow is heavy, and an extra
     except ImportError as error:
-        message = "Parquet needs pyarrow, which is not here: pip install 'resnest-cli[parquet]'."
+        message = "Parquet needs pyarrow, which is not installed: pip install 'resnest-cli[parquet]'."
         raise UsageError(message) from error
 
 

@@ -11,7 +11,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from resnest_cli.pipeline.stream import MAX_FAILURES_A_BATCH
+from resnest_cli.pipeline.stream import MAX_FAILURES_PER_BATCH
 from resnest_cli.system import files
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Journal:
         for text, row in self._scan():
             count, end = count + 1, end + len(text)
             images, failures = images + ("error" not in row), failures + ("error" in row)
-            if images == batch or failures >= MAX_FAILURES_A_BATCH:
+            if images == batch or failures >= MAX_FAILURES_PER_BATCH:
                 kept, size, images, failures = count, end, 0, 0
         if not kept:
             self.start(topk)

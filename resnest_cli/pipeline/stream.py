@@ -1,8 +1,8 @@
-"""Sources through decoding and an engine, in order, with bounded look-ahead. numpy only.
+"""Stream sources through decoding and an engine, in order, with bounded look-ahead. numpy only.
 
-In: sources (and failures that were found with them), what loads one image, an engine. Out: for each item, in the order
-it came, its path and row of numbers, or its failure. A bad image never moves its neighbours: rows are handed out to the
-very list of items that their batch was made from. Knows nothing of classes, files or the terminal.
+In: sources (and failures found with them), a `Load` for one image, an engine. Out: per item, in the order of the input,
+its path and row of numbers, or its failure. A bad image never shifts its neighbours: the rows of a batch are matched to
+the list of items that the batch was made from. Does not know classes, files or the terminal.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from resnest_cli.inputs.loading import Loaded
     from resnest_cli.inputs.pool import Load, Pool
 
-MAX_FAILURES_A_BATCH = 64  # a folder of nothing but bad files must still give its records as it goes
+MAX_FAILURES_PER_BATCH = 64  # so a folder of bad files yields its records as it goes
 _Item = TypeVar("_Item")
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The engine's numbers for one input, float32 [F], and its small picture, if one is made."""
+    """The engine's numbers for one input, float32 [F], and its thumbnail, if one is made."""
 
     path: str
     values: NDArray[np.float32]
@@ -49,7 +49,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """One image ready for the engine, uint8 [height, width, 3], and its small picture, if one is made."""
+    """One image ready for the engine, uint8 [height, width, 3], and its thumbnail, if one is made."""
 
     path: str
     values: NDArray[np.uint8]
@@ -62,43 +62,43 @@ Decoded: TypeAlias = Pixels | Failure
 def decode(
     items: Iterable[Source | Failure], load: Load, timeout: float = math.inf, stages: Stages | None = None
 ) -> Iterator[Decoded]:
-    """Load every source in this process; what it raises becomes a `Failure`. Times are added to `stages`.
+    """Load every source in this process; its exception becomes a `Failure`. Times are added to `stages`.
 
-    What takes longer than `timeout` seconds is left to a thread of its own, which cannot be stopped.
+    A source that takes longer than `timeout` seconds is left to its thread, which cannot be stopped.
     """
     stages = stages or Stages()
     for item in items:
-        yield item if isinstance(item, Failure) else _outcome(item, partial(_in_time, load, item, timeout), stages)
+        yield item if isinstance(item, Failure) else _outcome(item, partial(_load_within, load, item, timeout), stages)
 
 
-def decode_in(
+def decode_in_pool(
     pool: Pool, items: Iterable[Source | Failure], load: Load, ahead: int, stages: Stages | None = None
 ) -> Iterator[Decoded]:
-    """Load every source in the processes of `pool`, at most `ahead` of what has been asked for.
+    """Load every source in the processes of `pool`, at most `ahead` sources before they are consumed.
 
-    Standard input is loaded here with `load`: it may never come, and a signal ends the wait for it only here.
+    Standard input is loaded in this process with `load`: only here a signal ends the wait for it.
     """
     stages = stages or Stages()
-    given: deque[Callable[[], Decoded]] = deque()
+    pending: deque[Callable[[], Decoded]] = deque()
     for item in items:
         if isinstance(item, Failure):
-            given.append(partial(_same, item))
+            pending.append(partial(_same, item))
         else:
             here = item.path == STDIN
-            loaded = partial(load, item) if here else partial(pool.take, pool.give(item))
-            given.append(partial(_outcome, item, loaded, stages))
-        if len(given) >= ahead:
-            yield given.popleft()()
-    while given:
-        yield given.popleft()()
+            loaded = partial(load, item) if here else partial(pool.result, pool.submit(item))
+            pending.append(partial(_outcome, item, loaded, stages))
+        if len(pending) >= ahead:
+            yield pending.popleft()()
+    while pending:
+        yield pending.popleft()()
 
 
-def checked(row: Row, precision: str) -> Row | Failure:
-    """Return the row, or a failure if it has NaN or infinity in it, as fp16 gives when it overflows."""
+def check_finite(row: Row, precision: str) -> Row | Failure:
+    """Return the row, or a failure if it holds NaN or infinity, as after an overflow in fp16."""
     if np.isfinite(row.values).all():
         return row
-    way_out = "its weights may be damaged" if precision == "fp32" else "try --precision fp32"
-    return Failure.of(row.path, NotANumber(f"the model answers NaN or infinity in {precision}: {way_out}."))
+    hint = "its weights may be damaged" if precision == "fp32" else "try --precision fp32"
+    return Failure.of(row.path, NotANumber(f"the model answers NaN or infinity in {precision}: {hint}."))
 
 
 def _same(failure: Failure) -> Failure:
@@ -108,14 +108,13 @@ def _same(failure: Failure) -> Failure:
 def infer(
     items: Iterable[Decoded], engine: Engine, batch: int, stages: Stages | None = None
 ) -> Iterator[Row | Failure]:
-    """Run decoded images through `engine`, `batch` at a time, and give each item's row or failure in order.
+    """Run decoded images through `engine` in batches, and yield each item's row or failure in order.
 
-    The time for which the engine is waited for, and not images, is added to `stages`.
-
-    When memory is short the batches in flight are run again, half as large, and so are all that follow.
+    The time spent waiting for the engine, and not for images, is added to `stages`. When memory is short, the batches
+    in flight and all that follow run with half the batch size.
 
     Raises:
-        OutOfMemory: there is not enough for a single image.
+        OutOfMemory: there is not enough memory for a single image.
     """
     waiting: deque[list[Decoded]] = deque()
     forward = _Forward(stages or Stages())
@@ -126,7 +125,7 @@ def infer(
             pixels = [item.values for item in group if isinstance(item, Pixels)]
             yield np.stack(pixels) if pixels else np.empty((0, *engine.shape), np.uint8)
 
-    rest: Iterable[Decoded] = _read_whole(items)
+    rest: Iterable[Decoded] = _separate_memory_errors(items)
     while True:
         try:
             for output in forward.of(engine.run(batches(rest, batch))):
@@ -140,13 +139,13 @@ def infer(
         else:
             return
         batch = max(1, min(batch, max(map(_images, waiting), default=1)) // 2)
-        _log.info("out of memory: going on with batches of %d", batch)
+        _log.info("out of memory: continuing with batches of %d", batch)
         rest = chain([item for group in waiting for item in group], rest)
         waiting.clear()
 
 
-def _in_time(load: Load, source: Source, timeout: float) -> Any:  # noqa: ANN401 - as Load
-    """Load in this process, and wait no longer than `timeout` seconds; but for standard input as long as it takes."""
+def _load_within(load: Load, source: Source, timeout: float) -> Any:  # noqa: ANN401 - as Load
+    """Load in this process within `timeout` seconds; standard input may take any time."""
     if source.path == STDIN or math.isinf(timeout):
         return load(source)
     outcome: Future[Any] = Future()
@@ -160,12 +159,12 @@ def _in_time(load: Load, source: Source, timeout: float) -> Any:  # noqa: ANN401
 def _settle(outcome: Future[Any], load: Callable[[], Any]) -> None:
     try:
         outcome.set_result(load())
-    except BaseException as error:  # noqa: BLE001 - raised where the outcome is waited for
+    except BaseException as error:  # noqa: BLE001 - raised by `result`
         outcome.set_exception(error)
 
 
-def _read_whole(items: Iterable[Decoded]) -> Iterator[Decoded]:
-    """Pass on; a source of images that ends for want of memory must not be taken for an engine that does."""
+def _separate_memory_errors(items: Iterable[Decoded]) -> Iterator[Decoded]:
+    """Yield all items; a `MemoryError` of decoding must not be taken for one of the engine."""
     try:
         yield from items
     except MemoryError as error:
@@ -179,17 +178,17 @@ def _images(group: list[Decoded]) -> int:
 def _match(group: list[Decoded], output: NDArray[np.float32], precision: str) -> Iterator[Row | Failure]:
     rows = iter(output)
     for item in group:
-        yield item if isinstance(item, Failure) else checked(Row(item.path, next(rows), item.thumbnail), precision)
+        yield item if isinstance(item, Failure) else check_finite(Row(item.path, next(rows), item.thumbnail), precision)
 
 
 def _group(items: Iterable[Decoded], batch: int) -> Iterator[list[Decoded]]:
-    """Collect items until they hold `batch` images; failures ride along in their place."""
+    """Yield groups of items that hold `batch` images each; failures keep their place."""
     group: list[Decoded] = []
     images = 0
     for item in items:
         group.append(item)
         images += isinstance(item, Pixels)
-        if images == batch or len(group) - images >= MAX_FAILURES_A_BATCH:
+        if images == batch or len(group) - images >= MAX_FAILURES_PER_BATCH:
             yield group
             group, images = [], 0
     if group:
@@ -207,17 +206,17 @@ def _outcome(source: Source, load: Callable[[], Loaded], stages: Stages) -> Deco
 
 
 class _Forward:
-    """A clock that runs while the engine is asked for rows, and stands while the engine asks for images."""
+    """A clock that runs while the engine computes rows, and stops while the engine waits for images."""
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
 
     def of(self, rows: Iterator[_Item]) -> Iterator[_Item]:
-        """Pass rows on, counting the time they take."""
+        """Yield the rows, adding the time they take."""
         return self._clocked(rows, 1)
 
     def without(self, items: Iterator[_Item]) -> Iterator[_Item]:
-        """Pass items on, not counting the time they take."""
+        """Yield the items, subtracting the time they take."""
         return self._clocked(items, -1)
 
     def _clocked(self, items: Iterator[_Item], sign: int) -> Iterator[_Item]:

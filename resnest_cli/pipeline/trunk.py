@@ -115,7 +115,7 @@ class Trunk:
         ahead = max(1, min(AHEAD, AHEAD_BYTES // (self._workers() * math.prod(self.engine.shape))))
         with ExitStack() as ends:
             ends.enter_context(pool)
-            yield from stream.decode_in(pool, items, self._load, self._workers() * ahead, self.stages)
+            yield from stream.decode_in_pool(pool, items, self._load, self._workers() * ahead, self.stages)
             if self._lasting:  # and it has no answers to give that nobody waits for
                 self._pool = pool
                 ends.pop_all()

@@ -138,7 +138,7 @@ def test_a_reader_that_is_killed_costs_no_row_and_doubles_none(path: Path) -> No
 
 
 def test_a_reader_that_ends_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resnest_cli.inputs.pool.LIVES", 1)
+    monkeypatch.setattr("resnest_cli.inputs.pool.MAX_DEATHS", 1)
     with columns.opened(written(path, path=["a.png"])) as file:
         assert file._worker  # noqa: SLF001 - whom to kill
         os.kill(file._worker._process.pid, signal.SIGKILL)  # noqa: SLF001 - as above

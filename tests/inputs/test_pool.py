@@ -19,7 +19,7 @@ from resnest_cli import FakeEngine
 from resnest_cli.errors import ResnestError
 from resnest_cli.inputs.loading import Check, Loader
 from resnest_cli.inputs.pool import Pool
-from resnest_cli.pipeline.stream import Pixels, decode_in, infer
+from resnest_cli.pipeline.stream import Pixels, decode_in_pool, infer
 from resnest_cli.system import processes
 from resnest_cli.types import DataConfig, Failure, Source
 
@@ -36,7 +36,7 @@ LONG_S = 50.0
 
 def run(names: Iterable[str], workers: int = 2, *, timeout: float = LONG_S, ahead: int = 8) -> list[Decoded]:
     with Pool(ByName(), workers, timeout=timeout, large=ByName(lenient=True)) as decoders:
-        return list(decode_in(decoders, map(Source, names), ByName(), ahead))
+        return list(decode_in_pool(decoders, map(Source, names), ByName(), ahead))
 
 
 def outcomes(decoded: Iterable[Decoded]) -> list[str]:
@@ -62,7 +62,7 @@ def test_a_worker_that_dies_costs_the_image_it_was_at(trouble: str) -> None:
 
 def test_the_reason_is_in_the_row() -> None:
     (died,) = run(["killed"], 1)
-    assert died == Failure("killed", "WorkerDied", "it ended the process that decoded it, 2 times (signal 9).")
+    assert died == Failure("killed", "WorkerDied", "it crashed the process that decoded it, 2 times (signal 9).")
 
 
 def test_an_image_whose_worker_was_killed_for_no_fault_of_its_own_gets_another(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_killed_again_and_again_the_workers_lose_nothing(tmp_path: Path) -> None
     names = [name for i in range(40) for name in (str(i % 10), f"pid:{tmp_path}/{i % 2}")]
     seen = []
     with Pool(ByName(), 2, timeout=LONG_S) as decoders:
-        for i, item in enumerate(decode_in(decoders, map(Source, names), ByName(), 8)):
+        for i, item in enumerate(decode_in_pool(decoders, map(Source, names), ByName(), 8)):
             seen.append(item)
             if i % 10 == 5:  # whatever it is at: reading, writing, waiting
                 os.kill(int((tmp_path / str(i // 10 % 2)).read_text()), signal.SIGKILL)
@@ -93,7 +93,7 @@ def test_what_takes_too_long_is_given_up_and_its_worker_replaced() -> None:
 @pytest.mark.parametrize("load", [Loader(DataConfig(), exif=True, max_pixels=1000), Check(max_pixels=1000)])
 def test_what_takes_too_much_memory_costs_its_own_row(load: Loader | Check) -> None:
     with Pool(Hungry(load), 1, timeout=LONG_S) as decoders:
-        decoded = list(decode_in(decoders, map(Source, ("1", "hungry", "2")), ByName(), 8))
+        decoded = list(decode_in_pool(decoders, map(Source, ("1", "hungry", "2")), ByName(), 8))
     assert outcomes(decoded) == ["1", "ImageTooLarge", "2"]
     assert decoded[1] == Failure("hungry", "ImageTooLarge", "not enough memory to read it.")
 
@@ -103,7 +103,7 @@ def test_large_images_are_decoded_alone_and_keep_their_place() -> None:
         *("1", "9", "9", "2", "BrokenImage", "9", "3")
     ]
     with Pool(ByName(), 1, timeout=LONG_S) as decoders:
-        assert outcomes(decode_in(decoders, [Source("large"), Source("1")], ByName(), 2)) == ["ImageTooLarge", "1"]
+        assert outcomes(decode_in_pool(decoders, [Source("large"), Source("1")], ByName(), 2)) == ["ImageTooLarge", "1"]
 
 
 def test_what_decoders_print_confuses_nobody(capfd: pytest.CaptureFixture[str]) -> None:
@@ -114,7 +114,7 @@ def test_what_decoders_print_confuses_nobody(capfd: pytest.CaptureFixture[str]) 
 def test_look_ahead_is_bounded() -> None:
     taken = count()
     with Pool(ByName(), 2, timeout=LONG_S) as decoders:
-        stream = decode_in(decoders, (Source("1") for _ in taken), ByName(), 6)
+        stream = decode_in_pool(decoders, (Source("1") for _ in taken), ByName(), 6)
         next(stream)
         assert next(taken) == 6
 
@@ -134,11 +134,11 @@ def test_workers_load_no_framework_and_no_script(tmp_path: Path) -> None:
 
 def test_where_no_process_starts_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(ResnestError, match=r"^no process can be started .*: use -j 0 to do without\.$"):
+    with pytest.raises(ResnestError, match=r"^no process can be started .*: use -j 0 to decode in this process\.$"):
         run(["1"])
     monkeypatch.undo()
     monkeypatch.setattr(processes, "command", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
-    with pytest.raises(ResnestError, match=r"do not start \(exit code 3\): use -j 0 to do without\.$"):
+    with pytest.raises(ResnestError, match=r"do not start \(exit code 3\): use -j 0 to decode in this process\.$"):
         run(["1"])
 
 
@@ -146,13 +146,13 @@ PARENT = """
 import sys
 from loads import ByName, Hungry
 from resnest_cli.inputs.pool import Pool
-from resnest_cli.pipeline.stream import decode_in
+from resnest_cli.pipeline.stream import decode_in_pool
 from resnest_cli.types import Source
 pids = sys.argv[1]
 def found():
     yield Source(f"pid:{pids}")
     yield Source("slow")
-for _ in decode_in(Pool(ByName(), 1, timeout=100), found(), ByName(), 2):
+for _ in decode_in_pool(Pool(ByName(), 1, timeout=100), found(), ByName(), 2):
     print("decoded", flush=True)
 """
 

@@ -224,7 +224,7 @@ def test_any_name_with_a_scheme_is_a_source_or_a_failure(begin: str, rest: str) 
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", nobody)
-        patch.setattr(buckets, "opened", lambda path: buckets._parted(path) and nobody())  # noqa: SLF001 - no request
+        patch.setattr(buckets, "opened", lambda path: buckets._split(path) and nobody())  # noqa: SLF001 - no request
         for found in find_sources([begin + rest]):
             if isinstance(found, Source):
                 with pytest.raises(ImageError):

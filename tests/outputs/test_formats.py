@@ -200,7 +200,9 @@ def test_parquet_without_pyarrow_is_told_before_anything_is_read(command: str, s
     program = "import sys; sys.modules['pyarrow'] = None; from resnest_cli.cli import main; main()"
     ended = shell(sys.executable, "-c", program, command, "x.png", "-m", "resnest101e", "-o", "x.parquet")
     assert ended.returncode == 2
-    assert ended.stderr == b"error: Parquet needs pyarrow, which is not here: pip install 'resnest-cli[parquet]'.\n"
+    assert (
+        ended.stderr == b"error: Parquet needs pyarrow, which is not installed: pip install 'resnest-cli[parquet]'.\n"
+    )
 
 
 def test_summary_counts_what_passes_and_what_its_consumer_takes() -> None:

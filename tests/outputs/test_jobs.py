@@ -27,7 +27,7 @@ from resnest_cli.outputs.formats import JSONL, LINES, WRITERS
 from resnest_cli.outputs.jobs import Output
 from resnest_cli.outputs.journal import Journal
 from resnest_cli.outputs.rows import About, to_row
-from resnest_cli.pipeline.stream import MAX_FAILURES_A_BATCH
+from resnest_cli.pipeline.stream import MAX_FAILURES_PER_BATCH
 from resnest_cli.system.files import warn_once
 from resnest_cli.types import Failure, Prediction, Record, Result, Source
 
@@ -137,9 +137,9 @@ def test_a_batch_that_was_not_whole_is_made_again(tmp_path: Path) -> None:
     good: list[Record] = [Result(str(i), ()) for i in range(9)]
     job(path, "jsonl", good, stop=8)
     assert job(path, "jsonl", good, stop=8, batch=3, resume=True)[0] == 6
-    bad: list[Record] = [Failure(str(i), "NotAnImage", "") for i in range(MAX_FAILURES_A_BATCH + 5)]
+    bad: list[Record] = [Failure(str(i), "NotAnImage", "") for i in range(MAX_FAILURES_PER_BATCH + 5)]
     job(path, "jsonl", bad, stop=len(bad), overwrite=True)
-    assert job(path, "jsonl", bad, batch=3, resume=True)[0] == MAX_FAILURES_A_BATCH
+    assert job(path, "jsonl", bad, batch=3, resume=True)[0] == MAX_FAILURES_PER_BATCH
 
 
 # Killed

@@ -17,7 +17,7 @@ from loads import DECODE_S, READ_S, ByName
 from resnest_cli import Classifier, FakeEngine
 from resnest_cli.errors import ExitCode, OutOfMemory, ResnestError
 from resnest_cli.inputs.loading import Loaded, Loader
-from resnest_cli.pipeline.stream import MAX_FAILURES_A_BATCH, Decoded, Pixels, Row, decode, infer
+from resnest_cli.pipeline.stream import MAX_FAILURES_PER_BATCH, Decoded, Pixels, Row, decode, infer
 from resnest_cli.types import Failure, Source, Stages
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def test_failures_found_with_the_sources_keep_their_place() -> None:
 
 def test_a_folder_of_nothing_but_bad_files_gives_records_as_it_goes() -> None:
     rows = infer(decoded("bad" for _ in count()), FakeEngine(), 8)
-    assert [next(rows) for _ in range(MAX_FAILURES_A_BATCH + 1)] == [BAD] * (MAX_FAILURES_A_BATCH + 1)
+    assert [next(rows) for _ in range(MAX_FAILURES_PER_BATCH + 1)] == [BAD] * (MAX_FAILURES_PER_BATCH + 1)
 
 
 def test_in_this_process_nothing_is_read_ahead() -> None:
@@ -197,8 +197,8 @@ def test_a_batch_that_was_too_large_is_not_tried_again(caplog: pytest.LogCapture
     assert answers(infer(decoded("123456789012"), engine, 8)) == [*"123456789012"]
     assert engine.batch_sizes == [2, 2, 2, 2, 2, 2]
     assert [record.getMessage() for record in caplog.records] == [
-        "out of memory: going on with batches of 4",
-        "out of memory: going on with batches of 2",
+        "out of memory: continuing with batches of 4",
+        "out of memory: continuing with batches of 2",
     ]
 
 

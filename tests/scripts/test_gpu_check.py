@@ -112,7 +112,7 @@ def test_a_trial_finds_everything_and_writes_the_table(check: gpu_check.Check) -
         "ok": True,
         "rows": 65,
         "max": pytest.approx(0, abs=1e-4),
-        "says": [f"out of memory: going on with batches of {batch}" for batch in (32, 16)],
+        "says": [f"out of memory: continuing with batches of {batch}" for batch in (32, 16)],
     }
     assert "torch finds no such device" in found["correct"]["an index too many"]["says"]
     assert "CUDA" in found["tried"]["digits bf16: graph"]["error"]  # and the others went on

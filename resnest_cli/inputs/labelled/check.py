@@ -45,7 +45,7 @@ def _in_processes(found: list[Source]) -> Iterator[str | ImageError]:
     waiting: deque[Callable[[], str]] = deque()
     with loading.start(Check(), workers, TIMEOUT_S) as pool:
         for source in found:
-            waiting.append(partial(pool.take, pool.give(source)))
+            waiting.append(partial(pool.result, pool.submit(source)))
             if len(waiting) == workers * AHEAD:
                 yield _answer(waiting.popleft())
         while waiting:

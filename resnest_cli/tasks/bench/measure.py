@@ -210,6 +210,6 @@ def _loaded(load: Loader, found: list[Source], timeout: float) -> Iterator[Loade
         for source in found:
             with suppress(ImageError):
                 _, loaded = [
-                    pool.take(pool.give(source)) if pool else load(source) for _ in range(2)
+                    pool.result(pool.submit(source)) if pool else load(source) for _ in range(2)
                 ]  # once, to warm up
                 yield loaded

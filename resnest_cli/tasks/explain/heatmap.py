@@ -135,7 +135,7 @@ class Explainer:
         image = self._to_input(pixels)
         with torch.no_grad():
             logits = self._network(image)[0]
-        answer = stream.checked(stream.Row(path, logits.cpu().numpy()), "fp32")
+        answer = stream.check_finite(stream.Row(path, logits.cpu().numpy()), "fp32")
         if isinstance(answer, Failure):
             return answer
         probabilities = logits.softmax(dim=0)

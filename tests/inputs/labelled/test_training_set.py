@@ -126,8 +126,8 @@ def test_a_picture_that_stalls_or_ends_its_decoder_is_left_out(tmp_path: Path, m
     reasons = {Path(e.path).name: e.reason for e in load(tmp_path).examples if e.split == LEFT_OUT}
     assert reasons == {
         "slow.png": "DecodeTimeout: not decoded within 2 s.",
-        "crash.png": "WorkerDied: it ended the process that decoded it, 2 times (signal 11).",
-        "killed.png": "WorkerDied: it ended the process that decoded it, 2 times (signal 9).",
+        "crash.png": "WorkerDied: it crashed the process that decoded it, 2 times (signal 11).",
+        "killed.png": "WorkerDied: it crashed the process that decoded it, 2 times (signal 9).",
     }
 
 
