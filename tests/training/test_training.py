@@ -102,7 +102,7 @@ def losses(out: Path) -> list[tuple[str, ...]]:
 
 
 @pytest.fixture(scope="module")
-def integer(coloured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(coloured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the folder of a run that nothing disturbed."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     finish(job(coloured), out)
