@@ -50,7 +50,7 @@ AT_TOP = {
     "pyarrow": {"outputs.parquet"},
     "platformdirs": {"system.cache"},
     "requests": {"net"},
-    "rich": {"cli.output", "cli.training_screen"},
+    "rich": {"cli.answers", "cli.output", "cli.training_screen"},
     "safetensors": {"engines.pytorch", "tasks.quantize", "training.folder"},
     "timm": {"engines.pytorch", "tasks.explain", "tasks.export", "training"},
     "torch": {
@@ -85,7 +85,7 @@ CLI_AT_TOP = {
     *("system", "system.imports", "system.paths", "system.processes", "system.signals", "system.streams"),
     *("text", "text.cells", "text.redact", "text.terminal", "text.words"),
 }
-SCREENS = {"cli.output", "cli.training_screen"}  # imported by commands in their bodies: rich is heavy
+SCREENS = {"cli.answers", "cli.output", "cli.training_screen"}  # imported by commands in their bodies: rich is heavy
 HEAVY = {
     "torch",
     "timm",

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
-
 import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.options import format_option
 from resnest_cli.cli.view import View
-from resnest_cli.text.terminal import data
+from resnest_cli.text.terminal import put_json
 
 
 @click.command(cls=Command)
@@ -26,9 +23,8 @@ def doctor(*, format: str) -> None:
 
         sections = examine()
     if format == "json":
-        data(json.dumps(sections, indent=1) + "\n")
+        put_json(sections)
         return
-    from resnest_cli.cli.output import console, facts
+    from resnest_cli.cli.output import print_facts
 
-    rows = [(f"{section} {name}", text) for section, named in sections.items() for name, text in named.items()]
-    console(sys.stdout).print(facts(rows))
+    print_facts((f"{section} {name}", text) for section, named in sections.items() for name, text in named.items())

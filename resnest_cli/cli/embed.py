@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resnest_cli.cli.help import Command
-from resnest_cli.cli.inputs import Inputs, input_options
+from resnest_cli.cli.inputs import input_options
 from resnest_cli.cli.notes import ended, opened
 from resnest_cli.cli.options import feature_options, max_failures_option, ray_options
-from resnest_cli.cli.parameters import Place
+from resnest_cli.cli.parameters import OutputPath
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.outputs.rows import About
 from resnest_cli.outputs.summary import Summary, complete
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from resnest_cli.cli.view import View
+    from resnest_cli.inputs.named import Inputs
     from resnest_cli.options import Options
     from resnest_cli.outputs.jobs import Output
     from resnest_cli.outputs.limits import MaxFailures
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    type=Place(),
+    type=OutputPath(folders=True),
     metavar="FILE",
     help="Ends in .npy, .parquet or .jsonl, with --ray also in /; without it JSON lines go to stdout.",
 )

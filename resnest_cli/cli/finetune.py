@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from resnest_cli.cli.help import Command
+from resnest_cli.cli.options import WEIGHTS
 from resnest_cli.cli.training import execute, training_options
 from resnest_cli.training.recipe import FINETUNE
 
@@ -14,13 +15,13 @@ from resnest_cli.training.recipe import FINETUNE
 @click.command(cls=Command)
 @training_options(
     FINETUNE,
+    *WEIGHTS,
     click.option("--full/--head-only", default=None, help="Train all layers after the head.  [default: with a GPU]"),
-    weights=True,
 )
 def finetune(**values: Any) -> None:  # noqa: ANN401 - as declared
     """Adapt a pretrained model to your own classes.
 
-    DIR has one subfolder a class, or train and val folders with such subfolders; or it is a CSV or Parquet file with
+    DIR has one subfolder per class, or train and val folders with such subfolders; or it is a CSV or Parquet file with
     the columns path and label. Every file is checked before training begins.
 
     First a new head is trained on features that are computed once: minutes on a CPU. Then, with a GPU or --full, all
@@ -32,4 +33,4 @@ def finetune(**values: Any) -> None:  # noqa: ANN401 - as declared
       resnest finetune flowers/ -m resnest101e -o flowers-model --full --epochs 10
       resnest finetune flowers/ -o flowers-model --resume
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    execute("finetune", FINETUNE, values)
+    execute("finetune", FINETUNE, **values)

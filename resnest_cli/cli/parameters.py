@@ -1,6 +1,6 @@
-"""The kinds of values that options and arguments take, and what the shell offers for each.
+"""The types of options and arguments, and what the shell completes for each.
 
-In: words of a command line. Out: numbers, paths, names. Whether a value can be meant is for `Options` to say.
+In: words of a command line. Out: numbers, paths, names. `Options` checks whether a value makes sense.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STDOUT = "-"  # as the name of an output
 
 
 class OrAuto(click.ParamType[float | str]):
-    """A number of some kind, or "auto"."""
+    """A number of one type, or "auto"."""
 
     def __init__(self, kind: type[int | float]) -> None:
         self.kind = kind
@@ -35,33 +35,33 @@ class OrAuto(click.ParamType[float | str]):
 
 
 class Number(click.FloatRange):
-    """A finite number in a range; click's own lets "nan" into any."""
+    """A finite number in a range; click's own type accepts "nan"."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - as click declares it
         """Convert to float."""
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
-            self.fail(f"{value} is not a number that can be meant.", param, ctx)
+            self.fail(f"{value} is not a finite number.", param, ctx)
         return number
 
 
-class Names(click.ParamType[str]):
-    """What names images or data: taken as it is, for the reader to look at; the shell completes files and folders."""
+class Names(click.ParamType[Any]):
+    """The name of images, data or a file, as typed; the shell completes files and folders."""
 
     name = "path"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Offer files and folders."""
+        """Complete files and folders."""
         return click.Path().shell_complete(ctx, param, incomplete)
 
 
-class ModelName(click.ParamType[str]):
-    """A model's name, completed in the shell from the catalog, or from the folders there are."""
+class ModelName(Names):
+    """A model's name; the shell completes variants, "digits" and model folders, else files and folders."""
 
     name = "model"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Offer the variants, the embedded model and model folders; where none begins so, files and folders."""
+        """Complete the names of models."""
         from click.shell_completion import CompletionItem as Item
 
         from resnest_cli.models.catalog import DIGITS, list_models
@@ -69,41 +69,27 @@ class ModelName(click.ParamType[str]):
         names = [*(spec.name for spec in list_models()), DIGITS.name]
         folders = [path.parent.as_posix() for path in Path().glob("*/config.json")]
         found = [Item(name) for name in (*names, *folders) if name.startswith(incomplete)]
-        return found or click.Path().shell_complete(ctx, param, incomplete)
+        return found or super().shell_complete(ctx, param, incomplete)
 
 
-class OutputFile(click.ParamType["Path | None"]):
-    """A file for a result, as a `Path`; "-" is standard output, None, as where nothing is given."""
+class OutputPath(Names):
+    """A file for a result, as a `Path`; None for "-", standard output.
 
-    name = "path"
+    With `folders`, a folder (its name ends in /) or a prefix in an object store is possible too, as text.
+    """
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | None:  # noqa: ANN401, ARG002 - as click declares it
-        """Tell a file from standard output."""
-        return None if value == STDOUT else Path(value)
+    def __init__(self, *, folders: bool = False) -> None:
+        self.folders = folders
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Offer files."""
-        return click.Path().shell_complete(ctx, param, incomplete)
-
-
-class Place(click.ParamType["Path | str | None"]):
-    """Where rows go: as `OutputFile`; and a folder (it ends in /) or a prefix in an object store, as text."""
-
-    name = "path"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str | None:  # noqa: ANN401 - as click declares it
-        """Tell which it is."""
-        if isinstance(value, str) and (value.endswith("/") or value.startswith(("s3://", "gs://"))):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str | None:  # noqa: ANN401, ARG002 - as click declares it
+        """Convert to a path, text or None."""
+        if self.folders and isinstance(value, str) and (value.endswith("/") or value.startswith(("s3://", "gs://"))):
             return value
-        return OutputFile().convert(value, param, ctx)
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Offer files."""
-        return click.Path().shell_complete(ctx, param, incomplete)
+        return None if value == STDOUT else Path(value)
 
 
 class OutputFolder(click.Path):
-    """A folder for a result, as a `Path`; standard output can hold none."""
+    """A folder for a result, as a `Path`."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -116,7 +102,7 @@ class OutputFolder(click.Path):
 
 
 class Several(click.ParamType[tuple[Any, ...]]):
-    """Values with commas between them, each once, in the order given."""
+    """Values separated by commas, each once, in the order given."""
 
     name = "list"
 
@@ -124,10 +110,10 @@ class Several(click.ParamType[tuple[Any, ...]]):
         self.one = one
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:  # noqa: ANN401 - as click declares it
-        """Convert each."""
+        """Convert each value."""
         words = value if isinstance(value, tuple) else [word.strip() for word in str(value).split(",")]
         return tuple(dict.fromkeys(self.one.convert(word, param, ctx) for word in words))
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Offer what each may be."""
+        """Complete one value."""
         return self.one.shell_complete(ctx, param, incomplete)

@@ -13,10 +13,10 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from resnest_cli.cli.help import Command
-from resnest_cli.cli.inputs import Inputs, input_options
+from resnest_cli.cli.inputs import input_options
 from resnest_cli.cli.notes import ended, opened, tallied
 from resnest_cli.cli.options import format_option, max_failures_option, model_options, ray_options
-from resnest_cli.cli.parameters import Number, Place
+from resnest_cli.cli.parameters import Number, OutputPath
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import DEFAULT_TOPK
 from resnest_cli.outputs.formats import JSONL, LINES, WRITERS, as_text, require
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from resnest_cli.cli.view import View
+    from resnest_cli.inputs.named import Inputs
     from resnest_cli.options import Options
     from resnest_cli.outputs.jobs import Output
     from resnest_cli.outputs.limits import MaxFailures
@@ -50,7 +51,13 @@ FORMATS = ("auto", "table", *WRITERS)
 )
 @click.option("--threshold", default=0.0, type=Number(0, 1), metavar="P", help="Keep classes from P on.")
 @format_option(FORMATS, "auto")
-@click.option("-o", "--output", type=Place(), metavar="FILE", help="Write there, not to stdout; with --ray also DIR/.")
+@click.option(
+    "-o",
+    "--output",
+    type=OutputPath(folders=True),
+    metavar="FILE",
+    help="Write there, not to stdout; with --ray also DIR/.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an output file that exists.")
 @click.option("--resume", is_flag=True, help="Continue the job that was stopped while it wrote that file.")
 @click.option(
@@ -264,7 +271,8 @@ def _rows(records: Iterable[Record], format: str) -> Iterable[Any]:
 
 
 def _write_table(records: Iterable[Any], out: IO[bytes], about: About) -> None:
-    from resnest_cli.cli.output import console, print_records
+    from resnest_cli.cli.answers import print_records
+    from resnest_cli.cli.output import console
 
     with nullcontext(sys.stdout) if out is sys.stdout.buffer else as_text(out) as text:
         print_records(records, console(text), single=about.topk == 1)

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from resnest_cli.cli.help import Command
-from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import export_options, refuse_lost
-from resnest_cli.cli.parameters import ModelName, Number, OutputFolder
+from resnest_cli.cli.options import EXCLUDE, OUTPUT_FOLDER, OVERWRITE_FOLDER, export_options
+from resnest_cli.cli.parameters import ModelName, Number
 from resnest_cli.errors import ExitCode, UsageError
-from resnest_cli.tasks.quantize.options import QuantizeOptions
-from resnest_cli.text.terminal import note, one_line
+from resnest_cli.tasks.quantize.options import DEFAULTS, QuantizeOptions
+from resnest_cli.text.terminal import note_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from resnest_cli.cli.view import View
     from resnest_cli.options import Options
-    from resnest_cli.tasks.quantize.quantization import Quantized
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -31,39 +26,36 @@ _FOLDER = click.Path(path_type=Path)
 @click.argument("model", type=ModelName())
 @click.option("--calibrate", required=True, type=_FOLDER, metavar="DIR", help="Images like those the model is for.")
 @EXCLUDE
-@click.option("-o", "--output", required=True, type=OutputFolder(), metavar="DIR", help="The folder to make.")
+@OUTPUT_FOLDER
 @click.option(
     "--samples",
-    default=QuantizeOptions.samples,
+    default=DEFAULTS.samples,
     show_default=True,
     type=click.IntRange(1),
     metavar="N",
     help="Images to calibrate on.",
 )
 @click.option(
-    "--seed", default=QuantizeOptions.seed, show_default=True, metavar="N", help="Random seed for the choice of images."
+    "--seed", default=DEFAULTS.seed, show_default=True, metavar="N", help="Random seed for the choice of images."
 )
 @click.option(
     "--min-agreement",
-    default=QuantizeOptions.min_agreement,
+    default=DEFAULTS.min_agreement,
     show_default=True,
     type=Number(0, 1),
     metavar="P",
     help="Share of other images whose first class must stay.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the folder if there is one.")
+@OVERWRITE_FOLDER
 @export_options
-def quantize(  # noqa: PLR0913 - one parameter an option
+def quantize(
     *,
     calibrate: Path,
-    exclude: tuple[str, ...],
     output: Path,
-    samples: int,
-    seed: int,
-    min_agreement: float,
     overwrite: bool,
     options: Options,
     view: View,
+    **settings: Any,  # noqa: ANN401 - fields of QuantizeOptions
 ) -> None:
     """Make an int8 model, for CPUs that compute int8 by themselves.
 
@@ -81,54 +73,23 @@ def quantize(  # noqa: PLR0913 - one parameter an option
       resnest predict photos/ --model resnest50d-int8
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
     from resnest_cli.models import folders
+    from resnest_cli.models.check import check
     from resnest_cli.outputs import saving
 
-    refuse_lost(options)
+    check(options)
     folders.require(folders.INT8)
     if not os.path.lexists(calibrate):
         raise UsageError(f"--calibrate {calibrate}: no such folder.")
     saving.claim_folder(output, overwrite=overwrite)
     with view.doing("loading torch"):
         from resnest_cli.tasks.quantize import quantization as task
+    from resnest_cli.cli.output import print_facts
+    from resnest_cli.tasks.quantize.words import facts
 
     view.say(f"{options.model}, to be calibrated on images in {calibrate}")
-    made = task.quantize(
-        options,
-        calibrate,
-        output,
-        QuantizeOptions(samples, seed, min_agreement, exclude),
-        overwrite=overwrite,
-    )
-    from resnest_cli.cli.output import console, facts
-
+    made = task.quantize(options, calibrate, output, QuantizeOptions(**settings), overwrite=overwrite)
     for failure in made.failures:
-        note(one_line(f"{failure.path}: {failure.type}: {failure.message}"))
-    console(sys.stdout).print(facts(list(_rows(made))))
+        note_failure(failure)
+    print_facts(facts(made))
     if made.failures:
         click.get_current_context().exit(ExitCode.SOME_FAILED)
-
-
-def _rows(made: Quantized) -> Iterator[tuple[str, str]]:
-    method, found = list(made.tried.items())[-1]
-    said = found.figures()
-    size = sum(path.stat().st_size for path in made.folder.glob("model.[xb]*"))
-    yield "folder", f"{made.folder} (int8: {size / 1e6:.1f} MB)"
-    yield "method", method
-    yield "in floating point", f"{len(made.floating)} layers with weights" + ", see quantize.json" * bool(made.floating)
-    yield "judged on", f"{found.images} other images"
-    yield "first class", f"that of fp32 for {_share(said, 'agreement')}"
-    most, mean = found.max_probability_change, found.mean_probability_change
-    yield "probabilities", f"differ by at most {most:.3f}; that of the first class by {mean:.4f} in the mean"
-    yield "accuracy", _accuracy(said) if found.labelled else "not known: the folders there name no classes"
-    speed = made.speed
-    ratio = f"{speed.int8 / speed.other:.2f} times {speed.precision}"
-    yield "speed", f"{speed.int8:.1f} images/s, {ratio} ({speed.other:.1f}), in turns"
-
-
-def _accuracy(said: dict[str, Any]) -> str:
-    return f"{_share(said, 'accuracy_after')}, in fp32 {_share(said, 'accuracy_before')}"
-
-
-def _share(said: dict[str, Any], name: str) -> str:
-    low, high = (100 * bound for bound in said[f"{name}_ci95"])
-    return f"{100 * said[name]:.2f} % (95%: {low:.2f} to {high:.2f})"

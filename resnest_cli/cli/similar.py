@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resnest_cli.cli.help import Command
-from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import format_option, query_options
+from resnest_cli.cli.options import EXCLUDE, format_option, query_options
 from resnest_cli.cli.parameters import Names, Number
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.text.terminal import data

@@ -18,18 +18,17 @@ from resnest_cli.training.recipe import RESNEST
         "--recipe", default="resnest", show_default=True, type=click.Choice(["resnest"]), help="The published one."
     ),
     click.option("--arch", multiple=True, metavar="KEY=VALUE", help="An argument of the network, for smaller ones."),
-    weights=False,
 )
 def train(*, recipe: str, **values: Any) -> None:  # noqa: ANN401, ARG001 - as declared; there is one recipe
     """Train a network from scratch with the published recipe.
 
     DIR is as for `resnest finetune`. The recipe is printed with everything settled; each of its items is an option.
-    With --lr auto the rate is 0.1 for 256 images a step.
+    With --lr auto the rate is 0.1 for 256 images per step.
 
-    With --gpus all it runs in one process a GPU. On several nodes start it on each with torchrun; OUT and DIR must be
+    With --gpus all it runs in one process per GPU. On several nodes start it on each with torchrun; OUT and DIR must be
     on disks that all of them see:
 
     \b
       torchrun --nnodes 2 --nproc-per-node 8 ... -m resnest_cli train DIR -o OUT
     """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    execute("train", RESNEST, values)
+    execute("train", RESNEST, **values)

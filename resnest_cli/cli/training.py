@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import view_options
-from resnest_cli.cli.parameters import ModelName, Number, OrAuto, OutputFolder
-from resnest_cli.cli.view import VERBOSE, View
-from resnest_cli.errors import OutputError, TrainingStopped, UsageError
-from resnest_cli.options import INTERPOLATIONS, Options
-from resnest_cli.system.paths import Kind, is_empty, look
+from resnest_cli.cli import options as shared
+from resnest_cli.cli.parameters import Number, OrAuto, OutputFolder
+from resnest_cli.errors import OutputError, TrainingStopped
 from resnest_cli.training.recipe import PRECISIONS, VAL, Recipe, changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resnest_cli.training.job import Job
+    from resnest_cli.cli.training_screen import Screen
+    from resnest_cli.cli.view import View
+    from resnest_cli.options import Options
+    from resnest_cli.training.request import Request
     from resnest_cli.training.run import Run
 
 RECIPE = {
@@ -66,14 +65,9 @@ def _recipe_option(name: str, default: Any) -> Callable[[Any], Any]:  # noqa: AN
     return click.option(*names, name, default=default, show_default=True, help=RECIPE[name], **settings)
 
 
-def _model_option(*names: str, **settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - passed on to click
-    field = names[-1].lstrip("-").replace("-", "_")
-    return click.option(*names, field, default=getattr(Options, field), **settings)
-
-
 _RUN = (
     click.argument("data", metavar="DIR", type=click.Path(path_type=Path)),
-    EXCLUDE,
+    shared.EXCLUDE,
     click.option(
         "-o",
         "--output",
@@ -81,7 +75,7 @@ _RUN = (
         metavar="OUT",
         help="The model folder to make, outside DIR.  [default: DIR-MODEL-finetuned or -trained]",
     ),
-    click.option("--resume", is_flag=True, help="Go on with the run in OUT, as it was begun."),
+    click.option("--resume", is_flag=True, help="Continue the run in OUT, as it was begun."),
     click.option(
         "--val",
         default=VAL,
@@ -90,144 +84,68 @@ _RUN = (
         metavar="P",
         help="Share of each class to hold out, if DIR has no val folder.",
     ),
-    _model_option(
-        "-m",
-        "--model",
-        type=ModelName(),
-        metavar="MODEL",
-        show_default=True,
-        help="Variant, digits, folder or hf-hub:OWNER/REPO.",
-    ),
+    shared.MODEL,
 )
-_WEIGHTS = (
-    _model_option("--weights", type=click.Path(), metavar="FILE", help="Local checkpoint for the variant."),
-    _model_option("--random-weights", is_flag=True, help="Start from untrained weights."),
-)
-_IMAGES = (
-    _model_option("--img-size", type=int, metavar="N", help="Edge of the network's input, in pixels."),
-    _model_option("--crop-pct", type=float, metavar="P", help="Share that validation's centre crop keeps."),
-    _model_option("--interpolation", type=click.Choice(INTERPOLATIONS), help="How images are resized."),
-    _model_option("--mean", type=float, nargs=3, metavar="R G B", help="Subtracted from each channel (scale 0..1)."),
-    _model_option("--std", type=float, nargs=3, metavar="R G B", help="Each channel is divided by it (scale 0..1)."),
-)
-_WHERE = (
-    _model_option("--device", metavar="DEVICE", show_default=True, help="auto, cpu, cuda, cuda:N, mps or xpu."),
-    click.option("--gpus", metavar="N|all", help="Train in so many processes, each with a GPU."),
-    _model_option(
-        "-j",
-        "--workers",
-        type=OrAuto(int),
-        metavar="N|auto",
-        show_default=True,
-        help="Decoding processes; 0 uses none.",
-    ),
-    view_options,
-)
+_GPUS = click.option("--gpus", metavar="N|all", help="Train in N processes, each with a GPU.")
 
 
-def training_options(defaults: Recipe, *own: Callable[[Any], Any], weights: bool) -> Callable[[Any], Any]:
+def training_options(defaults: Recipe, *own: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Declare the options of a command that trains: its `own`, those of `defaults`, of the model and of the machine."""
     recipe = [_recipe_option(item.name, getattr(defaults, item.name)) for item in fields(Recipe)]
-    declared = (*_RUN, *(_WEIGHTS if weights else ()), *own, *recipe, *_IMAGES, *_WHERE)
-
-    def decorate(command: Any) -> Any:  # noqa: ANN401 - passed on to click
-        for declare in reversed(declared):
-            command = declare(command)
-        return command
-
-    return decorate
+    machine = (shared.DEVICE, _GPUS, shared.WORKERS)
+    declared = (*_RUN, *own, *recipe, shared.IMG_SIZE, *shared.PREPROCESSING, *machine)
+    return shared.collected(*declared, apart=("batch", "precision"))
 
 
-def execute(command: str, defaults: Recipe, values: dict[str, Any]) -> None:
-    """Do what the options in `values` ask for, and show how it goes.
+def execute(
+    command: str,
+    defaults: Recipe,
+    *,
+    options: Options,
+    view: View,
+    gpus: str | None,
+    **values: Any,  # noqa: ANN401
+) -> None:
+    """Do what the options ask for, and show how it goes.
 
     Raises:
         UsageError: the folder is taken, or holds another job.
     """
-    from resnest_cli.training import job, report
+    from resnest_cli.training import report
+    from resnest_cli.training.request import Request
 
-    click.get_current_context().meta[VERBOSE] = values["verbose"]
-    view = View(quiet=values["quiet"], progress=not (values["quiet"] or values["no_progress"]))
-    asked = _job(command, defaults, values)
-    seen = look(asked.data)
-    if not seen.is_there and not values["resume"]:  # then the images may have moved, which is said further on
-        why = "no such folder or table." if seen.kind is Kind.MISSING else seen.why
-        raise UsageError(f"{values['data']}: {why}")
-    out = values["output"] or job.folder_for(asked)
-    begun = _begun(asked, out, resume=values["resume"])
+    recipe = changed(defaults, {item.name: values.pop(item.name) for item in fields(Recipe)})
+    request = Request(command, recipe=recipe, options=options, **values)
+    job, out = request.settle(_given())
     with view.doing("loading torch"):
         from resnest_cli.cli.training_screen import Screen
         from resnest_cli.training.run import Run
     if not report.can_draw():
         view.say(report.NO_PICTURES)
-    run = Run(begun, out, device=values["device"], workers=values["workers"])
+    run, screen = Run(job, out, device=options.device, workers=options.workers), Screen(view, out)
     try:
-        if values["gpus"]:
-            _launch(run, Screen(view, out), values)
+        if gpus:
+            _launch(run, screen, request, gpus)
         else:
-            Screen(view, out).show(run.events(resume=values["resume"]))
+            screen.show(run.events(resume=request.resume))
     except (TrainingStopped, OutputError) as error:
         if run.begun:
-            words = shlex.join(["resnest", command, asked.data, "-o", str(out), "--resume"])
+            words = shlex.join(["resnest", command, job.data, "-o", str(out), "--resume"])
             error.args = (f"{error}\nTo go on: {words}",)
         raise
 
 
-def _job(command: str, defaults: Recipe, values: dict[str, Any]) -> Job:
-    from resnest_cli.models import catalog, weights
-    from resnest_cli.training import job
-
-    model = {name: values[name] for name in job.OF_MODEL if name in values}
-    model["weights"] = job.absolute(model.get("weights"))
-    spec = catalog.find_model(model["model"])
-    if model["weights"] is not None and not values["resume"]:
-        weights.locate(spec, model["weights"])
-    folder = spec.folder
-    if folder not in {None, catalog.DIGITS}:
-        model["model"] = job.absolute(folder)
-    return job.Job(
-        command=command,
-        data=str(job.absolute(values["data"])),
-        recipe=changed(defaults, {item.name: values[item.name] for item in fields(Recipe)}),
-        model={name: list(value) if isinstance(value, tuple) else value for name, value in model.items()},
-        arch=job.parse_arch(values.get("arch", ())),
-        val=values["val"],
-        full=values.get("full"),
-        exclude=values["exclude"],
-    )
-
-
-def _begun(asked: Job, out: Path, *, resume: bool) -> Job:
-    """Return the job to do: the one asked for, in a folder that is free, or with --resume the one that was begun."""
-    from resnest_cli.training import job
-
-    if resume:
-        kept = job.read(out)
-        job.agree(kept, asked, _given())
-        return replace(kept, data=asked.data)
-    job.check_outside(out, Path(asked.data))
-    seen = look(out)
-    if seen.kind is Kind.UNKNOWN:
-        message = f"{out} cannot be written: {seen.why}"
-        raise UsageError(message)
-    if seen.is_there and not is_empty(out):
-        message = f"{out} exists: go on with the run in it with --resume, or name another folder with -o."
-        raise UsageError(message)
-    return asked
-
-
 def _given() -> set[str]:
-    """Name the parameters that the user set, by an option or an environment variable."""
+    """Return the parameters that the user set, by an option or an environment variable."""
     context = click.get_current_context()
     return {name for name in context.params if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
 
 
-def _launch(run: Run, screen: Any, values: dict[str, Any]) -> None:  # noqa: ANN401 - a Screen
-    """Check the data here, where an error is one, not one a process; then let the processes take the run up."""
-    from resnest_cli.training.distributed import gpus, launch
+def _launch(run: Run, screen: Screen, request: Request, gpus: str) -> None:
+    """Check the data here, so that an error is reported once, then let the processes continue the run."""
+    from resnest_cli.training import distributed
 
-    processes = gpus(values["gpus"])
-    screen.show(run.prepare(resume=values["resume"]))
-    flags = [f"--{name.replace('_', '-')}" for name in ("quiet", "verbose", "no_progress") if values[name]]
-    words = [run.job.command, run.job.data, "-o", str(run.out), "--resume", "-j", str(values["workers"]), *flags]
-    launch(processes, words)
+    processes = distributed.gpus(gpus)
+    screen.show(run.prepare(resume=request.resume))
+    where = ["-j", str(request.options.workers), *screen.view.flags]
+    distributed.launch(processes, [run.job.command, run.job.data, "-o", str(run.out), "--resume", *where])

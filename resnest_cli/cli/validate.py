@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING
 import click
 
 from resnest_cli.cli.help import Command
-from resnest_cli.cli.inputs import EXCLUDE
-from resnest_cli.cli.options import format_option, validate_options
+from resnest_cli.cli.options import EXCLUDE, format_option, validate_options
 from resnest_cli.cli.parameters import STDOUT, Names
 from resnest_cli.errors import ExitCode
 from resnest_cli.inputs.splits import CHOICES
 from resnest_cli.text.terminal import data as write_data
-from resnest_cli.text.terminal import note, one_line
+from resnest_cli.text.terminal import note_failure
 from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
     from resnest_cli.cli.view import View
     from resnest_cli.options import Options
     from resnest_cli.tasks.validate.result import Validation
-    from resnest_cli.types import Failure
 
 _FILE = click.Path(path_type=Path)
 
@@ -91,7 +89,7 @@ def validate(  # noqa: PLR0913 - one parameter an option
         split=split,
         exclude=exclude,
         keep_worst=mistakes is not None,
-        on_failure=_name,
+        on_failure=note_failure,
         progress=lambda items, total: (
             view.follow(items, lambda: total, "validating") if view.has_bar() else iter(items)
         ),
@@ -105,10 +103,6 @@ def validate(  # noqa: PLR0913 - one parameter an option
     results.save(found)
     if found.errors:
         click.get_current_context().exit(ExitCode.SOME_FAILED)
-
-
-def _name(failure: Failure) -> None:
-    note(one_line(f"{failure.path}: {failure.type}: {failure.message}"))
 
 
 def _print(found: Validation) -> None:

@@ -33,6 +33,12 @@ class View:
         logging.lastResort = LogHandler(self._logged, logging.WARNING)  # other libraries': -q holds for them too
 
     @property
+    def flags(self) -> list[str]:
+        """The options that make the same view."""
+        flags = {"--quiet": self.quiet, "--verbose": self.verbose, "--no-progress": not (self.progress or self.quiet)}
+        return [flag for flag, is_set in flags.items() if is_set]
+
+    @property
     def is_watched(self) -> bool:
         """Whether a person sees what is said."""
         return not self.quiet and sys.stderr.isatty()

@@ -49,6 +49,11 @@ def notes() -> tuple[str, ...]:
     return tuple(_models_json()["notes"])
 
 
+def paper() -> dict[str, Any]:
+    """Return {"paper": title, authors, year and arXiv number}, from the model card's citation."""
+    return {"paper": dict(_models_json()["paper"])}
+
+
 def find_model(name: str) -> ModelSpec:
     """Find a model by variant, tagged name, "digits", "hf-hub:OWNER/REPO" or the path of a model folder.
 

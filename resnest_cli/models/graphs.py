@@ -104,6 +104,16 @@ def describe(name: str) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
+def kept() -> list[dict[str, Any]]:
+    """Return a row per item of the cache: name, model, what it gives ("want"), bytes and path."""
+    rows = []
+    for item in cache.items():
+        known = describe(item.name)
+        row = {"name": item.name, "model": known.get("model", ""), "want": known.get("want", "")}
+        rows.append({**row, "bytes": cache.size(item), "path": str(item)})
+    return rows
+
+
 def _is_ours(place: Path, names: Iterable[str]) -> bool:
     """Tell whether none but this user can have written these files of a folder; who else can is said.
 

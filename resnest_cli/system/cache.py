@@ -130,3 +130,12 @@ def remove(item: Path) -> None:
     except OSError as error:
         message = f"{item} cannot be removed: {reason(error)}"
         raise OutputError(message) from error
+
+
+def clear() -> tuple[int, int]:
+    """Remove every item; return how many there were, and their bytes."""
+    every = items()
+    freed = sum(map(size, every))
+    for item in every:
+        remove(item)
+    return len(every), freed

@@ -7,7 +7,7 @@ downloaded. Cached files are hashed, and downloaded again if damaged. Does not k
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import LabelsError, ResnestError, UsageError
 from resnest_cli.models import catalog, hub_cache, labels, weights
@@ -42,6 +42,26 @@ class Item:
     def bytes(self) -> int:
         """The size of the file, 0 if there is none."""
         return self.path.stat().st_size if self.path and look(self.path).is_file else 0
+
+    def row(self) -> dict[str, Any]:
+        """Return it as a row of JSON."""
+        path = str(self.path) if self.path else None
+        return {"model": self.model, "state": self.state, "path": path, "bytes": self.bytes, "note": self.note}
+
+
+def models(named: Iterable[str], *, all: bool, verify: bool) -> list[str]:
+    """Return the models to fetch or to verify: the named ones; with `all` every variant too; else those in the cache.
+
+    Raises:
+        UsageError: nothing is named, and nothing is to be verified.
+    """
+    names = [*named]
+    if not (names or all or verify):
+        raise UsageError("name a MODEL, or use --all: `resnest list-models` shows the variants.")
+    if names and not all:
+        return names
+    variants = [spec.name for spec in catalog.list_models() if all or weights.is_cached(spec)]
+    return [*names, *(name for name in variants if name not in names)]
 
 
 def no_progress(_name: str) -> Progress:

@@ -7,6 +7,7 @@ and data for programs (`data`, `rows`). Tables are made by `cli.output`, which e
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import sys
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from resnest_cli.outputs.formats import Writer
     from resnest_cli.outputs.rows import About, Row
+    from resnest_cli.types import Failure
 
 # Control, format (bidi and zero-width) and surrogate characters, and line and paragraph separators.
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -58,6 +60,11 @@ def data(text: str) -> None:
     sys.stdout.buffer.flush()
 
 
+def put_json(value: object) -> None:
+    """Write a value as JSON to stdout, like `data`."""
+    data(json.dumps(value, indent=1) + "\n")
+
+
 def rows(write: Writer) -> Writer:
     """Return a format's writer that writes like `data`."""
 
@@ -76,6 +83,11 @@ def note(text: str, *, dim: bool = False) -> None:
 def error(text: str) -> None:
     """Write an error message to stderr, like `note`."""
     _note("error:", f" {text}", "", _RED)
+
+
+def note_failure(failure: Failure) -> None:
+    """Write an input that failed, and why, on a line of stderr."""
+    note(one_line(f"{failure.path}: {failure.type}: {failure.message}"))
 
 
 def has_colour(stream: IO[str]) -> bool:

@@ -189,7 +189,7 @@ def parse_arch(pairs: tuple[str, ...]) -> dict[str, Any]:
     return made
 
 
-def absolute(path: str | Path | None) -> str | None:
+def absolute(path: str | os.PathLike[str] | None) -> str | None:
     """Return a path that holds in any working folder, without following links."""
     return None if path is None else str(Path(path).absolute())
 

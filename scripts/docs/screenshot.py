@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from resnest_cli import Classifier
-from resnest_cli.cli.output import print_records
+from resnest_cli.cli.answers import print_records
 from resnest_cli.models.catalog import DIGITS
 
 OUTPUT = Path(__file__).parents[2] / ".assets" / "predict.svg"

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import SAMPLES
 
-from resnest_cli.cli.output import console, print_records
+from resnest_cli.cli.answers import print_records
+from resnest_cli.cli.output import console
 from resnest_cli.errors import ExitCode
 from resnest_cli.models.catalog import DIGITS, list_models
 from resnest_cli.outputs.summary import Summary

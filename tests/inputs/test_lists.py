@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import SAMPLES
 
-from resnest_cli.cli.inputs import Inputs
 from resnest_cli.errors import ExitCode, ResnestError, UsageError
 from resnest_cli.inputs.lists import listed
+from resnest_cli.inputs.named import Inputs
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,99 @@
+"""A benchmark from its options to its files: what is measured, what is checked before, what is saved.
+
+In: `Options` and lists of values. Out: configurations, and files that grow row by row. Does not know who watches.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from resnest_cli.errors import UsageError
+from resnest_cli.inputs.find import find_sources
+from resnest_cli.models import catalog
+from resnest_cli.outputs import plots, saving
+from resnest_cli.system.paths import Kind, look
+from resnest_cli.tasks.bench.rows import WRITERS
+from resnest_cli.types import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from resnest_cli.options import Options
+
+
+def settle_format(format: str, output: Path | None) -> str:
+    """Return the format that "auto" means: that of the output's suffix, else a table.
+
+    Raises:
+        UsageError: the suffix names no format.
+    """
+    if format != "auto":
+        return format
+    suffix = output.suffix.lower().removeprefix(".") if output else "table"
+    if suffix not in {"table", *WRITERS}:
+        use = "add --format, or use .json, .jsonl, .csv or .tsv."
+        raise UsageError(f"-o {output}: its suffix names no format; {use}")
+    return suffix
+
+
+def check(  # noqa: PLR0913 - one per option
+    every: Sequence[Options],
+    images: Path | None,
+    exclude: Sequence[str],
+    output: Path | None,
+    plot: Path | None,
+    *,
+    overwrite: bool,
+) -> None:
+    """Check before the work that files can be read and written, and that a plot would show something.
+
+    Raises:
+        UsageError, OutputError: the message names the option.
+    """
+    if images:
+        _check_images(images, exclude)
+    for path in filter(None, (output, plot)):
+        saving.claim(path, overwrite=overwrite)
+    if plot:
+        plots.require()
+        batches = {options.batch for options in every}
+        if len(batches) == 1 and not any(catalog.resolve(options).facts for options in every):
+            why = "these models have no published accuracy, and there is one batch only."
+            raise UsageError(f"--plot: nothing to draw: {why}")
+
+
+def saved(
+    rows: Iterable[dict[str, Any]], output: Path, write: Callable[[Sequence[dict[str, Any]]], str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows; write the file anew with each row, so that an interrupted sweep leaves its rows.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    done = []
+    for row in rows:
+        done.append(row)
+        saving.save(output, write(done))
+        yield row
+
+
+def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw speed against accuracy, and against batch size.
+
+    Raises:
+        OutputError: the picture cannot be written.
+    """
+    saving.save(path, plots.speed_png(rows))
+
+
+def _check_images(images: Path, exclude: Sequence[str]) -> None:
+    """Look for images once, so that what is left out is logged once: each configuration looks for itself."""
+    seen = look(images)
+    if not seen.is_folder:
+        why = seen.why if seen.kind is Kind.UNKNOWN else "no such folder."
+        raise UsageError(f"--images {images}: {why}")
+    found = list(find_sources([str(images)], exclude=exclude))
+    failures = [item for item in found if isinstance(item, Failure)]
+    if len(failures) == len(found):
+        raise UsageError(f"--images {failures[0].path}: {failures[0].message}" if failures else "")
