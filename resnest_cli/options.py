@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 ENGINES = ("auto", "openvino", "torch")
+ALL = "all"  # of the models, or of the engines, for a benchmark
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 DEFAULT_TOPK = 5
 MAX_PIXELS = 178_956_970  # Pillow's own limit

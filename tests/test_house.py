@@ -82,8 +82,8 @@ INSIDE = {
 CLI_AT_TOP = {
     *("", "errors", "options", "types", "inputs.splits", "outputs.limits", "outputs.formats", "outputs.rows"),
     *("outputs.summary", "tasks.quantize.options", "training.recipe"),
-    *("system", "system.imports", "system.paths", "system.processes", "system.signals", "system.streams"),
-    *("text", "text.cells", "text.redact", "text.terminal", "text.words"),
+    *("system", "system.lifetime", "system.paths", "system.streams"),
+    *("text", "text.terminal", "text.words"),
 }
 SCREENS = {"cli.answers", "cli.output", "cli.training_screen"}  # imported by commands in their bodies: rich is heavy
 HEAVY = {

@@ -5,14 +5,10 @@ Commands import heavy modules in their bodies: `--help` stays quick.
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import gc
 import os
 import shlex
 import sys
 import traceback
-import warnings
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
@@ -25,10 +21,8 @@ from resnest_cli import __version__
 from resnest_cli.cli.help import Context, Formatter, words_of
 from resnest_cli.cli.view import VERBOSE
 from resnest_cli.errors import ExitCode, OutputError, ResnestError
-from resnest_cli.system import signals, streams
-from resnest_cli.system.imports import TorchAside
+from resnest_cli.system import lifetime, streams
 from resnest_cli.system.paths import reason
-from resnest_cli.system.processes import NOT_HERE
 from resnest_cli.system.streams import ReaderGone
 from resnest_cli.text import terminal
 from resnest_cli.text.terminal import note
@@ -39,7 +33,6 @@ if TYPE_CHECKING:
 
 SYNONYMS = {"list": "list-models", "models": "list-models", "classify": "predict"}
 MAX_SUMMARY = 1000  # characters: no summary is longer
-GC_THRESHOLD = 100_000  # objects, about 10 MB
 MAX_ERROR = 3000  # characters: more than a screen
 
 
@@ -193,41 +186,9 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the console script, and end the process."""
-    prepare_process()
+    lifetime.prepare()
     try:
         cli()
     except SystemExit as end:
-        _leave(end)
+        lifetime.leave(end, _report)
     raise AssertionError("click ends by an exit")
-
-
-def prepare_process() -> None:
-    """Set up signals, standard streams, warnings and imports for a command."""
-    # Imports make 67,000 objects and no garbage: collecting it takes a tenth of a start.
-    gc.set_threshold(GC_THRESHOLD)
-    os.environ.update(NOT_HERE)  # for processes that libraries start
-    TorchAside.install()
-    streams.install()
-    terminal.install_hooks()
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd files that are decoded all the same
-    signals.exit_on_signals()
-
-
-def _leave(end: SystemExit) -> NoReturn:
-    """End the process with this exit, and leave all memory to the system.
-
-    The interpreter and its libraries would free it piece by piece: a tenth of a short command's time.
-    """
-    atexit._run_exitfuncs()  # noqa: SLF001 - the interpreter's own first step
-    with contextlib.suppress(ReaderGone):
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        except (OSError, ValueError):
-            raise end from None  # the interpreter reports it
-        except OutputError as error:
-            _report(error)
-            end = SystemExit(ExitCode.FAILED)
-    if not isinstance(end.code, int):
-        raise end
-    os._exit(end.code)

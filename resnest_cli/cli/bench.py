@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from resnest_cli.cli.help import Command
-from resnest_cli.cli.options import ALL, EXCLUDE, format_option, sweep_options
+from resnest_cli.cli.options import EXCLUDE, format_option, sweep_options
 from resnest_cli.cli.parameters import Number, OutputPath
 from resnest_cli.errors import ExitCode
 from resnest_cli.options import DEFAULT_BENCH_SECONDS
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from resnest_cli.options import Options
 
 FORMATS = ("auto", "table", "json", "jsonl", "csv", "tsv")
-EVERY_ENGINE = ("openvino", "torch")
 _FILE = click.Path(path_type=Path)
 
 
@@ -80,7 +79,7 @@ def bench(  # noqa: PLR0913 - one parameter per option
     from resnest_cli.tasks.bench.sweep import sweep
     from resnest_cli.tasks.bench.words import line
 
-    every = _configurations(options, **several)
+    every = job.configurations(options, **several)
     job.check(every, images, exclude, output, plot, overwrite=overwrite)
     format = job.settle_format(format, output)
     view.say(f"{counted(len(every), 'configuration')} with random weights, about {seconds:g} s each")
@@ -104,21 +103,6 @@ def bench(  # noqa: PLR0913 - one parameter per option
         job.draw(rows, plot)
     if failed:
         click.get_current_context().exit(ExitCode.SOME_FAILED)
-
-
-def _configurations(
-    options: Options,
-    *,
-    model: tuple[str, ...],
-    engine: tuple[str, ...],
-    precision: tuple[str, ...],
-    batch: tuple[int | str, ...],
-) -> list[Options]:
-    from resnest_cli.models import catalog
-    from resnest_cli.tasks.bench.sweep import configurations
-
-    models = [spec.name for spec in catalog.list_models()] if ALL in model else model
-    return configurations(options, models, EVERY_ENGINE if ALL in engine else engine, precision, batch)
 
 
 def _put(rows: Sequence[dict[str, Any]], format: str) -> None:

@@ -14,7 +14,7 @@ import click
 
 from resnest_cli.cli.parameters import ModelName, OrAuto, OutputFolder, Several
 from resnest_cli.cli.view import VERBOSE, View
-from resnest_cli.options import ENGINES, INTERPOLATIONS, PRECISIONS, Options
+from resnest_cli.options import ALL, ENGINES, INTERPOLATIONS, PRECISIONS, Options
 from resnest_cli.outputs.limits import LEAST_ROWS, MaxFailures
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from resnest_cli.pipeline.trunk import Opener
 
     Decorator: TypeAlias = Callable[[Any], Any]
-
-ALL = "all"
 
 
 def _option(*names: str, **settings: Any) -> Decorator:  # noqa: ANN401 - passed on to click

@@ -185,8 +185,8 @@ def test_names_of_files_classes_and_members(resnest: Resnest, tmp_path: Path) ->
 
 OTHERS = """
 import logging, sys, threading, warnings
-from resnest_cli.cli import prepare_process
-prepare_process()
+from resnest_cli.system import lifetime
+lifetime.prepare()
 evil = sys.argv[1]
 warnings.warn(evil)
 logging.getLogger("urllib3.connectionpool").warning("Failed to parse headers: %s", evil)

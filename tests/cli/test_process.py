@@ -20,9 +20,8 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 from conftest import SAMPLES, Resnest, Shell
 
-from resnest_cli.cli import prepare_process
 from resnest_cli.errors import ExitCode
-from resnest_cli.system import streams
+from resnest_cli.system import lifetime, streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,7 +136,7 @@ def test_a_signal_that_the_caller_ignores_stays_ignored(name: str) -> None:
     before = {each: signal.getsignal(each) for each in (signal.SIGHUP, signal.SIGTERM)}
     try:
         signal.signal(number, signal.SIG_IGN)
-        prepare_process()
+        lifetime.prepare()
         assert signal.getsignal(number) is signal.SIG_IGN
     finally:
         signal.set_wakeup_fd(-1)

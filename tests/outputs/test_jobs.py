@@ -692,7 +692,7 @@ import ctypes
 from resnest_cli import cli
 from resnest_cli.engines.fake import FakeEngine
 from resnest_cli.pipeline import trunk
-from resnest_cli.system import signals
+from resnest_cli.system import lifetime
 
 class Stuck(FakeEngine):
     def run(self, batches):
@@ -705,7 +705,7 @@ class Stuck(FakeEngine):
             yield rows
 
 trunk.open_engine = lambda spec, options, want: Stuck(spec)
-signals.GRACE_S = {grace}
+lifetime.GRACE_S = {grace}
 cli.main()
 """
 

@@ -271,13 +271,14 @@ for name in modules:
     importlib.import_module(name)
 signal.SIGKILL, os.O_NONBLOCK, os.O_CLOEXEC = kept["SIGKILL"], kept["O_NONBLOCK"], kept["O_CLOEXEC"]  # others' need
 from resnest_cli.pipeline import trunk
-from resnest_cli.cli import cli, prepare_process
+from resnest_cli.cli import cli
+from resnest_cli.system import lifetime
 class System:  # as one whose processes cannot be given pipes; pathlib asks the real one
     name = "nt"
     def __getattr__(self, name):
         return getattr(os, name)
 trunk.os = System()
-prepare_process()
+lifetime.prepare()
 ended = [CliRunner().invoke(cli, words, prog_name="resnest") for words in json.loads(sys.argv[1])]
 print(json.dumps([(one.exit_code, one.stdout, one.stderr) for one in ended]))
 """

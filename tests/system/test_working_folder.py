@@ -20,9 +20,9 @@ PACKAGES = Path(processes.__file__).parents[2]
 # What starts as every command does, and then starts as torch does where processes are not forked: those that decode.
 STARTING = """
 import multiprocessing
-from resnest_cli.cli import prepare_process
+from resnest_cli.system import lifetime
 if __name__ == "__main__":
-    prepare_process()
+    lifetime.prepare()
     for method in ("spawn", "forkserver"):
         process = multiprocessing.get_context(method).Process(target=print, args=(method,))
         process.start()

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from resnest_cli.errors import UsageError
 from resnest_cli.inputs.find import find_sources
 from resnest_cli.models import catalog
+from resnest_cli.options import ALL
 from resnest_cli.outputs import plots, saving
 from resnest_cli.system.paths import Kind, look
+from resnest_cli.tasks.bench import sweep
 from resnest_cli.tasks.bench.rows import WRITERS
 from resnest_cli.types import Failure
 
@@ -20,6 +22,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from resnest_cli.options import Options
+
+
+EVERY_ENGINE = ("openvino", "torch")
+
+
+def configurations(
+    options: Options,
+    *,
+    model: Sequence[str],
+    engine: Sequence[str],
+    precision: Sequence[str],
+    batch: Sequence[int | str],
+) -> list[Options]:
+    """Return `options` with every combination of these values; "all" are all variants, or all engines.
+
+    Raises:
+        UsageError, UnknownModel: a value or a name that does not exist.
+    """
+    models = [spec.name for spec in catalog.list_models()] if ALL in model else model
+    return sweep.configurations(options, models, EVERY_ENGINE if ALL in engine else engine, precision, batch)
 
 
 def settle_format(format: str, output: Path | None) -> str:
