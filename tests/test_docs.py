@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import runpy
@@ -233,6 +234,8 @@ def test_the_citation_is_the_papers() -> None:
     assert cited["version"] == resnest_cli.__version__
     paper = cited["preferred-citation"]
     authors = " and ".join(f"{author['given-names']} {author['family-names']}" for author in paper["authors"])
+    known = json.loads((ROOT / "resnest_cli" / "data" / "models.json").read_text(encoding="utf-8"))["paper"]
+    assert (authors, paper["title"], paper["year"]) == (" and ".join(known["authors"]), known["title"], known["year"])
     bibtex = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"author={{{authors}}}" in bibtex
     assert f"title={{{paper['title']}}}" in bibtex
