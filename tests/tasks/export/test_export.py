@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.float32]
 
+pytestmark = pytest.mark.usefixtures("decode_here")
+
 PATHS = sorted(SAMPLES.glob("*.png"))
 NARROW = {"channels": (16, 32, 64, 128), "stem_width": 8, "base_width": 32}
 # An export takes seconds, so that tests share these.

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from conftest import Resnest, Shell
     from numpy.typing import NDArray
 
+pytestmark = pytest.mark.usefixtures("decode_here")
+
 needs_nncf = pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="nncf is not installed (extra int8)")
 needs_int8 = pytest.mark.skipif(
     sys.platform == "linux" and not machine.INT8 & set(machine.instruction_sets()),
