@@ -34,8 +34,8 @@ _QUIET = {
 # A private cluster listens at HERE only, and to nobody without the token. Without the second variable Ray takes an
 # address of this machine's network for HERE, and listens at all there are: with 2.60 six sockets of seven did.
 _ALONE = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-# What Ray was just starting lives on for seconds and makes the folder anew. So the shell looks again, in the background
-# after a normal end.
+# What Ray was just starting lives on for seconds and makes the folder anew. So the shell looks again for a minute;
+# in the background after a normal end.
 _AT_THE_END = """
 read -r _ && ended=yes || printf '%s\\n' "$1" >&2
 exec >/dev/null 2>&1
@@ -43,7 +43,7 @@ for pause in 1 1 2 4 8; do
     rm -rf "$2" && [ "$ended" ] && break
     sleep $pause
 done
-for pause in 1 1 2 4 8; do
+for pause in 1 2 4 8 15 30; do
     sleep $pause
     rm -rf "$2"
 done &
