@@ -12,15 +12,14 @@ from rich.progress import MofNCompleteColumn, Progress, TaskID, TextColumn, Time
 from resnest_cli.cli.output import Shown, console, facts, print_facts, print_table, progress, table
 from resnest_cli.text.terminal import put
 from resnest_cli.training import words
-from resnest_cli.training.loop import Epoch, Step
-from resnest_cli.training.run import Cached, Done, Scanned, Settled
+from resnest_cli.training.events import Cached, Done, Epoch, Scanned, Settled, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from resnest_cli.cli.view import View
-    from resnest_cli.training.run import Event
+    from resnest_cli.training.events import Event
 
 
 class Screen:
@@ -61,7 +60,7 @@ class Screen:
             self.stderr.print(table(headings, words.counts(event.data), numeric=(1, 2, 3)))
             for text in event.data.notes:
                 self.stderr.print(Shown(text))
-        elif isinstance(event, Settled) and event.place.first:
+        elif isinstance(event, Settled) and event.rank.first:
             self.epochs = event.recipe.epochs
             self.stderr.print(facts(words.settled(event)))
         elif isinstance(event, Epoch):

@@ -1,7 +1,7 @@
-"""One process among several: who it is, and how they agree.
+"""One process among several: which one it is, and how the processes agree.
 
-In: the environment that torchrun or Slurm sets (read by timm). Out: a `Place`, and sums and values shared over all.
-With one process nothing is started and everything here is the identity.
+In: the environment that torchrun or Slurm sets (timm reads it). Out: a `Rank`, and sums and values shared over all
+processes. With one process nothing is started, and every function here returns what it was given.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from timm.utils.distributed import init_distributed_device_so, is_distributed_env
-from torch import distributed
+from torch import distributed, nn
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import parse_args
 from torch.distributed.run import run as run_elastic
@@ -27,34 +27,34 @@ _Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where this process stands: its device, its number, and how many there are."""
+class Rank:
+    """This process: its device, its number, and how many processes there are."""
 
     device: torch.device
-    rank: int = 0
+    number: int = 0
     processes: int = 1
 
     @property
     def first(self) -> bool:
-        """Tell whether this is the process that writes and speaks."""
-        return self.rank == 0
+        """Whether this process writes files and reports."""
+        return self.number == 0
 
-    def alone(self) -> Place:
-        """Return the place for work that every process does by itself."""
-        return Place(self.device, self.rank)
+    def alone(self) -> Rank:
+        """Return the rank for work that every process does by itself."""
+        return Rank(self.device, self.number)
 
 
-def join(device: str) -> Place:
+def join(device: str) -> Rank:
     """Join the other processes, if the environment names any, and take the device of this one.
 
     Raises:
-        DeviceError: `device` is not there.
+        DeviceError: `device` is missing.
     """
     chosen, _ = choose_device(device)
     if not is_distributed_env():
-        return Place(chosen)
+        return Rank(chosen)
     joined = init_distributed_device_so(device=chosen.type)
-    return Place(torch.device(joined["device"]), joined["global_rank"], joined["world_size"])
+    return Rank(torch.device(joined["device"]), joined["global_rank"], joined["world_size"])
 
 
 def leave() -> None:
@@ -63,29 +63,37 @@ def leave() -> None:
         distributed.destroy_process_group()
 
 
-def summed(place: Place, values: torch.Tensor) -> torch.Tensor:
-    """Add up `values` over all processes; the same shape and dtype, on the CPU."""
-    if place.processes == 1:
+def summed(rank: Rank, values: torch.Tensor) -> torch.Tensor:
+    """Return the sum of `values` over all processes; the same shape and dtype, on the CPU."""
+    if rank.processes == 1:
         return values.cpu()
-    total = values.to(place.device)
+    total = values.to(rank.device)
     distributed.all_reduce(total)
     return total.cpu()
 
 
-def shared(place: Place, value: _Value) -> _Value:
+def shared(rank: Rank, value: _Value) -> _Value:
     """Return the `value` of the first process, in every process."""
-    if place.processes == 1:
+    if rank.processes == 1:
         return value
     box: list[_Value] = [value]
     distributed.broadcast_object_list(box, src=0)
     return box[0]
 
 
+def wrap(network: nn.Module, rank: Rank) -> nn.Module:
+    """Return the network with gradients that are averaged over all processes."""
+    if rank.processes == 1:
+        return network
+    own = [rank.device.index] if rank.device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(network, device_ids=own)
+
+
 def gpus(wanted: str) -> int:
-    """Count the GPUs that `wanted` ("all", or a number) names.
+    """Return the count of GPUs that `wanted` ("all", or a number) names.
 
     Raises:
-        DeviceError: there are not so many, or it is no number.
+        DeviceError: there are fewer, or `wanted` is no number.
     """
     have = torch.cuda.device_count()
     count = have if wanted == "all" else int(wanted) if wanted.isdecimal() else 0
@@ -99,13 +107,13 @@ def launch(count: int, words: Sequence[str]) -> None:
     """Run `resnest` with `words` as so many processes of this machine, through torch.distributed.run.
 
     Raises:
-        TrainingStopped: one of them failed; it has said why.
+        TrainingStopped: a process failed; it has printed why.
     """
     own = ["--standalone", "--nproc-per-node", str(count), "--no-python", *command("resnest_cli.cli", "main"), *words]
     try:
         run_elastic(parse_args(own))
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        message = f"process {rank} of {count} ended with {failure.exitcode}; what it said stands above."
+        number, failure = error.get_first_failure()
+        message = f"process {number} of {count} ended with {failure.exitcode}; its error stands above."
         known = failure.exitcode in set(ExitCode)
         raise TrainingStopped(message, ExitCode(failure.exitcode) if known else ExitCode.FAILED) from error

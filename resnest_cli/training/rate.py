@@ -1,6 +1,6 @@
 """A learning rate from the data: the range test of Smith (arXiv:1506.01186), for `--lr auto` in finetuning.
 
-In: a network, what it is to learn from, the recipe. Out: a rate. The network is left as it is.
+In: a network, its training data, the recipe. Out: a rate. The network stays unchanged.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from timm.loss import LabelSmoothingCrossEntropy
 
 from resnest_cli.training.data import order, seed_everything
-from resnest_cli.training.loop import make_optimizer
+from resnest_cli.training.optimizer import make_optimizer
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +29,7 @@ BACK = 10.0  # the rate at the lowest loss is too high to stay at; a tenth of it
 
 
 def find_rate(network: nn.Module, train: Data, recipe: Recipe, device: torch.device) -> float:
-    """Raise the rate from step to step until the loss grows; give a tenth of the rate at which it was lowest."""
+    """Raise the rate from step to step until the loss grows; return a tenth of the rate of the lowest loss."""
     tried = copy.deepcopy(network).to(device).train()
     optimizer = make_optimizer(tried, replace(recipe, lr=1.0))
     criterion: nn.Module = LabelSmoothingCrossEntropy(recipe.smoothing)
@@ -54,7 +54,7 @@ def find_rate(network: nn.Module, train: Data, recipe: Recipe, device: torch.dev
 
 
 def _groups(targets: torch.Tensor, recipe: Recipe) -> list[list[int]]:
-    """List the rows of each step; a small data set is gone through several times."""
+    """Return the rows of each step; a small data set is repeated."""
     size = int(recipe.batch) // recipe.accumulate
     passes = math.ceil(STEPS * size / len(targets))
     rows = [row for epoch in range(passes) for row in order(targets, epoch, recipe)]

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from resnest_cli.inputs import splits
 from resnest_cli.training import recipe
-from resnest_cli.training.run import HEAD
+from resnest_cli.training.events import HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from resnest_cli.inputs.labelled.training_set import TrainingSet
-    from resnest_cli.training.loop import Epoch
-    from resnest_cli.training.run import Settled
+    from resnest_cli.training.events import Epoch, Settled
 
 ROWS = 20  # classes in a table
 
@@ -36,10 +35,10 @@ def counts(data: TrainingSet) -> list[list[str]]:
 
 def settled(event: Settled) -> Iterator[tuple[str, str]]:
     """Yield stage, device, the settled recipe and the number of steps."""
-    processes = f", {event.place.processes} processes" if event.place.processes > 1 else ""
+    processes = f", {event.rank.processes} processes" if event.rank.processes > 1 else ""
     items = recipe.items(event.recipe).items()
     yield "stage", stage(event.stage)
-    yield "runs on", f"{event.place.device}{processes}"
+    yield "runs on", f"{event.rank.device}{processes}"
     yield (
         "recipe",
         ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in items),

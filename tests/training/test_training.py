@@ -32,12 +32,13 @@ from resnest_cli.errors import ExitCode, TrainingStopped, UsageError
 from resnest_cli.models.catalog import DIGITS
 from resnest_cli.training import checkpoints, data, loop, recipe
 from resnest_cli.training.data import EvalTransform, order, seed_everything, train_transform
-from resnest_cli.training.distributed import Place
+from resnest_cli.training.distributed import Rank
+from resnest_cli.training.events import Done, Step
 from resnest_cli.training.job import Job, folder_for
-from resnest_cli.training.loop import Loop, Step
+from resnest_cli.training.loop import Loop
 from resnest_cli.training.recipe import FINETUNE, RESNEST, Recipe
 from resnest_cli.training.report import figures
-from resnest_cli.training.run import Done, Run
+from resnest_cli.training.run import Run
 from resnest_cli.training.signals import Signals
 from resnest_cli.types import DataConfig
 
@@ -176,7 +177,9 @@ def test_without_shared_memory_batches_come_through_pipes(
 def test_a_decoding_process_that_is_killed_ends_it_in_words(
     coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resnest_cli.training.run.train_transform", lambda *_: lambda _: os.kill(os.getpid(), SIGKILL))
+    monkeypatch.setattr(
+        "resnest_cli.training.stages.train_transform", lambda *_: lambda _: os.kill(os.getpid(), SIGKILL)
+    )
     with pytest.raises(TrainingStopped, match="a process that decodes images was killed, perhaps for want of memory"):
         list(Run(job(coloured), tmp_path / "out", device="cpu", workers=1).events())
 
@@ -184,7 +187,7 @@ def test_a_decoding_process_that_is_killed_ends_it_in_words(
 def test_a_decoding_process_that_hangs_ends_it_in_words(
     coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resnest_cli.training.run.train_transform", lambda *_: lambda _: time.sleep(3600))
+    monkeypatch.setattr("resnest_cli.training.stages.train_transform", lambda *_: lambda _: time.sleep(3600))
     monkeypatch.setattr(data, "STALL_S", 1)
     with pytest.raises(
         TrainingStopped, match="a process that decodes images has stopped answering: has a file changed"
@@ -296,19 +299,19 @@ def test_finetuning_all_layers_goes_on_in_either_stage(
     assert not torch.equal(source["conv1.0.weight"], state["conv1.0.weight"])
 
 
-def test_layers_that_do_worse_than_the_head_alone_are_not_kept(coloured: Path, tmp_path: Path) -> None:
+def test_layers_that_do_worse_than_the_head_alone_are_not_kept(
+    coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = replace(FINETUNE, epochs=2, batch=8, augment="none", lr=0.01, layer_decay=1.0, ema=0.0)
     digits = job(coloured, asked, command="finetune", model={"model": "digits"}, arch={}, full=True)
     head = finish(replace(digits, full=False), tmp_path / "alone")
-    run = Run(digits, tmp_path / "out", device="cpu", workers=0)
-    rates = iter([0.01, 10.0])  # the second spoils all layers
-    run._rate = lambda *_: next(rates)  # type: ignore[method-assign]  # noqa: SLF001 - one for each stage
-    *_, last = run.events()
-    assert isinstance(last, Done)
+    rates = iter([0.01, 10.0])  # per stage; the second spoils all layers
+    monkeypatch.setattr("resnest_cli.training.stages.find_rate", lambda *_: next(rates))
+    metrics = finish(replace(digits, recipe=replace(asked, lr="auto")), tmp_path / "out")
     assert (
         min(float(row["val_loss"]) for row in table(tmp_path / "out") if row["stage"] == "2-layers") > head["val_loss"]
     )
-    assert (last.metrics["top1"], last.metrics["val_loss"]) == (head["top1"], pytest.approx(head["val_loss"], rel=1e-3))
+    assert (metrics["top1"], metrics["val_loss"]) == (head["top1"], pytest.approx(head["val_loss"], rel=1e-3))
 
 
 class Fixed:
@@ -331,9 +334,9 @@ def test_one_step_of_the_published_recipe_is_timms(tmp_path: Path, accumulate: i
     theirs.load_state_dict(network.state_dict())
     data = Fixed(torch.randn(8, 3, 64, 64), torch.arange(8) % 3)
     settled = replace(RESNEST, epochs=4, batch=8, lr=0.1 * 8 / 256, accumulate=accumulate, warmup_epochs=1, dropout=0.0)
-    place = Place(torch.device("cpu"))
+    rank = Rank(torch.device("cpu"))
     ours = Loop(
-        network, data, data, settled, place, folder=tmp_path, stage="s", signals=Signals(), classes=3, earlier=[]
+        network, data, data, settled, rank, folder=tmp_path, stage="s", signals=Signals(), classes=3, earlier=[]
     )
     first, *_ = (event for event in ours.events() if isinstance(event, Step))
 

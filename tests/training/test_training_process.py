@@ -32,12 +32,12 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 WITH_FAULT = """
 import os, resource, signal, sys
 from resnest_cli.training import loop
-done = loop.Loop._optimise
-def optimise(self, feed):
+done = loop.Loop._optimize
+def optimize(self, feed):
     if self.step == 5 and not os.environ.get("FAULT_OVER"):
         {fault}
     return done(self, feed)
-loop.Loop._optimise = optimise
+loop.Loop._optimize = optimize
 from resnest_cli.cli import main
 main()
 """

@@ -1,0 +1,83 @@
+"""A validation pass: every row of the validation side is judged once, whatever the number of processes.
+
+In: `Data` and a forward pass. Out: a `Judgement`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional
+
+from resnest_cli.training.distributed import summed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resnest_cli.training.data import Data
+    from resnest_cli.training.distributed import Rank
+
+BATCH = 64
+WORST = (-math.inf, -math.inf)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The validation side as a network sees it.
+
+    Attributes:
+        predicted: the class that it takes each row for, int64 [N].
+        losses: cross-entropy of each row without smoothing, float64 [N].
+        targets: the true classes, int64 [N].
+    """
+
+    predicted: torch.Tensor
+    losses: torch.Tensor
+    targets: torch.Tensor
+
+    @property
+    def top1(self) -> float:
+        """The share of rows whose class is right."""
+        return float((self.predicted == self.targets).double().mean())
+
+    @property
+    def loss(self) -> float:
+        """The mean cross-entropy."""
+        return float(self.losses.mean())
+
+    @property
+    def score(self) -> tuple[float, float]:
+        """What makes one judgement better than another: top-1, then the loss."""
+        return self.top1, -self.loss
+
+
+def score_of(row: dict[str, Any]) -> tuple[float, float]:
+    """Return the score of an epoch in the history."""
+    return row["val_top1"], -row["val_loss"]
+
+
+def judge(
+    val: Data, forward: Callable[[torch.Tensor], torch.Tensor], rank: Rank, after_batch: Callable[[], None]
+) -> Judgement:
+    """Judge every row once.
+
+    Args:
+        val: the validation side.
+        forward: inputs -> logits float32 [N, C] on the CPU, without gradients.
+        rank: this process; each judges its share of the rows.
+        after_batch: called after each batch.
+    """
+    count = len(val.targets)
+    rows = list(range(count))[rank.number :: rank.processes]
+    groups = [rows[at : at + BATCH] for at in range(0, len(rows), BATCH)]
+    # Each process fills in its own rows; the sum over all processes is the whole.
+    predicted, losses = torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.float64)
+    for group, inputs in zip(groups, val.batches(0, groups), strict=True):
+        logits = forward(inputs)
+        predicted[group] = logits.argmax(dim=1)
+        losses[group] = functional.cross_entropy(logits, val.targets[group], reduction="none").double()
+        after_batch()
+    return Judgement(summed(rank, predicted), summed(rank, losses), val.targets)

@@ -1,0 +1,189 @@
+"""What a run needs before its first step: data on two sides, a recipe with nothing left open, the folder to write.
+
+In: a `Job`, its folder, this process. Out: a `Setup`. Trains nothing.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from resnest_cli.engines.pytorch import network
+from resnest_cli.errors import BadDataSet, ResnestError, UsageError
+from resnest_cli.inputs import splits
+from resnest_cli.inputs.labelled import training_set
+from resnest_cli.models import weights
+from resnest_cli.system import files, machine
+from resnest_cli.system.paths import look
+from resnest_cli.training import job, recipe
+from resnest_cli.training.data import seed_everything, train_transform
+from resnest_cli.training.optimizer import make_optimizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resnest_cli.inputs.labelled.training_set import TrainingSet
+    from resnest_cli.training.distributed import Rank
+    from resnest_cli.training.job import Job
+    from resnest_cli.training.recipe import Recipe
+    from resnest_cli.types import ModelSpec
+
+CHECKPOINTS, SPLIT = "checkpoints", "split.csv"
+DEFAULT_BATCH = {"cpu": 32, "mps": 32}  # per process; other devices take 128
+MAX_AUTO_WORKERS = 8
+FEW_PIXELS = 64 * 64  # an image this small is decoded sooner than passed between processes
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A run that can begin.
+
+    Attributes:
+        job: what was asked for; `full` is settled.
+        out: the folder of the run.
+        rank: this process.
+        start: the model that the job starts from.
+        result: the model that it makes.
+        data: what is trained on.
+        recipe: nothing left open but the learning rate.
+        state: the newest checkpoint, None for a new run.
+        workers: processes that decode, or "auto".
+    """
+
+    job: Job
+    out: Path
+    rank: Rank
+    start: ModelSpec
+    result: ModelSpec
+    data: TrainingSet
+    recipe: Recipe
+    state: dict[str, Any] | None
+    workers: int | str
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.out / CHECKPOINTS
+
+    @property
+    def decoders(self) -> int:
+        """The number of decoding processes; 0 where images are small."""
+        if self.workers != recipe.AUTO:
+            return int(self.workers)
+        few = np.prod(self.result.data.input_size[1:]) <= FEW_PIXELS
+        return 0 if few else min(machine.usable_cores(), MAX_AUTO_WORKERS)
+
+    def for_training(self, spec: ModelSpec) -> ModelSpec:
+        """Return a spec with dropout and DropBlock, which act in training only and have no weights."""
+        drops = {"drop_rate": self.recipe.dropout, "drop_block_rate": self.recipe.drop_block}
+        return replace(spec, model_args=MappingProxyType({**spec.model_args, **drops}))
+
+    def pretrained(self, spec: ModelSpec) -> nn.Module:
+        """Build the network that the job starts from, with a new classifier for the new classes."""
+        made = network.build(spec, locate_weights(self.job, self.start))
+        seed_everything(self.job.recipe.seed, "head")
+        made.reset_classifier(self.result.num_classes)  # type: ignore[operator] # timm's models have it
+        return made
+
+    def untrained(self) -> nn.Module:
+        """Build the network of the result with new weights from the job's seed."""
+        seed_everything(self.job.recipe.seed, "weights")
+        made = network.build(self.for_training(self.result), None)
+        made.init_weights()  # type: ignore[operator] # `build` has a seed of its own
+        made.reset_classifier(self.result.num_classes)  # type: ignore[operator]
+        return made
+
+
+def locate_weights(asked: Job, start: ModelSpec) -> Path | None:
+    """Return the weights file that a job starts from, None for random weights; see `weights.locate`."""
+    options = asked.options()
+    return None if options.random_weights else weights.locate(start, options.weights)
+
+
+def check_names(asked: Job, spec: ModelSpec) -> None:
+    """Try the names that timm interprets, before a large data set is read.
+
+    Raises:
+        UsageError: timm does not know one of them.
+    """
+    plain = replace(asked.recipe, lr=1.0, layer_decay=1.0)
+    _try("--optimizer", lambda: make_optimizer(nn.Linear(2, 2), plain), plain.optimizer)
+    _try("--augment", lambda: train_transform(spec.data, asked.recipe), asked.recipe.augment)
+    if asked.arch:
+        _try("--arch", lambda: network.build(spec, None), asked.arch)
+
+
+def _try(option: str, attempt: Callable[[], object], given: object) -> None:
+    try:
+        attempt()
+    except Exception as error:  # timm raises any type for a name that it does not know
+        message = f"{option} {given}: timm does not take it ({type(error).__name__}: {error})."
+        raise UsageError(message) from error
+
+
+def read_data(asked: Job, out: Path, *, resume: bool) -> TrainingSet | ResnestError:
+    """Return what is trained on, or the error: other processes wait for either."""
+    try:
+        if resume:
+            return _data_of_before(asked, out)
+        seed = asked.recipe.seed
+        return training_set.load(Path(asked.data), share=asked.val, seed=seed, exclude=asked.exclude)
+    except ResnestError as error:
+        return error
+
+
+def _data_of_before(asked: Job, out: Path) -> TrainingSet:
+    """Read the data that the run was begun with. If the images have moved, the new paths are kept.
+
+    Raises:
+        BadDataSet: the images are missing, or are not the same.
+        OutputError: the folder cannot be written.
+    """
+    data, before, now = training_set.read(out / SPLIT), Path(job.read(out).data), Path(asked.data)
+    if not (seen := look(now)).is_there:
+        words = shlex.join(["resnest", asked.command, "NEWDIR", "-o", str(out), "--resume"])
+        message = f"{now}: {seen.why or 'it is not there any more.'} If the images moved: {words}"
+        raise BadDataSet(message)
+    if before != now:
+        roots = (before.parent, now.parent) if seen.is_file else (before, now)
+        data = training_set.moved(data, *roots)
+        make_folder(asked, out, data)
+    return data
+
+
+def make_folder(asked: Job, out: Path, data: TrainingSet) -> None:
+    """Write the job and its data into the folder of the run, so that the run can be resumed.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    with files.as_output_error(out):
+        files.make_folder(out)
+        files.make_folder(out / CHECKPOINTS)
+        training_set.write(out / SPLIT, data)
+    job.write(asked, out)
+
+
+def settle(asked: Job, result: ModelSpec, data: TrainingSet, rank: Rank) -> Recipe:
+    """Return the job's recipe with precision, batch and dropout settled for this machine; see `recipe.settled`."""
+    return recipe.settled(
+        replace(asked.recipe, precision=_precision(asked.recipe.precision, rank.device)),
+        result.architecture,
+        images=len(data.side(splits.TRAIN)),
+        processes=rank.processes,
+        default_batch=DEFAULT_BATCH.get(rank.device.type, 128),
+    )
+
+
+def _precision(wanted: str, device: torch.device) -> str:
+    """Return bf16 for "auto" on GPUs that compute it, else fp32: on a CPU small batches gain nothing from bf16."""
+    if wanted != recipe.AUTO:
+        return wanted
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
