@@ -1,103 +1,42 @@
-"""Is the GPU's way right, and how fast is it? One call, on a machine with an NVIDIA card, finds it all out.
+"""Are the answers of a GPU right, and how fast is it? One call on a machine with an NVIDIA card.
 
-In: a device. Out: a line for each finding as it comes, all of them as JSON, and with --page the table of
-`docs/speed.md`. There are three sections, each within --limit seconds: what it was too late for is said. Findings stay,
-those of an earlier call with the same card and versions too, so that sections can be run one by one:
+In: a device. Out: a line per finding as it comes, all findings as JSON, and with --page the table of `docs/speed.md`.
+There are three sections, each within --limit seconds: what there was no time for is reported. Findings of an earlier
+call with the same card and versions are kept, so that sections can be run one by one:
 
     python scripts/gpu/gpu_check.py --only correct
     python scripts/gpu/gpu_check.py --only speed --models resnest50d
     python scripts/gpu/gpu_check.py --only files --images photos/ --page
 
 correct is in gpu_correct.py, speed and files are in gpu_speed.py; each says what it does. With --device cpu everything
-runs but what a card alone can do (the kernels with TRITON_INTERPRET=1): that tries this script, and nothing else.
+runs except what only a card can do (the kernels with TRITON_INTERPRET=1): that tries this script, and nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 import time
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
+from gpu_report import FIRST, Check, Report
 
 from resnest_cli.engines.pytorch.engine import choose_device
 from resnest_cli.errors import DeviceError
 from resnest_cli.models.catalog import list_models
-from resnest_cli.options import Options
 from resnest_cli.system import machine
 
 PAGE = Path(__file__).parents[2] / "docs" / "speed.md"
 MARKS = ("<!-- gpu: scripts/gpu/gpu_check.py --page writes this -->", "<!-- end of gpu -->")
 SECTIONS = ("correct", "speed", "files")
-FIRST = "resnest50d"  # what the targets are set for
 COLUMNS = ("", "precision", "ready: images/s", "of limit", "x timm", "files: images/s", "x timm's loader")
 
 
-@dataclass
-class Report:
-    """Findings by section and name, in a file after each; `ok` is false once one is wrong."""
-
-    path: Path
-    about: dict[str, str]
-    found: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-    ok: bool = True
-
-    def __post_init__(self) -> None:
-        """Take over what was found before on this card, with these versions."""
-        if self.path.exists():
-            before = json.loads(self.path.read_text(encoding="utf-8"))
-            self.found = before["found"] if before["about"] == self.about else {}
-
-    def add(self, section: str, name: str, **finding: Any) -> None:  # noqa: ANN401 - numbers and words
-        """Print and keep one."""
-        self.ok = self.ok and finding.get("ok", True)
-        self.found.setdefault(section, {})[name] = finding
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps({"about": self.about, "found": self.found}, indent=1), encoding="utf-8")
-        part.replace(self.path)
-        print(f"{section}: {name}: {', '.join(f'{key} {_short(value)}' for key, value in finding.items())}", flush=True)
-
-
-@dataclass
-class Check:
-    """What is asked for, and until when."""
-
-    report: Report
-    device: str = "cuda"
-    models: tuple[str, ...] = (FIRST,)
-    precisions: tuple[str, ...] = ("bf16",)
-    size: int | None = None
-    batches: tuple[int, ...] = (64, 128, 256, 512)
-    rounds: int = 5
-    seconds: float = 2.0
-    candidates: tuple[str, ...] | None = None
-    images: str = ""
-    files: int = 2000
-    end: float = float("inf")
-
-    @property
-    def is_late(self) -> bool:
-        """Whether there is no time left for another measurement."""
-        return time.monotonic() > self.end
-
-    @property
-    def on_cuda(self) -> bool:
-        """Whether there is a card."""
-        return self.device.startswith("cuda")
-
-    def options(self, model: str, **changes: Any) -> Options:  # noqa: ANN401 - fields of Options
-        """Return how a model is run."""
-        return Options(model, **{"device": self.device, "engine": "torch", "img_size": self.size, **changes})
-
-
 def machine_facts(device: str) -> dict[str, str]:
-    """Say what ran, so that findings of different machines are not mixed."""
+    """Return device and versions, so that findings of different machines are not mixed."""
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else machine.cpu_name()
     cuda = {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
     return {"device": name, **{package: version(package) for package in ("resnest-cli", "torch", "timm")}, **cuda}
@@ -126,7 +65,7 @@ def write_table(report: Report, page: Path = PAGE) -> None:
 
 def run(check: Check, sections: tuple[str, ...], limit: float) -> None:
     """Run sections, each for at most about `limit` seconds."""
-    import gpu_correct  # noqa: PLC0415 - both import Triton, which is told before whether there is a card
+    import gpu_correct  # noqa: PLC0415 - both import Triton: whether there is a card is reported before
     import gpu_speed  # noqa: PLC0415
 
     does = {"correct": gpu_correct.correct, "speed": gpu_speed.speed, "files": gpu_speed.files}
@@ -136,7 +75,7 @@ def run(check: Check, sections: tuple[str, ...], limit: float) -> None:
 
 
 def main() -> int:
-    """Check; 1 if something is wrong, 2 where there is nothing to check."""
+    """Return 0 if all is right, 1 if something is wrong, 2 where there is nothing to check."""
     args = _arguments()
     try:
         choose_device(args.device)
@@ -192,10 +131,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=Path, default=Path("gpu_check.json"), help="default: %(default)s")
     parser.add_argument("--page", action="store_true", help="write the table into docs/speed.md")
     return parser.parse_args()
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

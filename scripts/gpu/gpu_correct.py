@@ -28,7 +28,7 @@ from resnest_cli.tasks.predict import softmax
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gpu_check import Check
+    from gpu_report import Check
     from numpy.typing import NDArray
 
     from resnest_cli.types import ModelSpec

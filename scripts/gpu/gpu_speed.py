@@ -47,7 +47,7 @@ from resnest_cli.types import Source
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gpu_check import Check
+    from gpu_report import Check
     from torch import nn
 
     from resnest_cli.types import ModelSpec

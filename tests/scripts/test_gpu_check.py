@@ -31,18 +31,19 @@ pytest.importorskip("triton")
 import gpu_check  # noqa: E402 - from there
 import gpu_correct  # noqa: E402
 import gpu_counts  # noqa: E402
+import gpu_report  # noqa: E402
 import gpu_speed  # noqa: E402
 
 ABOUT = {"device": "none"}
 
 
 @pytest.fixture
-def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> gpu_check.Check:
+def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> gpu_report.Check:
     """Ask for everything of the digits, quickly, on the CPU; compiling changes nothing."""
     monkeypatch.setattr("torch.compile", lambda network, **_: network)
     monkeypatch.setattr(gpu_speed, "COPY", 1 << 20)
-    return gpu_check.Check(
-        gpu_check.Report(tmp_path / "rows.json", ABOUT),
+    return gpu_report.Check(
+        gpu_report.Report(tmp_path / "rows.json", ABOUT),
         device="cpu",
         models=("digits",),
         batches=(1, 2),
@@ -100,7 +101,7 @@ def test_each_form_of_the_split_attention_gives_timms_answers_kernels_too(shell:
 # --- the check itself
 
 
-def test_a_trial_finds_everything_and_writes_the_table(check: gpu_check.Check) -> None:
+def test_a_trial_finds_everything_and_writes_the_table(check: gpu_report.Check) -> None:
     gpu_check.run(check, gpu_check.SECTIONS, 600)
     found = json.loads(check.report.path.read_text())["found"]
     assert check.report.ok
@@ -127,7 +128,7 @@ def test_a_trial_finds_everything_and_writes_the_table(check: gpu_check.Check) -
     assert gpu_check.table(check.report).splitlines()[-1] == f"{cells}| {files['rate']:.0f} | {files['x_timm']:.2f} |"
 
 
-def test_answers_that_are_wrong_are_found(check: gpu_check.Check, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_that_are_wrong_are_found(check: gpu_report.Check, monkeypatch: pytest.MonkeyPatch) -> None:
     class Wrong(TorchEngine):
         """Is off by a little, but in bf16."""
 
@@ -144,7 +145,7 @@ def test_answers_that_are_wrong_are_found(check: gpu_check.Check, monkeypatch: p
     assert (found["digits fp32"]["ok"], found["digits bf16"]["ok"], check.report.ok) == (False, True, False)
 
 
-def test_what_there_is_no_time_for_is_said(check: gpu_check.Check) -> None:
+def test_what_there_is_no_time_for_is_said(check: gpu_report.Check) -> None:
     gpu_check.run(check, ("correct", "speed", "files"), -1)
     found = check.report.found
     late = {"error": "not done: out of time"}
@@ -153,7 +154,7 @@ def test_what_there_is_no_time_for_is_said(check: gpu_check.Check) -> None:
 
 
 def test_findings_stay_for_the_same_card_and_no_other(tmp_path: Path) -> None:
-    report = partial(gpu_check.Report, tmp_path / "rows.json")
+    report = partial(gpu_report.Report, tmp_path / "rows.json")
     report(ABOUT).add("speed", "a", rate=1.0)
     report(ABOUT).add("speed", "b", rate=2.0)
     assert report(ABOUT).found == {"speed": {"a": {"rate": 1.0}, "b": {"rate": 2.0}}}
@@ -163,7 +164,7 @@ def test_findings_stay_for_the_same_card_and_no_other(tmp_path: Path) -> None:
 def test_the_page_of_speed_has_the_place_for_the_table(tmp_path: Path) -> None:
     page = tmp_path / "speed.md"
     page.write_text(gpu_check.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
-    gpu_check.write_table(gpu_check.Report(tmp_path / "rows.json", ABOUT), page)
+    gpu_check.write_table(gpu_report.Report(tmp_path / "rows.json", ABOUT), page)
     begin, end = map(re.escape, gpu_check.MARKS)
     assert len(re.findall(f"{begin}\nnone; measured .*\n\n\\| .*\n\\| --- .*\n{end}", page.read_text("utf-8"))) == 1
 
