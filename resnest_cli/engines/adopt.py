@@ -1,6 +1,7 @@
 """An exported model as a graph in the cache, where the OpenVINO engine finds it: read once, without torch.
 
-In: the spec of a folder that `resnest export` wrote. Out: a `Graph` that takes uint8 pixels [N, H, W, 3], as all do.
+In: the spec of a folder that `resnest export` or `resnest quantize` wrote. Out: a `Graph` that takes uint8 pixels
+[N, H, W, 3], as all graphs do.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ WANT = "logits"
 
 
 def make_graph(spec: ModelSpec, content: Content, name: str) -> graphs.Graph:
-    """Put the graph of an exported model, as `folders.read_files` gave it, into the cache, under the key `name`.
+    """Put the graph of a model folder, as `folders.read_files` returned it, into the cache under the key `name`.
 
     Raises:
         ModelError: the export is damaged.

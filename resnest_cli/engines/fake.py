@@ -1,4 +1,4 @@
-"""An engine without a network, for tests of what stands around one: ours and those of our users."""
+"""An engine without a network, for tests of code that uses an engine: ours and those of our users."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class FakeEngine:
-    """Answers by brightness: the darker the picture, the lower the class index it is sure of.
+    """Answers by brightness: the darker the picture, the lower the class index.
 
     Args:
-        spec: what it pretends to run; the embedded digits model if None.
+        spec: the model that it pretends to run; the embedded digits model if None.
     """
 
     name = "fake"
@@ -46,7 +46,7 @@ class FakeEngine:
         return self.spec.num_classes
 
     def prepare(self, *, single: bool) -> None:
-        """Be ready as it is."""
+        """Do nothing."""
 
     def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """Yield logits: 20 for class int(mean / 256 * num_classes), 0 for the others."""
@@ -58,4 +58,4 @@ class FakeEngine:
             yield logits
 
     def close(self) -> None:
-        """Hold nothing, give nothing back."""
+        """Do nothing."""

@@ -1,8 +1,7 @@
-"""Graphs that others may have made: read from bytes that were hashed, and held to what a ResNeSt is made of.
+"""Graphs that anybody may have made: read from bytes that were hashed, and refused if they are no ResNeSt.
 
-In: the files of an export, and the spec of its folder. Out: an OpenVINO model that takes uint8 pixels [N, H, W, 3]. It
-has the ops of such a network and no others, gives a number a class, and no step of it is larger than what the picture
-and the file itself account for.
+In: the files of an export, and the spec of its folder. Out: an OpenVINO model: uint8 pixels [N, H, W, 3] in, one number
+per class out. It has no ops but those of a ResNeSt, and no step is larger than the picture and the file account for.
 """
 
 from __future__ import annotations
@@ -32,15 +31,15 @@ _OPS = {
     *("Floor", "Ceiling", "Round", "FloorMod", "Log", "SquaredDifference"),
 }
 MAX_OPS = 20_000  # the deepest variant has 5,000
-MAX_PER_PIXEL = 1024  # values a step; real ones have 36 at most
-_TRIALS = (1, 3)  # batches whose shapes are worked out: they tell what grows faster than the batch
+MAX_PER_PIXEL = 1024  # values per step; real ones have 36 at most
+_TRIALS = (1, 3)  # batch sizes whose shapes are inferred: they show what grows faster than the batch
 
 
 def adopt(files: Mapping[str, bytes], spec: ModelSpec, *, raw: bool) -> openvino.Model:
-    """Return the graph of an export (`folders.Content.files`), with the normalisation before it unless `raw`.
+    """Return the graph of an export (`folders.Content.files`), with the normalization before it unless `raw`.
 
     Raises:
-        ModelError: it cannot be read, is more than a network, or does not take the pictures that the spec says.
+        ModelError: it cannot be read, is more than a network, or takes other pictures than the spec says.
     """
     height, width = spec.data.input_size[1:]
     limit = max(MAX_PER_PIXEL * height * width, sum(map(len, files.values())))
@@ -108,7 +107,7 @@ def _check(graph: openvino.Model, limit: int) -> None:
 
 
 def _is_size(node: openvino.Node, limit: int) -> bool:
-    """Tell whether a node gives a size of another, or a whole number of at most `limit`."""
+    """Return whether a node is a size of another node, or a whole number of at most `limit`."""
     while node.get_type_name() in {"Gather", "Convert", "Squeeze", "Unsqueeze", "Reshape"}:
         node = node.input_value(0).get_node()
     if node.get_type_name() == "Constant" and node.get_element_type().is_integral():
@@ -117,10 +116,10 @@ def _is_size(node: openvino.Node, limit: int) -> bool:
 
 
 def _check_sizes_are_known(graph: openvino.Model) -> None:
-    """Refuse steps whose size the size of the batch does not tell.
+    """Refuse steps whose size depends on more than the size of the batch.
 
     Raises:
-        ValueError: the first of them.
+        ValueError: the message names the first one.
     """
     for step in graph.get_ordered_ops():
         if any(port.get_partial_shape().is_dynamic for port in step.outputs()):
@@ -129,7 +128,7 @@ def _check_sizes_are_known(graph: openvino.Model) -> None:
 
 
 def _count(shape: Any) -> int:  # noqa: ANN401 - openvino has no types for its shapes
-    """Count the values of a shape, where 1 stands for what is open."""
+    """Return the count of values of a shape; an open size counts as 1."""
     count = 1
     for size in shape if shape.rank.is_static else ():
         count *= 1 if size.is_dynamic else size.get_length()
@@ -137,10 +136,10 @@ def _count(shape: Any) -> int:  # noqa: ANN401 - openvino has no types for its s
 
 
 def _check_output(graph: openvino.Model, wanted: Sequence[int]) -> None:
-    """Refuse a graph that does not give one number a class.
+    """Refuse a graph that does not give one number per class.
 
     Raises:
-        ValueError: what it gives.
+        ValueError: the message says what it gives.
     """
     given = [port.get_partial_shape() for port in graph.outputs]
     if len(given) != 1 or given[0].is_dynamic or list(given[0].to_shape()) != list(wanted):

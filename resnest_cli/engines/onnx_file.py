@@ -1,8 +1,8 @@
-"""What an ONNX file would make its reader do, told from its fields, before OpenVINO reads it.
+"""Check the fields of an ONNX file before OpenVINO reads it.
 
-In: the bytes of a file. Out: `ValueError` in words, where it has its weights in other files, or holds graphs inside of
-nodes, functions, or what its reader may not know. Needs no library: the format is protobuf, of which tags and lengths
-are enough here. Field numbers are those of onnx.proto.
+In: the bytes of a file. Out: `ValueError` if the file has its weights in other files, or holds graphs inside of nodes,
+functions, or what its reader may not know. Needs no library: the format is protobuf, of which tags and lengths are
+enough here. Field numbers are those of onnx.proto.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def check(content: bytes) -> None:
     """Refuse a file that is more than one graph with its weights inside.
 
     Raises:
-        ValueError: what it holds.
+        ValueError: the message names what it holds.
     """
     _check(memoryview(content), "model")
 

@@ -1,7 +1,7 @@
-"""The engine that runs nothing: its rows are the pixels themselves, as a network would see them.
+"""An engine that runs nothing: its rows are the pixels themselves, as a network would see them.
 
-In: batches of pixels. Out: the same numbers, a row each. For tasks with a network of their own, so that their images
-come through the same trunk as everyone's.
+In: batches of pixels. Out: the same numbers, one row per image. For tasks with a network of their own, so that their
+images come through the same trunk as all others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class PixelEngine:
-    """Passes pixels through; `picture` gives a row its shape back."""
+    """Passes pixels through; `picture` restores the shape of a row."""
 
     name = "pixels"
     device = "cpu"
@@ -39,12 +39,12 @@ class PixelEngine:
 
     @property
     def width(self) -> int:
-        """The number of pixels times that of channels."""
+        """The number of pixels times the number of channels."""
         height, width, channels = self.shape
         return height * width * channels
 
     def prepare(self, *, single: bool) -> None:
-        """Be ready as it is."""
+        """Do nothing."""
 
     def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """Yield each batch, uint8 [N, H, W, 3], as rows float32 [N, H * W * 3]."""
@@ -56,4 +56,4 @@ class PixelEngine:
         return row.reshape(self.shape).astype(np.uint8)
 
     def close(self) -> None:
-        """Hold nothing, give nothing back."""
+        """Do nothing."""

@@ -1,8 +1,7 @@
 """What a model's `config.json` says, each entry of the type and in the range that it must have.
 
 In: the path of a file that timm's save_for_hf wrote, or we, or anybody. Out: a `Config`, or `ModelError` that names the
-file and the entry. Nothing is made of what is checked here, so that a number costs nothing before it is known to be
-meant. Does not know which models there are.
+file and the entry. Nothing is allocated from an entry before it is checked. Does not know which models there are.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ def read(path: Path) -> Config:
     """Read a `config.json` as timm's save_for_hf writes it: nested under pretrained_cfg, or (older) flat.
 
     Raises:
-        ModelError: there is none, or it has an entry that cannot be meant.
+        ModelError: there is none, or an entry has the wrong type or range.
     """
     try:
         given = Entries(parse(files.read(path, MAX_BYTES)))
@@ -101,7 +100,7 @@ def read(path: Path) -> Config:
 
 
 def preprocessing(values: Mapping[str, Any]) -> DataConfig:
-    """Take the entries of a `DataConfig` out of others; whether they can be meant is not asked."""
+    """Return the entries of a `DataConfig` among others, unchecked."""
     given = {field.name: values.get(field.name) for field in fields(DataConfig)}
     known: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items() if v is not None}
     return DataConfig(**known)
@@ -152,7 +151,7 @@ def _config(given: Entries, inner: Entries) -> Config:
 
 
 def _names(inner: Entries) -> tuple[str, ...]:
-    """Take the class names; numbers stand for themselves, as where digits are the classes."""
+    """Return the class names; a number is its own name, as where digits are the classes."""
     value = inner.values.get("label_names")
     if not isinstance(value, list):
         return () if not value else inner.texts("label_names")
@@ -186,7 +185,7 @@ def _exported(block: Entries) -> Mapping[str, Any]:
 
 
 def _check_lists(config: Config, path: Path) -> None:
-    """Refuse lists that have not one entry a class.
+    """Refuse lists that have not one entry per class.
 
     Raises:
         ModelError: the message says how many they have.

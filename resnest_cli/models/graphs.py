@@ -1,7 +1,7 @@
-"""Converted networks in the cache: found by what they were made from, put there whole or not at all.
+"""Converted networks in the cache, each under a key of everything that it was made from, written atomically.
 
-In: a key, made from everything that a graph depends on. Out: a `Graph`, a folder with the network as an OpenVINO graph,
-a sidecar that says what is in it, and what OpenVINO compiles from it. Does not know how a graph is made or run.
+In: a key. Out: a `Graph`, a folder with the network as an OpenVINO graph, a sidecar with facts about it, and what
+OpenVINO compiles from it. Does not know how a graph is made or run.
 
 Checksums (CRC-32, 4 GB/s: as fast as reading) find damage before OpenVINO meets it: it would run flipped weights, and a
 compiled form with a flipped byte can keep it busy for ever.
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from resnest_cli.system.locks import Acquire
     from resnest_cli.types import ModelSpec
 
-# What decides how a graph is made and what its sidecar says: where one of these changes, graphs are made anew.
+# The code that decides what a graph is and what its sidecar says: when it changes, graphs are made anew.
 MAKERS = (
     *("engines/pytorch/export.py", "engines/pytorch/network.py", "engines/pytorch/int8.py"),
     *("engines/convert.py", "engines/compiled.py", "engines/adopt.py", "engines/foreign.py", "models/graphs.py"),
@@ -70,7 +70,7 @@ def folder() -> Path:
 
 
 def key(spec: ModelSpec, weights_sha256: str, want: str) -> str:
-    """Name the graph by everything it depends on: weights, network, preprocessing inside it, and versions."""
+    """Return the key of a graph: a hash of its weights, network, preprocessing, and the versions that make it."""
     parts = {
         "made by": _maker_sha256(MAKERS),
         "versions": {"resnest-cli": __version__, "openvino": version("openvino")},
@@ -86,7 +86,7 @@ def key(spec: ModelSpec, weights_sha256: str, want: str) -> str:
 
 
 def find(name: str) -> Graph | None:
-    """Return the graph of this key, or None if there is none that is whole and our own. Reads it all."""
+    """Return the graph of this key, or None if there is none that is undamaged and this user's own. Reads it all."""
     place, facts = folder() / name, describe(name)
     try:
         whole = all(digests.crc32(place / file) == facts["checksums"][file] for file in FILES)
@@ -96,7 +96,7 @@ def find(name: str) -> Graph | None:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Return what the sidecar of this key says, without reading the graph; empty if there is none or it is damaged."""
+    """Return the facts in the sidecar of this key, without reading the graph; {} if it is missing or damaged."""
     try:
         facts = parse(files.read(folder() / name / SIDECAR, MAX_SIDECAR))
     except (OSError, ValueError):
@@ -115,7 +115,7 @@ def kept() -> list[dict[str, Any]]:
 
 
 def _is_ours(place: Path, names: Iterable[str]) -> bool:
-    """Tell whether none but this user can have written these files of a folder; who else can is said.
+    """Return whether only this user can have written these files of a folder; if not, log who else can.
 
     Raises:
         OSError: one is not there.
@@ -126,11 +126,10 @@ def _is_ours(place: Path, names: Iterable[str]) -> bool:
 
 
 def ensure(name: str, make: Callable[[], Graph]) -> Graph:
-    """Return the graph of this key, made now by `make` unless another process has made it in the meantime.
+    """Return the graph of this key, made now by `make` unless another process makes it at the same time.
 
-    Whatever else runs at the same time, one process makes it; the others wait here for it, and have nothing to import.
-
-    Where the cache cannot be written, the graph is kept for this run only (`cache.writable`).
+    One process makes it; the others wait here, before they import what makes graphs. If the cache cannot be written,
+    the graph is kept for this run only (`cache.writable`).
 
     Raises:
         OSError: no graph can be kept anywhere; and whatever `make` raises.
@@ -142,7 +141,7 @@ def ensure(name: str, make: Callable[[], Graph]) -> Graph:
 
 @contextlib.contextmanager
 def lock(place: Path) -> Iterator[None]:
-    """Let no other process make what is to be at `place` at the same time; its folder is made.
+    """Hold the lock of `place`, so that one process makes what is to be there; its folder is made.
 
     Raises:
         OSError: the cache cannot be written.
@@ -158,7 +157,7 @@ def _wait(acquire: Acquire) -> None:
 
 
 def store(name: str, write: Callable[[Path], None], facts: dict[str, Any]) -> Graph:
-    """Put a graph into the cache: `write` makes `FILES` in the folder it is given, which then gets its name.
+    """Put a graph into the cache, atomically: `write` makes `FILES` in the folder that it is given.
 
     Raises:
         OSError: the cache cannot be written; what was begun is removed.
@@ -211,7 +210,7 @@ def _seal(compiled: Path) -> None:
 
 
 def _is_sealed(compiled: Path) -> bool:
-    """Tell whether there are compiled forms, each with its checksum beside it, which none but this user wrote."""
+    """Return whether there are compiled forms with right checksums, which only this user can have written."""
     compiled = Path(os.path.realpath(compiled))  # a folder that is being made has a name for us only (`files.pin`)
     try:
         forms = [*compiled.glob("*.blob")]

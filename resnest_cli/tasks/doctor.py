@@ -1,4 +1,4 @@
-"""What this machine has, and what of it resnest can use. In: nothing. Out: facts by section, each a short text."""
+"""What this machine has, and what resnest can use of it. In: nothing. Out: facts by section, each a short text."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Section = dict[str, str]
 
 
 def examine() -> dict[str, Section]:
-    """Return the sections versions, cpu, engines, cache and hub. What fails is told in its place, not raised."""
+    """Return the sections versions, cpu, engines, cache and hub. What fails is reported in its place, not raised."""
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "cpu": {
@@ -33,14 +33,14 @@ def examine() -> dict[str, Section]:
             "usable cores": f"{machine.usable_cores()} of {os.cpu_count()}",
             "instruction sets": ", ".join(machine.instruction_sets()) or "not known here",
         },
-        "engines": {"openvino": _told(_openvino), "torch": _told(_torch)},
+        "engines": {"openvino": _report(_openvino), "torch": _report(_torch)},
         "cache": {
-            "folder": _told(lambda: _folder(cache.folder())),
-            "size": _told(lambda: f"{sum(map(cache.size, cache.items())) / 1e6:.1f} MB"),
-            "weights": _told(lambda: _folder(hub_cache.folder())),
-            "checkpoints": _told(lambda: _folder(weights.checkpoints())),
+            "folder": _report(lambda: _folder(cache.folder())),
+            "size": _report(lambda: f"{sum(map(cache.size, cache.items())) / 1e6:.1f} MB"),
+            "weights": _report(lambda: _folder(hub_cache.folder())),
+            "checkpoints": _report(lambda: _folder(weights.checkpoints())),
         },
-        "hub": {"reached": _told(_hub)},
+        "hub": {"reached": _report(_hub)},
     }
 
 
@@ -51,8 +51,8 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _told(look: Callable[[], str]) -> str:
-    """Look, and tell in one line what went wrong if something does: a broken install is what this command is for."""
+def _report(look: Callable[[], str]) -> str:
+    """Return what `look` returns, or its error in one line: this command must work on a broken installation."""
     try:
         return look()
     except Exception as error:  # noqa: BLE001
@@ -60,7 +60,7 @@ def _told(look: Callable[[], str]) -> str:
 
 
 def _folder(path: Path) -> str:
-    """Name a folder, and say what keeps it from being used."""
+    """Return a folder's path, and what keeps it from being used."""
     try:
         os.scandir(path).close()
     except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""Checkpoints that are whole or not there: the folder of a run's states, the newest that can be trusted first.
+"""Atomic checkpoints of a run, each with its checksum in its name.
 
-In: a state of plain values and tensors. Out: files named by stage, step and the hash of their content, each written
-beside its place and moved into it. A file cut short does not have the hash of its name, so the one before it is taken.
-Knows nothing of what a state holds. timm's CheckpointSaver writes in place and keeps no hash, so it is not used here.
+In: a state of plain values and tensors. Out: files named by stage, step and the hash of their content. A file cut short
+does not have the hash of its name: the checkpoint before it is taken. Does not know what a state holds. timm's
+CheckpointSaver is not used: it writes in place and keeps no hash.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from resnest_cli.system import atomic
 if TYPE_CHECKING:
     from pathlib import Path
 
-KEYS = {"stage", "step", "lr", "earlier"}  # of a state, whatever else it holds
-KEPT = 2  # the newest, and the one before it should the newest be damaged
+KEYS = {"stage", "step", "lr", "earlier"}  # every state has these
+KEPT = 2  # the newest, and the one before it in case the newest is damaged
 _HASH = 16  # hex digits of the sha256 in a name
 
 
 def save(folder: Path, stage: str, step: int, state: dict[str, Any]) -> Path:
-    """Write `state` and forget all but the newest two.
+    """Write `state` and remove all but the newest two.
 
     Raises:
-        OutputError: it cannot be written (a full disk); what was there stands.
+        OutputError: it cannot be written (a full disk); earlier checkpoints stand.
     """
     content = BytesIO()
     torch.save(state, content)
@@ -46,10 +46,10 @@ def save(folder: Path, stage: str, step: int, state: dict[str, Any]) -> Path:
 
 
 def newest(folder: Path) -> dict[str, Any] | None:
-    """Read the newest checkpoint whose content is what was written, or give None; damaged ones are deleted.
+    """Return the newest checkpoint that is not damaged, or None; damaged ones are deleted.
 
     Raises:
-        TrainingStopped: one has the hash of its name, and is no state that a run wrote.
+        TrainingStopped: a file has the hash of its name, and no run wrote it.
     """
     for path in _newest_first(folder):
         content = path.read_bytes()
@@ -73,5 +73,5 @@ def _state(content: bytes, path: Path) -> dict[str, Any]:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    """List by stage (named so that the alphabet orders them) and step."""
+    """Return the files, sorted by stage (stages sort by name) and step."""
     return sorted(folder.glob("*-*-*.pt"), reverse=True)

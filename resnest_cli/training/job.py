@@ -1,4 +1,4 @@
-"""What a run was asked for, as one value that `run.yaml` keeps, so that a run can go on without being told again.
+"""What a run was asked for, as one value that `run.yaml` keeps, so that the run can be resumed without options.
 
 In: a command's options. Out: a `Job`, and the model's spec with its new classes. Knows no framework.
 """
@@ -32,7 +32,7 @@ FILENAME = "run.yaml"
 MAX_BYTES = 1 << 18
 FINETUNE, TRAIN = "finetune", "train"
 _DONE = {FINETUNE: "finetuned", TRAIN: "trained"}
-# The options of a model that belong to a job; the others say where it runs, which may change when it goes on.
+# The options of a model that belong to a job; the others say where it runs, which may change when it is resumed.
 OF_MODEL = ("model", "weights", "random_weights", "img_size", "crop_pct", "interpolation", "mean", "std")
 
 
@@ -67,12 +67,12 @@ class Job:
         return replace(spec, model_args=MappingProxyType(args))
 
     def result(self, classes: tuple[str, ...]) -> ModelSpec:
-        """Describe the model that this job makes."""
+        """Return the spec of the model that this job makes."""
         return replace(self.start(), num_classes=len(classes), label_names=classes, repo="", facts=MappingProxyType({}))
 
 
 def write(job: Job, folder: Path) -> None:
-    """Keep `job` in its folder.
+    """Write `job` into its folder.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -86,7 +86,7 @@ def read(folder: Path) -> Job:
     """Read back the job of a folder.
 
     Raises:
-        UsageError: there is none that could go on.
+        UsageError: the folder has no run to resume.
     """
     path = folder / FILENAME
     try:
@@ -101,7 +101,7 @@ def read(folder: Path) -> Job:
 
 
 def _job(given: Entries) -> Job:
-    """Take a job apart.
+    """Return the job of these entries.
 
     Raises:
         ValueError: an entry is not what `write` writes.
@@ -134,7 +134,7 @@ def _of_model(model: Entries, key: str) -> Any:  # noqa: ANN401 - a field of Opt
 
 
 def folder_for(asked: Job) -> Path:
-    """Name the folder of a run that was given none: here, or beside the data where "here" is inside of these."""
+    """Return the default folder of a run: in the working folder, or beside the data if that is inside the data."""
     data = Path(os.path.abspath(asked.data))  # noqa: PTH100 - the name of `..`, without following links
     words = (data.name if look(data).is_folder else data.stem, Path(asked.model["model"]).name, _DONE[asked.command])
     name = Path("-".join(filter(None, words)))
@@ -145,7 +145,7 @@ def check_outside(out: Path, data: Path) -> None:
     """Refuse a folder for the run that lies in the data.
 
     Raises:
-        UsageError: it does; the message says what to type.
+        UsageError: the message says what to type.
     """
     if _is_inside(out, data):
         data = Path(os.path.abspath(data))  # noqa: PTH100 - as above
@@ -157,9 +157,9 @@ def check_outside(out: Path, data: Path) -> None:
 
 
 def agree(kept: Job, asked: Job, given: Collection[str]) -> None:
-    """Refuse to go on with another job than the one that was begun; only options that were `given` are compared.
+    """Refuse to resume a run as another job; only options that were `given` are compared.
 
-    The data may have moved: whether they are the same is found out when they are read.
+    The data may have moved: they are compared when they are read.
 
     Raises:
         UsageError: the message names what differs.
@@ -173,10 +173,10 @@ def agree(kept: Job, asked: Job, given: Collection[str]) -> None:
 
 
 def parse_arch(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """Read KEY=VALUE pairs; values as in YAML, with commas for lists: channels=16,32,64,128.
+    """Return KEY=VALUE pairs as a dict; values as in YAML, with commas for lists: channels=16,32,64,128.
 
     Raises:
-        UsageError: not a pair.
+        UsageError: one is not a pair.
     """
     made = {}
     for pair in pairs:
@@ -195,7 +195,7 @@ def absolute(path: str | os.PathLike[str] | None) -> str | None:
 
 
 def _is_inside(path: Path, data: Path) -> bool:
-    """Tell whether a path is a folder of data, or below it; where links lead counts."""
+    """Return whether a path is a folder of data, or below it; links are followed."""
     return look(data).is_folder and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(data))
 
 
@@ -205,7 +205,7 @@ def _flat(job: Job) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever YAML can hold
-    """Turn tuples to lists, as YAML reads them back."""
+    """Return a value with lists for tuples, as YAML reads them back."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -28,12 +28,12 @@ DROPOUT = {"resnest200e": 0.2, "resnest269e": 0.2}
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every item of a recipe; "auto" is settled by `settled`, or by the loop where it needs the data (`lr`).
+    """Every item of a recipe; `settled` settles "auto", and `rate` the learning rate, which needs the data.
 
     Attributes:
         epochs: passes over the training images (of each stage, in finetuning).
-        batch: images an optimisation step, over all processes and passes.
-        accumulate: forward passes that share one optimisation step.
+        batch: images per optimization step, over all processes and passes.
+        accumulate: forward passes that share one optimization step.
         optimizer: timm's name; "sgd" has Nesterov momentum.
         lr: the highest learning rate.
         momentum: of SGD.
@@ -101,11 +101,11 @@ FINETUNE = Recipe(
 def settled(recipe: Recipe, architecture: str, *, images: int, processes: int, default_batch: int) -> Recipe:
     """Settle batch and dropout for `images` to train on with so many processes.
 
-    A data set smaller than the batch gets a batch of its own size. The batch must divide evenly, and leave each pass
-    two images at least: the norms cannot learn from one.
+    A data set smaller than the batch gets a batch of its own size. The batch must divide evenly, with at least two
+    images per pass: norms cannot learn from one.
 
     Raises:
-        UsageError: it does not.
+        UsageError: the batch does not divide.
     """
     share = processes * recipe.accumulate
     unit = 2 * share if recipe.mixup else share
@@ -129,10 +129,10 @@ def head_of(recipe: Recipe) -> Recipe:
 
 
 def changed(recipe: Recipe, given: dict[str, Any]) -> Recipe:
-    """Apply the items that were given (those that are None were not).
+    """Return a recipe with the items that were given; None stands for an item that was not.
 
     Raises:
-        UsageError: a value that cannot be meant.
+        UsageError: a value out of range.
     """
     made = replace(recipe, **{key: value for key, value in given.items() if value is not None})
     for name, least in _LEAST.items():

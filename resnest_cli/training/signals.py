@@ -1,6 +1,4 @@
-"""Signals that ask a run to end.
-
-The first is noted, so that the run ends between two steps with a checkpoint; a second one ends it at once.
+"""Signals that ask a run to end: the first ends it between two steps with a checkpoint, the second ends it at once.
 
 In: SIGINT, SIGTERM and SIGHUP. Out: the number of the one that came. Knows nothing of what runs.
 """
@@ -22,9 +20,9 @@ NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Signals:
-    """Notes the first signal while it is entered; `number` is 0 until then.
+    """A context that catches the first signal: `number` is 0 until then.
 
-    It notes none if not `wanted` (one of several processes, which ends at once: the others would wait for it), nor
+    It catches none if not `wanted` (one of several processes must end at once: the others would wait for it), nor
     outside the main thread.
     """
 
@@ -34,7 +32,7 @@ class Signals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        """Take the signals over, but for those that are ignored (nohup)."""
+        """Install handlers, except for signals that are ignored (nohup)."""
         if self.wanted:
             numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
             self._before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
@@ -45,13 +43,13 @@ class Signals:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give them back."""
+        """Restore the handlers of before."""
         for each, handler in self._before.items():
             signal.signal(each, handler)
         self._before = {}
 
     def stopped(self, where: str) -> TrainingStopped:
-        """Make the error that ends the run with this signal's exit code."""
+        """Return the error that ends the run with this signal's exit code."""
         name = signal.Signals(self.number).name
         return TrainingStopped(
             f"stopped by {name} {where}; a checkpoint of it is written.", ExitCode(128 + self.number)

@@ -2,13 +2,13 @@
 
 In: a spec, a checkpoint, a device and a precision. Out: logits of uint8 batches, float32. In fp32 it computes what
 plain timm computes (TF32 is off). bf16 and fp16 are autocast on the CPU. On a GPU all of the network has that type:
-autocast would do the split attention's sums in float32, on its largest tensors. There norms are folded and copies
+autocast would do the split attention's sums in float32, on its largest tensors. On a GPU norms are folded and copies
 overlap, too (`gpu`).
 
-On the CPU this is the reference that other engines are held to: layout and automatic batch are those of the model
-card's own loop, so the numbers are its numbers, bit for bit. channels_last and batches of 8 would gain about a tenth
-there, and change the order of sums; a very deep network with weights that amplify rounding shows it (resnest269e with
-seeded weights: probabilities move by 0.1 with the batch size alone, in plain timm as here).
+On the CPU this engine is the reference for other engines: layout and automatic batch are those of the model card's own
+loop, so the numbers are equal bit for bit. channels_last and batches of 8 would be about a tenth faster, and would
+change the order of sums; a very deep network with weights that amplify rounding shows it (resnest269e with seeded
+weights: probabilities move by 0.1 with the batch size alone, in plain timm as here).
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ if TYPE_CHECKING:
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _BEST_BATCH = {"cpu": 1, "mps": 16, "xpu": 64}
-# On CUDA so many images, of 224 pixels or as many pixels: by scripts/gpu/gpu_counts.py a forward pass of resnest50d is
-# 260 launches, milliseconds in which a large card is through with 64 images. Where it is too much, memory says so.
+# Images of 224 pixels on CUDA, or as many pixels of other sizes: by scripts/gpu/gpu_counts.py a forward pass of
+# resnest50d is 260 launches, which take as long as 64 images on a large card. Too large a batch is halved (`stream`).
 _CUDA_BATCH, _CUDA_PIXELS = 256, 256 * 224 * 224
 
 
 class TorchEngine:
-    """An `Engine` on torch; see the protocol for what its members mean.
+    """An `Engine` on torch; see the protocol for its members.
 
     Raises:
-        DeviceError: `device` is not there, or cannot run the network.
-        OutOfMemory: it has no room for the network.
+        DeviceError: `device` is missing, or cannot run the network.
+        OutOfMemory: the device has no room for the network.
         BadCheckpoint: `weights` does not fit `spec`.
     """
 
@@ -79,8 +79,8 @@ class TorchEngine:
         self._param_count = sum(parameter.numel() for parameter in network.parameters())
         self._dtype = torch.float32 if self._kind == "cpu" else _DTYPES.get(precision, torch.float32)
         try:
-            with warnings.catch_warnings(), self._in_words():
-                warnings.simplefilter("ignore")  # of cards that this torch was not made for: where it matters, it fails
+            with warnings.catch_warnings(), self._translated():
+                warnings.simplefilter("ignore")  # about cards that this torch has no code for: `_placed` fails on them
                 self._network = self._placed(network)
                 self._mean = self._per_channel(spec.data.mean)
                 self._std = self._per_channel(spec.data.std)
@@ -98,7 +98,7 @@ class TorchEngine:
 
     @property
     def best_batch(self) -> int:
-        """Images a forward pass that suit the device."""
+        """Images per forward pass that suit the device."""
         if self._kind == "cuda":
             height, width, _ = self.shape
             return 1 << min(_CUDA_BATCH, _CUDA_PIXELS // (height * width) or 1).bit_length() - 1
@@ -118,14 +118,14 @@ class TorchEngine:
         }
 
     def prepare(self, *, single: bool) -> None:
-        """Be ready as it is: nothing is compiled."""
+        """Do nothing: nothing is compiled."""
 
     def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """Turn each batch, uint8 [N, H, W, 3], into logits float32 [N, num_classes], in order."""
+        """Yield rows float32 [N, F] for each batch, uint8 [N, H, W, 3], in order."""
         yield from gpu.in_flight(batches, self._begin) if self._kind == "cuda" else map(self._rows, batches)
 
     def close(self) -> None:
-        """Let go of the network."""
+        """Release the network."""
         vars(self).pop("_network", None)
 
     @property
@@ -133,29 +133,29 @@ class TorchEngine:
         return self._device.type
 
     def _placed(self, network: nn.Module) -> nn.Module:
-        """Bring the network to the device, in the form that suits it; on the CPU just as timm makes it."""
+        """Return the network on the device, in the form that suits the device; on the CPU as timm makes it."""
         if self._kind == "cpu":
             return network
-        torch.zeros(1, device=self._device).add(1).item()  # a card that this torch has no code for is told here
+        torch.zeros(1, device=self._device).add(1).item()  # fails on a card that this torch has no code for
         return gpu.fold(network).to(self._device, self._dtype).to(memory_format=torch.channels_last)
 
     def _rows(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the rows of a batch while the caller waits."""
+        """Return the rows of a batch."""
         if not len(batch):  # the split attention cannot reshape it
             return np.empty((0, self.width), np.float32)
-        with self._in_words():
+        with self._translated():
             rows: NDArray[np.float32] = self._forward(torch.from_numpy(batch).to(self._device)).cpu().numpy()
         return rows
 
     def _begin(self, batch: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:
-        """Begin to compute the rows of a batch; what it gives waits for them."""
+        """Begin to compute the rows of a batch; return a function that waits for them."""
         if not len(batch):
             return partial(self._rows, batch)
-        with self._in_words():
+        with self._translated():
             wait = self._ferry.begin(batch)
 
         def rows() -> NDArray[np.float32]:
-            with self._in_words():
+            with self._translated():
                 return wait()
 
         return rows
@@ -163,7 +163,7 @@ class TorchEngine:
     @torch.inference_mode()
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Turn pixels uint8 [N, H, W, 3] on the device into rows float32 [N, F] there."""
-        # NHWC seen as NCHW is channels_last already: there, nothing is copied. Then as ToTensor and Normalize do.
+        # NHWC viewed as NCHW is channels_last already: on a GPU nothing is copied. Then as ToTensor and Normalize do.
         layout = torch.contiguous_format if self._kind == "cpu" else torch.channels_last
         images = pixels.permute(0, 3, 1, 2).contiguous(memory_format=layout)
         images = images.float().div(255).sub(self._mean).div(self._std).to(self._dtype)
@@ -172,15 +172,15 @@ class TorchEngine:
         return rows.float()
 
     @contextmanager
-    def _in_words(self) -> Iterator[None]:
-        """Turn what torch raises into `MemoryError`, or on a GPU into `DeviceError`: there it may be the device."""
+    def _translated(self) -> Iterator[None]:
+        """Translate what torch raises into `MemoryError`, or on a GPU into `DeviceError`."""
         try:
             with memory_errors():
                 yield
         except RuntimeError as error:
             if self._kind == "cpu":
                 raise
-            why = str(error).partition("\n")[0].rstrip(".")  # the rest is advice to who writes kernels
+            why = str(error).partition("\n")[0].rstrip(".")  # the rest is advice for authors of kernels
             raise DeviceError(f"{self.device} fails: {why}. Use another --device, such as cpu.") from error
 
     def _autocast(self) -> AbstractContextManager[object]:
@@ -196,7 +196,7 @@ def choose_device(wanted: str) -> tuple[torch.device, str]:
     """Return the device for "auto", "cpu", "cuda", "cuda:N", "mps" or "xpu", and the reason in words.
 
     Raises:
-        DeviceError: it is not there, or torch cannot use it; the message says what is and why.
+        DeviceError: it is missing, or torch cannot use it; the message says which devices there are.
     """
     present = _counts()
     if wanted == "auto":
@@ -209,11 +209,11 @@ def choose_device(wanted: str) -> tuple[torch.device, str]:
 
 
 def devices() -> list[str]:
-    """List what torch can run on here, GPUs by name; and why it cannot on those of NVIDIA that it cannot use."""
-    count, trouble = _cuda()
+    """Return the devices that torch can run on here, GPUs by name, and why it cannot use those of NVIDIA."""
+    count, problem = _cuda()
     named = [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(count)]
     others = [kind for kind, count in _counts().items() if count and kind != "cuda"]
-    return [*named, *others, "cpu", *([f"no cuda: {trouble}"] if trouble else [])]
+    return [*named, *others, "cpu", *([f"no cuda: {problem}"] if problem else [])]
 
 
 def _counts() -> dict[str, int]:
@@ -222,18 +222,18 @@ def _counts() -> dict[str, int]:
 
 @cache
 def _cuda() -> tuple[int, str]:
-    """Count the CUDA devices that torch can use, and say what keeps it from using any, if it tells.
+    """Return the count of CUDA devices that torch can use, and torch's reason if there are none.
 
-    `device_count` alone counts cards whose driver is too old. torch says that in a warning, once in a process.
+    `device_count` alone counts cards whose driver is too old. torch warns about these once per process.
     """
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return count, "" if count else " ".join(_trouble(str(warning.message)) for warning in said)
+    return count, "" if count else " ".join(_advice(str(warning.message)) for warning in said)
 
 
-def _trouble(warning: str) -> str:
-    """Return the words of torch's warning that concern a user."""
+def _advice(warning: str) -> str:
+    """Return the part of torch's warning that a user needs."""
     if old := re.search(r"driver on your system is too old \(found version (\d+)\)", warning):
         has = int(old[1])
         return (
@@ -244,8 +244,8 @@ def _trouble(warning: str) -> str:
 
 
 def _no_gpu() -> str:
-    trouble = _cuda()[1]
-    return f"no GPU that works: {trouble.rstrip('.')}" if trouble else "no GPU found"
+    problem = _cuda()[1]
+    return f"no GPU that works: {problem.rstrip('.')}" if problem else "no GPU found"
 
 
 def _why_not(kind: str, count: int) -> str:

@@ -1,7 +1,7 @@
 """A network as a graph that runs without torch: converted once, kept in the cache.
 
-In: a spec and a checkpoint. Out: a `Graph` that takes uint8 pixels [N, H, W, 3] and gives float32 rows [N, F], with the
-normalisation inside.
+In: a spec and a checkpoint. Out: a `Graph`: uint8 pixels [N, H, W, 3] in, float32 rows [N, F] out, normalization
+inside.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _log = logging.getLogger(__name__)
 
 
 def make_graph(spec: ModelSpec, weights: Path | None, weights_sha256: str, want: str) -> graphs.Graph:
-    """Convert `spec` with these weights, and put the graph into the cache; `graphs.ensure` sees to it that one does.
+    """Convert `spec` with these weights, and put the graph into the cache. Call it from `graphs.ensure`.
 
     Args:
         spec: what to convert.
         weights: its checkpoint, or None for seeded random weights.
-        weights_sha256: the checkpoint's hash, which is part of the graph's key; what is loaded must have it.
+        weights_sha256: the checkpoint's hash, which is part of the graph's key; it is verified when the file is read.
         want: "logits" or "features".
 
     Raises:
-        BadCheckpoint: see `network.build`; also where the file is not the one that was hashed.
+        BadCheckpoint: see `network.build`; also if the file is not the one that was hashed.
         OSError: the cache cannot be written.
     """
     _log.info("converting %s for the CPU, which takes seconds: once, where the cache can keep it", spec.name)
@@ -53,7 +53,7 @@ def make_graph(spec: ModelSpec, weights: Path | None, weights_sha256: str, want:
 
 
 def write(network: nn.Module, spec: ModelSpec, path: Path) -> None:
-    """Convert a network, and put the graph at `path`; the network itself is changed (`network.ungroup`).
+    """Convert a network and write the graph to `path`. It changes the network, see `ungroup`.
 
     Raises:
         OSError: it cannot be written.

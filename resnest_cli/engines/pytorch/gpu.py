@@ -1,7 +1,7 @@
-"""What the torch engine does on GPUs only: a network of fewer steps, and copies that the device need not wait for.
+"""What the torch engine does on GPUs only: a network with fewer steps, and copies that overlap with computing.
 
 In: a network as `network.build` makes it, batches of pixels, a forward pass. Out: the same rows within rounding, in
-order. The CPU's path uses nothing of it, and tests hold it to that path. Knows no spec and no precision.
+order. The CPU does not use it; tests compare both. Knows no spec and no precision.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
     Pixels: TypeAlias = NDArray[np.uint8]
     Rows: TypeAlias = NDArray[np.float32]
 
-IN_FLIGHT = 2  # one that runs and one whose pixels are on their way
+IN_FLIGHT = 2  # a batch that runs, and a batch whose pixels are being copied
 
 
 def fold(network: nn.Module) -> nn.Module:
-    """Put every batch norm into the convolution before it, in place, and give the network.
+    """Fold every batch norm into the convolution before it, in place; return the network.
 
-    In eval mode a norm is a scale and a shift of each channel, which weights and a bias can do as well: a pass over the
-    activations less for each. In this family a norm is registered right after the convolution whose output it takes.
+    In eval mode a norm scales and shifts each channel, which weights and a bias do as well: each fold saves a pass over
+    the activations. In this family a norm is registered right after the convolution whose output it takes.
     """
     leaves = [(name, module) for name, module in network.named_modules() if not any(module.children())]
     for (before, conv), (name, norm) in pairwise(leaves):
-        if type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d:  # no subclass: those do more
+        if type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d:  # subclasses do more
             network.set_submodule(before, fuse_conv_bn_eval(conv, norm))
             network.set_submodule(name, nn.Identity())
     return network
 
 
 def in_flight(batches: Iterable[Pixels], begin: Callable[[Pixels], Callable[[], Rows]]) -> Iterator[Rows]:
-    """Begin each batch before the rows of the one before it are waited for; give all rows in order.
+    """Begin each batch before waiting for the rows of the batch before it; yield all rows in order.
 
-    `begin` gives what waits for the rows of its batch.
+    `begin` starts a batch and returns a function that waits for its rows.
     """
     running: deque[Callable[[], Rows]] = deque()
     for batch in batches:
@@ -55,7 +55,7 @@ def in_flight(batches: Iterable[Pixels], begin: Callable[[Pixels], Callable[[], 
 
 
 class Ferry:
-    """Takes pixels to a CUDA device on a stream of their own, and rows back, while the device computes.
+    """Copies pixels to a CUDA device on a stream of their own, and rows back, while the device computes.
 
     Args:
         device: which one.
@@ -69,18 +69,18 @@ class Ferry:
         self._copies = self._on.Stream(device)
 
     def begin(self, batch: Pixels) -> Callable[[], Rows]:
-        """Put the copy there, the forward pass and the copy back into their queues; what it gives waits for them."""
+        """Enqueue copy, forward pass and copy back; return a function that waits for the rows."""
         computing, done = self._on.current_stream(self._device), self._on.Event()
         with self._on.stream(self._copies):
             pixels = torch.from_numpy(batch).pin_memory().to(self._device, non_blocking=True)
         computing.wait_stream(self._copies)
-        pixels.record_stream(computing)  # its memory goes to no later copy before it has been read
+        pixels.record_stream(computing)  # no later copy gets its memory before it has been read
         rows = self._forward(pixels).to("cpu", non_blocking=True)
         done.record(computing)
 
         def wait() -> Rows:
             done.synchronize()
-            answer: Rows = rows.numpy().copy()  # the pinned memory is for the next batch
+            answer: Rows = rows.numpy().copy()  # the next batch reuses the pinned memory
             return answer
 
         return wait

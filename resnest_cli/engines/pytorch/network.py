@@ -1,9 +1,8 @@
 """The one maker of `nn.Module`: a spec and a weights file become a timm network.
 
 In: a `ModelSpec` and the path of a checkpoint (or None for seeded random weights). Out: the network in eval mode, on
-the CPU, in float32; and a network becomes a program, for those who convert it. Nothing that a checkpoint contains is
-ever executed: `weights_only=True` is passed each time, which no environment variable overrides, and there is no second
-try without it.
+the CPU, in float32; and a network becomes a program, for conversion. Nothing that a checkpoint contains is executed:
+`weights_only=True` is always passed, which no environment variable overrides, and there is no second try without it.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _ORIGIN = "resnest_origin"
 _LEAST_BYTES = 2  # of a weight: fp16
 _FREELY = 1 << 27  # weights, 0.5 GB: more than the largest variant has
 _DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64}
-# Where training scripts put the weights in what they save; averaged ones are the better ones.
+# Under these keys training scripts save weights; averaged ones come first: they are better.
 _NESTS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model_state_dict", "model")
 _WRAPPERS = ("module.", "_orig_mod.", "model.")  # prefixes that DDP, torch.compile and Lightning put before each name
 _NOT_WEIGHTS = {"n_averaged"}  # torch's AveragedModel counts
@@ -46,14 +45,14 @@ _COUNTER = ".num_batches_tracked"  # used in training only; files older than tor
 
 
 def build(spec: ModelSpec, weights: Path | None, want: str = "logits", *, sha256: str = "") -> nn.Module:
-    """Make the network of `spec`: float32 [N, 3, H, W] in, float32 [N, F] out.
+    """Build the network of `spec`: float32 [N, 3, H, W] in, float32 [N, F] out.
 
     F is the number of classes if `want` is "logits", that of pooled features (timm's `num_classes=0`) if "features".
-    `sha256` is the hash that the weights must have, nothing for any; `origin` tells which they have.
+    `sha256` is the hash that the weights must have, "" for any; `origin` returns the one that they have.
 
     Raises:
         BadCheckpoint: the file cannot be read, does not fit, or holds values that are not finite.
-        ModelError: the model's config asks for what timm does not make.
+        ModelError: timm makes no such network as the model's config names.
     """
     content = None if weights is None else read_weights(weights, sha256)
     if not spec.facts:
@@ -70,18 +69,18 @@ def build(spec: ModelSpec, weights: Path | None, want: str = "logits", *, sha256
 
 
 def origin(network: nn.Module) -> str:
-    """Return the sha256 of the bytes that a network's weights were read from; nothing for seeded random ones."""
+    """Return the sha256 of the file that a network's weights were read from; "" for seeded random weights."""
     return str(vars(network).get(_ORIGIN, ""))
 
 
 def _check_size(spec: ModelSpec, path: Path | None, most: int) -> None:
-    """Refuse a large network of more numbers than there are bytes for, before memory is taken for it.
+    """Refuse a large network with more parameters than its file has bytes for, before memory is taken for it.
 
-    Where a small one does not fit its weights, those are read and the message says what they are.
+    A small network that does not fit is refused later, with a message that names the variant of the weights.
 
     Raises:
-        BadCheckpoint: the weights at `path` are not that many.
-        ModelError: there are no weights, and nobody has as much memory.
+        BadCheckpoint: the file at `path` is too small.
+        ModelError: there are no weights, and no machine has so much memory.
     """
     with torch.device("meta"):  # no memory
         count = sum(parameter.numel() for parameter in _create(spec).parameters())
@@ -118,17 +117,17 @@ class FromPixels(nn.Module):
         self.std = nn.Buffer(torch.tensor(spec.data.std).view(1, -1, 1, 1))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Normalise and run."""
+        """Normalize and run."""
         images = pixels.permute(0, 3, 1, 2).float().div(255).sub(self.mean).div(self.std)
         rows: torch.Tensor = self.network(images)
         return rows
 
 
 class _Splits(nn.Module):
-    """A split attention whose splits are tensors of their own, each from its own convolution: the same numbers.
+    """A split attention with one convolution and one tensor per split; the numbers are the same.
 
     Args:
-        of: what it takes the place of. Its convolution has radix x cardinality groups, the radix outermost.
+        of: what it replaces. Its convolution has radix x cardinality groups, the radix outermost.
     """
 
     def __init__(self, of: SplitAttn) -> None:
@@ -140,7 +139,7 @@ class _Splits(nn.Module):
         self.attention = nn.Sequential(of.fc1, of.bn1, of.act1, of.fc2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Do as `SplitAttn.forward` does."""
+        """Compute what `SplitAttn.forward` computes."""
         parts = zip(self.norms, self.convs, x.chunk(self.radix, dim=1), strict=True)
         splits = [self.act(norm(conv(share))) for norm, conv, share in parts]
         pooled = reduce(torch.add, splits).mean((2, 3), keepdim=True)
@@ -166,9 +165,9 @@ def _norm(norm: Any, index: int, of: int) -> nn.BatchNorm2d:  # noqa: ANN401 - t
 
 
 def ungroup(network: nn.Module) -> nn.Module:
-    """Part the splits of every block, in `network` itself; the numbers stay the same.
+    """Give every split of every block its own convolution, in `network` itself; the numbers stay the same.
 
-    On a CPU their one grouped convolution is slower than a dense one for each, and would not be quantised.
+    On a CPU the one grouped convolution is slower than a dense convolution per split, and NNCF does not quantize it.
     """
     for name, module in list(network.named_modules()):
         if isinstance(module, SplitAttn) and module.radix > 1:
@@ -177,9 +176,9 @@ def ungroup(network: nn.Module) -> nn.Module:
 
 
 def to_program(network: nn.Module, spec: ModelSpec, *, raw: bool) -> torch.export.ExportedProgram:
-    """Trace the network for any batch: pixels uint8 [N, H, W, 3] in if `raw`, else normalised float32 [N, 3, H, W]."""
+    """Trace the network for any batch: pixels uint8 [N, H, W, 3] in if `raw`, else normalized float32 [N, 3, H, W]."""
     channels, height, width = spec.data.input_size
-    two = torch.zeros(2, channels, height, width)  # of a batch of 1 it would be made for 1 only
+    two = torch.zeros(2, channels, height, width)  # traced with a batch of 1, it would take batches of 1 only
     if raw:
         network, two = FromPixels(network, spec), two.permute(0, 2, 3, 1).contiguous().byte()
     return torch.export.export(network.eval(), (two,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
@@ -188,19 +187,19 @@ def to_program(network: nn.Module, spec: ModelSpec, *, raw: bool) -> torch.expor
 def _load(network: nn.Module, content: bytes, path: Path, spec: ModelSpec) -> None:
     state = _read(content, path)
     _check_names(network.state_dict(), state, path, spec)
-    strange = [name for name, value in state.items() if not _is_plain(value)]
-    if strange:
-        message = f"{path}: {len(strange)} tensors are no plain numbers, first {strange[0]}: save them as float32."
+    odd = [name for name, value in state.items() if not _is_plain(value)]
+    if odd:
+        message = f"{path}: {len(odd)} tensors are no plain numbers, first {odd[0]}: save them as float32."
         raise BadCheckpoint(message)
     broken = [name for name, value in state.items() if not value.isfinite().all()]
     if broken:
         message = f"{path}: {len(broken)} tensors hold NaN or infinite values, first {broken[0]}; the file is damaged."
         raise BadCheckpoint(message)
-    network.load_state_dict(state, strict=False)  # strict is what was just checked, but for the counters
+    network.load_state_dict(state, strict=False)  # the names were checked above, except for the counters
 
 
 def _read(content: bytes, path: Path) -> dict[str, torch.Tensor]:
-    """Read .safetensors or any torch checkpoint, by what it is and not by its suffix; `path` is for messages."""
+    """Return the weights of .safetensors or of any torch checkpoint, told apart by content; `path` is for messages."""
     layout = checkpoint.examine(content, path)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
@@ -225,7 +224,7 @@ def _unpickled(content: bytes) -> Any:  # noqa: ANN401 - whatever was pickled, o
 
 
 def _weights(loaded: Any, path: Path) -> dict[str, torch.Tensor]:  # noqa: ANN401 - whatever was pickled
-    """Take the tensors out of what a training script saved: out of its nests, without what wrappers add to names."""
+    """Return the tensors of what a training script saved, without nesting and without the prefixes of wrappers."""
     while isinstance(loaded, dict):
         nested = next((loaded[key] for key in _NESTS if isinstance(loaded.get(key), dict)), None)
         if nested is None:
@@ -271,7 +270,7 @@ def _check_names(
 
 
 def _advice(state: Mapping[str, torch.Tensor]) -> str:
-    """Say which variant a checkpoint is of, as far as its names and shapes tell."""
+    """Return which variant a checkpoint is of, by its names and shapes, and what to type."""
     head = state.get("fc.weight")
     classes = len(head) if head is not None and head.ndim else 0
     names = [row.name for row in catalog.list_models()] if classes else []

@@ -1,7 +1,7 @@
-"""Plain eager timm, as its own benchmark runs it: what a benchmark compares with. Not an engine to choose.
+"""Plain eager timm, as its own benchmark runs it: the baseline of `resnest bench`. No option chooses it.
 
-In: a spec, a device and a precision. Out: logits of random images that lie ready on the device, normalised; the pixels
-that `run` gets only say how many. So it is timm at its best: nothing is copied or prepared.
+In: a spec, a device and a precision. Out: logits of random images that are on the device already, normalized; the
+pixels that `run` gets only set how many. So this is timm at its best: nothing is copied or prepared.
 """
 
 from __future__ import annotations

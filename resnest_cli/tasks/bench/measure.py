@@ -1,9 +1,8 @@
 """Time an engine on ready pixels: step by step, as a full stream, and from files.
 
-In: an opened engine and a time budget. Out: durations and rates. Two questions have two answers here. How long does one
-batch take? Steps are run one at a time, because with several in flight the time between two results is no step's. How
-many images a second? A stream is kept full, as a folder keeps it, and timed from the first batch that goes in to the
-last result that comes out. Does not know how an engine is opened or what becomes of the numbers.
+In: an opened engine and a time budget. Out: durations and rates. How long one batch takes is measured one step at a
+time: with several in flight, the time between two results is not the time of a step. Throughput is measured with a full
+stream, as a folder keeps it, from the first batch in to the last result out. Does not know how an engine is opened.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ if TYPE_CHECKING:
 WARM_SHARE, STEPS_SHARE, STREAM_SHARE, PEAK_SHARE = 0.1, 0.4, 0.4, 0.1  # of the time budget
 LEAST_STEPS, MOST_STEPS = 5, 1000
 STABLE_FROM, STABLE_WITHIN = 20, 0.01
-STAGE_IMAGES = 64  # that are read, decoded and resized alone
+STAGE_IMAGES = 64  # images whose stages are timed alone
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Batches run one at a time: seconds of the first of all, of each timed one, and how many were to warm up."""
+    """Batches run one at a time: seconds of the first, seconds of each timed one, and how many warmed up."""
 
     first: float
     timed: list[float]
@@ -51,7 +50,7 @@ class Steps:
 
 @dataclass(frozen=True)
 class Stream:
-    """Batches run with as many in flight as the engine likes."""
+    """Batches run with as many in flight as the engine takes."""
 
     images: int
     batches: int
@@ -59,13 +58,13 @@ class Stream:
 
     @property
     def rate(self) -> float:
-        """Images a second, from the first batch in to the last result out."""
+        """Images per second, from the first batch in to the last result out."""
         return self.images / self.seconds
 
 
 @dataclass(frozen=True)
 class Files:
-    """From files to answers: images a second with everything at once, and milliseconds an image of each stage alone."""
+    """From files to answers: images per second of the whole, and milliseconds per image of each stage alone."""
 
     images: int
     errors: int
@@ -74,15 +73,15 @@ class Files:
 
 
 def pixels_for(engine: Engine, batch: int) -> NDArray[np.uint8]:
-    """Make a batch of noise, uint8 [N, H, W, 3]."""
+    """Return a batch of noise, uint8 [N, H, W, 3]."""
     return np.random.default_rng(0).integers(0, 256, (batch, *engine.shape), dtype=np.uint8)
 
 
 def run_steps(engine: Engine, pixels: NDArray[np.uint8], seconds: float) -> Steps:
     """Time batches one at a time.
 
-    After warming up for a tenth of the budget (at least one), until the median is stable (`is_stable`) or the budget is
-    spent, and at least five.
+    First batches warm up for a tenth of the budget, at least one. Then batches are timed until the median is stable
+    (`is_stable`) or the budget is spent, at least five.
     """
     first = _step(engine, pixels)
     warmups, spent = 1, first
@@ -96,7 +95,7 @@ def run_steps(engine: Engine, pixels: NDArray[np.uint8], seconds: float) -> Step
 
 
 def is_stable(durations: list[float]) -> bool:
-    """Tell whether the median is known to 1%: its 95% interval, from order statistics, lies within that.
+    """Return whether the median is known to 1%: whether its 95% interval, from order statistics, lies within 1%.
 
     The ranks are n/2 -+ 0.98 sqrt(n): the normal approximation of the binomial, see Conover, "Practical Nonparametric
     Statistics", 3.2.
@@ -110,11 +109,11 @@ def is_stable(durations: list[float]) -> bool:
 
 
 def run_stream(engine: Engine, pixels: NDArray[np.uint8], seconds: float, step: float) -> Stream:
-    """Time a full stream for `seconds`, after one that warms up; `step` is how long a batch takes alone.
+    """Time a full stream for `seconds`, after a stream that warms up; `step` is how long a batch takes alone.
 
-    Every stream of the engine gets equally many batches, and at least two: at the end none waits long for another.
+    Every stream of the engine gets equally many batches, at least two, so that none waits long for another at the end.
     """
-    if 4 * step > seconds:  # then the first use costs nothing beside it: empty batches get the engine ready
+    if 4 * step > seconds:  # the first use costs little beside such steps: empty batches get the engine ready
         list(engine.run([pixels[:0]] * 2))
     else:
         _feed(engine, pixels, seconds * WARM_SHARE, least=engine.facts["streams"] + 1)
@@ -124,25 +123,25 @@ def run_stream(engine: Engine, pixels: NDArray[np.uint8], seconds: float, step: 
 def run_files(  # noqa: PLR0913 - what is timed, for how long, and beside what
     engine: Engine, options: Options, folder: str, *, exclude: Sequence[str], seconds: float, forward: float
 ) -> Files:
-    """Time a folder of images from files to answers, again and again until `seconds` are spent; and its stages alone.
+    """Time a folder of images from files to answers, repeated until `seconds` are spent; and its stages alone.
 
-    Stages are timed in one thread, image by image, files in the system's cache; `forward` is the engine's own rate.
+    Stages are timed in one thread, image by image, with files in the system's cache. `forward` is the engine's rate.
 
     Raises:
-        NoImages: none can be read there.
+        NoImages: no image in the folder can be read.
     """
     found = list(find_sources([folder], exclude=exclude))
     stages = _stages(engine, options, [item for item in found if isinstance(item, Source)])
     deadline = time.perf_counter() + seconds
 
-    def until_late() -> Iterator[Source | Failure]:
+    def until_deadline() -> Iterator[Source | Failure]:
         for number, item in enumerate(cycle(found)):
             if number >= len(found) and time.perf_counter() > deadline:
                 return
             yield item
 
     begin = time.perf_counter()
-    rows = [isinstance(row, Failure) for row in Trunk(engine.spec, options, engine=engine).rows(until_late())]
+    rows = [isinstance(row, Failure) for row in Trunk(engine.spec, options, engine=engine).rows(until_deadline())]
     rate = rows.count(False) / (time.perf_counter() - begin)
     return Files(rows.count(False), rows.count(True), rate, {**stages, "forward": 1000 / forward})
 
@@ -163,7 +162,7 @@ def summarise(seconds: list[float]) -> dict[str, float]:
 
 def _step(engine: Engine, pixels: NDArray[np.uint8]) -> float:
     begin = time.perf_counter()
-    list(engine.run([pixels]))  # alone; the rows are on the host when it ends, so the device is done
+    list(engine.run([pixels]))  # the rows are on the host when it ends, so the device is done
     return time.perf_counter() - begin
 
 
@@ -204,7 +203,7 @@ def _stages(engine: Engine, options: Options, found: list[Source]) -> dict[str, 
 
 
 def _loaded(load: Loader, found: list[Source], timeout: float) -> Iterator[Loaded]:
-    """Load images one by one, where an image that stalls or ends its decoder costs itself only."""
+    """Yield images loaded one by one; an image that hangs or crashes its decoder is left out."""
     with ExitStack() as ends:
         pool = ends.enter_context(loading.start(load, 1, timeout)) if os.name == "posix" else None
         for source in found:

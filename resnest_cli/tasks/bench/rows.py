@@ -1,7 +1,7 @@
-"""What was measured, as rows with names: ours (the contract in the README) and, beside them, those of timm's tables.
+"""What was measured, as rows with names: ours (a contract, see the docs) and, beside them, those of timm's tables.
 
-In: `Options` and what a worker answered. Out: dictionaries, and these as JSON, JSON lines, CSV or TSV. Units are in the
-names; accuracy is in percent and `param_count` in millions, as timm has them.
+In: `Options` and the answer of a worker. Out: dictionaries, and dictionaries as JSON, JSON lines, CSV or TSV. Units are
+in the names; accuracy is in percent and `param_count` in millions, as timm has them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ FIRST = ("model", "engine", "device", "precision", "batch", "img_size", "threads
 
 
 def row(options: Options, found: dict[str, Any]) -> dict[str, Any]:
-    """Name what a worker found of a configuration, or the error that ended it.
+    """Return what a worker measured of a configuration by name, or its error.
 
-    `samples_per_sec` is that of a full stream, `step_time_ms` that of a batch alone. GMACs are counted at a variant's
-    own size; at others, and of one's own models, what follows from them is None.
+    `samples_per_sec` is the rate of a full stream, `step_time_ms` the time of a batch alone. GMACs are known at a
+    variant's own size; at other sizes, and for a user's own models, what follows from them is None.
     """
     spec = catalog.resolve(options)
     size = spec.data.input_size[1]
@@ -56,17 +56,17 @@ def row(options: Options, found: dict[str, Any]) -> dict[str, Any]:
 
 
 def to_json(rows: Sequence[dict[str, Any]]) -> str:
-    """Write one array."""
+    """Return rows as one array."""
     return "[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n"
 
 
 def to_jsonl(rows: Sequence[dict[str, Any]]) -> str:
-    """Write one object a line."""
+    """Return rows as one object per line."""
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def to_csv(rows: Sequence[dict[str, Any]], *, delimiter: str = ",") -> str:
-    """Write a table; what is nested in a row has its names joined with _."""
+    """Return rows as a table; nested names are joined with _."""
     flat = [_flat(row) for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row))
     return cells.table([names, *([row.get(name) for name in names] for row in flat)], delimiter)

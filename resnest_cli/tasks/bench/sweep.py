@@ -1,7 +1,7 @@
-"""Run configurations one after another, each in a process of its own; one that fails ends itself and no other.
+"""Run configurations one after another, each in a process of its own, so that a failure ends one of them only.
 
-In: `Options`, one for each configuration. Out: a row (`rows`) as each ends. Imports no framework: where the system
-cannot tell a program's own peak of memory, that of a worker begins with ours.
+In: `Options`, one per configuration. Out: a row (`rows`) as each ends. Imports no framework: on systems that count the
+peak of memory from the process that started a program, a worker's peak begins with the memory of this process.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from resnest_cli.options import Options
 
-KILLED = -9  # what the system says of a process that it had to kill; Windows has no such signal
-ROUNDS = 5  # of turns with plain timm
-LIMIT_S = 60.0  # past it no further round is begun
+KILLED = -9  # the exit status of a process that the system killed; Windows has no such signal
+ROUNDS = 5  # turns of both, ours and plain timm
+LIMIT_S = 60.0  # after it no further round begins
 
 
 class ConfigurationFailed(ResnestError):
@@ -52,14 +52,14 @@ def configurations(
     """Return `options` with every combination; the last varies fastest.
 
     Raises:
-        UsageError, UnknownModel: a value or a name that cannot be meant.
+        UsageError, UnknownModel: a value or a name that is not possible.
     """
     combinations = product(models, engines, precisions, batches)
     return [_weighted(replace(options, model=m, engine=e, precision=p, batch=b)) for m, e, p, b in combinations]
 
 
 def _weighted(options: Options) -> Options:
-    """Take random weights, but the own graph of an int8 model: which layers it has in int8 does change the speed."""
+    """Return options with random weights; with its own graph for an int8 model, whose int8 layers set the speed."""
     own = folders.is_int8(catalog.resolve(options)) and options.precision in {"auto", folders.INT8}
     return replace(options, random_weights=not own, weights=None)
 
@@ -72,16 +72,16 @@ def sweep(
     exclude: Sequence[str] = (),
     baseline: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Measure each configuration for about `seconds` and give its row.
+    """Measure each configuration for about `seconds`; yield its row.
 
     Args:
         every: the configurations.
-        seconds: the time budget of each.
-        images: a folder, to measure the way from files to answers too.
-        exclude: patterns of what to leave out of it, see `photographs.Rule`.
-        baseline: run plain eager timm beside each, in turns, for as long again.
+        seconds: the time budget per configuration.
+        images: a folder, to measure from files to answers too.
+        exclude: patterns of what to leave out of the folder, see `photographs.Rule`.
+        baseline: run plain eager timm beside each, in turns, which takes as long again.
     """
-    with contextlib.suppress(OSError):  # the workers share what this finds; each says by itself that there is none
+    with contextlib.suppress(OSError):  # workers share the folder that this finds; without one each worker logs it
         cache.writable()
     prepared: set[Options] = set()
     for options in every:
@@ -133,14 +133,14 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """Number of the process."""
+        """The id of the process."""
         return self._process.pid
 
     def ask(self, line: str) -> dict[str, Any]:
-        """Have it do something and wait for the answer.
+        """Send a command to the worker; return its answer.
 
         Raises:
-            ConfigurationFailed: it said so, or it is no more.
+            ConfigurationFailed: the worker answered with an error, or has ended.
         """
         assert self._process.stdin is not None  # noqa: S101 - they are pipes
         assert self._process.stdout is not None  # noqa: S101
@@ -158,7 +158,7 @@ class Worker:
         return found
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process."""
         self._process.kill()
         self._process.communicate()
         self._log.close()
@@ -175,7 +175,7 @@ class Worker:
 
 
 def _prepare(options: Options, prepared: set[Options]) -> None:
-    """Convert and compile once what every run of a model uses, so that no configuration is measured doing that."""
+    """Convert and compile once what every run of a model uses, so that no measurement includes it."""
     alike = replace(options, batch=1)
     if options.engine != "torch" and alike not in prepared:
         with Worker(alike, 0) as worker:
@@ -190,14 +190,14 @@ def _measure(
         found = ours.ask("measure")
         if baseline:
             precision = "fp32" if found["precision"] == folders.INT8 else found["precision"]  # timm has no int8
-            beside = replace(options, batch=found["batch"], device=found["device"], precision=precision)
-            with Worker(beside, seconds, engine="timm") as theirs:
+            plain = replace(options, batch=found["batch"], device=found["device"], precision=precision)
+            with Worker(plain, seconds, engine="timm") as theirs:
                 found["baseline"] = _in_turns(ours, theirs, seconds)
     return found
 
 
 def _in_turns(ours: Worker, theirs: Worker, seconds: float) -> dict[str, Any]:
-    """Let both run in turn, so that what else the machine does meets both alike."""
+    """Run both in turns, so that other load on the machine slows both alike."""
     rates: list[tuple[float, float]] = []
     begin = time.perf_counter()
     while len(rates) < ROUNDS and (not rates or time.perf_counter() - begin < max(LIMIT_S, seconds)):

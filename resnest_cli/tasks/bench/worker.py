@@ -1,7 +1,7 @@
-"""One configuration in a process of its own, so that its memory is its own and its end is not ours.
+"""One configuration in a process of its own: its memory is measured alone, and its crash ends nothing else.
 
 In: a line of JSON on standard input, {"options": ..., "seconds": ..., "images": ..., "engine": "" or "timm"}; then
-lines that name what is to be done: "prepare", "measure" or "turn SECONDS". Out: for each a line of JSON, {"ok": ...}
+lines with a command: "prepare", "measure" or "turn SECONDS". Out: a line of JSON per command, {"ok": ...}
 or {"error": {"type", "message"}}. `sweep` talks to it.
 """
 
@@ -33,7 +33,7 @@ PLAIN_TIMM = "timm"
 
 
 class Job:
-    """What one line of standard input asks for, opened."""
+    """The configuration of the first line of standard input, opened."""
 
     def __init__(
         self, options: dict[str, Any], seconds: float, images: str | None, exclude: list[str], engine: str
@@ -49,7 +49,7 @@ class Job:
         self.step = 0.0
 
     def prepare(self) -> dict[str, Any]:
-        """Let the engine convert and compile what it keeps for later."""
+        """Run empty batches, so that the engine converts and compiles what it keeps in the cache."""
         for batches in (1, 2):
             list(self.engine.run([self.pixels[:0]] * batches))
         return {}
@@ -60,7 +60,7 @@ class Job:
         return {"samples_per_sec": measure.run_stream(self.engine, self.pixels, seconds, self.step).rate}
 
     def measure(self) -> dict[str, Any]:
-        """Measure everything; the hardware's limit before and after the stream, since clocks rise and fall."""
+        """Measure everything; the hardware's limit before and after the stream, since clock rates change."""
         steps = measure.run_steps(self.engine, self.pixels, self.seconds)
         self.step = min(steps.timed)
         limit = self._limit()
@@ -91,7 +91,7 @@ class Job:
 def main() -> None:
     """Answer each line of standard input."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # libraries print on stdout, which is for answers
     lines = iter(sys.stdin)
     first = next(lines, "")
     job: Job | None = None
@@ -131,7 +131,7 @@ def _facts(engine: Engine) -> dict[str, Any]:
 
 
 def _guarded(do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Do it; what goes wrong is an answer too."""
+    """Return the result of `do`, or its error, as an answer."""
     try:
         return {"ok": do()}
     except ResnestError as error:
@@ -145,7 +145,7 @@ def _guarded(do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 def _peak_rss() -> int:
     """Return the most bytes of memory that this process ever had."""
-    try:  # of this program alone; what getrusage tells begins with that of the process which started it
+    try:  # of this program alone: getrusage counts the peak of the process that started it too
         status = Path("/proc/self/status").read_text(encoding="ascii")
         return int(status.split("VmHWM:")[1].split()[0]) * 1024
     except (OSError, IndexError):

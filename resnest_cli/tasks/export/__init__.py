@@ -1,1 +1,1 @@
-"""A model as a folder that runs elsewhere."""
+"""A model as a folder that runs without this package."""

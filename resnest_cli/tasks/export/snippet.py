@@ -1,7 +1,7 @@
 """A short program that runs an export without this package: the runtime, Pillow and numpy are all it needs.
 
 In: the config of an export. Out: Python text for the file beside it. It prepares pictures as `predict` does: upright,
-on white where they are transparent, scaled where they have 16 bits. What it leaves out, it says at its top.
+on white where they are transparent, scaled where they have 16 bits. A comment at its top lists what it leaves out.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def prepare(path):
 
 
 def snippet(config: Mapping[str, Any]) -> str:
-    """Write the program: `python example.py IMAGE` prints the class and its probability."""
+    """Return the program: `python example.py IMAGE` prints the class and its probability."""
     block, data = config["export"], config["pretrained_cfg"]
     to, raw = block["format"], block["input"]["dtype"] == "uint8"
     mean, std = list(data["mean"]), list(data["std"])
-    normalise = f"images = ((pixels / 255 - {mean}) / {std}).astype(np.float32).transpose(0, 3, 1, 2)"
+    normalize = f"images = ((pixels / 255 - {mean}) / {std}).astype(np.float32).transpose(0, 3, 1, 2)"
     run = _RUNS[to].format(name=block["input"]["name"], value="pixels" if raw else "images")
     lines = [
         "folder = pathlib.Path(__file__).parent",
@@ -67,7 +67,7 @@ def snippet(config: Mapping[str, Any]) -> str:
         "    pixels = prepare(sys.argv[1])",
         "except (OSError, ValueError) as error:",
         '    sys.exit(f"{sys.argv[1]}: Pillow does not read this picture ({error}); `resnest predict` may.")',
-        *([] if raw else [normalise]),
+        *([] if raw else [normalize]),
         f"logits = {run}",
         "probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()",
         'print(labels[logits.argmax()], f"{probabilities.max():.4f}")',
@@ -77,7 +77,7 @@ def snippet(config: Mapping[str, Any]) -> str:
 
 
 def _prepare(data: Mapping[str, Any]) -> str:
-    """Write the function that prepares a picture; `images.preprocess` has its sizes from the same formulas."""
+    """Return the function that prepares a picture; `images.preprocess` uses the same formulas for sizes."""
     _, height, width = data["input_size"]
     tall, wide = (max(1, int(edge / data["crop_pct"])) for edge in (height, width))
     pick = "max" if data["crop_mode"] == "border" else "min"
