@@ -141,7 +141,7 @@ class ImageTooLarge(ImageError):
 
 
 class DecodeTimeout(ImageError):
-    """The image was not decoded within the time allowed."""
+    """The image was not decoded within --timeout."""
 
 
 class WorkerDied(ImageError):

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from resnest_cli.inputs.decode import tiff
-from resnest_cli.inputs.decode.opening import opened
+from resnest_cli.inputs.decode.opening import open_image
 from resnest_cli.inputs.decode.scaling import spans, to_8_bits
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _png(image: Image.Image, content: bytes) -> Numbers:
 
 def _raw(content: bytes, raw_mode: str) -> NDArray[np.uint8]:
     """Read an image in another raw mode of Pillow."""
-    with opened(content, ["PNG"]) as image:
+    with open_image(content, ["PNG"]) as image:
         if isinstance(image, ImageFile.ImageFile):
             image.tile = [tile._replace(args=raw_mode) for tile in image.tile]
         return np.asarray(image)

@@ -1,21 +1,21 @@
-"""From the bytes of an image file to the pixels a network sees. PIL and numpy only; no framework.
+"""From the bytes of an image file to the pixels of a network. PIL and numpy only; no framework.
 
-In: bytes and a `DataConfig`. Out: uint8 RGB pixels [height, width, 3], identical bit for bit to those of timm's eval
-transform before it normalises, for every variant and crop mode; so one preprocessing serves all engines. What is not an
-image, or not a whole one, is raised as an `ImageError` that says what it is.
+In: bytes and a `DataConfig`. Out: uint8 RGB pixels [height, width, 3], identical bit for bit to timm's eval transform
+before it normalises, for every variant and crop mode; so one preprocessing serves all engines. A file that is no image,
+or not complete, raises an `ImageError` that says what it is.
 
-Three kinds of image are not what `convert("RGB")`, and so timm, makes of them, because that would be another picture:
+Three kinds of images differ from `convert("RGB")`, and so from timm, which would show another picture:
 
-- What is transparent is shown on white, as on a page. `convert` shows whatever colour the file has hidden there.
-- What has more than 8 bits a channel, or signed numbers, is scaled to 0..255: by the usual scale of such numbers where
-  the content fits it, else by the range of the content (`scaling` has the rule). `convert` cuts off what is above 255,
-  and makes floats from 0 to 1 black. TIFF files that Pillow does not open at all are read by `tiff`.
-- CMYK that brings its ICC profile, and Lab, are converted by colour to sRGB. RGB stays as it is, whatever its profile.
+- Transparent pixels are drawn on white, as on a page. `convert` shows whatever colour the file has there.
+- More than 8 bits per channel, or signed numbers, are scaled to 0..255: by the usual scale of such numbers if the
+  content fits it, else by the range of the content (see `scaling`). `convert` clips above 255, and makes floats from 0
+  to 1 black. TIFF files that Pillow does not open are read by `tiff`.
+- CMYK with an ICC profile, and Lab, are converted to sRGB. RGB stays as it is, whatever its profile.
 
-Multi-frame files (GIF, WebP, APNG, TIFF, MPO, ICO) give their first frame; of a TIFF file whose first page is a small
-version of the second, the second. Large or damaged texts in a PNG file are skipped, and a JPEG
-file may lack its end where all of its picture is there. Formats outside `FORMATS` are never tried:
-some of Pillow's decoders start other programs (EPS) or read a picture into text that is none.
+Multi-frame files (GIF, WebP, APNG, TIFF, MPO, ICO) give their first frame; a TIFF file whose first page is a small
+version of the second gives the second. Large or damaged texts of a PNG file are skipped, and a JPEG file may lack its
+end if the image is complete. Formats outside `FORMATS` are never tried: some of Pillow's decoders start other programs
+(EPS), or read text as an image.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
 from resnest_cli.errors import BrokenImage, ImageError, ImageTooLarge, NotAnImage, TruncatedImage
-from resnest_cli.inputs.decode import deep, mending, tiff
+from resnest_cli.inputs.decode import deep, repair, tiff
 from resnest_cli.inputs.decode.describe import describe
 from resnest_cli.inputs.decode.opening import load as load_pixels
-from resnest_cli.inputs.decode.opening import opened, sizes_in_icon
+from resnest_cli.inputs.decode.opening import open_image, sizes_in_icon
 from resnest_cli.options import MAX_PIXELS
 from resnest_cli.system import signatures
 
@@ -59,10 +59,10 @@ FORMATS = {
     "QOI": (".qoi",),
 }
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-_DEPTH = 24  # where a PNG file says how many bits a channel has
-_SUBFILE = 254  # the tag that says whether a page is a small version of another
+_DEPTH = 24  # the byte of a PNG file with the bits per channel
+_SUBFILE = 254  # the TIFF tag of a page that is a small version of another
 _RESAMPLING = {mode.name.lower(): mode for mode in Image.Resampling}
-# EXIF 2.32, tag 0x0112: what undoes each orientation.
+# EXIF 2.32, tag 0x0112: the transposition that undoes each orientation.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -72,35 +72,34 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What Pillow logs goes to whoever asks for it, and not to the terminal where nobody does.
+# Without a handler of the user, messages of Pillow would go to the terminal.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 _EARLY_ENDS = ("truncated", "premature", "unexpected end", "not enough", "buffer overrun")
 
 
 def decode(content: bytes, *, exif: bool = True, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode an image file to 8-bit RGB, turned upright by its EXIF orientation if `exif`.
+    """Decode an image file to 8-bit RGB; apply its EXIF orientation if `exif`.
 
     Raises:
-        NotAnImage: no format in `FORMATS`; the message says what the bytes look like.
+        NotAnImage: no format in `FORMATS`; the message says what the file is.
         TruncatedImage: the file ends before the image does.
         BrokenImage: the format is known but the content does not decode.
-        ImageTooLarge: more than `max_pixels` pixels, told from the header.
+        ImageTooLarge: more than `max_pixels` pixels, by the header.
     """
     try:
         return _decode(content, exif=exif, max_pixels=max_pixels)
     except Exception as error:
         problem = _translate(error, content)
-        picture = None if isinstance(problem, ImageTooLarge) else _mended(content, exif=exif, max_pixels=max_pixels)
+        picture = None if isinstance(problem, ImageTooLarge) else _repaired(content, exif=exif, max_pixels=max_pixels)
         if picture is None:
             raise problem from error
         return picture
 
 
 def preprocess(image: Image.Image, config: DataConfig, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Resize and crop an RGB image to uint8 pixels [height, width, 3] as timm's eval transform does.
+    """Resize and crop an RGB image to uint8 pixels [height, width, 3], as timm's eval transform does.
 
-    The sizes follow `transforms_imagenet_eval` of timm and `resize` and `center_crop` of torchvision, roundings
-    included.
+    Sizes and roundings follow `transforms_imagenet_eval` of timm, and `resize` and `center_crop` of torchvision.
 
     Raises:
         ImageTooLarge: the shape is so extreme that resizing it would need more than `max_pixels` pixels.
@@ -111,7 +110,7 @@ def preprocess(image: Image.Image, config: DataConfig, *, max_pixels: int = MAX_
     _check_area(new_width, new_height, max_pixels, "the image resized for the network")
     resized = image.resize((new_width, new_height), _RESAMPLING[config.interpolation])
     fill = tuple(round(255 * value) for value in config.mean) if config.crop_mode == "border" else (0, 0, 0)
-    return np.asarray(_centre_crop(resized, height, width, fill))
+    return np.asarray(_center_crop(resized, height, width, fill))
 
 
 def load(content: bytes, config: DataConfig, *, exif: bool = True, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -123,7 +122,7 @@ def _decode(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image:
     for width, height in sizes_in_icon(content):
         _check_area(width, height, max_pixels, "a picture in the icon")
     try:
-        with opened(content, FORMATS) as image:
+        with open_image(content, FORMATS) as image:
             _skip_small_page(image)
             _check_area(*image.size, max_pixels, "the image")
             load_pixels(image)
@@ -135,12 +134,12 @@ def _decode(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image:
         raise
 
 
-def _mended(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image | None:
-    """Decode a file that was refused though the whole picture is in it; None where it is not."""
+def _repaired(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image | None:
+    """Decode a refused file after a repair; None where the image is not complete."""
     with suppress(Exception):
-        if slim := mending.without_text(content):
+        if slim := repair.without_text(content):
             return _decode(slim, exif=exif, max_pixels=max_pixels)
-        pictures = (_decode(whole, exif=exif, max_pixels=max_pixels) for whole in mending.with_ends(content))
+        pictures = (_decode(whole, exif=exif, max_pixels=max_pixels) for whole in repair.with_ends(content))
         first = next(pictures, None)
         if first and all(picture.tobytes() == first.tobytes() for picture in pictures):
             return first
@@ -159,7 +158,7 @@ def _from_tiff(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image:
 
 
 def _skip_small_page(image: Image.Image) -> None:
-    """Leave the first page of a TIFF file if it says that it is a small version of another that follows."""
+    """Skip the first page of a TIFF file if its tag says that it is a small version of the next."""
     if isinstance(image, TiffImagePlugin.TiffImageFile) and tiff.numbers(image.tag_v2, _SUBFILE, 0)[0] & 1:
         try:
             image.seek(1)
@@ -179,13 +178,13 @@ def _to_rgb(image: Image.Image, content: bytes) -> Image.Image:
 
 
 def _scale_key(image: Image.Image, content: bytes) -> None:
-    """Scale the grey that stands for transparent to the 8 bits to which Pillow has scaled grey of 2 and 4."""
+    """Scale the transparent grey to 8 bits, as Pillow has scaled the pixels of 2 and 4 bits."""
     if image.format == "PNG" and image.mode == "L" and isinstance(image.info.get("transparency"), int):
         image.info["transparency"] *= 255 // (2 ** content[_DEPTH] - 1)
 
 
 def _managed(image: Image.Image) -> Image.Image:
-    """Convert to sRGB by the image's colour profile; where that is damaged, as if it had none."""
+    """Convert to sRGB by the image's colour profile; without it if it is damaged."""
     try:
         profile = image.info.get("icc_profile")
         source = ImageCms.ImageCmsProfile(BytesIO(profile)) if profile else ImageCms.createProfile("LAB")
@@ -196,7 +195,7 @@ def _managed(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Read the orientation tag; a damaged EXIF block says nothing."""
+    """Return the orientation tag, 1 if the EXIF block is damaged."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # noqa: BLE001 - whatever its parser stumbles over, the picture is good
@@ -221,15 +220,15 @@ def _resized(image: Image.Image, scaled: tuple[int, int], crop_mode: str) -> tup
     return max(1, round(image.height / ratio)), max(1, round(image.width / ratio))  # timm raises at 0
 
 
-def _centre_crop(image: Image.Image, height: int, width: int, fill: tuple[int, ...]) -> Image.Image:
-    """Cut out the centre; where the image is smaller than the crop, `fill` surrounds it."""
+def _center_crop(image: Image.Image, height: int, width: int, fill: tuple[int, ...]) -> Image.Image:
+    """Return the centre crop; `fill` surrounds an image that is smaller than the crop."""
     crop = Image.new("RGB", (width, height), fill)
     crop.paste(image, (-_offset(image.width, width), -_offset(image.height, height)))
     return crop
 
 
 def _offset(have: int, want: int) -> int:
-    """Where the crop begins: torchvision rounds half to even when cutting, and floors the margin when padding."""
+    """Return where the crop begins: torchvision rounds half to even to crop, and floors the margin to pad."""
     return round((have - want) / 2) if have >= want else -((want - have) // 2)
 
 
@@ -240,7 +239,7 @@ def _check_area(width: int, height: int, limit: int, what: str) -> None:
 
 
 def _translate(error: Exception, content: bytes) -> ImageError:
-    """Name what happened. Pillow raises OSError, but also ValueError, SyntaxError, struct.error and more."""
+    """Return the `ImageError` of an exception of Pillow: OSError, ValueError, SyntaxError, struct.error and more."""
     if isinstance(error, ImageError):
         return error
     if isinstance(error, MemoryError):
@@ -254,9 +253,9 @@ def _translate(error: Exception, content: bytes) -> ImageError:
 
 
 def _unknown(content: bytes) -> ImageError:
-    """Name a file that no reader takes: another kind of file, or one of ours whose beginning is damaged."""
+    """Return the error of a file that no decoder accepts: another kind of file, or an image with a damaged header."""
     if name := describe(content):
         return NotAnImage(name)
     if kind := signatures.image_format(content):
-        return BrokenImage(f"the file begins like a picture in {kind} format, but its header is damaged.")
+        return BrokenImage(f"the file begins like a {kind} image, but its header is damaged.")
     return NotAnImage(f"not an image in a format that is read here ({', '.join(FORMATS)}).")

@@ -1,4 +1,4 @@
-"""Open images with Pillow. In: bytes and the formats that may be tried. Out: an image that is not decoded yet."""
+"""Open images with Pillow. In: bytes and the allowed formats. Out: an image that is not decoded yet."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from resnest_cli.system import signatures
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_GUARD = threading.Lock()
+_LOCK = threading.Lock()
 
 
 @contextmanager
-def opened(content: bytes, formats: Iterable[str]) -> Iterator[Image.Image]:
-    """Open an image; its size is not limited here."""
-    with _unguarded():
+def open_image(content: bytes, formats: Iterable[str]) -> Iterator[Image.Image]:
+    """Open an image of any size; the caller checks the size."""
+    with _without_limits():
         image = Image.open(BytesIO(content), formats=[*formats])
     with image:
         yield image
 
 
 def sizes_in_icon(content: bytes) -> Iterator[tuple[int, int]]:
-    """Yield (width, height) of each picture in an ICO file, by its own header; nothing for other files.
+    """Yield (width, height) of each image in an ICO file, by its own header; nothing for other files.
 
-    Pillow decodes such a picture when it opens the file, and the size that the file has for it may be another.
+    Pillow decodes such an image when it opens the file, and the directory of the file may have another size for it.
     """
     if not content.startswith(signatures.ICO):
         return
@@ -41,21 +41,21 @@ def sizes_in_icon(content: bytes) -> Iterator[tuple[int, int]]:
                 yield struct.unpack_from(">II", content, at + 16)
             else:
                 width, height = struct.unpack_from("<ii", content, at + 4)
-                yield abs(width), abs(height) // 2  # above the picture stands its mask
+                yield abs(width), abs(height) // 2  # the height includes the mask
 
 
 def load(image: Image.Image) -> None:
     """Decode an image in place."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        with _unguarded():  # it asks once more; not while it decodes, which may take for ever, and others wait
+        with _without_limits():  # it checks once more; without the lock while it decodes
             image.load_prepare()
     image.load()
 
 
 @contextmanager
-def _unguarded() -> Iterator[None]:
-    """Do without Pillow's own guard, which warns, and refuses, at limits of its own; whoever opens has a limit."""
-    with _GUARD:
+def _without_limits() -> Iterator[None]:
+    """Switch off Pillow's own limits of sizes, which warn or raise; callers check sizes."""
+    with _LOCK:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             yield

@@ -1,4 +1,4 @@
-"""The chunks of a PNG file. In: its bytes. Out: names and places; what a chunk means is not known here."""
+"""The chunks of a PNG file. In: its bytes. Out: names and positions. Does not know what a chunk means."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _AROUND = 12  # bytes of a chunk that are not its content: length, name and chec
 
 
 def chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, begin and end of each chunk, up to what is none: a failed copy may end in gigabytes of zeros.
+    """Yield name, begin and end of each chunk, until no chunk follows: a failed copy may end in gigabytes of zeros.
 
-    The last end may lie behind the end of a file that is cut off.
+    In a truncated file the last end may lie behind the end of the file.
     """
     at = len(PNG)
     while (name := content[at + 4 : at + 8]).isalpha():

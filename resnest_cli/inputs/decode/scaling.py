@@ -1,21 +1,20 @@
-"""From the numbers of a deep image (16-bit, 32-bit, float) to 8 bits a channel. numpy only.
+"""Scale the numbers of a deep image (16-bit, 32-bit, float) to 8 bits per channel. numpy only.
 
-In: an array of any integer or float type. Out: uint8 of the same shape. Nothing here reads a file.
+In: an array of any integer or float type. Out: uint8 of the same shape. Reads no file.
 
-Which number is white? In this order:
+Which number is white? The first of these that fits:
 
 1. The usual scale of the numbers, from black at 0: 255, 1023, 4095 or 16383 (8, 10, 12 and 14 bits stored in more),
-   65535, or what the type can hold; for floats 1, 255 or 65535. The content must fit: nearly nothing lies outside it,
-   and the content spans a good part of it: half, or an eighth of the type's own scale, since a 16-bit picture may well
-   be dark.
-2. Else the content's own range, as Kelvin, reflectance 0..3000 or heights in metres have it.
+   65535, or the maximum of the type; for floats 1, 255 or 65535. A scale fits if nearly no content lies outside it, and
+   the content spans half of it, or an eighth of the type's own scale, since a 16-bit image may be dark.
+2. The content's own range, as of Kelvin, reflectance 0..3000 or heights in metres.
 
-"Nearly" and "range" leave out a thousandth of the pixels at either end, so that one hot pixel decides nothing; a
-hundredth, where a thousandth would leave next to no shades for all the others. Numbers that stand for "no data" take no
-part and become black: NaN, the infinities, 1e20 and beyond, -9999 and the like, and what the file declares.
+"Nearly" and "range" exclude a thousandth of the pixels at either end, so that one hot pixel decides nothing; a
+hundredth, where a thousandth would leave almost no shades for the others. Numbers that mean "no data" are excluded and
+become black: NaN, the infinities, 1e20 and beyond, -9999 and the like, and the number that the file declares.
 
-A 16-bit image that stays below 4096 is thus taken for 12 bits, one below 16384 for 14: cameras, scanners, microscopes
-and X-ray detectors store these every day. A 16-bit picture that is really so dark comes out brighter.
+So a 16-bit image below 4096 is read as 12 bits, and below 16384 as 14 bits, which cameras, scanners, microscopes and
+X-ray detectors store. A 16-bit image that is really so dark becomes brighter.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ if TYPE_CHECKING:
 
     Values = NDArray[Any]
 
-TAIL, WIDE_TAIL = 0.001, 0.01  # the share of the pixels, at either end, that may lie outside
-FEW_SHADES = 64  # times wider than all but the wide tails: these would share 4 of 256 shades
-SLACK = 0.05  # how far what is resampled overshoots its scale, as a share of it
-OWN_SPAN, GUESSED_SPAN = 1 / 8, 1 / 2  # how much of a scale the content must span
-SAMPLE = 200_000  # numbers that percentiles are told from
+TAIL, WIDE_TAIL = 0.001, 0.01  # shares of the pixels, at either end, that are excluded
+FEW_SHADES = 64  # times wider than the range without the wide tails, which would get 4 of 256 shades
+SLACK = 0.05  # how far resampled numbers overshoot their scale, as a share of it
+OWN_SPAN, GUESSED_SPAN = 1 / 8, 1 / 2  # shares of a scale that the content must span
+SAMPLE = 200_000  # numbers that percentiles are computed from
 NO_DATA = (-9999, -99999, -32768, -32767, -(2**31))
-NO_DATA_FROM = 1e20  # the fill value of climate data; 3.4e38, the largest float32, is that of maps
+NO_DATA_FROM = 1e20  # the fill value of climate data; maps use 3.4e38, the largest float32
 
 
 def to_8_bits(
@@ -45,10 +44,10 @@ def to_8_bits(
 ) -> NDArray[np.uint8]:
     """Scale numbers to 0..255, from black to white, or from white to black if `zero_is_white`.
 
-    Without `stretch` the numbers have the scale of their type (the smallest usual one that holds them, for floats).
+    Without `stretch` the scale is that of the type (for floats the smallest usual scale that holds the numbers).
 
     Raises:
-        BrokenImage: there is no number in it that says anything.
+        BrokenImage: no number is valid.
     """
     values = values.astype(np.float32) if values.dtype.str.endswith("f2") else values  # half floats end at 65504
     missing = _missing(values, no_data)
@@ -71,13 +70,13 @@ def to_8_bits(
 
 
 def spans(values: Values, of: float) -> bool:
-    """Return whether the numbers, but for a few, span enough of their type's own scale, 0..`of`."""
+    """Return whether the numbers, without their tails, span enough of their type's own scale, 0..`of`."""
     low, high = _ends(values)
     return high - low >= of * OWN_SPAN
 
 
 def _missing(values: Values, no_data: float | None) -> NDArray[np.bool_] | None:
-    """Mark the numbers that stand for "no data"; None where there are none."""
+    """Return a mask of the numbers that mean "no data"; None where there are none."""
     floats, signed = values.dtype.kind == "f", values.dtype.kind in "if"
     missing = np.zeros(values.shape, bool)
     if floats:
@@ -88,7 +87,7 @@ def _missing(values: Values, no_data: float | None) -> NDArray[np.bool_] | None:
 
 
 def _range(values: Values) -> tuple[float, float]:
-    """Find which numbers are black and white."""
+    """Return which numbers are black and white."""
     low, high = _ends(values)
     for scale, share in _scales(values.dtype):
         if low >= -SLACK * scale and high <= (1 + SLACK) * scale and high - low >= share * scale:
@@ -97,9 +96,9 @@ def _range(values: Values) -> tuple[float, float]:
 
 
 def _ends(values: Values) -> tuple[float, float]:
-    """Return the smallest and the largest number, a few at each end left out; all taken in where only these differ."""
+    """Return the smallest and the largest number without the tails; with the tails where all others are equal."""
     flat = values.reshape(-1)
-    sample = flat[:: max(1, flat.size // SAMPLE) | 1]  # odd, so that it does not run down a column
+    sample = flat[:: max(1, flat.size // SAMPLE) | 1]  # odd, so that the sample is not one column
     ends = np.quantile(sample.astype(np.float64), [TAIL, WIDE_TAIL, 1 - WIDE_TAIL, 1 - TAIL])
     low, inner_low, inner_high, high = ends
     if high - low > FEW_SHADES * (inner_high - inner_low) > 0:
@@ -108,7 +107,7 @@ def _ends(values: Values) -> tuple[float, float]:
 
 
 def _scales(dtype: np.dtype[Any]) -> list[tuple[float, float]]:
-    """Return the usual ends of scale of a type, smaller ones first, and which share of each must be spanned."""
+    """Return the usual scales of a type, smallest first, and the share of each that must be spanned."""
     if dtype.kind == "f":
         return [(scale, GUESSED_SPAN) for scale in (1, 255, 65535)]
     own = int(np.iinfo(dtype).max)
@@ -116,6 +115,6 @@ def _scales(dtype: np.dtype[Any]) -> list[tuple[float, float]]:
 
 
 def _white(value: float, dtype: np.dtype[Any]) -> float:
-    """Return the end of scale of a type; where it has none of its own, the smallest usual one that holds `value`."""
+    """Return the scale of a type; for floats and signed numbers the smallest usual scale that holds `value`."""
     scales = [scale for scale, _ in _scales(dtype)]
     return next((scale for scale in scales[-1 if dtype.kind == "u" else 0 :] if value <= scale), value)

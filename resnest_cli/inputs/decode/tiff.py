@@ -1,11 +1,11 @@
-"""The numbers of a TIFF page as they are stored: any integers and floats of 8 to 64 bits, any number of bands.
+"""Read the numbers of a TIFF page as stored: integers and floats of 8 to 64 bits, any number of bands.
 
-In: the bytes of a file and the tags of a page. Out: an array [H, W, bands]. For what Pillow does not open, or opens
-with the upper eight bits only. What the numbers mean is not known here.
+In: the bytes of a file and the tags of a page. Out: an array [H, W, bands]. For files that Pillow does not open, or
+opens with the upper eight bits only. Does not know what the numbers mean.
 
-How: the strips or tiles of the page are described a second time, as those of an 8-bit grey picture that is as many
-bytes wide. Pillow and its libtiff undo layout and compression, and numpy takes the bytes for the numbers they are. So
-this reads each lossless compression that libtiff knows, with no decoder of its own.
+How: the strips or tiles of the page are described a second time, as an 8-bit grey image that is as many bytes wide.
+Pillow and its libtiff undo layout and compression, and numpy reads the bytes as numbers. So every lossless compression
+of libtiff is read, without a decoder of our own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from PIL import TiffImagePlugin, TiffTags
 
 from resnest_cli.errors import BrokenImage, ImageTooLarge, NotAnImage
-from resnest_cli.inputs.decode.opening import load, opened
+from resnest_cli.inputs.decode.opening import load, open_image
 from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Tags = TiffImagePlugin.ImageFileDirectory_v2
 
 GREY = (0, 1)  # photometric interpretations: white is zero, black is zero
 RGB, CMYK = 2, 5
-BYTES_PER_PIXEL = 8  # that a picture of the largest area may need
+BYTES_PER_PIXEL = 8  # that an image of the largest area may need
 _MAKE, _PAGES_WITHIN, _DNG, _TILE_WIDTH = 271, 330, 50706, 322  # tags; raw photos have the first two, or the third
 _KINDS = {1: "u", 2: "i", 3: "f", 4: "u", 5: "c", 6: "c"}  # of the sample format; 4 is "undefined"
 _WORDS = {"u": "unsigned integers", "i": "signed integers", "f": "floats", "c": "complex numbers"}
@@ -39,7 +39,7 @@ _OTHERS = {2: "CCITT", 3: "fax", 4: "fax", 6: "old JPEG", 7: "JPEG", 34712: "JPE
 
 
 def tags_of(content: bytes) -> Tags:
-    """Read the tags of the first page; raises what Pillow raises where they are damaged."""
+    """Return the tags of the first page; raises what Pillow raises where they are damaged."""
     big = b"+" in content[2:4]
     tags = Tags(content[: 16 if big else 8])
     file = BytesIO(content)
@@ -49,13 +49,13 @@ def tags_of(content: bytes) -> Tags:
 
 
 def numbers(tags: Tags, name: int, default: int = 1) -> tuple[int, ...]:
-    """Return the whole numbers of a tag."""
+    """Return the integers of a tag."""
     value = tags.get(name, default)
     return tuple(map(int, value if isinstance(value, tuple) else (value,)))
 
 
 def describe(tags: Tags) -> str:
-    """Say what kind of page it is: "64-bit floats, 2 bands, LERC compression"."""
+    """Return the kind of a page in words: "64-bit floats, 2 bands, LERC compression"."""
     bits, (bands, *_), (packing, *_) = numbers(tags, 258), numbers(tags, 277), numbers(tags, 259)
     format, (meaning, *_) = _KINDS.get(numbers(tags, 339)[0], ""), numbers(tags, 262)
     words = [f"{'/'.join(map(str, dict.fromkeys(bits)))}-bit {_WORDS.get(format, 'numbers of an unknown format')}"]
@@ -70,9 +70,9 @@ def read(content: bytes, tags: Tags, bands: int, max_pixels: int) -> NDArray[Any
     """Read the first `bands` bands of a page as numbers [H, W, bands].
 
     Raises:
-        NotAnImage: a kind of TIFF that is not read here; the message says which.
-        BrokenImage: it says no size.
-        ImageTooLarge: it needs more memory than the largest picture that is read.
+        NotAnImage: an unsupported kind of TIFF; the message says which.
+        BrokenImage: the page has no size.
+        ImageTooLarge: the page needs more memory than the largest image that is read.
     """
     dtype, (of, *_), (planar, *_) = _dtype(tags), numbers(tags, 277), numbers(tags, 284)
     width, height = numbers(tags, 256, 0)[0], numbers(tags, 257, 0)[0]
@@ -96,10 +96,10 @@ def _photometric(meaning: int) -> str:
 
 
 def _dtype(tags: Tags) -> np.dtype[Any]:
-    """Return which numbers are stored.
+    """Return the type of the stored numbers.
 
     Raises:
-        NotAnImage: none that numpy has, or packed in a way that bytes cannot be told apart in.
+        NotAnImage: numpy has no such type, or the numbers are not whole bytes.
     """
     bits, formats = {*numbers(tags, 258)}, {*numbers(tags, 339)}
     kind = f"{_KINDS.get(min(formats), '')}{min(bits) // 8}"
@@ -119,7 +119,7 @@ def _dtype(tags: Tags) -> np.dtype[Any]:
 
 
 def _pieces(tags: Tags) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the offsets of all strips or tiles, and how many bytes each has."""
+    """Return the offsets of all strips or tiles, and their sizes in bytes."""
     offsets, sizes = (324, 325) if _TILE_WIDTH in tags else (273, 279)
     return numbers(tags, offsets, 0), numbers(tags, sizes, 0)
 
@@ -146,7 +146,7 @@ def _plane(content: bytes, tags: Tags, dtype: np.dtype[Any], bands: int, which: 
         page |= {_TILE_WIDTH: (run * step,), 323: numbers(tags, 323), 324: offsets, 325: sizes}
     else:
         page |= {278: (min(numbers(tags, 278, height)[0], height),), 273: offsets, 279: sizes}
-    with opened(_relabelled(content, tags.prefix, page), ["TIFF"]) as image:
+    with open_image(_relabelled(content, tags.prefix, page), ["TIFF"]) as image:
         load(image)
         rows = np.asarray(image).reshape(height, across, run * step)
     predictor = numbers(tags, 317)[0] if packing in _PREDICTED else 1
@@ -155,7 +155,7 @@ def _plane(content: bytes, tags: Tags, dtype: np.dtype[Any], bands: int, which: 
 
 
 def _relabelled(content: bytes, order: bytes, page: dict[int, tuple[int, ...]]) -> bytes:
-    """Append the tags of another page that uses the file's pieces, and make it the first."""
+    """Return the file with another first page, whose tags are appended and use the file's strips or tiles."""
     end = "<" if order == b"II" else ">"
     at = len(content) + len(content) % 2
     entries, lists = b"", b""
@@ -171,7 +171,7 @@ def _relabelled(content: bytes, order: bytes, page: dict[int, tuple[int, ...]]) 
 
 
 def _undo(rows: NDArray[np.uint8], dtype: np.dtype[Any], bands: int, predictor: int) -> NDArray[Any]:
-    """Take bytes [..., row] for numbers, and undo their prediction (TIFF 6, section 14)."""
+    """Return bytes [..., row] as numbers, with their prediction undone (TIFF 6, section 14)."""
     if predictor == 1:
         return rows.view(dtype)
     if predictor == 2:  # noqa: PLR2004 - each is stored as its difference to its neighbour

@@ -486,7 +486,7 @@ def test_a_signature_is_looked_for_at_its_place_only() -> None:
 def test_a_format_of_ours_with_a_damaged_beginning_is_a_broken_image(content: bytes, format: str) -> None:
     error = refusal(content)
     assert type(error) is BrokenImage
-    assert str(error) == f"the file begins like a picture in {format} format, but its header is damaged."
+    assert str(error) == f"the file begins like a {format} image, but its header is damaged."
 
 
 @pytest.mark.parametrize("format", ["EPS", "PCX", "DDS", "SGI"])

@@ -1,4 +1,4 @@
-"""Files that a strict reader refuses though the whole picture is in them. In and out: the bytes of a file."""
+"""Repair files that a strict reader refuses though the whole image is in them. In and out: the bytes of a file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _FILLINGS = (b"", b"\x55\xaa\x0f", b"\xc3", b"\x6b\x18", b"\x37\xe1\x9d", b"\xfe
 
 
 def without_text(content: bytes) -> bytes:
-    """Return a PNG file less its texts and colour profile, which never reach the pixels; nothing if there is none.
+    """Return a PNG file without its texts and colour profile, which never reach the pixels; b"" if it has none.
 
-    Pillow refuses such a chunk where it is large, rightly, for it may inflate to gigabytes, or where it is damaged.
+    Pillow refuses such a chunk where it is damaged, or large: it might inflate to gigabytes.
     """
     if not content.startswith(PNG):
         return b""
@@ -31,10 +31,10 @@ def without_text(content: bytes) -> bytes:
 
 
 def with_ends(content: bytes) -> Iterator[bytes]:
-    """Yield a JPEG file that lacks its end with several ends; nothing for other files.
+    """Yield a JPEG file that lacks its end with several fillings and ends; nothing for other files.
 
-    Behind a whole picture none of them shows. In a gap they all but never give the same picture. Of a progressive file
-    a whole pass may be lost, which so would not be seen: there is nothing for these.
+    After a complete image the filling is not visible; in a gap different fillings give different images. A progressive
+    file may lack a whole pass, which fillings would not show: nothing is yielded for it.
     """
     if content.startswith(JPEG) and _PROGRESSIVE not in content:
         for filling in _FILLINGS:
