@@ -130,6 +130,12 @@ recipe: layers           200
 recipe: techniques       AutoAugment, DropBlock, Label Smoothing, Mixup, SGD
                          with Momentum, Weight Decay
 recipe: hardware         64x NVIDIA V100
+paper: title             ResNeSt: Split-Attention Networks
+paper: authors           Hang Zhang, Chongruo Wu, Zhongyue Zhang, Yi Zhu, Haibin
+                         Lin, Zhi Zhang, Yue Sun, Tong He, Jonas Mueller, R.
+                         Manmatha, Mu Li, Alexander Smola
+paper: year              2020
+paper: arXiv             2004.08955
 downloaded               no
 
 Note: The model card gives resnest200e the checkpoint URL and file size of
@@ -181,7 +187,9 @@ def test_sorting_and_patterns(resnest: Resnest) -> None:
 
 def test_show_in_json_and_csv(resnest: Resnest) -> None:
     facts = json.loads(resnest("show", "resnest101e", "-f", "json").stdout)
+    paper = facts.pop("paper")
     assert facts == {**next(iter(list_models("101"))).facts, "cached": False}
+    assert (paper["title"], paper["year"], paper["arxiv"]) == ("ResNeSt: Split-Attention Networks", 2020, "2004.08955")
     rows = dict(csv.reader(io.StringIO(resnest("show", DIGITS, "-f", "csv").stdout)))
     assert (rows["fact"], rows["architecture"], rows["cached"]) == ("value", "resnest14d", "True")
 
