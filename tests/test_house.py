@@ -72,7 +72,7 @@ INSIDE = {
     "nncf": {"engines.pytorch.int8"},
     "onnx": {"tasks.export"},
     "onnxruntime": {"tasks.export"},
-    "pyarrow": {"inputs", "outputs", "tasks.similar", "cluster"},
+    "pyarrow": {"inputs", "outputs", "tasks.cosine", "cluster"},
     "ray": {"cluster"},
     "rich": {"cli"},
     "safetensors": {"tasks.export"},
@@ -194,7 +194,7 @@ OWN_JSON = {
     "tasks.bench.sweep",
     "tasks.bench.worker",
     "cluster",
-    "cluster.shards",
+    "cluster.folder",
 }
 OWN_JSON |= {"cluster.stages"}
 

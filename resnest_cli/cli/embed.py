@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from resnest_cli.cli.view import View
     from resnest_cli.inputs.named import Inputs
     from resnest_cli.options import Options
-    from resnest_cli.outputs.jobs import Output
     from resnest_cli.outputs.limits import MaxFailures
-    from resnest_cli.outputs.one_way import Stream
+    from resnest_cli.outputs.resumable import Output
+    from resnest_cli.outputs.streams import Stream
     from resnest_cli.pipeline.trunk import Opener
     from resnest_cli.types import Failure, Source
 
@@ -122,7 +122,7 @@ def _to_folder(  # noqa: PLR0913 - as the command
 ) -> None:
     """Let a cluster write the features."""
     from resnest_cli.cli import folders
-    from resnest_cli.cluster.shards import Folder, Tables, features
+    from resnest_cli.cluster.folder import Folder, Tables, features
     from resnest_cli.tasks.embed import Embedder
 
     folders.require_cluster(output, elsewhere)
@@ -134,13 +134,13 @@ def _to_folder(  # noqa: PLR0913 - as the command
 
 def _open(output: Path | None, *, overwrite: bool, resume: bool) -> AbstractContextManager[Output | Stream]:
     """Open what rows go to: a file that can be resumed, or a stream of JSON lines."""
-    from resnest_cli.outputs import features, jobs, one_way
+    from resnest_cli.outputs import features, resumable, streams
 
     if resume and (overwrite or output is None):
         message = "--resume goes on with a file: give it with -o FILE, and not with --overwrite."
         raise UsageError(message)
     if output is None:
-        return one_way.stream(None, shown(features.JSONL.write), overwrite=overwrite)
+        return streams.stream(None, shown(features.JSONL.write), overwrite=overwrite)
     lines, compose = features.layout(output)
     others = features.companions(output)
-    return jobs.Output(output, lines, compose, companions=others, overwrite=overwrite, resume=resume)
+    return resumable.Output(output, lines, compose, companions=others, overwrite=overwrite, resume=resume)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from resnest_cli.cli.view import View
-    from resnest_cli.cluster.shards import Folder, Span, Tables
+    from resnest_cli.cluster.folder import Folder, Span, Tables
     from resnest_cli.outputs.limits import MaxFailures
     from resnest_cli.pipeline.trunk import Runner
     from resnest_cli.types import Failure, Source

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from resnest_cli.cli.view import View
     from resnest_cli.inputs.named import Inputs
     from resnest_cli.options import Options
-    from resnest_cli.outputs.jobs import Output
     from resnest_cli.outputs.limits import MaxFailures
-    from resnest_cli.outputs.one_way import Stream
+    from resnest_cli.outputs.resumable import Output
     from resnest_cli.outputs.rows import Row
+    from resnest_cli.outputs.streams import Stream
     from resnest_cli.pipeline.trunk import Opener
     from resnest_cli.tasks.predict import Classifier
     from resnest_cli.types import Record, Source
@@ -175,7 +175,7 @@ def _to_folder(  # noqa: PLR0913 - as the command
 ) -> None:
     """Let a cluster write the answers."""
     from resnest_cli.cli import folders
-    from resnest_cli.cluster.shards import Folder, Tables, predictions
+    from resnest_cli.cluster.folder import Folder, Tables, predictions
     from resnest_cli.tasks.predict import Classifier
 
     if format not in {"auto", "parquet"}:
@@ -221,20 +221,20 @@ def _open(
     output: Path | None, format: str, *, overwrite: bool, resume: bool
 ) -> AbstractContextManager[Output | Stream]:
     """Open what rows go to: a file that can be resumed, or a stream."""
-    from resnest_cli.outputs import jobs, one_way
+    from resnest_cli.outputs import resumable, streams
 
     if resume and (overwrite or output is None or format == "table"):
         what = "a table" if format == "table" else "what is there" if overwrite else "standard output"
         message = f"--resume: {what} cannot be continued; it goes with -o FILE, without --overwrite."
         raise UsageError(message)
-    to_file = output is not None and not one_way.is_device(output)
+    to_file = output is not None and not streams.is_device(output)
     if format == "parquet" and not to_file:
         message = "-f parquet: it is complete only with its end; add -o FILE."
         raise UsageError(message)
     if output is None or format == "table" or not to_file:
-        return one_way.stream(output, _write_table if format == "table" else rows(WRITERS[format]), overwrite=overwrite)
+        return streams.stream(output, _write_table if format == "table" else rows(WRITERS[format]), overwrite=overwrite)
     lines, compose = LINES.get(format, JSONL), None if format in LINES else WRITERS[format]
-    return jobs.Output(output, lines, compose, overwrite=overwrite, resume=resume)
+    return resumable.Output(output, lines, compose, overwrite=overwrite, resume=resume)
 
 
 def _terms(

@@ -118,7 +118,7 @@ def _check(embedder: Embedder, known: Features) -> None:
 def _answers(known: Features, rows: Sequence[Row | Failure], topk: int) -> Iterator[dict[str, Any]]:
     """Answer some queries with one pass over the index."""
     from resnest_cli.outputs.rows import error_of
-    from resnest_cli.tasks.similar import nearest
+    from resnest_cli.tasks.cosine import nearest
     from resnest_cli.types import Failure
 
     good = [row.values for row in rows if not isinstance(row, Failure)]
@@ -135,7 +135,7 @@ def _answers(known: Features, rows: Sequence[Row | Failure], topk: int) -> Itera
 
 
 def _groups(known: Features, threshold: float) -> Iterator[dict[str, Any]]:
-    from resnest_cli.tasks.similar import groups, pairs
+    from resnest_cli.tasks.cosine import groups, pairs
 
     for group in groups(pairs(known.values, threshold)):
         rows = sorted({row for pair in group for row in (pair.first, pair.second)})

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resnest_cli.cluster import session as cluster
-from resnest_cli.cluster.shards import Span, remaining
+from resnest_cli.cluster.folder import Span, remaining
 from resnest_cli.cluster.stages import STAGES, Model, Parcel, as_block, is_file, pack, placed, unpack, unreadable
 from resnest_cli.engines.base import batch_size
 from resnest_cli.engines.choose import open_engine
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from resnest_cli.cluster.folder import Folder, Tables
     from resnest_cli.cluster.session import Plan
-    from resnest_cli.cluster.shards import Folder, Tables
     from resnest_cli.cluster.stages import Block, Finish, Item
     from resnest_cli.options import Options
     from resnest_cli.types import ModelSpec

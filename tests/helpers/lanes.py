@@ -29,7 +29,7 @@ os._exit(1)
 """
 # With `--dist loadfile` a file is one worker's: what takes longest comes first, or one worker would end long after the
 # others.
-LONGEST = ("test_ray.py", "test_training_process.py", "test_screen.py", "test_bench.py", "test_jobs.py")
+LONGEST = ("test_ray.py", "test_training_process.py", "test_screen.py", "test_bench.py", "test_resumable.py")
 FOLDER = pytest.StashKey[Path]()
 ERRORS = pytest.StashKey[list[BaseException]]()
 

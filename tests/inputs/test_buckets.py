@@ -230,7 +230,7 @@ def test_an_index_without_text_is_refused(resnest: Resnest, tmp_path: Path, colu
 
 def test_an_output_that_names_no_bucket_is_refused(resnest: Resnest) -> None:
     pytest.importorskip("ray", reason="the extra `ray` is not installed: pip install 'resnest-cli[ray]'")
-    from resnest_cli.cluster.shards import Folder
+    from resnest_cli.cluster.folder import Folder
     from resnest_cli.errors import UsageError
 
     with pytest.raises(UsageError, match=r"-o s3://\*\*\*@b/rows/: it names no bucket"):

@@ -16,8 +16,8 @@ import pytest
 
 from resnest_cli.errors import OutputError
 from resnest_cli.outputs.formats import WRITERS
-from resnest_cli.outputs.one_way import open_output
 from resnest_cli.outputs.rows import About, to_row
+from resnest_cli.outputs.streams import open_output
 from resnest_cli.outputs.summary import Summary
 from resnest_cli.tasks.predict import _exact
 from resnest_cli.types import Failure, Prediction, Record, Result, Stages

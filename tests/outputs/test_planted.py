@@ -15,7 +15,7 @@ from conftest import SAMPLES
 
 from resnest_cli.errors import ExitCode, OutputError
 from resnest_cli.outputs import saving
-from resnest_cli.outputs.one_way import open_output
+from resnest_cli.outputs.streams import open_output
 from resnest_cli.system import atomic, files, locks
 from resnest_cli.tasks.explain import heatmap as explain
 

@@ -25,7 +25,7 @@ from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.inputs.find import find_sources
 from resnest_cli.models.catalog import DIGITS
 from resnest_cli.outputs import features
-from resnest_cli.tasks import similar
+from resnest_cli.tasks import cosine
 from resnest_cli.tasks.embed import Embedder, normalized
 from resnest_cli.types import Failure
 
@@ -292,38 +292,38 @@ def points(count: int, seed: int) -> Rows:
 
 
 def test_neighbours_are_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(similar, "BLOCK", 7)
+    monkeypatch.setattr(cosine, "BLOCK", 7)
     values, queries = points(60, 0), points(5, 1)
     distances, rows = NearestNeighbors(n_neighbors=9, metric="cosine").fit(values).kneighbors(queries)
-    found = similar.nearest(values, queries, 9)
+    found = cosine.nearest(values, queries, 9)
     assert [[near.row for near in answer] for answer in found] == rows.tolist()
     np.testing.assert_allclose([[near.similarity for near in answer] for answer in found], 1 - distances, atol=1e-6)
 
 
 def test_failed_inputs_are_no_neighbours_and_equal_ones_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(similar, "BLOCK", 2)
+    monkeypatch.setattr(cosine, "BLOCK", 2)
     values = np.repeat(points(1, 0), 6, axis=0)
     values[[0, 3]] = np.nan
-    (found,) = similar.nearest(values, values[1:2], 10)
+    (found,) = cosine.nearest(values, values[1:2], 10)
     assert [near.row for near in found] == [1, 2, 4, 5]
-    assert similar.nearest(values, [], 3) == []
+    assert cosine.nearest(values, [], 3) == []
 
 
 def test_pairs_and_groups_are_those_of_all_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(similar, "BLOCK", 7)
+    monkeypatch.setattr(cosine, "BLOCK", 7)
     values = points(60, 2)
     values[11] = np.nan
     values[40] = 3 * values[5]
     cosines = normalized(values) @ normalized(values).T
     firsts, seconds = np.nonzero(np.triu(cosines >= 0.7, k=1))
-    found = list(similar.pairs(values, 0.7))
+    found = list(cosine.pairs(values, 0.7))
     assert sorted((pair.first, pair.second) for pair in found) == [*zip(firsts.tolist(), seconds.tolist(), strict=True)]
-    assert (5, 40) in {(pair.first, pair.second) for pair in similar.pairs(values, 1.0)}
+    assert (5, 40) in {(pair.first, pair.second) for pair in cosine.pairs(values, 1.0)}
     known = np.delete(np.arange(60), 11)
     clusters = AgglomerativeClustering(None, metric="precomputed", linkage="complete", distance_threshold=0.3)
     labels = clusters.fit_predict(1 - cosines[np.ix_(known, known)])
     expected = {frozenset(known[labels == label].tolist()) for label in labels if (labels == label).sum() > 1}
-    groups = similar.groups(iter(found))
+    groups = cosine.groups(iter(found))
     assert {frozenset(row for pair in group for row in (pair.first, pair.second)) for group in groups} == expected
     assert max(map(len, expected)) > 2
 
@@ -346,17 +346,17 @@ def at(*degrees: float) -> NDArray[np.float32]:
     ],
 )
 def test_any_two_of_a_group_are_as_alike_as_asked(degrees: tuple[float, ...], together: list[list[int]]) -> None:
-    found = similar.groups(similar.pairs(at(*degrees), float(np.cos(np.radians(20)))))
+    found = cosine.groups(cosine.pairs(at(*degrees), float(np.cos(np.radians(20)))))
     assert [sorted({row for pair in group for row in (pair.first, pair.second)}) for group in found] == together
     for group, rows in zip(found, together, strict=True):
         assert len(group) == len(rows) * (len(rows) - 1) / 2  # all its pairs are given
 
 
 def test_more_pairs_than_memory_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(similar, "MAX_PAIRS", 5)
-    assert len(similar.groups(similar.pairs(at(0, 0, 0, 90), 0.9))[0]) == 3
+    monkeypatch.setattr(cosine, "MAX_PAIRS", 5)
+    assert len(cosine.groups(cosine.pairs(at(0, 0, 0, 90), 0.9))[0]) == 3
     with pytest.raises(UsageError, match=r"^more than 5 pairs are so alike: give --duplicates a higher threshold\.$"):
-        similar.groups(similar.pairs(at(0, 0, 0, 0), 0.9))
+        cosine.groups(cosine.pairs(at(0, 0, 0, 0), 0.9))
 
 
 def test_a_photographs_nearest_neighbour_is_itself_and_digits_have_their_class_for_neighbour(
@@ -368,7 +368,7 @@ def test_a_photographs_nearest_neighbour_is_itself_and_digits_have_their_class_f
         digit.image.save(path)
     classes = np.array([digit.label for digit in held_out_digits])
     values = rows_of(Options("digits", batch=60), files)
-    found = np.array([[near.row for near in answer] for answer in similar.nearest(values, values, 6)])
+    found = np.array([[near.row for near in answer] for answer in cosine.nearest(values, values, 6)])
     assert (found[:, 0] == np.arange(len(files))).all()
     shared = classes[found[:, 1:]] == classes[:, None]
     assert shared[:, 0].mean() >= 0.95

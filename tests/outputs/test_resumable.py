@@ -24,8 +24,8 @@ from conftest import SAMPLES, Resnest, Shell
 from resnest_cli.errors import ExitCode, OutputError
 from resnest_cli.outputs import features
 from resnest_cli.outputs.formats import JSONL, LINES, WRITERS
-from resnest_cli.outputs.jobs import Output
 from resnest_cli.outputs.journal import Journal
+from resnest_cli.outputs.resumable import Output
 from resnest_cli.outputs.rows import About, to_row
 from resnest_cli.pipeline.stream import MAX_FAILURES_PER_BATCH
 from resnest_cli.system.files import warn_once
