@@ -20,7 +20,7 @@ from resnest_cli.outputs.limits import LEAST_ROWS, MaxFailures
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from resnest_cli.pipeline.trunk import Opener
+    from resnest_cli.pipeline.trunk import RunnerFactory
 
     Decorator: TypeAlias = Callable[[Any], Any]
 
@@ -119,23 +119,20 @@ def format_option(formats: Iterable[str], default: str) -> Decorator:
     return click.option("-f", "--format", default=default, show_default=True, type=kind, help="Output format.")
 
 
-def max_failures_option(command: Callable[..., None]) -> Callable[..., None]:
-    """Declare how many inputs may fail; the command gets `most`."""
-
-    @functools.wraps(command)
-    def collect(*, max_failures: str | None, **values: Any) -> None:  # noqa: ANN401 - as declared
-        command(most=MaxFailures() if max_failures is None else MaxFailures.of(max_failures), **values)
-
-    stop = f"Stop, with code 1, when more inputs have failed; P% from {LEAST_ROWS} rows on, and at the end."
-    return click.option("--max-failures", metavar="N|P%", help=stop)(collect)
+max_failures_option = click.option(
+    "--max-failures",
+    type=MaxFailures.of,
+    metavar="N|P%",
+    help=f"Stop, with code 1, when more inputs have failed; P% from {LEAST_ROWS} rows on, and at the end.",
+)
 
 
 def ray_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Declare where rows are computed; the command gets `elsewhere`, None for here."""
+    """Declare where rows are computed; the command gets `runner`, None for this machine."""
 
     @functools.wraps(command)
     def collect(*, ray: bool, ray_address: str | None, **values: Any) -> None:  # noqa: ANN401 - as declared
-        command(elsewhere=_elsewhere(ray_address) if ray or ray_address else None, **values)
+        command(runner=_runner(ray_address) if ray or ray_address else None, **values)
 
     where = "Run on Ray Data: a cluster (see --ray-address), or a private one here."
     address = "The cluster; RAY_ADDRESS names it too, with --ray."
@@ -143,7 +140,7 @@ def ray_options(command: Callable[..., None]) -> Callable[..., None]:
     return declare(collect, (ray, click.option("--ray-address", metavar="auto|HOST:PORT", help=address)))
 
 
-def _elsewhere(address: str | None) -> Opener:
+def _runner(address: str | None) -> RunnerFactory:
     from resnest_cli.cluster import RayTrunk
 
     address = address or os.environ.get("RAY_ADDRESS") or "local"

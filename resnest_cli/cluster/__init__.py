@@ -1,7 +1,7 @@
 """The trunk on Ray Data: the same sources, decoding, engine and rows, on the machines of a cluster.
 
-In: as for `trunk.Trunk`. Out: the same rows, in the same order. Ray carries blocks between the stages, and does again
-what a lost machine had. Does not know what the numbers mean.
+In: as for `trunk.Trunk`. Out: the same rows, in the same order. Ray carries blocks between the stages, and repeats the
+work of a lost machine. Does not know what the numbers mean.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resnest_cli.cluster import session as cluster
-from resnest_cli.cluster.folder import Span, remaining
+from resnest_cli.cluster.spans import Span, remaining
 from resnest_cli.cluster.stages import STAGES, Model, Parcel, as_block, is_file, pack, placed, unpack, unreadable
 from resnest_cli.engines.base import batch_size
 from resnest_cli.engines.choose import open_engine
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from resnest_cli.cluster.folder import Folder, Tables
+    from resnest_cli.cluster.folder import Folder
     from resnest_cli.cluster.session import Plan
     from resnest_cli.cluster.stages import Block, Finish, Item
     from resnest_cli.options import Options
     from resnest_cli.types import ModelSpec
 
-WAVE = 500_000  # items whose names are held at a time; the actors start anew with each wave
-ROUNDS = 128  # forward passes of each core of an actor, or of its GPU, in a block: so many that its end is not felt
+WAVE = 500_000  # items whose names are in memory at a time; the actors restart with each wave
+ROUNDS = 128  # forward passes per core of an actor, or per GPU, in a block: the idle end of a block is negligible
 WRITE_CPUS = 0.5  # of a task that writes a file
-FILES, LEAST_ROWS = 20, 1000  # of a wave, and of a file: what is written is done, and small files are a burden
-SAMPLES = 8  # images that are tried before all others
+FILES, LEAST_ROWS = 20, 1000  # files per wave, rows per file: written rows are done, but small files are a burden
+SAMPLES = 8  # images tried before all others
 _log = logging.getLogger(__name__)
 
 
@@ -53,17 +53,17 @@ class RayTrunk:
     """An opened model whose rows are computed by a cluster; `close` it.
 
     Args:
-        spec: which model.
+        spec: the model.
         options: how it runs, with which weights.
         want: "logits", or "features" for the pooled ones.
-        address: the cluster's, "auto" or HOST:PORT; None starts a private one on this machine.
+        address: of the cluster, "auto" or HOST:PORT; None starts a private cluster on this machine.
 
     Attributes:
-        engine: the engine as it is opened here: those of the actors are made from it.
+        engine: the engine as it is opened here; the actors make theirs from it.
         stages: the seconds that all rows have taken so far, by stage, added up over all machines.
 
     Raises:
-        UsageError: no Ray, no cluster, or one that is too small, or whose nodes have other versions.
+        UsageError: Ray is not installed; or the cluster is not there, is too small or has nodes with other versions.
         WeightsUnavailable, BadCheckpoint, DeviceError: as `open_engine` does.
     """
 
@@ -80,7 +80,7 @@ class RayTrunk:
             self._nodes = ends.enter_context(cluster.joined(address))
             self.engine = open_engine(spec, options, want=want)
             ends.callback(self.engine.close)
-            self._plan()  # refuses what is too small before anything is read
+            self._plan()  # refuses a cluster that is too small before anything is read
             if not self._private:
                 self._compare_versions()
             self._ends = ends.pop_all()
@@ -95,9 +95,9 @@ class RayTrunk:
     def blocks(
         self, items: Sequence[tuple[int, Item]], finish: Finish, then: Callable[[Any], Any] = lambda dataset: dataset
     ) -> Iterator[Block]:
-        """Run numbered items, and give what `finish` makes of their rows, block by block, in order.
+        """Run numbered items, and yield what `finish` makes of their rows, block by block, in order.
 
-        `then` adds steps to the `ray.data.Dataset` of these; what it gives has the column "seconds" still.
+        `then` adds steps to the `ray.data.Dataset` of the blocks; its result still has the column "seconds".
         """
         plan = self._prepare([item for _, item in items])
         with cluster.translated():
@@ -106,8 +106,8 @@ class RayTrunk:
                 self._count(block)
                 yield block
 
-    def save(self, found: Iterable[Item], folder: Folder, spans: list[Span], make: Tables) -> Iterator[Span]:
-        """Run every source that has no row yet, and let the nodes write their rows; give what each file holds."""
+    def save(self, found: Iterable[Item], folder: Folder, spans: list[Span], make: Finish) -> Iterator[Span]:
+        """Run every source that has no row yet, let the nodes write the rows, and yield what each file holds."""
         numbered = remaining(found, spans)
         while wave := list(islice(numbered, WAVE)):
             rows = max(LEAST_ROWS, len(wave) // FILES)
@@ -120,7 +120,7 @@ class RayTrunk:
                 yield from (Span(*json.loads(span)) for span in block["span"])
 
     def close(self) -> None:
-        """Give back the engine's memory, and leave the cluster."""
+        """Free the engine's memory, and leave the cluster."""
         self._ends.close()
 
     def _dataset(self, items: Sequence[tuple[int, Item]], finish: Finish, plan: Plan) -> Any:  # noqa: ANN401 - Ray has no types
@@ -144,13 +144,13 @@ class RayTrunk:
         )
 
     def _block_size(self, count: int, plan: Plan) -> int:
-        """Return the images of a block: many forward passes of an actor, but in a small job some blocks for each."""
+        """Return the images per block: many forward passes of an actor; in a small job, several blocks per actor."""
         fair = math.ceil(count / (4 * plan.actors))
         at_once = 1 if plan.gpus else plan.cores
         return max(1, min(ROUNDS * at_once * batch_size(self.options, self.engine), fair))
 
     def _prepare(self, items: Sequence[Item]) -> Plan:
-        """Try some images, divide the cluster, and say what is to be expected."""
+        """Try some images, divide the cluster, and log the expected time."""
         found = [item for item in items if isinstance(item, Source)]
         samples = found[:: max(1, len(found) // SAMPLES)][:SAMPLES]
         if any(item.path == STDIN for item in found):
@@ -167,7 +167,7 @@ class RayTrunk:
         return cluster.plan(self._nodes, on_gpu=self.engine.device.startswith("cuda"))
 
     def _measure(self, samples: list[Source]) -> float:
-        """Return the seconds that one core of this machine takes for an image, about; 0 where none can be read."""
+        """Return about how many seconds one core of this machine takes per image; 0 if none can be read."""
         stages = Stages()
         with Pool(self._load, 1, timeout=self.options.timeout) as pool:  # an image may crash what decodes it
             self._run(np.zeros(self.engine.shape, np.uint8))  # it compiles while that process starts
@@ -178,7 +178,7 @@ class RayTrunk:
         return (stages.read + stages.decode) / len(good) + self._run(good[0])
 
     def _run(self, image: NDArray[np.uint8]) -> float:
-        """Run batches of one image on all cores of this machine; give the seconds that one core takes for an image."""
+        """Run batches of one image on all cores of this machine; return the seconds that one core takes per image."""
         cores, batch = machine.usable_cores(), batch_size(self.options, self.engine)
         batches = [np.stack([image] * batch)] * max(2, cores)
         begun = time.perf_counter()
@@ -193,7 +193,7 @@ class RayTrunk:
         """Refuse nodes that would compute other numbers, or none.
 
         Raises:
-            UsageError: a package is missing there, or is of another version.
+            UsageError: a package is missing on a node, or has another version there.
         """
         here = {name: version(name) for name in ("resnest-cli", *self.engine.facts["versions"])}
 
@@ -215,7 +215,7 @@ class RayTrunk:
         """Refuse a job whose files are on this machine only.
 
         Raises:
-            UsageError: a node cannot read what can be read here.
+            UsageError: a node cannot read a file that this machine can read.
         """
         files = [source for source in map(placed, samples) if isinstance(source, Source) and is_file(source)]
         seen = [source for source, why in zip(files, unreadable(files), strict=True) if not why]
@@ -229,7 +229,7 @@ class RayTrunk:
 
 
 def in_words(plan: Plan, count: int, seconds: float) -> str:
-    """Say who gets what, and how long it may take."""
+    """Return a line that says how the cluster is divided, and how long the job may take."""
     each = "a GPU and " * plan.gpus + counted(plan.cores, "CPU")
     actors = counted(plan.actors, "actor")
     nodes = counted(plan.nodes, "node")

@@ -1,8 +1,8 @@
-"""A folder, or a prefix in an object store, of Parquet files that a cluster writes.
+"""The files of a folder, or of a prefix in an object store, that a cluster writes.
 
-In: tables of rows, on the nodes; on the driver, what is there already. Out: `rows-FIRST-LAST.parquet`, named by the
-numbers of the inputs whose rows it has, `_job.json` (what makes them) and at the end `_summary.json`. A file is there
-whole or not at all, and rows that are made twice have one name: so neither a lost node nor a second run doubles any.
+In: tables of rows, on the nodes; on the driver, the files of earlier runs. Out: `rows-FIRST-LAST.parquet`, named by the
+numbers of the inputs whose rows it has, `_job.json` (what made them) and at the end `_summary.json`. Each file is
+atomic, and rows that are made twice have one name: neither a lost node nor a second run doubles a row.
 """
 
 from __future__ import annotations
@@ -15,84 +15,40 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resnest_cli.cluster.spans import Span, read_span, remaining
 from resnest_cli.errors import OutputError, UsageError
 from resnest_cli.inputs import buckets
 from resnest_cli.outputs import records
 from resnest_cli.system import atomic
 from resnest_cli.text import redact
-from resnest_cli.text.jsons import LONGEST_PATH, Entries, parse
+from resnest_cli.text.jsons import Entries, parse
 from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-
-    from numpy.typing import NDArray
+    from collections.abc import Iterable, Iterator, Mapping
 
     from resnest_cli.cluster.stages import Block, Item
-    from resnest_cli.pipeline.stream import Row
-    from resnest_cli.tasks.predict import Ranking
-    from resnest_cli.types import Failure
 
-JOB, SUMMARY = "_job.json", "_summary.json"  # what reads folders of Parquet passes over names that begin so
-OURS = ("number", "input", "seconds")
-READERS = 16  # files of an earlier run that are looked into at the same time
+JOB, SUMMARY = "_job.json", "_summary.json"  # readers of folders of Parquet skip names with this first letter
+OURS = ("number", "input", "seconds")  # columns of a table that are not for the file
+READERS = 16  # files of an earlier run that are read at the same time
 _NAME = re.compile(r"rows-\d{12}-\d{12}\.parquet")
-
-
-class Span(NamedTuple):
-    """What a file holds: the numbers and the paths of its first and last input, and its failures by type."""
-
-    first: int
-    last: int
-    first_path: str
-    last_path: str
-    failures: dict[str, int]
-
-    @property
-    def rows(self) -> int:
-        """The number of its rows."""
-        return self.last - self.first + 1
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return f"rows-{self.first:012d}-{self.last:012d}.parquet"
-
-
-@dataclass(frozen=True)
-class Tables:
-    """Finishes blocks as Arrow tables: `make` gives rows, of width F, as they are to be in the files."""
-
-    make: Callable[[list[Row | Failure], int], Any]
-
-    def __call__(
-        self, numbers: NDArray[np.int64], rows: list[Row | Failure], width: int, seconds: NDArray[np.float32]
-    ) -> Any:  # noqa: ANN401 - pyarrow has no types
-        """Return the table, with the columns `OURS` that are not for the file."""
-        import pyarrow as pa  # noqa: PLC0415 - of the extra "ray"
-
-        inputs = pa.array([json.dumps(row.path) for row in rows])
-        times = pa.FixedSizeListArray.from_arrays(pa.array(seconds.ravel()), 3)
-        table = self.make(rows, width)
-        for name, column in zip(OURS, (pa.array(numbers), inputs, times), strict=True):
-            table = table.append_column(name, column)
-        return table
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Where the files go: `place` is an absolute path, s3://... or gs://...; `facts` are for their own metadata."""
+    """Where the files go: `place` is an absolute path, s3://... or gs://...; `facts` go into their metadata."""
 
     place: str
     facts: Mapping[str, Any]
 
     @classmethod
     def at(cls, output: str, facts: Mapping[str, Any]) -> Folder:
-        """Name it so that it is found from any machine.
+        """Return the folder under a name that holds on every machine.
 
         Raises:
             UsageError: it is no name in an object store.
@@ -105,12 +61,12 @@ class Folder:
         return cls(place, facts)
 
     def begin(self, fingerprint: Mapping[str, Any], *, overwrite: bool, resume: bool) -> list[Span]:
-        """Start, or give what is done.
+        """Start the job, or return what is done.
 
         Raises:
             OutputError: there is a result already, or rows that were made in another way; or it cannot be written.
         """
-        with self._told():
+        with self._as_output_error():
             self._store.create_dir(self._path(), recursive=True)
             names = self._names()
             rows = sorted(filter(_NAME.fullmatch, names))
@@ -128,16 +84,16 @@ class Folder:
         return []
 
     def is_finished(self) -> bool:
-        """Tell whether a job has written its summary, its last file.
+        """Return whether a job has written its summary, its last file.
 
         Raises:
             OutputError: the folder cannot be read.
         """
-        with self._told():
+        with self._as_output_error():
             return SUMMARY in self._names()
 
     def refuse_more(self, found: Iterable[Item], spans: list[Span]) -> None:
-        """See that a finished job has the rows of these inputs and no others.
+        """Check that a finished job has the rows of these inputs and no others.
 
         Raises:
             OutputError, UsageError: the inputs are others, or rows are missing.
@@ -163,7 +119,7 @@ class Folder:
         """
         failures = sum((Counter(span.failures) for span in spans), Counter[str]())
         counts = {"rows": sum(span.rows for span in spans), "failed": failures.total(), "failures": failures}
-        with self._told():
+        with self._as_output_error():
             if lost := {span.name for span in spans} - set(self._names()):
                 raise OutputError(
                     f"{self.place}/{min(lost)} was written by a node and is not here: give an -o that all nodes share, "
@@ -195,7 +151,7 @@ class Folder:
         return span
 
     def _check(self, names: list[str], fingerprint: Mapping[str, Any], *, resume: bool) -> None:
-        """Refuse to harm what is there, or to go on with what was made otherwise."""
+        """Refuse to replace what is there, or to continue rows that were made in another way."""
         if SUMMARY in names and not resume:
             raise OutputError(f"{self.place} exists; add --overwrite to replace it.")
         if not resume:
@@ -207,16 +163,16 @@ class Folder:
         records.compare(self.place, before, fingerprint)
 
     def _rows_when_finished(self) -> int:
-        with self._told(), self._store.open_input_stream(self._path(SUMMARY)) as file:
+        with self._as_output_error(), self._store.open_input_stream(self._path(SUMMARY)) as file:
             return Entries(parse(file.read()), SUMMARY).integer("rows", 0, 1 << 53)
 
     def _spans(self, names: list[str]) -> list[Span]:
-        """Read what each file says of itself."""
+        """Read the span of each file."""
         import pyarrow.parquet as pq  # noqa: PLC0415 - of the extra "ray"
 
         def read(name: str) -> Span:
             metadata = pq.read_metadata(self._path(name), filesystem=self._store).metadata or {}
-            return _span(metadata.get(b"span", b""), f"{self.place}/{name}")
+            return read_span(metadata.get(b"span", b""), f"{self.place}/{name}")
 
         with ThreadPoolExecutor(READERS) as pool:
             return list(pool.map(read, names))
@@ -245,77 +201,13 @@ class Folder:
             file.write(json.dumps(facts, indent=1).encode())
 
     def _begun(self, name: str) -> AbstractContextManager[Any]:
-        """Open what gets its name when it is whole: an object does so by itself."""
+        """Open a file that gets its name when it is whole; objects do so by themselves."""
         is_object = buckets.is_bucket(self.place)
         return self._store.open_output_stream(self._path(name)) if is_object else atomic.writer(Path(self._path(name)))
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _as_output_error(self) -> Iterator[None]:
         try:
             yield
         except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
             raise OutputError(f"{self.place} cannot be written: {str(error).splitlines()[0]}") from error
-
-
-def _span(text: bytes, place: str) -> Span:
-    """Read what a file says of itself.
-
-    Raises:
-        OutputError: it is not one that a job wrote.
-    """
-    try:
-        first, last, first_path, last_path, failures = parse(text)
-        given = Entries({"first": first, "last": last, "first_path": first_path, "last_path": last_path})
-        counts = Entries(failures, "failures")
-        return Span(
-            given.integer("first", 0, 10**12),
-            given.integer("last", first, 10**12),
-            given.text("first_path", longest=LONGEST_PATH),
-            given.text("last_path", longest=LONGEST_PATH),
-            {kind: counts.integer(kind, 0, last - first + 1) for kind in counts.values},
-        )
-    except (ValueError, TypeError) as error:
-        message = f"{place} is not a file that this job wrote ({error}): move it, or use --overwrite to start anew."
-        raise OutputError(message) from error
-
-
-def predictions(ranking: Ranking, rows: list[Row | Failure], _: int) -> Any:  # noqa: ANN401 - pyarrow has no types
-    """Return rows of logits as `predict -f parquet` has them."""
-    from resnest_cli.outputs import parquet  # noqa: PLC0415 - of the extra "ray"
-    from resnest_cli.outputs.rows import to_row  # noqa: PLC0415
-
-    return parquet.table([to_row(ranking(row)) for row in rows])
-
-
-def features(normalize: bool, rows: list[Row | Failure], width: int) -> Any:  # noqa: ANN401, FBT001 - pyarrow; of `partial`
-    """Return rows of features as `embed -o FILE.parquet` has them."""
-    from resnest_cli.outputs.features import table, to_row  # noqa: PLC0415
-    from resnest_cli.tasks.embed import scaled  # noqa: PLC0415 - a node that predicts has no use for it
-
-    return table([to_row(scaled(row) if normalize else row) for row in rows], width)
-
-
-def remaining(items: Iterable[Item], spans: list[Span]) -> Iterator[tuple[int, Item]]:
-    """Number the inputs, and pass on those that have no row yet.
-
-    Raises:
-        UsageError: the rows that are there are of other inputs.
-    """
-    ends = {span.first: span for span in spans}
-    span: Span | None = None
-    count = 0
-    for number, item in enumerate(items):
-        count = number + 1
-        span = ends.get(number, span)
-        if span is None:
-            yield number, item
-            continue
-        expected = {span.first: span.first_path, span.last: span.last_path}.get(number)
-        if expected is not None and expected != item.path:
-            raise UsageError(
-                f"--resume: input {number} was {expected} and is now {item.path}: give the same inputs, or --overwrite."
-            )
-        if number == span.last:
-            span = None
-    if spans and count <= max(span.last for span in spans):
-        raise UsageError(f"--resume: there are only {count} inputs now: give the same inputs, or --overwrite.")

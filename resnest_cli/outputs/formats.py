@@ -1,45 +1,45 @@
-r"""Records as bytes: one function a format, each a consumer of a stream that writes rows as they come.
+r"""The formats of predictions: how rows become bytes.
 
-In: rows (records as `to_row` gives them), a binary stream, and what there is to say `About` them. Out: UTF-8. Two
-formats are `Lines`: a file of them grows row by row, can be read back, and so can be continued.
+In: rows, a binary stream, and what holds `About` all rows. Out: UTF-8 text, Parquet or a page. A format of `Lines`
+grows row by row and can be read back, so a job can continue it; other formats are composed at the end.
 
-A path that is not valid UTF-8 keeps its bytes: in JSON as the escape \udcXX (what Python's `json` reads back), in CSV
-as the very bytes; for Parquet see `outputs.parquet`.
+A path that is not valid UTF-8 keeps its bytes: JSON has the escape \udcXX (Python's `json` reads it back), CSV the
+bytes themselves; for Parquet see `outputs.parquet`.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, TYPE_CHECKING, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from resnest_cli.errors import UsageError
 from resnest_cli.outputs import html
-from resnest_cli.outputs.rows import read_json, to_json
+from resnest_cli.outputs.rows import read_json, to_json, to_row, with_thumbnail
 from resnest_cli.text import cells
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from resnest_cli.outputs.rows import About, Row
 
-Writer: TypeAlias = "Callable[[Iterable[Row], IO[bytes], About], None]"
+Writer: TypeAlias = "Callable[[Iterable[Any], IO[bytes], About], None]"
 
 _COLUMNS = ("index", "wnid", "label", "probability")
 
 
 @dataclass(frozen=True)
 class Lines:
-    """A format of which each row stands by itself.
+    """A format in which each row stands by itself.
 
     Attributes:
-        header: what a file begins with, for a number of classes.
-        encode: a row as text with its line end, for that number.
+        header: the first bytes of a file, for a number of classes.
+        encode: a row as text with its line end, for a number of classes.
         decode: the row's path, status and error again; ValueError if the text is no row.
-        is_whole: whether a text that ends in a line end is a row, or goes on in the next line.
+        is_whole: whether a text that ends in a line end is a row, or continues in the next line.
     """
 
     header: Callable[[int], bytes]
@@ -53,6 +53,40 @@ class Lines:
         for row in rows:
             out.write(self.encode(row, about.topk))
             out.flush()
+
+
+@dataclass(frozen=True)
+class Format:
+    """How an output holds the records of a job.
+
+    Attributes:
+        name: what `--format` calls it; part of what a resumed job must share with its beginning.
+        lines: how rows are kept while they come; None if rows cannot be read back, so that no job can resume.
+        compose: writes all rows at the end; None if the lines are the file.
+        to_row: makes a record the row that the format takes.
+        has_facts: the output itself says what made its rows.
+        needs_file: a pipe cannot take it.
+        companions: the other files that lie beside the finished file.
+        begun: writes what lies beside the file from its beginning.
+    """
+
+    name: str
+    lines: Lines | None
+    compose: Writer | None = None
+    to_row: Callable[[Any], Any] = to_row
+    has_facts: bool = False
+    needs_file: bool = False
+    companions: tuple[Path, ...] = ()
+    begun: Callable[[About], None] | None = None
+
+    @property
+    def write(self) -> Writer:
+        """The function that writes all rows, from the first byte of the output to the last."""
+        if self.compose:
+            return self.compose
+        if self.lines:
+            return self.lines.write
+        raise TypeError(self.name)
 
 
 def write_json(rows: Iterable[Row], out: IO[bytes], about: About) -> None:  # noqa: ARG001 - JSON needs no columns
@@ -70,6 +104,13 @@ def write_parquet(rows: Iterable[Row], out: IO[bytes], about: About) -> None:
     from resnest_cli.outputs import parquet  # noqa: PLC0415 - pyarrow is heavy, and an extra
 
     parquet.write(rows, out, about)
+
+
+def parquet_table(rows: list[Row], _: int = 0) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """Return rows as the Arrow table that a Parquet file has."""
+    from resnest_cli.outputs import parquet  # noqa: PLC0415 - pyarrow is heavy, and an extra
+
+    return parquet.table(rows)
 
 
 def _header(delimiter: str, topk: int) -> bytes:
@@ -114,22 +155,41 @@ JSONL = Lines(
     decode=read_json,
     is_whole=lambda _: True,
 )
-LINES = {"jsonl": JSONL, "csv": separated(","), "tsv": separated("\t")}
-WRITERS: dict[str, Writer] = {
-    "jsonl": JSONL.write,
-    "json": write_json,
-    "csv": LINES["csv"].write,
-    "tsv": LINES["tsv"].write,
-    "parquet": write_parquet,
-    "html": html.write,
-}
+_ALL = (
+    Format("jsonl", JSONL),
+    Format("json", JSONL, write_json),
+    Format("csv", separated(",")),
+    Format("tsv", separated("\t")),
+    Format("parquet", JSONL, write_parquet, has_facts=True, needs_file=True),
+    Format("html", JSONL, html.write, to_row=with_thumbnail, has_facts=True),
+)
+FORMATS = {format.name: format for format in _ALL}
+AUTO = "auto"
+
+
+def named(name: str, output: Path) -> Format:
+    """Return the format called `name`, or for "auto" the one of the output's suffix, with what it needs loaded.
+
+    Raises:
+        UsageError: there is no such format, the suffix names none, or a package is missing.
+    """
+    suffix = output.suffix.lower().removeprefix(".")
+    if name == AUTO and suffix not in FORMATS:
+        message = f"-o {output}: its suffix names no format; add --format, or use one of .{', .'.join(FORMATS)}."
+        raise UsageError(message)
+    found = suffix if name == AUTO else name
+    if found not in FORMATS:
+        message = f"--format {name}: use one of {', '.join((AUTO, *FORMATS))}."
+        raise UsageError(message)
+    require(found)
+    return FORMATS[found]
 
 
 def require(format: str) -> None:
     """Load what a format needs.
 
     Raises:
-        UsageError: it is not installed; the message says how to.
+        UsageError: it is not installed; the message has the command that installs it.
     """
     if format != "parquet":
         return
@@ -138,13 +198,3 @@ def require(format: str) -> None:
     except ImportError as error:
         message = "Parquet needs pyarrow, which is not installed: pip install 'resnest-cli[parquet]'."
         raise UsageError(message) from error
-
-
-@contextmanager
-def as_text(out: IO[bytes]) -> Iterator[IO[str]]:
-    """Write text to a binary stream: UTF-8, with the bytes of names that are not; the stream stays open."""
-    text = io.TextIOWrapper(out, encoding="utf-8", errors="surrogateescape", newline="", write_through=True)
-    try:
-        yield text
-    finally:
-        text.detach()  # or the wrapper would close the stream when it is collected

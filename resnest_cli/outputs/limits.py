@@ -1,6 +1,6 @@
-"""How many inputs of a job may fail before it is stopped.
+"""How many inputs of a job may fail before it stops.
 
-In: what a person typed, and counts as rows pass. Out: an error when there are too many. Standard library only.
+In: a limit as a person types it, and counts as rows pass. Out: an error when there are too many. Standard library only.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ class MaxFailures:
     share: float = 1.0
 
     @classmethod
-    def of(cls, text: str) -> MaxFailures:
-        """Read N or P%.
+    def of(cls, given: MaxFailures | int | str | None) -> MaxFailures:
+        """Read a number N or a share "P%"; None sets no limit.
 
         Raises:
             UsageError: it is neither.
         """
+        if given is None or isinstance(given, cls):
+            return given or cls()
+        text = str(given)
         number = text.removesuffix("%")
         try:
             if text.endswith("%") and 0 <= float(number) <= 100:  # noqa: PLR2004 - percent
@@ -45,10 +48,10 @@ class MaxFailures:
             raise UsageError(message) from error
 
     def check(self, ok: int, failures: Counter[str], *, at_end: bool = False) -> None:
-        """See whether the job may go on.
+        """Stop the job if too many have failed.
 
         Raises:
-            TooManyFailures: it may not.
+            TooManyFailures: more have failed than may.
         """
         failed = failures.total()
         is_judged = at_end or ok + failed >= LEAST_ROWS

@@ -13,16 +13,20 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import OutputError
 from resnest_cli.system import atomic, digests, files
 from resnest_cli.system.paths import is_bare
 from resnest_cli.text.jsons import Entries, parse, shorten
+from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
+
+    from resnest_cli.types import Failure, Source
 
 
 MAX_BYTES = 16 << 20  # of a record: settings and counts
@@ -63,6 +67,32 @@ class Finished:
         """List its files, of which `path` is one, that are not as they were."""
         found = {path.with_name(name): checksum for name, checksum in self.checksums.items()}
         return [file for file, checksum in found.items() if not file.is_file() or digests.crc32(file) != checksum]
+
+    def errors(self) -> Iterator[str | None]:
+        """Yield the type of each row's error, None for an answer; not in the order of the rows."""
+        yield from Counter(self.failures).elements()
+        yield from repeat(None, self.rows - sum(self.failures.values()))
+
+    def refuse_others(self, path: Path, found: Iterator[Source | Failure]) -> None:
+        """See that the inputs are those that `path` has rows of.
+
+        Raises:
+            OutputError: they are others.
+        """
+        tally = Tally()
+        for item in islice(found, self.rows):
+            tally.add(item.path)
+        more = next(found, None)
+        if (tally.inputs, tally.rows) == (self.inputs, self.rows) and more is None:
+            return
+        now = (
+            f"the inputs go on with {more.path!r}" if more and tally.inputs == self.inputs else "the inputs are others"
+        )
+        message = (
+            f"{path} is finished: it has {counted(self.rows, 'row')}, and {now}. Give the same "
+            "inputs; or another -o for the new ones; or --overwrite in place of --resume to make it anew."
+        )
+        raise OutputError(message)
 
 
 def unfinished(path: Path) -> Path:

@@ -1,9 +1,9 @@
-"""Outputs of long jobs: rows are on disk as they are made, and a job that was stopped in any way can be continued.
+"""Files that a job can resume: each row is on disk as soon as it is made, whatever stops the process.
 
-In: rows in the order of the inputs. Out: a file under its final name; for formats that need their end only when it is
-complete. Until then three files may lie beside FILE: FILE.part (rows so far, as JSON lines, where FILE itself cannot
-hold half a job), FILE.resume.json (what made them) and FILE.lock (free again when the process is gone); afterwards
-.FILE.done.json (see `records`). Does not know what a row means, but for its path, and whether it has an error.
+In: rows in the order of the inputs. Out: a file under its final name; a format that is composed at the end gets that
+name only when it is complete. Until then three files may lie beside FILE: FILE.part (rows so far as JSON lines, where
+FILE cannot hold half a job), FILE.resume.json (what made them) and FILE.lock (the system frees it with the process);
+afterwards .FILE.done.json (see `records`). Of a row it knows the path and whether there is an error.
 """
 
 from __future__ import annotations
@@ -12,67 +12,59 @@ import contextlib
 import json
 import logging
 import os
-from collections import Counter
-from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from resnest_cli.errors import OutputError
 from resnest_cli.outputs import records
 from resnest_cli.outputs.journal import Journal
 from resnest_cli.system import atomic, files, locks
-from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
     from typing_extensions import Self
 
-    from resnest_cli.outputs.formats import Lines, Writer
+    from resnest_cli.outputs.formats import Format
+    from resnest_cli.outputs.job import Follow, Found, Job
     from resnest_cli.outputs.rows import About, Row
+    from resnest_cli.outputs.summary import Summary
     from resnest_cli.types import Failure, Source
 
 log = logging.getLogger(__name__)
 
 
-class Output:
-    """A file of rows in the making; a context manager. First `begin`, then `rest` and `append`, at last `finish`.
+class ResumableFile:
+    """A file of rows; a context manager. `fill` writes it: `begin`, `rest`, `write` and `finish` are its steps.
 
     Args:
-        path: the file that is to be.
-        lines: the format in which rows are kept while they come.
-        compose: makes the final file of them in the end; None where the lines are that file.
-        companions: the other files that the result will have.
+        path: the file.
+        format: how it holds rows.
         overwrite: replace what is there.
         resume: continue the job that left what is there; begin where there is nothing.
 
     Raises:
-        OutputError: it exists, is being written by another process, or cannot be written.
+        OutputError: the file exists, is being written by another process, or cannot be written.
 
     Attributes:
+        is_traced: its rows are known by the checksum of the weights, among others.
         done: rows of earlier runs that are kept.
-        complete: an earlier run has finished the job, and nothing is left to do or to write.
+        complete: an earlier run has finished the job, so nothing is left to do.
     """
 
-    def __init__(  # noqa: PLR0913 - all but three by name
-        self,
-        path: Path,
-        lines: Lines,
-        compose: Writer | None,
-        *,
-        companions: Sequence[Path] = (),
-        overwrite: bool = False,
-        resume: bool = False,
-    ) -> None:
+    is_traced = True
+
+    def __init__(self, path: Path, format: Format, *, overwrite: bool = False, resume: bool = False) -> None:
+        if format.lines is None:
+            raise TypeError(format.name)
         self.path = path
+        self.format = format
         self.done = 0
         self.complete = False
         self._tally = records.Tally()
         self._finished: records.Finished | None = None
-        self._lines = lines
-        self._compose = compose
-        self._companions = companions
+        self._lines = format.lines
         self._overwrite = overwrite
         self._resume = resume
         self._sidecar = records.unfinished(path)
@@ -81,15 +73,15 @@ class Output:
         self._ends = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        """Take the lock and open the file, so that what cannot work fails before anything else is done."""
+        """Take the lock and open the file, before any work: what cannot be written fails first."""
         if self.path.name == "" or os.path.isdir(self.path):  # noqa: PTH112 - this one never raises
             message = f"{self.path} is a folder: give the name of a file in it."
             raise OutputError(message)
         with contextlib.ExitStack() as ends, files.as_output_error(self.path):
             if ends.enter_context(_locked(self.path)):
-                for written in (self.path, self._sidecar, records.place(self.path), *self._companions):
+                for written in (self.path, self._sidecar, records.place(self.path), *self.format.companions):
                     atomic.remove_leftovers(written)
-            where = beside(self.path, ".part") if self._compose else self.path
+            where = beside(self.path, ".part") if self.format.compose else self.path
             self._finished = self._find_finished(where)
             self._unfinished = self._sidecar.exists()
             self._check(where)
@@ -104,23 +96,36 @@ class Output:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Let go. A job that is not finished keeps its rows; one that did not begin leaves no trace."""
+        """Free the lock. An unfinished job keeps its rows; a job that did not begin leaves no files."""
         with files.as_output_error(self.path), self._ends:
             if self._fresh and not self._unfinished:
                 files.resolve(self._journal.path).unlink(missing_ok=True)  # not the link that leads to it
             elif self._unfinished and self._journal.size:
                 log.info("%s holds the rows so far: the same command with --resume continues", self._journal.path)
 
-    def begin(self, about: About, fingerprint: Mapping[str, Any], batch: int) -> None:
-        """Start, or find what is done.
-
-        Args:
-            about: what the writer needs to know.
-            fingerprint: what rows depend on, by the name a person has for it; JSON values.
-            batch: images a forward pass.
+    def fill(self, job: Job, found: Found, summary: Summary, follow: Follow) -> None:
+        """Write the row of every input that has none yet, and finish the file.
 
         Raises:
-            OutputError: the rows that are there were made in another way; the message says in what.
+            OutputError: the rows that are there are of another job, or the file cannot be written.
+        """
+        self.begin(job.about, job.fingerprint, job.batch)
+        rest = self.rest(found, summary.count)
+        summary.output, summary.earlier, summary.complete = self.path, self.done, self.complete
+        self.write(map(job.to_row, follow(summary.watch(job.records(rest)), self.done)))
+        with summary.stages.clock("write"):
+            self.finish()
+
+    def begin(self, about: About, fingerprint: Mapping[str, Any], batch: int) -> None:
+        """Start the job, or find how much of it is done.
+
+        Args:
+            about: what holds for all rows.
+            fingerprint: what rows depend on, under the names that people know; JSON values.
+            batch: images per forward pass.
+
+        Raises:
+            OutputError: the rows that are there were made in another way; the message names the differences.
         """
         self._about = about
         self._settings = fingerprint
@@ -135,22 +140,30 @@ class Output:
                     before = records.begun_with(self._sidecar, sidecar.read(records.MAX_BYTES))
                 records.compare(self.path, before, fingerprint)
                 self.done = self._journal.recover(about.topk, batch)
-                return
-            records.place(self.path).unlink(missing_ok=True)
-            self._journal.cut(0)  # first, so that no sidecar ever stands beside rows of another job
-            atomic.write(self._sidecar, json.dumps(fingerprint, indent=1).encode())
-            self._unfinished = True
-            self._journal.start(about.topk)
+            else:
+                self._start(fingerprint)
+            if self.format.begun:
+                self.format.begun(about)
+
+    def _start(self, fingerprint: Mapping[str, Any]) -> None:
+        records.place(self.path).unlink(missing_ok=True)
+        self._journal.cut(0)  # first, so that no sidecar ever stands beside rows of another job
+        atomic.write(self._sidecar, json.dumps(fingerprint, indent=1).encode())
+        self._unfinished = True
+        self._journal.start(self._about.topk)
 
     def rest(self, found: Iterable[Source | Failure], seen: Callable[[str | None], None]) -> Iterator[Source | Failure]:
-        """Skip the inputs whose rows are there; `seen` gets the error type of each (None: it has an answer).
+        """Skip the inputs whose rows are there; `seen` gets the error type of each, None for an answer.
 
         Raises:
-            OutputError: the rows are of other inputs than these.
+            OutputError: the rows are of other inputs.
         """
         found = iter(found)
         if self.complete and self._finished:
-            return self._nothing(found, self._finished, seen)
+            self._finished.refuse_others(self.path, found)
+            for error in self._finished.errors():
+                seen(error)
+            return found
         for number, row in enumerate(self._journal.rows(), 1):
             item = next(found, None)
             if item is None or item.path != row["path"]:
@@ -174,21 +187,21 @@ class Output:
         """Give the complete file its name, and remove what lies beside it.
 
         Raises:
-            OutputError: it cannot be written; what was done stays, and can be resumed.
+            OutputError: it cannot be written; finished rows stay, and the job can be resumed.
         """
         if self.complete:
             return
         with files.as_output_error(self.path):
             self._journal.sync()
-            if self._compose:
+            if self.format.compose:
                 with atomic.writer(self.path) as out:
-                    self._compose(self._journal.rows(), out, self._about)
-            records.write(self.path, self._settings, self._tally, self._companions)
+                    self.format.compose(self._journal.rows(), out, self._about)
+            records.write(self.path, self._settings, self._tally, self.format.companions)
             self._clear(self._journal.path)
             self._unfinished = self._fresh = False
 
     def _find_finished(self, journal: Path) -> records.Finished | None:
-        """Look for a finished job; one that was killed while it cleared up is, if its files are whole."""
+        """Return the record of a finished job, even of one that was killed while it cleared up."""
         found = records.read(self.path) if self.path.exists() else None
         if found and self._sidecar.exists():
             if found.changed(self.path):
@@ -197,7 +210,7 @@ class Output:
         return found
 
     def _clear(self, journal: Path) -> None:
-        """Remove what a finished job needs no more."""
+        """Remove the files that a finished job no longer needs."""
         if journal != self.path:
             journal.unlink(missing_ok=True)
         self._sidecar.unlink()
@@ -216,33 +229,6 @@ class Output:
         self._tally.add(row["path"], error)
         return error
 
-    def _nothing(
-        self, found: Iterator[Source | Failure], done: records.Finished, seen: Callable[[str | None], None]
-    ) -> Iterator[Source | Failure]:
-        """Return what is left to do of a finished job, which is nothing.
-
-        Raises:
-            OutputError: its rows are of other inputs than these.
-        """
-        tally = records.Tally()
-        for item in islice(found, done.rows):
-            tally.add(item.path)
-        more = next(found, None)
-        if (tally.inputs, tally.rows) != (done.inputs, done.rows) or more is not None:
-            now = (
-                f"the inputs go on with {more.path!r}"
-                if tally.inputs == done.inputs and more
-                else "the inputs are others"
-            )
-            message = (
-                f"{self.path} is finished: it has {counted(done.rows, 'row')}, and {now}. Give the same "
-                "inputs; or another -o for the new ones; or --overwrite in place of --resume to make it anew."
-            )
-            raise OutputError(message)
-        for error in (*Counter(done.failures).elements(), *repeat(None, done.rows - sum(done.failures.values()))):
-            seen(error)
-        return found
-
     def _check(self, journal: Path) -> None:
         """Refuse to harm what is there."""
         if self._unfinished and not (self._resume or self._overwrite):
@@ -255,9 +241,9 @@ class Output:
             raise OutputError(message)
         if self._overwrite or (self._resume and self._finished):
             return
-        # Empty is what a job of JSON lines leaves that was killed before its first step.
+        # A job of JSON lines that was killed before its first step leaves an empty file.
         begun = [self.path] if self._resume and _is_empty(self.path) else []
-        for path in (self.path, *self._companions):
+        for path in (self.path, *self.format.companions):
             if path.exists() and path not in begun:
                 message = f"{path} exists; add --overwrite to replace it."
                 if self._resume:
@@ -279,7 +265,7 @@ def beside(path: Path, suffix: str) -> Path:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[bool]:
-    """Hold the lock of `path`, which the system frees when the process is gone; False where there are no locks."""
+    """Hold the lock of `path`, which the system frees with the process; yield False where there are no locks."""
     where = beside(path, ".lock")
 
     def refuse(_: object) -> NoReturn:

@@ -40,6 +40,11 @@ def to_row(record: Record) -> Row:
     return row | error_of(record) if isinstance(record, Failure) else row
 
 
+def with_thumbnail(record: Record) -> Row:
+    """Return the row of a record with its small picture, a `data:` URI; "" where there is none."""
+    return to_row(record) | {"thumbnail": "" if isinstance(record, Failure) else record.thumbnail}
+
+
 def error_of(failure: Failure) -> Row:
     """Return the part of a row that says why there is no answer."""
     return {"error": {"type": failure.type, "message": failure.message}}

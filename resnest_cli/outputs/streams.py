@@ -1,7 +1,7 @@
-"""Outputs that nothing comes back to: standard output, a device, a pipe, a table for a person. None can be resumed.
+"""Outputs that cannot be read back, so that no job can resume: standard output, a device, a pipe, a table for people.
 
-In: rows as they come. Out: bytes, as they come. A fault of the output is told in our words here, since nobody above can
-tell it from others of the system. For files that can be resumed see `jobs`.
+In: rows as they come. Out: bytes as they come. An error of the output becomes an `OutputError` here: callers cannot
+tell it from other errors of the system. For files that can be resumed see `resumable`.
 """
 
 from __future__ import annotations
@@ -11,64 +11,63 @@ import os
 import stat
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from resnest_cli.errors import OutputError
 from resnest_cli.system import files
 from resnest_cli.system.paths import look
+from resnest_cli.text import terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from resnest_cli.outputs.formats import Writer
-    from resnest_cli.outputs.rows import About, Row
-    from resnest_cli.types import Failure, Source
+    from resnest_cli.outputs.formats import Format
+    from resnest_cli.outputs.job import Follow, Found, Job
+    from resnest_cli.outputs.summary import Summary
 
 
+@dataclass(frozen=True)
 class Stream:
-    """What `jobs.Output` is for a file, for an output that nothing comes back to."""
+    """An output that gets every row once, as it comes.
 
-    done = 0
-    complete = False
+    Attributes:
+        path: its name; None for standard output.
+        format: how it holds rows.
+        out: where the bytes go.
+    """
 
-    def __init__(self, out: IO[bytes], write: Writer) -> None:
-        self._out = out
-        self._write = write
+    path: Path | None
+    format: Format
+    out: IO[bytes]
 
-    def begin(self, about: About, fingerprint: Mapping[str, Any], batch: int) -> None:  # noqa: ARG002 - as `Output` has it
-        """Take note of what the writer needs to know."""
-        self._about = about
+    @property
+    def is_traced(self) -> bool:
+        """Whether it says what made its rows."""
+        return self.format.has_facts
 
-    def rest(
-        self,
-        found: Iterable[Source | Failure],
-        seen: Callable[[str | None], None],  # noqa: ARG002 - as `Output` has it
-    ) -> Iterable[Source | Failure]:
-        """Skip nothing."""
-        return found
-
-    def write(self, rows: Iterable[Row]) -> None:
-        """Write every row as it comes."""
-        self._write(rows, self._out, self._about)
-
-    def finish(self) -> None:
-        """Leave it as it is."""
+    def fill(self, job: Job, found: Found, summary: Summary, follow: Follow) -> None:
+        """Write the row of every input."""
+        records = follow(summary.watch(job.records(found)), 0)
+        out = terminal.harmless(self.out) if self.format.lines else self.out  # a table is made harmless cell by cell
+        self.format.write(map(job.to_row, records), out, job.about)
+        summary.output = self.path
 
 
 @contextmanager
-def stream(path: Path | None, write: Writer, *, overwrite: bool) -> Iterator[Stream]:
-    """Open `path`, or standard output if None, for rows that nothing comes back to.
+def stream(path: Path | None, format: Format, *, overwrite: bool) -> Iterator[Stream]:
+    """Open `path`, or standard output if None, as a `Stream`.
 
     Raises:
         OutputError: see `open_output`.
     """
     with open_output(path, overwrite=overwrite) as out:
-        yield Stream(out, write)
+        yield Stream(path, format, out)
 
 
 def is_device(path: Path) -> bool:
-    """Tell whether it is there and can be written to, but holds nothing to come back to: a device, a pipe."""
+    """Return whether a path is there and cannot be read back: a device, a pipe."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -78,10 +77,10 @@ def is_device(path: Path) -> bool:
 
 @contextmanager
 def open_output(path: Path | None, *, overwrite: bool) -> Iterator[IO[bytes]]:
-    """Open `path`, or stdout if None, for what cannot be resumed.
+    """Open `path`, or standard output if None, for bytes that are written once.
 
     Raises:
-        OutputError: it exists and is not to be replaced, or cannot be written.
+        OutputError: the file exists and is not to be replaced, or cannot be written.
     """
     if path is None:
         yield sys.stdout.buffer
@@ -111,14 +110,14 @@ def _descriptor(path: Path) -> int:
 
 
 class _Checked(io.FileIO):
-    """A file that says what is wrong with it: nobody above can tell its faults from others of the system."""
+    """A file whose errors name it: callers cannot tell them from other errors of the system."""
 
     def write(self, content: Any, /) -> int:  # noqa: ANN401 - whatever holds bytes
-        """Write some of it.
+        """Write some of the content, and return how many bytes.
 
         Raises:
-            BrokenPipeError: it is a pipe that nobody reads any more.
-            OutputError: it cannot be written.
+            BrokenPipeError: the reader of the pipe is gone.
+            OutputError: the file cannot be written.
         """
         try:
             return super().write(content)

@@ -1,6 +1,6 @@
-"""What a job came to: counts of answers and failures, and the time that each stage took.
+"""What came of a job: counts of answers and failures, and the time that each stage took.
 
-In: records as they pass. Out: the counts, and the lines that report them. Does not know where records are written.
+In: records as they pass. Out: the counts, and the lines that report them. Does not know how records are written.
 """
 
 from __future__ import annotations
@@ -10,49 +10,58 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
 
+from resnest_cli.errors import ExitCode
 from resnest_cli.outputs.limits import MaxFailures
 from resnest_cli.text.words import counted
 from resnest_cli.types import Failure, Stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
+    from os import PathLike
 
 _Item = TypeVar("_Item")
 
 
-def complete(rows: int) -> str:
-    """Say that an earlier run has finished the job."""
-    return f"complete: {counted(rows, 'row')}"
-
-
 class Summary:
-    """Counts the records that pass through `watch`, and so knows what to say at the end, and the exit code.
+    """Counts of a job; `watch` counts the records that pass through it.
 
     Attributes:
-        ok: records with an answer.
-        failures: failed records by the type of their error.
-        stages: seconds by stage; `watch` adds to `write` what its consumer takes.
+        ok: inputs with an answer, those of earlier runs included.
+        failures: failed inputs by the type of their error, those of earlier runs included.
+        earlier: inputs that had a row before this run.
+        complete: an earlier run had finished the job, so this run wrote nothing.
+        stages: seconds per stage; `watch` adds the time that its consumer takes to `write`.
         seconds: from the first record asked for to the last one written.
+        output: the file or folder that was written; None for a stream.
+        files: how many files a folder got.
     """
 
-    def __init__(self, stages: Stages | None = None, *, most: MaxFailures | None = None) -> None:
+    def __init__(self, stages: Stages | None = None, most: MaxFailures | None = None) -> None:
         self._most = most or MaxFailures()
         self.ok = 0
         self.failures: Counter[str] = Counter()
+        self.earlier = 0
+        self.complete = False
         self.stages = stages or Stages()
         self.seconds = 0.0
+        self.output: str | PathLike[str] | None = None
+        self.files = 0
 
     @property
     def failed(self) -> int:
-        """Records without an answer."""
+        """Inputs without an answer."""
         return self.failures.total()
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the process tells its caller: 3 if an input failed."""
+        return ExitCode.SOME_FAILED if self.failed else ExitCode.OK
 
     def watch(self, records: Iterable[_Item]) -> Iterator[_Item]:
         """Pass records on, counting them.
 
         Raises:
-            TooManyFailures: more than `most` have failed; the last of them was passed on.
+            TooManyFailures: more have failed than the job may have; the last of them was passed on.
         """
         begun = time.perf_counter()
         for record in records:
@@ -61,26 +70,34 @@ class Summary:
             yield record
             self.seconds = time.perf_counter() - begun
             self.stages.write += time.perf_counter() - given
-            self._most.check(self.ok, self.failures)
-        self._most.check(self.ok, self.failures, at_end=True)
+            self.check()
+        self.check(at_end=True)
 
-    def count(self, error: str | None) -> None:
-        """Count one record: the type of its error, or None for an answer."""
+    def count(self, error: str | None, number: int = 1) -> None:
+        """Count inputs by the type of their error; None for an answer."""
         if error is None:
-            self.ok += 1
+            self.ok += number
         else:
-            self.failures[error] += 1
+            self.failures[error] += number
 
-    def words(self, earlier: int, output: Path | None = None) -> str:
-        """Say how many there were or where they were written, how fast that was, what failed and why.
+    def check(self, *, at_end: bool = False) -> None:
+        """Stop a job in which too many inputs failed.
 
-        `earlier` of them are of runs before this one.
+        Raises:
+            TooManyFailures: more have failed than the job may have.
         """
+        self._most.check(self.ok, self.failures, at_end=at_end)
+
+    def words(self) -> str:
+        """Return a line for what was written and how fast, and another for what failed."""
         total = self.ok + self.failed
-        now = total - earlier
+        if self.complete:
+            return f"complete: {counted(total, 'row')}"
+        now = total - self.earlier
         rate = f", {now / self.seconds:.1f}/s" if self.seconds and now else ""
-        before = f" after {earlier:,} done before" if earlier else ""
-        done = f"wrote {output}, {counted(total, 'row')}," if output else counted(now, "input")
+        before = f" after {self.earlier:,} done before" if self.earlier else ""
+        files = f" {counted(self.files, 'file')}," if self.files else ""
+        done = f"wrote {self.output},{files} {counted(total, 'row')}," if self.output else counted(now, "input")
         lines = [f"{done} in {self.seconds:.1f} s{rate}{before}."]
         if self.failed:
             types = ", ".join(f"{kind} {count:,}" for kind, count in self.failures.most_common())
@@ -88,6 +105,6 @@ class Summary:
         return "\n".join(lines)
 
     def times(self) -> str:
-        """Say where the time went."""
+        """Return a line with the seconds of each stage."""
         stages = [f"{name} {seconds:.2f} s" for name, seconds in asdict(self.stages).items() if seconds]
         return f"time by stage: {', '.join(stages)}."

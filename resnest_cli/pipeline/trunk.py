@@ -1,7 +1,7 @@
 """The trunk that the tasks share: an opened model that turns sources into rows of numbers.
 
-In: a `ModelSpec`, `Options` and a stream of sources. Out: for each, in order, the engine's row (logits or pooled
-features) or its failure. Does not know what the numbers mean, where sources come from or where results go.
+In: a `ModelSpec`, `Options` and a stream of sources. Out: for each source, in order, the engine's row (logits or pooled
+features) or a failure. Does not know what the numbers mean, where sources come from or where results go.
 """
 
 from __future__ import annotations
@@ -29,14 +29,19 @@ if TYPE_CHECKING:
     from resnest_cli.types import Failure, ModelSpec, Source
 
 MAX_AUTO_WORKERS = 8
-AHEAD = 4  # images a worker is given before the first is taken from it: hides a slow one, and holds little memory
-AHEAD_BYTES = 64 << 20  # ... and what all that may come to, decoded
+AHEAD = 4  # images queued per worker: hides a slow image, and holds little memory
+AHEAD_BYTES = 64 << 20  # ... and the most that all of them may take, decoded
 
 _log = logging.getLogger(__name__)
 
 
 class Runner(Protocol):
-    """What tasks stand on: a `Trunk` on this machine, or what does the same elsewhere."""
+    """What tasks run on: a `Trunk` on this machine, or a cluster.
+
+    Attributes:
+        engine: the opened engine.
+        stages: the seconds that all rows have taken so far, by stage.
+    """
 
     engine: Engine
     stages: Stages
@@ -45,23 +50,23 @@ class Runner(Protocol):
         """Read, decode and run every source, lazily and in order; a row is float32 [F]."""
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Free what it holds."""
 
 
-# Opens one for "logits" or "features".
-Opener: TypeAlias = "Callable[[ModelSpec, Options, str], Runner]"
+# Opens a `Runner` for "logits" or "features".
+RunnerFactory: TypeAlias = "Callable[[ModelSpec, Options, str], Runner]"
 
 
 class Trunk:
     """An opened model; `close` it.
 
     Args:
-        spec: which model.
+        spec: the model.
         options: how it runs, with which weights.
         want: "logits", or "features" for the pooled ones.
-        engine: one of your own instead of what `options` ask for.
-        many: more than one image is to come: the workers that decode start while the model is opened.
-        lasting: they stay until the trunk is closed, for what comes next.
+        engine: an engine of your own instead of the one that `options` ask for.
+        many: expect more than one image: the workers that decode start while the model opens.
+        lasting: keep the workers from one call of `rows` to the next.
 
     Attributes:
         stages: the seconds that all rows have taken so far, by stage.
@@ -99,12 +104,12 @@ class Trunk:
         return stream.infer(self._decoded(iter(found)), self.engine, self._batch(), self.stages)
 
     def close(self) -> None:
-        """Give back the engine's memory."""
+        """Stop the workers and free the engine's memory."""
         self._stop_workers()
         self.engine.close()
 
     def _decoded(self, found: Iterator[Source | Failure]) -> Iterator[stream.Decoded]:
-        """Decode in worker processes; a single image, or where there are to be none, in this one."""
+        """Decode in worker processes; a single image, or any with `-j 0`, in this process."""
         first = list(islice(found, 1 + self._batch()))
         self.engine.prepare(single=len(first) <= self._batch())
         items = chain(first, found)
@@ -116,7 +121,7 @@ class Trunk:
         with ExitStack() as ends:
             ends.enter_context(pool)
             yield from stream.decode_in_pool(pool, items, self._load, self._workers() * ahead, self.stages)
-            if self._lasting:  # and it has no answers to give that nobody waits for
+            if self._lasting:  # every queued image was consumed, so the pool is reusable
                 self._pool = pool
                 ends.pop_all()
 

@@ -1,48 +1,53 @@
 """Pooled features of pictures: what the network knows before it decides on a class.
 
-In: a stream of sources. Out: for each, in order, its features float32 [F] (timm's `num_classes=0`) or its failure.
-Does not know where they are written or what they are compared with.
+In: a stream of sources. Out: for each source, in order, its features float32 [F] (timm's `num_classes=0`) or a failure;
+as a stream, or as a file that a stopped job resumes. Does not know what they are compared with.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnest_cli.errors import UsageError
-from resnest_cli.models import catalog, provenance
-from resnest_cli.models.weights import RANDOM
-from resnest_cli.pipeline.trunk import Trunk
-from resnest_cli.text.jsons import LONGEST_PATH, Entries
+from resnest_cli.models import provenance
+from resnest_cli.options import Options
+from resnest_cli.outputs import features, job
+from resnest_cli.outputs.rows import About
+from resnest_cli.tasks.opened import OpenedModel, find, settled
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
-    from typing_extensions import Self
 
     from resnest_cli.engines.base import Engine
-    from resnest_cli.options import Options
+    from resnest_cli.outputs.job import Follow, Output
+    from resnest_cli.outputs.limits import MaxFailures
+    from resnest_cli.outputs.summary import Summary
     from resnest_cli.pipeline.stream import Row
-    from resnest_cli.pipeline.trunk import Opener, Runner
-    from resnest_cli.types import ModelSpec, Source
+    from resnest_cli.pipeline.trunk import RunnerFactory
+    from resnest_cli.tasks.opened import Inputs
+    from resnest_cli.types import Source
 
 
-class Embedder:
-    """An opened model that gives features; use it as a context manager, or `close` it.
+class Embedder(OpenedModel):
+    """An opened model that computes features; use it as a context manager, or `close` it.
 
     Args:
-        options: which model, and how it runs.
+        model: as for `Classifier`.
         normalize: scale each row to length 1 (L2).
-        engine: one of your own, opened for features.
-        elsewhere: opens what computes rows instead of this machine.
+        engine: "auto", "openvino" or "torch", or an `Engine` of your own, opened for features.
+        many: expect more than one image: the processes that decode them start while the model opens.
+        runner: opens what computes rows instead of this machine, such as `cluster.RayTrunk`.
+        **changes: every other field of `Options`, such as `device="cpu"`.
 
     Attributes:
-        trunk: what turns sources into rows.
+        trunk: turns sources into rows of numbers.
         facts: how the features are made: model, weights, preprocessing, engine, versions (JSON values).
 
     Raises:
@@ -52,87 +57,82 @@ class Embedder:
 
     def __init__(
         self,
-        options: Options,
+        model: str | Options = Options.model,
         *,
         normalize: bool = False,
-        engine: Engine | None = None,
-        elsewhere: Opener | None = None,
+        engine: str | Engine | None = None,
+        many: bool = False,
+        runner: RunnerFactory | None = None,
+        **changes: Any,  # noqa: ANN401 - each is a field of Options
     ) -> None:
-        self.options = options
+        spec, options = settled(model, engine, changes)
+        super().__init__(spec, options, want="features", engine=engine, many=many, runner=runner)
         self.normalize = normalize
-        self.spec = catalog.resolve(options)
-        self.trunk: Runner = (
-            elsewhere(self.spec, options, "features")
-            if elsewhere
-            else Trunk(self.spec, options, want="features", engine=engine)
-        )
-        self.engine = self.trunk.engine
-        self.facts = self._facts()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close."""
-        self.trunk.close()
+        self.facts = provenance.features(spec, options, self.engine, normalized=normalize)
 
     @property
     def width(self) -> int:
         """F, the numbers in a row."""
         return int(self.facts["width"])
 
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """What decides the numbers: the facts but for where the weights lie and what versions are at work."""
-        return {name: value for name, value in self.facts.items() if name not in {"weights", "versions"}}
-
     def embed(self, found: Iterable[Source | Failure]) -> Iterator[Row | Failure]:
         """Return the features of every source, lazily and in order."""
-        rows = self.trunk.rows(found)
-        return map(scaled, rows) if self.normalize else rows
+        return map(scaled if self.normalize else unscaled, self.trunk.rows(found))
 
-    def _facts(self) -> dict[str, Any]:
-        engine, options = self.engine, self.options
-        return {
-            "model": _lasting_name(self.spec),
-            "architecture": self.spec.architecture,
-            "weights": None if options.weights is None else str(Path(options.weights).resolve()),
-            "weights_sha256": provenance.origin(self.spec, options, engine),
-            "width": engine.width,
-            "normalized": self.normalize,
-            "preprocessing": {**asdict(self.spec.data), "exif": options.upright},
-            "engine": engine.name,
-            "precision": engine.precision,
-            "versions": provenance.versions(engine),
-        }
+    def write(
+        self,
+        inputs: Inputs,
+        output: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        resume: bool = False,
+        max_failures: int | str | None = None,
+    ) -> Summary:
+        """Compute the features of every image named or found, and write a row for each to a file.
+
+        Whatever stops the job, the same call with `resume=True` continues after the last finished row; so does
+        `resnest embed -o FILE --resume`.
+
+        >>> with Embedder("digits") as model:
+        ...     summary = model.write("scans/", "scans.npy", resume=True)
+
+        Args:
+            inputs: as for `Classifier.predict`.
+            output: the file, which ends in .npy (float32 [N, F], the paths beside it), .parquet or .jsonl.
+            overwrite: replace a file that exists.
+            resume: continue the job that wrote the file; begin where there is none, do nothing where it is finished.
+            max_failures: stop when more inputs have failed: a number, or a share as "5%".
+
+        Returns:
+            How many inputs have features, what failed by type, and the time per stage.
+
+        Raises:
+            UsageError, OutputError, TooManyFailures: as `Classifier.write` does.
+        """
+        path = Path(output)
+        with job.opened(path, features.named(path), overwrite=overwrite, resume=resume) as out:
+            return self.write_to(out, find(inputs), max_failures=max_failures)
+
+    def write_to(
+        self,
+        out: Output,
+        found: Iterable[Source | Failure],
+        *,
+        max_failures: MaxFailures | int | str | None = None,
+        follow: Follow | None = None,
+    ) -> Summary:
+        """Compute the features of sources, and write a row for each to an open output; see `Classifier.write_to`."""
+        fingerprint = provenance.identity(self.spec, self.facts)
+        fingerprint |= {"width": self.width, "normalized": self.normalize}
+        finish = scaled if self.normalize else unscaled
+        about = About(0, self.facts)
+        work = job.Job(self.trunk, finish, features.to_row, features.table, about, fingerprint, self.batch)
+        return job.run(work, found, out, max_failures=max_failures, follow=follow)
 
 
-def options_of(facts: dict[str, Any], now: Options) -> Options:
-    """Return the options that open the model of these facts; `now` says how it runs, and where it is if it moved.
-
-    Raises:
-        UsageError: the facts are not those of an `Embedder`.
-    """
-    try:
-        given = Entries(facts)
-        data = given.inside("preprocessing")
-        weights = None if facts["weights"] is None else given.text("weights", longest=LONGEST_PATH)
-        is_random = given.text("weights_sha256") == RANDOM and not now.weights
-        return replace(
-            now,
-            model=now.model or given.text("model", longest=LONGEST_PATH),
-            weights=None if is_random else now.weights or weights,
-            random_weights=is_random,
-            img_size=data.values["input_size"][1],
-            precision=given.text("precision"),
-            exif=data.flag("exif"),
-            interpolation=data.text("interpolation"),
-            **{key: data.values[key] for key in ("crop_pct", "mean", "std")},
-        )
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        message = f"the index does not say how it was made ({error}): make it anew with `resnest embed`."
-        raise UsageError(message) from error
+def unscaled(item: Row | Failure) -> Row | Failure:
+    """Return the row as it is."""
+    return item
 
 
 def scaled(item: Row | Failure) -> Row | Failure:
@@ -146,8 +146,3 @@ def normalized(values: NDArray[np.float32]) -> NDArray[np.float32]:
         lengths = np.linalg.norm(values, axis=-1, keepdims=True)
         lengths = np.where(np.isinf(lengths), np.nan, np.where(lengths == 0, 1, lengths))
         return np.asarray(values / lengths, np.float32)
-
-
-def _lasting_name(spec: ModelSpec) -> str:
-    """Return the model's name as it is understood from any folder."""
-    return str(spec.folder.resolve()) if spec.folder not in {None, catalog.DIGITS} else spec.name

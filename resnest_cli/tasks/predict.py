@@ -1,52 +1,58 @@
 """The first task: what is on these pictures? `Classifier` joins sources, the trunk and class names.
 
-In: files, folders, patterns, URLs. Out: a stream of records in the same order, one for each input, good or bad. Does
-not know where records are written.
+In: files, folders, patterns, URLs. Out: a record for each image, good or bad, in the same order; as a stream, or as a
+file that a stopped job resumes. Does not know who reads them.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from resnest_cli.errors import UsageError
-from resnest_cli.inputs.find import find_sources
-from resnest_cli.models import catalog, labels
+from resnest_cli.models import labels, provenance
 from resnest_cli.options import DEFAULT_TOPK, Options
-from resnest_cli.pipeline.trunk import Trunk
+from resnest_cli.outputs import formats, job
+from resnest_cli.outputs.rows import About
+from resnest_cli.tasks.opened import OpenedModel, find, settled
 from resnest_cli.types import Failure, Prediction, Result
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator, Sequence
-    from types import TracebackType
 
     from numpy.typing import NDArray
-    from typing_extensions import Self
 
     from resnest_cli.engines.base import Engine
     from resnest_cli.models.labels import Labels
+    from resnest_cli.outputs.job import Follow, Output
+    from resnest_cli.outputs.limits import MaxFailures
+    from resnest_cli.outputs.summary import Summary
     from resnest_cli.pipeline.stream import Row
-    from resnest_cli.pipeline.trunk import Opener, Runner
+    from resnest_cli.pipeline.trunk import RunnerFactory
+    from resnest_cli.tasks.opened import Inputs
     from resnest_cli.types import Record, Source
 
+LONG_JOB = 200  # images; a shorter job is not worth a hint at a faster way
 
-class Classifier:
+
+class Classifier(OpenedModel):
     """An opened model that classifies images; use it as a context manager, or `close` it.
 
     Args:
         model: variant ("resnest101e"), tagged name, "digits", a model folder or "hf-hub:OWNER/REPO"; or `Options`.
         engine: "auto", "openvino" or "torch", or an `Engine` of your own (a `FakeEngine` in tests).
-        many: more than one image is to come: the processes that decode them start while the model is opened.
-        elsewhere: opens what computes rows instead of this machine.
+        many: expect more than one image: the processes that decode them start while the model opens.
+        runner: opens what computes rows instead of this machine, such as `cluster.RayTrunk`.
         **changes: every other field of `Options`, such as `device="cpu"`.
 
     Attributes:
         spec: the `ModelSpec` that runs, with its data config (size, crop, interpolation, mean, std).
         labels: class names and WordNet ids by class index.
-        trunk: what turns sources into rows.
+        trunk: turns sources into rows of numbers.
         engine: the opened engine, with its device and the reason for it.
         stages: the seconds that reading, decoding and the network have taken so far.
 
@@ -61,41 +67,16 @@ class Classifier:
         *,
         engine: str | Engine | None = None,
         many: bool = False,
-        elsewhere: Opener | None = None,
+        runner: RunnerFactory | None = None,
         **changes: Any,  # noqa: ANN401 - each is a field of Options
     ) -> None:
-        options = model if isinstance(model, Options) else Options(model=model)
-        if isinstance(engine, str):
-            changes["engine"] = engine
-        self.options = replace(options, **changes)
-        self.spec = catalog.resolve(self.options)
-        self.labels = labels.load(self.spec, self.options.labels)
-        own = None if isinstance(engine, str) else engine
-        self.trunk: Runner = (
-            elsewhere(self.spec, self.options, "logits")
-            if elsewhere
-            else Trunk(self.spec, self.options, engine=own, many=many)
-        )
-        self.engine = self.trunk.engine
-        self.stages = self.trunk.stages
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
-
-    def close(self) -> None:
-        """Give back the engine's memory. The classifier cannot be used afterwards."""
-        self.trunk.close()
+        spec, options = settled(model, engine, changes)
+        self.labels = labels.load(spec, options.labels)
+        super().__init__(spec, options, want="logits", engine=engine, many=many, runner=runner)
 
     def predict(
         self,
-        inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        inputs: Inputs,
         *,
         topk: int = DEFAULT_TOPK,
         threshold: float = 0.0,
@@ -106,7 +87,7 @@ class Classifier:
 
         Args:
             inputs: one or many of files, folders, glob patterns, http(s) URLs, or "-" for one image on stdin.
-            topk: how many classes an answer has at most; more than there are gives all.
+            topk: the most classes of an answer; more than there are gives all.
             threshold: keep only classes with at least this probability, 0..1.
             recursive: look into the folders of folders.
             exclude: patterns of what to leave out of folders, such as "*_mask.png" or "raw".
@@ -118,22 +99,90 @@ class Classifier:
         Raises:
             UsageError: `topk` below 1 or `threshold` outside 0..1.
         """
-        if isinstance(inputs, (str, os.PathLike)):
-            inputs = [inputs]
-        return self.classify(find_sources(inputs, recursive=recursive, exclude=exclude), topk=topk, threshold=threshold)
+        return self.classify(find(inputs, recursive=recursive, exclude=exclude), topk=topk, threshold=threshold)
 
     def classify(
         self, found: Iterable[Source | Failure], *, topk: int = DEFAULT_TOPK, threshold: float = 0.0
     ) -> Iterator[Record]:
-        """Classify what was found already; the rest is as for `predict`."""
+        """Classify sources; the rest is as for `predict`."""
         return map(self.ranking(topk, threshold), self.trunk.rows(found))
 
+    def write(  # noqa: PLR0913 - all but two by name
+        self,
+        inputs: Inputs,
+        output: str | os.PathLike[str],
+        *,
+        topk: int = DEFAULT_TOPK,
+        threshold: float = 0.0,
+        format: str = formats.AUTO,
+        overwrite: bool = False,
+        resume: bool = False,
+        max_failures: int | str | None = None,
+    ) -> Summary:
+        """Classify every image named or found, and write a row for each to a file.
+
+        Whatever stops the job, the same call with `resume=True` continues after the last finished row, and the file is
+        byte-identical to an uninterrupted run's. `resnest predict -o FILE --resume` continues it too, and this call
+        continues a job that the command began.
+
+        >>> with Classifier("digits") as model:
+        ...     summary = model.write("scans/", "answers.csv", resume=True)
+        >>> summary.ok, dict(summary.failures)
+        (3, {'NotAnImage': 1})
+
+        Args:
+            inputs: as for `predict`.
+            output: the file; its suffix names the format: jsonl, json, csv, tsv, parquet or html.
+            topk: as for `predict`.
+            threshold: as for `predict`.
+            format: another format than the suffix names.
+            overwrite: replace a file that exists.
+            resume: continue the job that wrote the file; begin where there is none, do nothing where it is finished.
+            max_failures: stop when more inputs have failed: a number, or a share as "5%".
+
+        Returns:
+            How many inputs have an answer, what failed by type, and the time per stage.
+
+        Raises:
+            UsageError: an argument that cannot be meant.
+            OutputError: the file exists, is of another job, is being written by another process, or cannot be written.
+            TooManyFailures: more than `max_failures` have failed; finished rows stand.
+        """
+        path = Path(output)
+        with job.opened(path, formats.named(format, path), overwrite=overwrite, resume=resume) as out:
+            return self.write_to(out, find(inputs), topk=topk, threshold=threshold, max_failures=max_failures)
+
+    def write_to(  # noqa: PLR0913 - all but two by name
+        self,
+        out: Output,
+        found: Iterable[Source | Failure],
+        *,
+        topk: int = DEFAULT_TOPK,
+        threshold: float = 0.0,
+        max_failures: MaxFailures | int | str | None = None,
+        follow: Follow | None = None,
+    ) -> Summary:
+        """Classify sources, and write a row for each to an output that is open; the rest is as for `write`.
+
+        Args:
+            out: see `outputs.job.opened`, and `cluster.output.Shards` for a folder that a cluster writes.
+            found: the sources.
+            topk: as for `predict`.
+            threshold: as for `predict`.
+            max_failures: as for `write`.
+            follow: sees each record on its way, for a progress bar; see `outputs.job.Follow`.
+        """
+        if out.format.name == "html" and not self.options.thumbnails:
+            message = "a page shows pictures: open the model with thumbnails=True."
+            raise UsageError(message)
+        return job.run(self._job(out, topk, threshold), found, out, max_failures=max_failures, follow=follow)
+
     def columns(self, topk: int) -> int:
-        """Tell how many classes an answer can have: `topk`, or all there are."""
+        """Return how many classes an answer can have: `topk`, or all there are."""
         return min(topk, self.spec.num_classes)
 
     def ranking(self, topk: int, threshold: float) -> Ranking:
-        """Return what turns a row into a record.
+        """Return what turns a row of logits into a record.
 
         Raises:
             UsageError: `topk` below 1 or `threshold` outside 0..1.
@@ -143,10 +192,33 @@ class Classifier:
             raise UsageError(message)
         return Ranking(self.labels, topk, threshold)
 
+    def would_gain_from_bf16(self, summary: Summary) -> bool:
+        """Return whether a long job in fp32 waited mostly for the network, on a CPU that computes bf16 natively."""
+        native = "BF16" in self.engine.facts.get("native", ())
+        waited = summary.stages.forward > summary.seconds / 2
+        return native and self.engine.precision == "fp32" and summary.ok >= LONG_JOB and waited
+
+    def _job(self, out: Output, topk: int, threshold: float) -> job.Job:
+        finish = self.ranking(topk, threshold)
+        facts: dict[str, Any] = {"versions": provenance.versions(self.engine)}
+        fingerprint: dict[str, Any] = {}
+        if out.is_traced:  # the checksum of a weights file takes a moment
+            facts = provenance.predictions(self.spec, self.options, self.engine)
+            fingerprint = provenance.identity(self.spec, facts)
+        fingerprint |= {
+            "labels": provenance.names_sha256(self.labels),
+            "topk": topk,
+            "threshold": threshold,
+            "format": out.format.name,
+        }
+        about = About(self.columns(topk), facts)
+        to_row, table = out.format.to_row, formats.parquet_table
+        return job.Job(self.trunk, finish, to_row, table, about, fingerprint, self.batch)
+
 
 @dataclass(frozen=True)
 class Ranking:
-    """Turns a row of logits into the record of its best classes; a value, so that another machine can do it."""
+    """Turns a row of logits into the record of its best classes; a value, so that other machines can do it too."""
 
     labels: Labels
     topk: int
@@ -169,7 +241,7 @@ class Ranking:
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Turn logits [C] into probabilities [C], float32; the largest is subtracted first so that nothing overflows."""
+    """Return the probabilities [C], float32, of logits [C]; subtracts the largest first, against overflow."""
     powers = np.exp(logits - logits.max())
     probabilities: NDArray[np.float32] = powers / powers.sum()
     return probabilities

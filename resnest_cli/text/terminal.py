@@ -1,7 +1,7 @@
 """Text for a terminal: every text that a command writes for a person is made harmless here, and written here.
 
 In: text with names, class names and messages from outside. Out: lines on stdout (`put`) and stderr (`note`, `error`),
-and data for programs (`data`, `rows`). Tables are made by `cli.output`, which escapes each cell with `one_line`.
+and data for programs (`data`, `harmless`). Tables are made by `cli.output`, which escapes each cell with `one_line`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,8 @@ from typing import IO, TYPE_CHECKING, Any
 from resnest_cli.text import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from resnest_cli.outputs.formats import Writer
-    from resnest_cli.outputs.rows import About, Row
     from resnest_cli.types import Failure
 
 # Control, format (bidi and zero-width) and surrogate characters, and line and paragraph separators.
@@ -65,14 +63,10 @@ def put_json(value: object) -> None:
     data(json.dumps(value, indent=1) + "\n")
 
 
-def rows(write: Writer) -> Writer:
-    """Return a format's writer that writes like `data`."""
-
-    def writer(rows: Iterable[Row], out: IO[bytes], about: About) -> None:
-        target: Any = _Screen(out) if out.isatty() else out
-        write(rows, target, about)
-
-    return writer
+def harmless(out: IO[bytes]) -> IO[bytes]:
+    """Return a stream that writes like `data`: on a terminal, rows are made harmless."""
+    screen: Any = _Screen(out)
+    return screen if out.isatty() else out
 
 
 def note(text: str, *, dim: bool = False) -> None:

@@ -29,8 +29,9 @@ from planted import USUAL, Planted
 from resnest_cli import cluster as ray_data
 from resnest_cli.cluster import session as ray_cluster_module
 from resnest_cli.cluster import surroundings
-from resnest_cli.cluster.folder import Folder, Span, remaining
+from resnest_cli.cluster.folder import Folder
 from resnest_cli.cluster.session import Node, Plan, plan, watched
+from resnest_cli.cluster.spans import Span, remaining
 from resnest_cli.cluster.stages import as_block, pack, unpack
 from resnest_cli.errors import ExitCode, OutputError, UsageError
 from resnest_cli.inputs import columns

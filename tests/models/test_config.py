@@ -15,13 +15,14 @@ import torch
 from conftest import SAMPLES
 
 from resnest_cli import Options, find_model
-from resnest_cli.cluster import shards
+from resnest_cli.cluster.spans import Span, read_span
 from resnest_cli.engines.pytorch import network
 from resnest_cli.errors import BadCheckpoint, ModelError, OutputError, TrainingStopped, UsageError
 from resnest_cli.models.catalog import DIGITS
-from resnest_cli.outputs import features, records
+from resnest_cli.models.provenance import options_of
+from resnest_cli.outputs import index as index_file
+from resnest_cli.outputs import records
 from resnest_cli.outputs.rows import read_json
-from resnest_cli.tasks.embed import options_of
 from resnest_cli.text import jsons
 from resnest_cli.training import checkpoints, job
 from resnest_cli.training.recipe import Recipe
@@ -292,7 +293,7 @@ def index(tmp_path: Path) -> Path:
 
 
 def test_an_index_is_read(index: Path) -> None:
-    assert features.read(index).paths == ["a", "b"]
+    assert index_file.read(index).paths == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -318,14 +319,14 @@ def test_an_index_is_read(index: Path) -> None:
 def test_an_array_that_no_job_wrote_is_refused(content: bytes, index: Path) -> None:
     index.write_bytes(content)
     with pytest.raises(UsageError, match=r"index\.npy"):
-        features.read(index)
+        index_file.read(index)
 
 
 @pytest.mark.parametrize("paths", [b'{"path": 5}\n' * 2, b"[" * 100_000, b'{"path": "a"}\n', b"\xff\n\n", b"5\n5\n"])
 def test_paths_that_no_job_wrote_are_refused(paths: bytes, index: Path) -> None:
     index.with_suffix(".paths.jsonl").write_bytes(paths)
     with pytest.raises(UsageError, match=r"index\.npy"):
-        features.read(index)
+        index_file.read(index)
 
 
 @pytest.mark.parametrize("width", [b"1e12", b"1000000000000", b"-1", b"true", b'"2"', b"[" * 100_000, b"NaN"])
@@ -333,7 +334,7 @@ def test_facts_that_no_job_wrote_are_refused(width: bytes, tmp_path: Path) -> No
     (tmp_path / "index.jsonl").write_bytes(b'{"path": "a", "embedding": null}\n')
     (tmp_path / "index.jsonl.json").write_bytes(b'{"width": ' + width + b"}")
     with pytest.raises(UsageError, match=r"index\.jsonl cannot be read"):
-        features.read(tmp_path / "index.jsonl")
+        index_file.read(tmp_path / "index.jsonl")
 
 
 PREPROCESSING: dict[str, Any] = {
@@ -381,7 +382,7 @@ def test_an_index_that_names_no_model_is_refused(changes: dict[str, Any]) -> Non
 
 
 def test_what_a_file_of_a_cluster_says_of_itself_is_checked() -> None:
-    assert shards._span(b'[0, 1, "a", "b", {"X": 1}]', "file") == shards.Span(0, 1, "a", "b", {"X": 1})  # noqa: SLF001
+    assert read_span(b'[0, 1, "a", "b", {"X": 1}]', "file") == Span(0, 1, "a", "b", {"X": 1})
 
 
 @pytest.mark.parametrize(
@@ -393,7 +394,7 @@ def test_what_a_file_of_a_cluster_says_of_itself_is_checked() -> None:
 )
 def test_what_no_cluster_wrote_is_refused(text: bytes) -> None:
     with pytest.raises(OutputError, match="file is not a file that this job wrote"):
-        shards._span(text, "file")  # noqa: SLF001
+        read_span(text, "file")
 
 
 JOB: dict[str, Any] = {"command": "train", "data": "photos", "recipe": {"epochs": 3, "lr": "auto", "balance": True}}

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from resnest_cli.errors import OutputError
-from resnest_cli.outputs.formats import WRITERS
+from resnest_cli.outputs.formats import FORMATS
 from resnest_cli.outputs.rows import About, to_row
 from resnest_cli.outputs.streams import open_output
 from resnest_cli.outputs.summary import Summary
@@ -50,7 +50,7 @@ none.jpg,ok,,,,,,,,,,
 
 def written(records: list[Record], format: str, topk: int = 2) -> bytes:
     out = io.BytesIO()
-    WRITERS[format](map(to_row, records), out, About(topk, {}))
+    FORMATS[format].write(map(to_row, records), out, About(topk, {}))
     return out.getvalue()
 
 
@@ -90,7 +90,7 @@ def test_rows_are_out_before_the_next_record_is_asked_for(format: str) -> None:
         assert b"Samoyed" in out.getvalue()
         yield RECORDS[1]
 
-    WRITERS[format](map(to_row, watch()), out, About(2, {}))
+    FORMATS[format].write(map(to_row, watch()), out, About(2, {}))
     assert b"a/bad.jpg" in out.getvalue()
 
 
@@ -171,7 +171,7 @@ def test_class_names_of_every_kind_are_written_by_every_format() -> None:
 def test_parquet_has_the_columns_of_the_contract_and_says_what_made_it() -> None:
     facts = {"model": "m", "weights": "ab", "preprocessing": {"crop_pct": 0.875}, "versions": {"python": "3"}}
     out = io.BytesIO()
-    WRITERS["parquet"](map(to_row, RECORDS * 3000), out, About(2, facts))
+    FORMATS["parquet"].write(map(to_row, RECORDS * 3000), out, About(2, facts))
     table = pq.read_table(out)
     assert [f"{field.name}: {field.type}" for field in table.schema] == [
         "path: string",
@@ -218,10 +218,12 @@ def test_the_summary_says_what_failed_and_where_the_time_went() -> None:
         summary.count(error)
     summary.seconds = 40.0
     failed = "3 of 1,200 inputs failed: NotAnImage 2, TimedOut 1."
-    assert summary.words(0).splitlines() == ["1,200 inputs in 40.0 s, 30.0/s.", failed]
-    assert summary.words(0, Path("a.csv")).splitlines() == ["wrote a.csv, 1,200 rows, in 40.0 s, 30.0/s.", failed]
+    assert summary.words().splitlines() == ["1,200 inputs in 40.0 s, 30.0/s.", failed]
+    summary.output = Path("a.csv")
+    assert summary.words().splitlines() == ["wrote a.csv, 1,200 rows, in 40.0 s, 30.0/s.", failed]
     assert summary.times() == "time by stage: read 0.50 s, decode 20.00 s, write 1.25 s."
-    assert summary.words(1000).splitlines()[0] == "200 inputs in 40.0 s, 5.0/s after 1,000 done before."
+    summary.output, summary.earlier = None, 1000
+    assert summary.words().splitlines()[0] == "200 inputs in 40.0 s, 5.0/s after 1,000 done before."
 
 
 def test_a_file_that_exists_is_left_alone_unless_asked(tmp_path: Path) -> None:

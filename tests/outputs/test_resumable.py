@@ -23,9 +23,9 @@ from conftest import SAMPLES, Resnest, Shell
 
 from resnest_cli.errors import ExitCode, OutputError
 from resnest_cli.outputs import features
-from resnest_cli.outputs.formats import JSONL, LINES, WRITERS
+from resnest_cli.outputs.formats import FORMATS, JSONL
 from resnest_cli.outputs.journal import Journal
-from resnest_cli.outputs.resumable import Output
+from resnest_cli.outputs.resumable import ResumableFile
 from resnest_cli.outputs.rows import About, to_row
 from resnest_cli.pipeline.stream import MAX_FAILURES_PER_BATCH
 from resnest_cli.system.files import warn_once
@@ -34,9 +34,7 @@ from resnest_cli.types import Failure, Prediction, Record, Result, Source
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.usefixtures("decode_here")
-
-FORMATS = [*WRITERS]
+IN_PLACE = [name for name, format in FORMATS.items() if format.compose is None]
 KILLS = int(os.environ.get("KILLS", "2"))  # for each format; KILLS=50 for the figure in the README
 DIGITS = ("-m", "digits")
 ODD = "\udcff \"'=<\n\r,\u202e.png"
@@ -60,8 +58,7 @@ def job(  # noqa: PLR0913 - all but three by name
 ) -> tuple[int, list[str | None]]:
     """Write records as a command does, or only the first `stop`; give how many were there, and their errors."""
     seen: list[str | None] = []
-    compose = None if format in LINES else WRITERS[format]
-    with Output(path, LINES.get(format, JSONL), compose, resume=resume, overwrite=overwrite) as out:
+    with ResumableFile(path, FORMATS[format], resume=resume, overwrite=overwrite) as out:
         out.begin(About(2, {"model": "m"}), {"model": "m"}, batch)
         found = list(out.rest((Source(record.path) for record in records), seen.append))
         assert len(found) == len(records) - out.done
@@ -83,11 +80,11 @@ def files(folder: Path) -> set[str]:
 def test_a_file_cut_at_any_byte_is_continued_to_the_same_file(tmp_path: Path, format: str) -> None:
     whole, path = tmp_path / "whole", tmp_path / "x"
     job(whole, format, RECORDS)
-    journal = path if format in LINES else tmp_path / "x.part"
+    journal = path if format in IN_PLACE else tmp_path / "x.part"
     job(path, format, RECORDS, stop=len(RECORDS))
     text, sidecar = journal.read_bytes(), (tmp_path / "x.resume.json").read_bytes()
     kept = set()
-    for size in range(0, len(text) + 1, 3 if format in LINES else 41):  # all others share one journal
+    for size in range(0, len(text) + 1, 3 if format in IN_PLACE else 41):  # all others share one journal
         path.unlink(missing_ok=True)
         journal.write_bytes(text[:size])
         (tmp_path / "x.resume.json").write_bytes(sidecar)
@@ -109,20 +106,22 @@ def test_noise_after_a_crash_of_the_machine_is_cut(tmp_path: Path) -> None:
 
 
 ROW = b'{"path": "none", "status": "ok", "predictions": []}\n'
+NPY, CSV = features.named(Path("x.npy")).lines, FORMATS["csv"].lines
 EDITED = {
     "path": (JSONL, ROW.replace(b'"none"', b"5")),
     "no error": (JSONL, ROW.replace(b"}", b', "error": null}')),
     "error as text": (JSONL, ROW.replace(b"}", b', "error": "oops"}')),
     "error without type": (JSONL, ROW.replace(b"}", b', "error": {}}')),
-    "huge cell": (LINES["csv"], b'"%s",ok,,\n' % (b"x" * 200_000)),
-    "no features": (features.layout(Path("x.npy"))[0], ROW),
-    "features of another type": (features.layout(Path("x.npy"))[0], ROW.replace(b"}", b', "embedding": 5}')),
+    "huge cell": (CSV, b'"%s",ok,,\n' % (b"x" * 200_000)),
+    "no features": (NPY, ROW),
+    "features of another type": (NPY, ROW.replace(b"}", b', "embedding": 5}')),
 }
 
 
 @pytest.mark.parametrize("what", EDITED)
 def test_a_row_that_was_edited_into_none_is_made_again_and_all_after_it(tmp_path: Path, what: str) -> None:
     lines, line = EDITED[what]
+    assert lines
     path = tmp_path / "x"
     good = [row | {"embedding": None} for row in map(to_row, RECORDS)]
     path.write_bytes(lines.header(1) + lines.encode(good[0], 1) + line + lines.encode(good[3], 1))
@@ -161,7 +160,7 @@ def test_killed_again_and_again_a_job_ends_with_the_rows_of_an_uninterrupted_run
     whole, path = tmp_path / f"whole.{format}", tmp_path / f"x.{format}"
     command: list[str | Path] = ["predict", folder, *DIGITS, "-q", "-o"]
     assert resnest(*command, whole).exit_code == ExitCode.SOME_FAILED
-    journal = path if format in LINES else tmp_path / f"x.{format}.part"
+    journal = path if format in IN_PLACE else tmp_path / f"x.{format}.part"
     for kill in range(1, KILLS + 1):
         target = kill * total // (KILLS + 1) - random.randrange(5)  # noqa: S311 - rows; any number will do
         with subprocess.Popen([sys.executable, "-m", "resnest_cli", *map(str, command), path, "--resume"]) as process:
@@ -169,7 +168,7 @@ def test_killed_again_and_again_a_job_ends_with_the_rows_of_an_uninterrupted_run
                 time.sleep(0.001)
             process.kill()
         assert process.returncode == -signal.SIGKILL, "the job ended before it was killed"
-        assert format in LINES or not path.exists()
+        assert format in IN_PLACE or not path.exists()
     assert resnest(*command, path, "--resume").exit_code == ExitCode.SOME_FAILED
     assert files(tmp_path) == {"in", whole.name, path.name}
     if format == "parquet":
@@ -213,7 +212,7 @@ def test_a_disk_that_is_full_leaves_whole_rows_and_a_job_to_resume(
 ) -> None:
     path, whole = tmp_path / f"x.{format}", tmp_path / f"whole.{format}"
     fill_up(resnest, path)
-    journal = path if format in LINES else tmp_path / f"x.{format}.part"
+    journal = path if format in IN_PLACE else tmp_path / f"x.{format}.part"
     assert journal.read_bytes().endswith(b"\n")
     assert files(tmp_path) == {journal.name, f"{path.name}.resume.json"}
     assert resnest("predict", SAMPLES, *DIGITS, "-o", path, "--resume").exit_code == ExitCode.OK
@@ -455,7 +454,7 @@ def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path, format: st
     (tmp_path / "there").mkdir()
     path, target = tmp_path / "x", tmp_path / "there" / "y"
     path.symlink_to(target)
-    with Output(path, JSONL, None if format == "jsonl" else WRITERS[format]):
+    with ResumableFile(path, FORMATS[format]):
         pass
     assert path.is_symlink()
     assert not target.exists()
@@ -577,7 +576,7 @@ def test_another_input_set_is_refused(resnest: Resnest, tmp_path: Path) -> None:
 
 def test_two_jobs_on_one_output_are_refused(resnest: Resnest, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    with Output(path, JSONL, WRITERS["json"]):
+    with ResumableFile(path, FORMATS["json"]):
         for words in ((), ("--overwrite",), ("--resume",)):
             ended = resnest("predict", SAMPLES, *DIGITS, "-o", path, *words)
             assert (ended.exit_code, "x.json is being written by another process" in ended.stderr) == (1, True)

@@ -11,7 +11,7 @@ from conftest import SAMPLES
 from PIL import Image
 
 from resnest_cli import Classifier, Failure, FakeEngine, Options, Prediction, Result, find_model
-from resnest_cli.cli.notes import opened
+from resnest_cli.cli.jobs import opened
 from resnest_cli.errors import LabelsError, TruncatedImage, UnreadableInput, UsageError
 from resnest_cli.tasks.predict import softmax
 

@@ -25,6 +25,7 @@ from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.inputs.find import find_sources
 from resnest_cli.models.catalog import DIGITS
 from resnest_cli.outputs import features
+from resnest_cli.outputs import index as index_file
 from resnest_cli.tasks import cosine
 from resnest_cli.tasks.embed import Embedder, normalized
 from resnest_cli.types import Failure
@@ -91,7 +92,7 @@ def test_a_file_has_a_row_for_every_input_in_order(suffix: str, resnest: Resnest
     output = tmp_path / f"f{suffix}"
     lost = tmp_path / "lost.png"
     assert embed(resnest, output, SEVEN, lost, NINE).exit_code == ExitCode.SOME_FAILED
-    known = features.read(output)
+    known = index_file.read(output)
     assert known.paths == [str(SEVEN), str(lost), str(NINE)]
     assert (known.values.dtype.name, known.values.shape) == ("float32", (3, 512))
     np.testing.assert_array_equal(known.values[[0, 2]], rows_of(Options("digits"), [SEVEN, NINE]))
@@ -138,7 +139,7 @@ def test_more_inputs_come_from_a_list(resnest: Resnest, tmp_path: Path) -> None:
         embed(resnest, tmp_path / "f.npy", SEVEN, "--files-from", tmp_path / "names", "-0").exit_code
         == ExitCode.SOME_FAILED
     )
-    known = features.read(tmp_path / "f.npy")
+    known = index_file.read(tmp_path / "f.npy")
     assert known.paths == [str(SEVEN), "lost.png", str(NINE)]
     np.testing.assert_array_equal(known.values[[0, 2]], rows_of(Options("digits"), [SEVEN, NINE]))
 
@@ -156,16 +157,19 @@ def test_a_path_that_is_not_utf8_keeps_its_bytes(resnest: Resnest, tmp_path: Pat
     shutil.copy(SEVEN, odd)
     for suffix in (".npy", ".jsonl"):
         embed(resnest, tmp_path / f"f{suffix}", str(odd))
-        assert features.read(tmp_path / f"f{suffix}").paths == [str(odd)]
+        assert index_file.read(tmp_path / f"f{suffix}").paths == [str(odd)]
     embed(resnest, tmp_path / "f.parquet", str(odd))  # which knows valid UTF-8 only
-    assert features.read(tmp_path / "f.parquet").paths == [str(odd).replace("\udcff", "\\udcff")]
+    assert index_file.read(tmp_path / "f.parquet").paths == [str(odd).replace("\udcff", "\\udcff")]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["-o", "f.txt"], "error: -o f.txt: its suffix names no format; use one of .npy, .parquet, .jsonl.\n"),
-        (["--resume"], "error: --resume goes on with a file: give it with -o FILE, and not with --overwrite.\n"),
+        (
+            ["--resume"],
+            "error: --resume: standard output cannot be continued; it goes with -o FILE, without --overwrite.\n",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused(words: list[str], message: str, resnest: Resnest) -> None:
@@ -183,7 +187,7 @@ def test_a_finished_file_is_replaced_only_if_asked(suffix: str, resnest: Resnest
     assert f"{output} exists; add --overwrite to replace it" in ended.stderr
     assert output.read_bytes() == before
     assert embed(resnest, output, NINE, "--overwrite").exit_code == 0
-    assert features.read(output).paths == [str(NINE)]
+    assert index_file.read(output).paths == [str(NINE)]
 
 
 # --- interrupted
@@ -247,12 +251,12 @@ def test_an_array_is_never_beside_the_paths_of_another(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(features, "write_facts", killed)  # after the paths, before the array
+        patch.setattr(features, "_write_facts", killed)  # after the paths, before the array
         assert embed(resnest, output, NINE, "--overwrite").exit_code == 128 + signal.SIGINT
     with pytest.raises(UsageError, match="it is not finished"):
-        features.read(output)
+        index_file.read(output)
     assert embed(resnest, output, NINE, "--resume").exit_code == 0
-    assert features.read(output).paths == [str(NINE)]
+    assert index_file.read(output).paths == [str(NINE)]
 
     embed(resnest, output, SEVEN, "--overwrite")
     output.chmod(0o640)
@@ -468,7 +472,7 @@ def test_facts_that_are_not_an_embedders_are_refused(resnest: Resnest, index: Pa
 
 
 def test_random_weights_are_found_again() -> None:
-    from resnest_cli.tasks.embed import options_of
+    from resnest_cli.models.provenance import options_of
 
     options = Options("resnest14d", random_weights=True, img_size=64, engine="torch", device="cpu")
     with Embedder(options) as embedder:

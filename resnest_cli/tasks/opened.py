@@ -1,0 +1,107 @@
+"""An opened model: what `Classifier` and `Embedder` share.
+
+In: a model's name or `Options`. Out: the model's spec and a runner of its engine, to be closed. Does not know what the
+numbers mean.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from resnest_cli.engines.base import batch_size
+from resnest_cli.inputs.find import find_sources
+from resnest_cli.models import catalog
+from resnest_cli.options import Options
+from resnest_cli.pipeline.trunk import Trunk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from resnest_cli.engines.base import Engine
+    from resnest_cli.pipeline.trunk import Runner, RunnerFactory
+    from resnest_cli.types import Failure, ModelSpec, Source
+
+Inputs: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
+
+
+class OpenedModel:
+    """An opened model; use it as a context manager, or `close` it.
+
+    Args:
+        spec: the model.
+        options: how it runs.
+        want: "logits" or "features".
+        engine: an engine of your own; None, or a name, which `options` hold already, opens one.
+        many: expect more than one image.
+        runner: opens what computes rows instead of this machine.
+
+    Attributes:
+        spec: the `ModelSpec` that runs, with its data config (size, crop, interpolation, mean, std).
+        options: how it runs.
+        trunk: turns sources into rows of numbers.
+        engine: the opened engine, with its device and the reason for it.
+        stages: the seconds that reading, decoding and the network have taken so far.
+    """
+
+    def __init__(  # noqa: PLR0913 - all but two by name
+        self,
+        spec: ModelSpec,
+        options: Options,
+        *,
+        want: str,
+        engine: str | Engine | None,
+        many: bool,
+        runner: RunnerFactory | None,
+    ) -> None:
+        self.spec = spec
+        self.options = options
+        own = None if isinstance(engine, str) else engine
+        self.trunk: Runner = (
+            runner(spec, options, want) if runner else Trunk(spec, options, want=want, engine=own, many=many)
+        )
+        self.engine = self.trunk.engine
+        self.stages = self.trunk.stages
+
+    def __enter__(self) -> Self:
+        """Return the model itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the model."""
+        self.close()
+
+    @property
+    def batch(self) -> int:
+        """Images per forward pass."""
+        return batch_size(self.options, self.engine)
+
+    def close(self) -> None:
+        """Free the engine's memory. The model cannot be used afterwards."""
+        self.trunk.close()
+
+
+def settled(model: str | Options, engine: str | Engine | None, changes: dict[str, Any]) -> tuple[ModelSpec, Options]:
+    """Return the model and the options that arguments name.
+
+    Raises:
+        UsageError, UnknownModel: an option or a name that cannot be meant.
+    """
+    options = model if isinstance(model, Options) else Options(model=model)
+    if isinstance(engine, str):
+        changes = {"engine": engine, **changes}
+    options = replace(options, **changes)
+    return catalog.resolve(options), options
+
+
+def find(inputs: Inputs, *, recursive: bool = True, exclude: Sequence[str] = ()) -> Iterator[Source | Failure]:
+    """Find the images of one input or of many, lazily; see `sources.find`."""
+    if isinstance(inputs, (str, os.PathLike)):
+        inputs = [inputs]
+    return find_sources(inputs, recursive=recursive, exclude=exclude)
