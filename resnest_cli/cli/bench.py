@@ -1,4 +1,4 @@
-"""`resnest bench`: how fast models are on this machine."""
+"""`resnest bench`: the speed of models on this machine."""
 
 from __future__ import annotations
 
@@ -37,11 +37,13 @@ _FILE = click.Path(path_type=Path)
     metavar="S",
     help="Time budget per configuration.",
 )
-@click.option("--images", type=_FILE, metavar="DIR", help="Time the way from files to answers too, stage by stage.")
+@click.option(
+    "--images", type=_FILE, metavar="DIR", help="Also time a folder of images, from files to answers, per stage."
+)
 @EXCLUDE
-@click.option("--baseline", is_flag=True, help="Run plain eager timm beside, in turns.")
+@click.option("--baseline", is_flag=True, help="Also time plain eager timm, in turns.")
 @format_option(FORMATS, "auto")
-@click.option("-o", "--output", type=OutputPath(), metavar="FILE", help="Write there, not to stdout.")
+@click.option("-o", "--output", type=OutputPath(), metavar="FILE", help="Write to this file instead of stdout.")
 @click.option("--plot", type=_FILE, metavar="FILE.png", help="Draw speed against accuracy, and against batch size.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @sweep_options
@@ -61,13 +63,13 @@ def bench(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Measure the speed of models, and how far it is from the hardware's limit.
 
-    Batches are timed one at a time (step time), and as a stream that is kept full (images a second). The limit is that
-    of a large matrix product, measured in the same run, engine and precision. Every combination of the values given is
-    a configuration, with a process of its own; one that fails has a row that says why, and the exit code is 3.
+    Batches are timed one at a time (step time), and as a full stream (images per second). The limit is a large matrix
+    product, measured in the same run, engine and precision. Every combination of the values is a configuration, with a
+    process of its own; a failed configuration has a row with the error, and the exit code is 3.
 
-    The time budget of a configuration is exceeded where five steps, and two batches for each stream, take longer.
-    Nothing is downloaded: the weights are random, which does not change the speed; only of a folder of `resnest
-    quantize`, int8 runs the graph that is in it.
+    A configuration takes longer than its time budget if five steps, and two batches per stream, do. Nothing is
+    downloaded: the weights are random, which does not change the speed. A folder that `resnest quantize` made runs its
+    own int8 graph.
 
     \b
     Examples:

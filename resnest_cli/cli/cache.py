@@ -10,10 +10,10 @@ from resnest_cli.text.terminal import data, put, put_json
 
 @click.group()
 def cache() -> None:
-    """Show or clear what is kept for later.
+    """Show or clear the cache.
 
-    That is converted graphs and the list of class names. Downloaded weights are not here: they are in the Hugging Face
-    cache, where `hf cache` manages them.
+    It holds converted graphs and the list of class names. Downloaded weights are in the Hugging Face cache, which
+    `hf cache` manages.
     """
 
 
@@ -28,7 +28,7 @@ def path() -> None:
 @cache.command("list")
 @format_option(("table", "json"), "table")
 def list_(*, format: str) -> None:
-    """List what is kept, with sizes."""
+    """List the cached items, with sizes."""
     from resnest_cli.models import graphs
 
     rows = graphs.kept()
@@ -44,7 +44,7 @@ def list_(*, format: str) -> None:
 
 @cache.command()
 def clear() -> None:
-    """Remove everything that is kept; it is made again when it is needed."""
+    """Remove all cached items; they are made again when needed."""
     from resnest_cli.system import cache as store
 
     count, freed = store.clear()

@@ -13,10 +13,10 @@ from resnest_cli.text.terminal import put_json
 @click.command(cls=Command)
 @format_option(("table", "json"), "table")
 def doctor(*, format: str) -> None:
-    """Tell what this machine has.
+    """Show what this machine has.
 
-    That is versions, instruction sets, devices and engines, the cache, and whether the hub can be reached. Paste it
-    into a bug report.
+    That is versions, instruction sets, devices and engines, the cache, and whether the hub can be reached. Paste the
+    output into a bug report.
     """
     with View(quiet=False, progress=True).doing("looking at what is installed (some seconds)"):
         from resnest_cli.tasks.doctor import examine

@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("models", nargs=-1, type=ModelName(), metavar="[MODEL]...")
 @click.option("--all", is_flag=True, help="All eight variants (1.4 GB).")
-@click.option("--verify", is_flag=True, help="Fetch nothing: hash again what is there.")
+@click.option("--verify", is_flag=True, help="Fetch nothing: hash the cached files again.")
 @format_option(("table", "json"), "table")
 @collected()
 def download(*, models: tuple[str, ...], all: bool, verify: bool, format: str, view: View) -> None:
     """Fetch weights and class names ahead of time.
 
-    MODEL is a variant or hf-hub:OWNER/REPO. Afterwards everything works offline, without a request. A download that
-    was cut is taken up where it ended, and each file's hash is checked. What is there already is hashed again, and
-    fetched anew if it is damaged. If the hub cannot be reached, the checkpoint that the model card names is taken.
+    MODEL is a variant or hf-hub:OWNER/REPO. Afterwards everything works offline, without a request. An interrupted
+    download resumes, and each file's hash is checked. Cached files are hashed again, and fetched again if damaged. If
+    the hub cannot be reached, the checkpoint that the model card names is fetched.
 
-    --verify without a MODEL checks every variant that is there.
+    --verify without a MODEL checks every cached variant.
 
     \b
     Examples:

@@ -24,10 +24,15 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @input_options
-@click.option("-o", "--output", required=True, type=OutputFolder(), metavar="DIR", help="The folder for pictures.")
-@click.option("--class", "class", metavar="CLASS", help="Name, index or WordNet id; else each image's first class.")
-@click.option("--raw", is_flag=True, help="Write the heat map too, as float32 [H, W] in a .npy file.")
-@click.option("--overwrite", is_flag=True, help="Replace what an earlier run wrote into DIR.")
+@click.option("-o", "--output", required=True, type=OutputFolder(), metavar="DIR", help="Folder for the pictures.")
+@click.option(
+    "--class",
+    "class",
+    metavar="CLASS",
+    help="Class to explain: name, index or WordNet id.  [default: each image's first class]",
+)
+@click.option("--raw", is_flag=True, help="Also write the heat map: float32 [H, W] in a .npy file.")
+@click.option("--overwrite", is_flag=True, help="Replace the files of an earlier run in DIR.")
 @explain_options
 def explain(  # noqa: PLR0913 - one parameter per option
     *,
@@ -41,11 +46,11 @@ def explain(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Show where a network looked.
 
-    INPUT is as for predict. For each, DIR gets NUMBER-NAME.png: what the network saw, and beside it a heat map of the
+    INPUT is as for predict. Each image gets NUMBER-NAME.png in DIR: the network's input beside a heat map of the
     evidence for the class (Grad-CAM on the last stage). NUMBER-NAME.attention.png and .json have the split attention:
-    in every block, the share of each radix split of each channel. explain.jsonl has a record for every input.
+    in every block, the share of each radix split of each channel. explain.jsonl has a record per input.
 
-    The last stage has one cell for 32 x 32 pixels: for a picture of 224, a map of 7 x 7. Needs the extra explain.
+    The last stage has one cell per 32 x 32 pixels: an image of 224 has a map of 7 x 7. Needs the extra explain.
 
     \b
     Examples:

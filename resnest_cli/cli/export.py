@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     "--to", required=True, type=click.Choice(["onnx", "openvino", "torch"]), help="Format; onnx needs the extra onnx."
 )
 @OUTPUT_FOLDER
-@click.option("--raw-uint8", is_flag=True, help="Take pixels, uint8 [N, H, W, 3], and normalise inside.")
+@click.option("--raw-uint8", is_flag=True, help="Input is pixels, uint8 [N, H, W, 3], normalised inside the model.")
 @click.option(
     "--pictures",
     type=Names(),
     multiple=True,
     metavar="PATH",
-    help="Compare with torch on these, not on bundled images.",
+    help="Images for the comparison with torch.  [default: bundled ones]",
 )
 @EXCLUDE
 @OVERWRITE_FOLDER
@@ -51,9 +51,9 @@ def export(  # noqa: PLR0913 - one parameter per option
     [N, 3, H, W], or as raw pixels with --raw-uint8. Class names and preprocessing are in the file's metadata and in
     config.json beside it.
 
-    The folder gets its name when the file in it has given torch's answers to real pictures, in batches of 1, 3 and 8.
-    `resnest predict -m DIR` runs it, from OpenVINO for onnx and openvino. A torch program may hold code, so that one is
-    never loaded from a folder: there, the weights beside it run.
+    The folder appears once the file in it has given torch's answers to real pictures, in batches of 1, 3 and 8.
+    `resnest predict -m DIR` runs it, with OpenVINO for onnx and openvino. A torch program may hold code, and is never
+    loaded from a folder: the weights beside it run instead.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`resnest finetune`: a pretrained model adapted to one's own classes."""
+"""`resnest finetune`: adapt a pretrained model to one's own classes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How `--help` looks: options in sections by subject, commands by purpose, on screens of any width.
+"""The layout of `--help`: options in sections by subject, commands by purpose, on screens of any width.
 
-cloup does the same and more, but it doubles what `import click` takes (68 instead of 31 ms, the median of five; a
-whole `resnest --version` takes 80), and rich-click imports rich to print help.
+cloup does the same, but doubles the time of `import click` (68 instead of 31 ms, median of five; `resnest --version`
+takes 80 in all), and rich-click imports rich to print help.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from resnest_cli.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-FEW = 10  # options, that need no sections
+FEW = 10  # options: no sections needed
 NAMES_WIDTH, LEAST_WIDTH, ROOMY = 30, 20, 60  # columns
-# Which long option stands where, in all commands.
+# Section -> long options, of all commands.
 SECTIONS = {
     "Input": (
         *("--files-from", "--null", "--recursive", "--exclude", "--index", "--images", "--pictures"),
@@ -48,18 +48,18 @@ SECTIONS = {
 
 
 class Formatter(click.HelpFormatter):
-    """Click's, for screens that are narrow too."""
+    """Click's formatter, for narrow screens too."""
 
     def __init__(self, width: int | None = None, max_width: int | None = None, **settings: Any) -> None:  # noqa: ANN401 - passed on
         width = width or max(LEAST_WIDTH, min(shutil.get_terminal_size().columns, max_width or 80) - 2)
         super().__init__(width=width, **settings)
 
     def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = NAMES_WIDTH, col_spacing: int = 2) -> None:
-        """Write names and what they mean; on a narrow screen most names get a line of their own."""
+        """Write names and texts; on a narrow screen most names get a line of their own."""
         super().write_dl(rows, min(col_max, self._names_width()), col_spacing)
 
     def write_sections(self, sections: Iterable[tuple[str, list[tuple[str, str]]]]) -> None:
-        """Write sections whose texts begin in the same column."""
+        """Write sections; their texts begin in one column."""
         filled = [(title, rows) for title, rows in sections if rows]
         width = min(self._names_width(), max(len(name) for _, rows in filled for name, _ in rows))
         for title, rows in filled:
@@ -71,18 +71,18 @@ class Formatter(click.HelpFormatter):
 
 
 class Context(click.Context):
-    """Click's, with our help."""
+    """Click's context, with our help."""
 
     formatter_class = Formatter
 
 
 class Command(click.Command):
-    """A command whose help has sections, and whose errors name the environment variable that is to blame."""
+    """A command with sections in its help, and errors that name the environment variable at fault."""
 
     context_class = Context
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, by subject where they are many."""
+        """Write the options; many options in sections."""
         records = {_long(param): param.get_help_record(ctx) for param in self.get_params(ctx)}
         rows = {name: record for name, record in records.items() if record and name}
         if len(rows) <= FEW or not isinstance(formatter, Formatter):
@@ -92,7 +92,7 @@ class Command(click.Command):
         formatter.write_sections([("Options", list(rows.values())), *known])
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click declares it
-        """Run; an error about an option that an environment variable has set names this."""
+        """Run; an error about an option that an environment variable set names the variable."""
         try:
             return super().invoke(ctx)
         except UsageError as error:
@@ -101,7 +101,7 @@ class Command(click.Command):
 
 
 def words_of(error: click.UsageError) -> str:
-    """Say a usage error of click's like one of ours: what, problem, where to look."""
+    """Return click's usage error in the form of ours: object, problem, command."""
     words = error.format_message()
     if isinstance(error, click.BadParameter) and error.param and not isinstance(error, click.MissingParameter):
         name = _long(error.param) or error.param.human_readable_name
@@ -115,7 +115,7 @@ def _long(param: click.Parameter) -> str:
 
 
 def _variable(ctx: click.Context, message: str) -> str:
-    """Name the environment variable that set the option a message begins with, if one did."""
+    """Return "VARIABLE sets " if an environment variable set the option at the start of the message, else ""."""
     option = re.match(r"--[a-z0-9-]+", message)
     for param in ctx.command.params if option else ():
         from_it = param.name and ctx.get_parameter_source(param.name) is ParameterSource.ENVIRONMENT

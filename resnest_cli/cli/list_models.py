@@ -26,12 +26,14 @@ COLUMNS = {
 @click.command("list-models", cls=Command)
 @click.argument("pattern", default="")
 @format_option(FORMATS, "table")
-@click.option("--sort", type=click.Choice([*COLUMNS.values()]), help="Sort by this column; names go up, numbers down.")
+@click.option(
+    "--sort", type=click.Choice([*COLUMNS.values()]), help="Sort by this column: names ascending, numbers descending."
+)
 def list_models(*, pattern: str, format: str, sort: str | None) -> None:
     """List the ResNeSt variants.
 
-    PATTERN is part of a name, or has * and ? in it; without one all are listed. Accuracy is on ImageNet-1k as timm
-    measured it; MB are to download, with ~ computed, as nobody published them; GMACs are counted for one image at the
+    PATTERN is part of a name, or has * and ? in it; without it all are listed. Accuracy is on ImageNet-1k, as timm
+    measured it. MB are the download; ~ marks a computed size, where none is published. GMACs are per image at the
     variant's own size. The table is in the order of the family; json and csv hold every published fact.
     """
     from resnest_cli.models import facts

@@ -24,7 +24,9 @@ _FOLDER = click.Path(path_type=Path)
 
 @click.command(cls=Command)
 @click.argument("model", type=ModelName())
-@click.option("--calibrate", required=True, type=_FOLDER, metavar="DIR", help="Images like those the model is for.")
+@click.option(
+    "--calibrate", required=True, type=_FOLDER, metavar="DIR", help="Images like the ones the model will see."
+)
 @EXCLUDE
 @OUTPUT_FOLDER
 @click.option(
@@ -44,7 +46,7 @@ _FOLDER = click.Path(path_type=Path)
     show_default=True,
     type=Number(0, 1),
     metavar="P",
-    help="Share of other images whose first class must stay.",
+    help="Least share of other images with fp32's first class.",
 )
 @OVERWRITE_FOLDER
 @export_options
@@ -60,12 +62,12 @@ def quantize(
     """Make an int8 model, for CPUs that compute int8 by themselves.
 
     MODEL is a variant, digits, a model folder or hf-hub:OWNER/REPO. It is calibrated on some of the images in DIR, and
-    judged on others: their first class must be that of fp32. If DIR has a folder for each class, accuracy before and
-    after is measured too. Where the quickest way to int8 does not do, slower and better ones are tried; if none does,
-    nothing is written. What was done is in quantize.json in the new folder.
+    judged on others: their first class must be fp32's. If DIR has a folder per class, accuracy before and after is
+    measured too. The fastest method is tried first, then slower and better ones; if none keeps the answers, nothing is
+    written. quantize.json in the new folder records what was done.
 
-    Every command takes the new folder: on such a CPU it runs in int8; elsewhere, for other tasks, and where you give
-    --precision fp32, its weights run in fp32.
+    Every command takes the new folder: it runs in int8 on CPUs with int8 instructions; elsewhere, for other tasks, and
+    with --precision fp32, its weights run in fp32.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`resnest train`: a network trained afresh with the published recipe."""
+"""`resnest train`: train a network from scratch with the published recipe."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from resnest_cli.training.recipe import RESNEST
 def train(*, recipe: str, **values: Any) -> None:  # noqa: ANN401, ARG001 - as declared; there is one recipe
     """Train a network from scratch with the published recipe.
 
-    DIR is as for `resnest finetune`. The recipe is printed with everything settled; each of its items is an option.
-    With --lr auto the rate is 0.1 for 256 images per step.
+    DIR is as for `resnest finetune`. Each item of the recipe is an option; the settled recipe is printed. With --lr
+    auto the rate is 0.1 per 256 images of a step.
 
     With --gpus all it runs in one process per GPU. On several nodes start it on each with torchrun; OUT and DIR must be
     on disks that all of them see:

@@ -1,4 +1,4 @@
-"""What `finetune` and `train` share: their options, and a run from the options to its folder."""
+"""The options of `finetune` and `train`, and how they run."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ RECIPE = {
     "momentum": "Momentum of sgd.",
     "weight_decay": "Decay of weights; biases and norms have none.",
     "layer_decay": "Rate of a layer over that of the one above.",
-    "warmup_epochs": "The rate rises, then falls along a cosine.",
+    "warmup_epochs": "Epochs of rising rate; then it falls along a cosine.",
     "clip": "Largest norm of the gradient; 0 is any.",
     "smoothing": "Label smoothing.",
     "mixup": "Alpha of mixup; 0 is none.",
     "augment": "timm's auto_augment, or none.",
     "crop_scale": "Least share that a random crop keeps.",
     "hflip": "Probability of a mirror image.",
-    "dropout": "Before the classifier.",
-    "drop_block": "DropBlock's last rate; it grows from 0.",
+    "dropout": "Dropout before the classifier.",
+    "drop_block": "Final rate of DropBlock; it grows from 0.",
     "ema": "Decay of averaged weights; 0 is none.",
     "patience": "Epochs without progress before it stops; 0 never does.",
     "balance": "Draw rare classes as often as common ones.",
-    "sync_bn": "Norms see the batches of all processes.",
+    "sync_bn": "Compute norms over the batches of all processes.",
     "precision": "auto is bf16 where a GPU computes it, else fp32.",
     "seed": "Random seed for the split, weights and training.",
 }
@@ -106,7 +106,7 @@ def execute(
     gpus: str | None,
     **values: Any,  # noqa: ANN401
 ) -> None:
-    """Do what the options ask for, and show how it goes.
+    """Run the job, or what is left of it, and show its events.
 
     Raises:
         UsageError: the folder is taken, or holds another job.

@@ -1,4 +1,4 @@
-"""How much a person wants to see on stderr, and the one place that decides it: notes, bars, what the library logs."""
+"""What is written to stderr: notes, progress bars, log records; decided here, by -q, -v and --no-progress."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 _Item = TypeVar("_Item")
-VERBOSE = "resnest_cli.verbose"  # where the group's error handler finds -v, in `Context.meta`
+VERBOSE = "resnest_cli.verbose"  # the key of -v in `Context.meta`, for the group's error handler
 
 
 @dataclass(frozen=True)
 class View:
-    """How much a person wants to see on stderr."""
+    """How much is written to stderr."""
 
     quiet: bool
     progress: bool
     verbose: bool = False
 
     def __post_init__(self) -> None:
-        """Let the library say what takes long."""
+        """Show what the library and others log."""
         logger = logging.getLogger("resnest_cli")
         logger.handlers = [LogHandler(self._logged)]
         logger.setLevel(logging.INFO)
@@ -40,11 +40,11 @@ class View:
 
     @property
     def is_watched(self) -> bool:
-        """Whether a person sees what is said."""
+        """Whether a person reads stderr."""
         return not self.quiet and sys.stderr.isatty()
 
     def say(self, text: str) -> None:
-        """Say something on stderr that is not data."""
+        """Write a note to stderr, unless -q."""
         if not self.quiet:
             note(text, dim=True)
 
@@ -52,13 +52,13 @@ class View:
         self.say(f"{text}.")
 
     def detail(self, text: str) -> None:
-        """Say what few want to know: with -v."""
+        """Write a note with -v only."""
         if self.verbose:
             self.say(text)
 
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:
-        """Show what takes its time: on a terminal until it is done, elsewhere as a line."""
+        """Show a step that takes time: on a terminal until it ends, elsewhere as a line."""
         if not (self.progress and sys.stderr.isatty()):
             self.say(f"{what} ...")
             yield
@@ -69,11 +69,11 @@ class View:
             yield
 
     def has_bar(self, *, rows_on_stdout: bool = False) -> bool:
-        """Tell whether stderr gets a bar: not where rows come to the same screen, which would be written into it."""
+        """Return whether stderr gets a progress bar: not if rows go to the same terminal."""
         return self.progress and sys.stderr.isatty() and not (rows_on_stdout and sys.stdout.isatty())
 
     def follow(self, items: Iterable[_Item], total: Callable[[], int | None], what: str) -> Iterator[_Item]:
-        """Pass items on, with a bar on stderr; see `output.bar`."""
+        """Yield the items, with a bar on stderr; see `output.bar`."""
         from resnest_cli.cli.output import bar, console
 
         return bar(items, total, what, console(sys.stderr))

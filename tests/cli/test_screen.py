@@ -342,8 +342,8 @@ Models:
 This machine:
   bench        Measure the speed of models, and how far it is from the
                hardware's limit.
-  doctor       Tell what this machine has.
-  cache        Show or clear what is kept for later.
+  doctor       Show what this machine has.
+  cache        Show or clear the cache.
 
   To start without any download: resnest predict IMAGE --model digits
 """
