@@ -217,7 +217,7 @@ def test_every_hop_is_checked(site: Stub, place: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("file:///etc/passwd", "it is a file of this machine: give its path, /etc/passwd"),
+        ("file:///etc/passwd", "this is a file of this machine: give its path, /etc/passwd"),
         *((url, "only http:// and https:// URLs") for url in ("s3://a/b", "ftp://a/b", "http://", "https:///x")),
         *((url, "URL is malformed") for url in ("http://[/x", "http://a:b/")),
     ],
