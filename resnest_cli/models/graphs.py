@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 # The code that decides what a graph is and what its sidecar says: when it changes, graphs are made anew.
 MAKERS = (
-    *("engines/pytorch/export.py", "engines/pytorch/network.py", "engines/pytorch/int8.py"),
+    *("engines/pytorch/export.py", "engines/pytorch/network.py", "engines/pytorch/state.py"),
+    *("engines/pytorch/program.py", "engines/pytorch/int8.py"),
     *("engines/convert.py", "engines/compiled.py", "engines/adopt.py", "engines/foreign.py", "models/graphs.py"),
 )
 FILES = ("graph.xml", "graph.bin")

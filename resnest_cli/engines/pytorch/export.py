@@ -15,7 +15,8 @@ import timm
 import torch
 
 from resnest_cli.engines.convert import convert
-from resnest_cli.engines.pytorch.network import build, to_program, ungroup
+from resnest_cli.engines.pytorch.network import build
+from resnest_cli.engines.pytorch.program import to_program, ungroup
 from resnest_cli.engines.runtime import VERSION
 from resnest_cli.models import graphs, labels
 

@@ -22,7 +22,8 @@ from torch import nn
 
 from resnest_cli.engines.openvino import OpenVinoEngine
 from resnest_cli.engines.pytorch import export
-from resnest_cli.engines.pytorch.network import SEED, FromPixels, build
+from resnest_cli.engines.pytorch.network import SEED, build
+from resnest_cli.engines.pytorch.program import FromPixels
 from resnest_cli.engines.runtime import openvino
 from resnest_cli.models import folders, graphs
 from resnest_cli.models.graphs import Graph

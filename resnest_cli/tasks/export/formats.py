@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from resnest_cli.engines.pytorch.network import to_program, ungroup
+from resnest_cli.engines.pytorch.program import to_program, ungroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -26,7 +26,8 @@ from torch import nn
 
 from resnest_cli import Classifier, Options, find_model
 from resnest_cli.engines.choose import open_engine
-from resnest_cli.engines.pytorch.network import build, ungroup
+from resnest_cli.engines.pytorch.network import build
+from resnest_cli.engines.pytorch.program import ungroup
 from resnest_cli.errors import ExitCode, ModelError, UsageError
 from resnest_cli.inputs.find import find_sources
 from resnest_cli.inputs.read import read_source
