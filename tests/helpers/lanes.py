@@ -27,9 +27,9 @@ if "pytest" in sys.modules:
 open({mark!r}, "w").close()
 os._exit(1)
 """
-# With `--dist loadfile` a file is one worker's: what takes longest comes first, or one worker would end long after the
-# others.
-LONGEST = ("test_ray.py", "test_training_process.py", "test_screen.py", "test_bench.py", "test_resumable.py")
+# With `--dist loadfile` a file is one worker's. Files that take long come first, or one worker would end long after the
+# others: these folders, and what else there is after them.
+FIRST = ("cluster", "training", "tasks", "engines", "cli", "outputs")
 FOLDER = pytest.StashKey[Path]()
 ERRORS = pytest.StashKey[list[BaseException]]()
 
@@ -54,9 +54,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest."""
-    rank = {name: number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+    """Begin with the files that take long."""
+    rank = {name: number for number, name in enumerate(FIRST)}
+    tests = Path(__file__).parents[1]
+    items.sort(key=lambda item: rank.get(item.path.relative_to(tests).parts[0], len(rank)))
 
 
 @pytest.hookimpl(wrapper=True)
