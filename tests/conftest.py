@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import settings
 
 from resnest_cli.cli import cli
 from resnest_cli.models.catalog import DIGITS
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 # Importing openvino reports home through this package: not from tests that import it themselves.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: "not to be imported"
 pytest_plugins = ["lanes", "rates"]
+settings.register_profile("whatever else the machine does", deadline=None)
+settings.load_profile("whatever else the machine does")
 # One thread for torch, here and in the processes that tests start: threads that share cores with other tests spin while
 # they wait (three small training steps on two busy cores: 9.6 CPU seconds with two threads, 1.2 with one).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
