@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from resnest_cli.models.catalog import find_model as find_model
     from resnest_cli.models.catalog import list_models as list_models
     from resnest_cli.options import Options as Options
+    from resnest_cli.outputs.summary import Summary as Summary
+    from resnest_cli.tasks.embed import Embedder as Embedder
     from resnest_cli.tasks.predict import Classifier as Classifier
     from resnest_cli.types import DataConfig as DataConfig
     from resnest_cli.types import Failure as Failure
@@ -41,6 +43,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Classifier": "tasks.predict",
     "DataConfig": "types",
+    "Embedder": "tasks.embed",
     "Engine": "engines.base",
     "Failure": "types",
     "FakeEngine": "engines.fake",
@@ -50,6 +53,7 @@ _HOMES = {
     "Record": "types",
     "ResnestError": "errors",
     "Result": "types",
+    "Summary": "outputs.summary",
     "find_model": "models.catalog",
     "list_models": "models.catalog",
 }

@@ -244,6 +244,7 @@ def test_the_public_names_are_these_and_each_resolves() -> None:
     assert sorted(resnest_cli.__all__) == [
         "Classifier",
         "DataConfig",
+        "Embedder",
         "Engine",
         "Failure",
         "FakeEngine",
@@ -253,6 +254,7 @@ def test_the_public_names_are_these_and_each_resolves() -> None:
         "Record",
         "ResnestError",
         "Result",
+        "Summary",
         "__version__",
         "find_model",
         "list_models",

@@ -126,9 +126,9 @@ class Classifier(OpenedModel):
         continues a job that the command began.
 
         >>> with Classifier("digits") as model:
-        ...     summary = model.write("scans/", "answers.csv", resume=True)
-        >>> summary.ok, dict(summary.failures)
-        (3, {'NotAnImage': 1})
+        ...     summary = model.write(["digits/two_0051.png", "lost.png"], "answers.csv", resume=True)
+        >>> print(summary.ok, dict(summary.failures), summary.exit_code)
+        1 {'UnreadableInput': 1} 3
 
         Args:
             inputs: as for `predict`.

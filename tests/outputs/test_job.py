@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import SAMPLES, Resnest
 
-from resnest_cli import Classifier
-from resnest_cli.engines.fake import FakeEngine
+from resnest_cli import Classifier, Embedder, FakeEngine
 from resnest_cli.errors import ExitCode, OutputError, TooManyFailures, UsageError
 from resnest_cli.models.catalog import DIGITS
-from resnest_cli.tasks.embed import Embedder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +21,7 @@ if TYPE_CHECKING:
 # A job whose inputs end with the process: rows are on the disk by then, and the job is not finished.
 KILLED = """
 import os, signal, sys
-from resnest_cli import Classifier
-from resnest_cli.tasks.embed import Embedder
+from resnest_cli import Classifier, Embedder
 
 def names():
     yield from sys.argv[3:]
