@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import UsageError
-from resnest_cli.inputs.find import find_sources
 from resnest_cli.models import catalog
 from resnest_cli.options import ALL
-from resnest_cli.outputs import plots, saving
+from resnest_cli.outputs import saving
 from resnest_cli.system.paths import Kind, look
 from resnest_cli.tasks.bench import sweep
 from resnest_cli.tasks.bench.rows import WRITERS
@@ -78,6 +77,8 @@ def check(  # noqa: PLR0913 - one per option
     for path in filter(None, (output, plot)):
         saving.claim(path, overwrite=overwrite)
     if plot:
+        from resnest_cli.outputs import plots  # noqa: PLC0415 - numpy: the command itself loads no framework
+
         plots.require()
         batches = {options.batch for options in every}
         if len(batches) == 1 and not any(catalog.resolve(options).facts for options in every):
@@ -106,6 +107,8 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     Raises:
         OutputError: the picture cannot be written.
     """
+    from resnest_cli.outputs import plots  # noqa: PLC0415 - numpy, see above
+
     saving.save(path, plots.speed_png(rows))
 
 
@@ -115,6 +118,8 @@ def _check_images(images: Path, exclude: Sequence[str]) -> None:
     if not seen.is_folder:
         why = seen.why if seen.kind is Kind.UNKNOWN else "no such folder."
         raise UsageError(f"--images {images}: {why}")
+    from resnest_cli.inputs.find import find_sources  # noqa: PLC0415 - numpy, see above
+
     found = list(find_sources([str(images)], exclude=exclude))
     failures = [item for item in found if isinstance(item, Failure)]
     if len(failures) == len(found):
