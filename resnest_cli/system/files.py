@@ -13,7 +13,6 @@ import io
 import logging
 import os
 import stat
-import sys
 import tempfile
 from functools import lru_cache
 from pathlib import Path
@@ -137,13 +136,13 @@ def pin(folder: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be opened.
     """
-    if not sys.platform.startswith("linux"):
+    if not (hasattr(os, "O_DIRECTORY") and Path("/proc/self/fd").is_dir()):
         yield folder
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         pinned = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
-        yield pinned if pinned.is_dir() else folder  # where there is no /proc
+        yield pinned if pinned.is_dir() else folder
     finally:
         os.close(descriptor)
 
