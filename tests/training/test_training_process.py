@@ -192,8 +192,8 @@ def test_files_that_hang_or_crash_a_decoder_are_named_and_training_goes_on(
     shutil.copytree(coloured, data)
     bad = {
         "bomb.png": (bare_png(65_536, 65_536, zlib.compress(bytes(1 << 20))), "ImageTooLarge: the image has 65536 x"),
-        "crash.png": (b"crash", "WorkerDied: it ended the process that decoded it, 2 times (signal 11)."),
-        "killed.png": (b"killed", "WorkerDied: it ended the process that decoded it, 2 times (signal 9)."),
+        "crash.png": (b"crash", "WorkerDied: it crashed the process that decoded it, 2 times (signal 11)."),
+        "killed.png": (b"killed", "WorkerDied: it crashed the process that decoded it, 2 times (signal 9)."),
         "scans.jpg": (many_scans(2000, 20_000), "DecodeTimeout: not decoded within 2 s."),
     }
     for name, (content, _) in bad.items():
