@@ -188,15 +188,9 @@ def test_commands_import_in_their_bodies(module: str) -> None:
 
 # Modules that read JSON of our own: packaged, of a process that we started, or written a line before.
 OWN_JSON = {
-    "text.jsons",
-    "models.catalog",
-    "outputs.records",
-    "tasks.bench.sweep",
-    "tasks.bench.worker",
-    "cluster",
-    "cluster.folder",
+    *("text.jsons", "models.catalog", "outputs.records", "tasks.bench.sweep", "tasks.bench.worker"),
+    *("cluster.trunk", "cluster.folder", "cluster.stages"),
 }
-OWN_JSON |= {"cluster.stages"}
 
 
 def test_json_that_others_may_have_written_is_read_by_one_function() -> None:

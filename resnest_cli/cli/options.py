@@ -141,7 +141,7 @@ def ray_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _runner(address: str | None) -> RunnerFactory:
-    from resnest_cli.cluster import RayTrunk
+    from resnest_cli.cluster.trunk import RayTrunk
 
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     return functools.partial(RayTrunk, address=None if address == "local" else address)

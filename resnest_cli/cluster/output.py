@@ -12,8 +12,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from resnest_cli.cluster import RayTrunk
 from resnest_cli.cluster.folder import OURS, Folder
+from resnest_cli.cluster.trunk import RayTrunk
 from resnest_cli.errors import UsageError
 from resnest_cli.outputs.formats import FORMATS, Format
 

@@ -26,9 +26,7 @@ from clusters import WATCHFUL, free_port, join, object_store, ray_cluster
 from conftest import SAMPLES, Shell
 from planted import USUAL, Planted
 
-from resnest_cli import cluster as ray_data
-from resnest_cli.cluster import session as ray_cluster_module
-from resnest_cli.cluster import surroundings
+from resnest_cli.cluster import session, surroundings, trunk
 from resnest_cli.cluster.folder import Folder
 from resnest_cli.cluster.session import Node, Plan, plan, watched
 from resnest_cli.cluster.spans import Span, remaining
@@ -47,8 +45,9 @@ DIGITS = ("-m", "digits", "-k", "2")
 LIMIT_S = 100
 ENDED = 30_000  # milliseconds for a process to end
 # The same program with small parts: what is of many thousands of inputs is tried with a few.
-IN_WAVES = (sys.executable, "-c", "from resnest_cli import cli, cluster; cluster.WAVE = 10; cli.main()")
-IN_FILES = (sys.executable, "-c", "from resnest_cli import cli, cluster; cluster.LEAST_ROWS = 300; cli.main()")
+WITH = "from resnest_cli import cli; from resnest_cli.cluster import trunk; trunk.{} = {}; cli.main()"
+IN_WAVES = (sys.executable, "-c", WITH.format("WAVE", 10))
+IN_FILES = (sys.executable, "-c", WITH.format("LEAST_ROWS", 300))
 CONSOLE_SCRIPT = Path(sys.executable).with_name("resnest")
 PLAIN = (sys.executable, "-m", "resnest_cli")
 # All that a run says on stderr, line by line; nothing else may stand there, and nothing of Ray's.
@@ -284,7 +283,7 @@ def test_a_ray_that_would_listen_elsewhere_is_ended_and_not_used(monkeypatch: py
     monkeypatch.setattr(ray, "nodes", lambda: [node])
     monkeypatch.setattr(ray, "shutdown", lambda: ended.append(True))
     said = r"--ray: no cluster can be started: Ray would listen at 192\.0\.2\.7, not at 127\.0\.0\.1 alone"
-    with pytest.raises(UsageError, match=said), ray_cluster_module.joined(None):
+    with pytest.raises(UsageError, match=said), session.joined(None):
         pytest.fail("it is used")
     assert ended == [True]
 
@@ -512,8 +511,8 @@ def test_silence_is_reported(caplog: pytest.LogCaptureFixture, monkeypatch: pyte
 
     caplog.set_level("WARNING", "resnest_cli")  # whatever other tests and libraries have set
     monkeypatch.setattr(logging.getLogger("resnest_cli"), "handlers", [Listener()])
-    monkeypatch.setattr(ray_cluster_module, "STALL_S", 0.01)
-    monkeypatch.setattr(ray_cluster_module, "_state", lambda: "2 nodes are there")
+    monkeypatch.setattr(session, "STALL_S", 0.01)
+    monkeypatch.setattr(session, "_state", lambda: "2 nodes are there")
     items = watched(slow())
     assert next(items) == 1
     assert not reported.wait(0.1)  # it is not the cluster that takes so long
@@ -632,7 +631,7 @@ def test_small_pictures_travel_with_their_rows() -> None:
         stream.Row("c", values),
     ]
     block = as_block(np.arange(3), rows, 3, np.zeros((3, 3), np.float32))
-    back = list(ray_data._rows(block, [Source("a"), Source("b"), Source("c")]))  # noqa: SLF001 - what has no name outside
+    back = list(trunk._rows(block, [Source("a"), Source("b"), Source("c")]))  # noqa: SLF001 - what has no name outside
     assert [(row.path, getattr(row, "thumbnail", None)) for row in back] == [("a", "data:a"), ("b", None), ("c", "")]
 
 
