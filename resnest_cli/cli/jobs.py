@@ -82,7 +82,7 @@ def following(view: View, inputs: Inputs, what: str, output: object, *, on_scree
 
 
 def ended(view: View, summary: Summary, classes: Counter[str] | None = None) -> None:
-    """Say what came of a job, of a single image only what its row does not say; exit with 3 if an input failed."""
+    """Print the summary of a job (of a single image only the times); exit with 3 if an input failed."""
     if summary.output is not None or summary.ok + summary.failed > 1:
         view.say(summary.words())
         if classes and view.is_watched:

@@ -108,7 +108,7 @@ def predict(  # noqa: PLR0913 - one parameter per option
 
 
 def _calibrated(options: Options, calibrate: Path | None, exclude: tuple[str, ...]) -> Options:
-    """Have an int8 model made with the images at `calibrate`, or find the one that was."""
+    """Return options with an int8 model calibrated on the images at `calibrate`, made now or cached."""
     if calibrate is None:
         return options
     if options.precision != "int8":

@@ -142,7 +142,7 @@ def ensure(name: str, make: Callable[[], Graph]) -> Graph:
 
 @contextlib.contextmanager
 def lock(place: Path) -> Iterator[None]:
-    """Hold the lock of `place`, so that one process makes what is to be there; its folder is made.
+    """Hold the lock of `place`, so that only one process writes there; make its folder.
 
     Raises:
         OSError: the cache cannot be written.

@@ -161,7 +161,7 @@ def check_writable(path: Path) -> None:
 
 
 def copy_mode(path: Path, out: IO[bytes]) -> None:
-    """Give a new file the permissions of the file at `path` that it will replace, if there is one.
+    """Copy the permissions of the file at `path`, if there is one, to the new file `out` that will replace it.
 
     If that file is another user's, the new file gets only permissions that any new file has.
 

@@ -26,7 +26,7 @@ _UNSUPPORTED = files.UNSUPPORTED | {errno.ENOLCK, errno.ENOTTY}
 
 @contextlib.contextmanager
 def hold(path: Path, busy: Callable[[Acquire], None], *, mode: int = 0o644) -> Iterator[bool]:
-    """Hold the lock of the file at `path`, which is made; yield False where the disk has no locks.
+    """Make the lock file `path` and hold its lock; yield whether it is held (False on a disk without locks).
 
     Args:
         path: the lock file; its folder exists.

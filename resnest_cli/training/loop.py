@@ -144,7 +144,7 @@ class Loop:
         self.network.load_state_dict(self._judged().state_dict())
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Take up the state of a checkpoint of this stage."""
+        """Load the state of a checkpoint of this stage."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema:
@@ -170,7 +170,7 @@ class Loop:
         return judge(self.val, forward, self.rank, self._stop_if_asked)
 
     def _optimize(self, feed: Feed) -> float:
-        """Do step number `self.step`; return its loss, the mean over its images in all processes and passes."""
+        """Run step `self.step`; return its loss, the mean over its images in all processes and passes."""
         for block in self.drop_blocks:
             block.drop_prob = self.recipe.drop_block * self.step / self.steps
         self.wrapped.train()
@@ -284,7 +284,7 @@ class Loop:
         return torch.autocast(self.rank.device.type, dtype=dtype) if dtype else nullcontext()
 
     def _no_sync(self, *, last: bool) -> AbstractContextManager[object]:
-        """Let gradients add up in this process until the last pass of a step, which exchanges them."""
+        """Return a context in which gradients add up locally; the last pass of a step exchanges them."""
         if last or not isinstance(self.wrapped, nn.parallel.DistributedDataParallel):
             return nullcontext()
         return self.wrapped.no_sync()

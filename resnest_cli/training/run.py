@@ -48,7 +48,7 @@ class Run:
         self.begun = False
 
     def events(self, *, resume: bool = False) -> Iterator[Event]:
-        """Do the job, or what is left of it; only the first of several processes yields events.
+        """Run the job, or the rest of it; only the first of several processes yields events.
 
         Raises:
             BadDataSet, UsageError, DeviceError: before anything is trained.

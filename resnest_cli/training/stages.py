@@ -137,10 +137,10 @@ def _rate(setup: Setup, made: nn.Module, train: Data) -> float:
 
 
 def _resume(loop: Loop, state: dict[str, Any], folder: Path) -> None:
-    """Take up a state.
+    """Resume the loop from `state`.
 
     Raises:
-        TrainingStopped: it is not one of such a run.
+        TrainingStopped: the state does not fit this run.
     """
     try:
         loop.resume(state)

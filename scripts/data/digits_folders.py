@@ -1,7 +1,7 @@
-"""Write scikit-learn's digits as image folders: what the embedded model is trained on, and examples for training.
+"""Write scikit-learn's digits as image folders, for training the embedded model and for examples of training.
 
-In: ``sklearn.datasets.load_digits``, 1797 grey 8x8 images with values 0..16 that scikit-learn carries in its own wheel,
-so nothing is downloaded. They are the test part of "Optical Recognition of Handwritten Digits" by E. Alpaydin and
+In: ``sklearn.datasets.load_digits``, 1797 gray 8x8 images with values 0..16 that scikit-learn carries in its own wheel,
+so nothing is downloaded. The images are the test part of "Optical Recognition of Handwritten Digits" by E. Alpaydin and
 C. Kaynak (UCI, 1998, CC BY 4.0). Out: FOLDER/train and FOLDER/val with the folders 0 to 9; 360 images, stratified, are
 in val.
 """
@@ -33,19 +33,19 @@ class Digit(NamedTuple):
 
 
 def digits() -> Iterator[Digit]:
-    """Return all images, first those to train on; the same on every call."""
+    """Yield all images, those of "train" first; every call yields the same."""
     pixels, labels = load_digits(return_X_y=True)
     train, val = train_test_split(np.arange(len(labels)), test_size=HELD_OUT, stratify=labels, random_state=0)
     for part, rows in (("train", train), ("val", val)):
         for row in rows.tolist():
-            grey = Image.fromarray(np.rint(pixels[row].reshape(8, 8) * 255 / 16).astype(np.uint8))
-            # Pillow resizes in a model's preprocessing too, so an 8x8 file gives the same pixels there.
-            image = grey.resize((SIZE, SIZE), Image.Resampling.BILINEAR).convert("RGB")
+            gray = Image.fromarray(np.rint(pixels[row].reshape(8, 8) * 255 / 16).astype(np.uint8))
+            # Preprocessing resizes with Pillow too, so an 8x8 file would give the same pixels.
+            image = gray.resize((SIZE, SIZE), Image.Resampling.BILINEAR).convert("RGB")
             yield Digit(part, int(labels[row]), row, image)
 
 
 def write(folder: Path, labels: set[int]) -> int:
-    """Write the images of the classes `labels`; give how many."""
+    """Write the images of the classes `labels`; return their number."""
     chosen = [digit for digit in digits() if digit.label in labels]
     for digit in chosen:
         path = folder / digit.part / str(digit.label) / f"{digit.row:04d}.png"
@@ -55,7 +55,7 @@ def write(folder: Path, labels: set[int]) -> int:
 
 
 def main() -> None:
-    """Write the folders that the command line asks for."""
+    """Write the folders."""
     parser = argparse.ArgumentParser(description="Write scikit-learn's digits as image folders.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--classes", nargs="+", type=int, choices=range(10), default=range(10), metavar="DIGIT")

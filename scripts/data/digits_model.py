@@ -1,8 +1,7 @@
-"""Put a model that `resnest train` made of the digits into the package: `make digits` trains it first.
+"""Copy a digits model from a run of `resnest train` into the package; `make digits` trains the model first.
 
-In: the folder of the run. Out: `config.json`, `model.safetensors` and `metrics.json` of the embedded model, with the
-classes in English words, and with where the images are from and under which licence. A model that is not right on 99%
-of the held-out images is refused.
+In: the folder of the run. Out: `config.json`, `model.safetensors` and `metrics.json` of the embedded model, with
+English class names and the source and license of the images. A model below 99% top-1 on the held-out images is refused.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ KEPT = ("top1", "train_images", "val_images", "epochs", "trained_parameters", "r
 
 
 def install(run: Path, folder: Path) -> None:
-    """Copy what the package needs from `run` into `folder`."""
+    """Copy the model from `run` into `folder`, with class names and provenance."""
     config: dict[str, Any] = json.loads((run / "config.json").read_text(encoding="utf-8"))
     metrics: dict[str, Any] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     if metrics["top1"] < REQUIRED_TOP1:
@@ -40,12 +39,12 @@ def install(run: Path, folder: Path) -> None:
     shutil.copyfile(run / "model.safetensors", folder / "model.safetensors")
     for name, content in (("config.json", config), ("metrics.json", metrics)):
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    print(f"{metrics['top1']:.2%} of {metrics['val_images']} held-out images are right: put into {folder}")
+    print(f"{metrics['top1']:.2%} of {metrics['val_images']} held-out images are right: wrote {folder}")
 
 
 def main() -> None:
-    """Install the run that the command line names."""
-    parser = argparse.ArgumentParser(description="Put a trained digits model into the package.")
+    """Install the model of a run."""
+    parser = argparse.ArgumentParser(description="Copy a trained digits model into the package.")
     parser.add_argument("run", type=Path)
     install(parser.parse_args().run, DIGITS)
 

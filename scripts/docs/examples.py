@@ -1,7 +1,7 @@
-"""What cog calls to fill README and docs: the real output of a real command, in 80 columns, without a network.
+"""Functions that cog calls to fill README and docs: the output of a real command in 80 columns, without a network.
 
-In: a command line. Out: a fenced block on stdout. `make docs` writes the outputs anew, `make check` compares them.
-Commands run in a folder with the pictures of `playground`; all of them share one home, as of one user.
+In: a command line. Out: a fenced block on stdout. `make docs` rewrites the outputs, `make check` compares them.
+Commands run in a folder with the pictures of `playground` and share one home.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ OK_OR_SOME_INPUTS_FAILED = {0, 3}
 
 
 def show(command: str) -> None:
-    """Run `command` in a shell in the playground and print it with what it wrote to stdout.
+    """Run `command` in a shell in the playground; print the command and its stdout.
 
     Raises:
-        RuntimeError: the command did not work, so there is nothing to show.
+        RuntimeError: the command failed.
     """
     if not FOLDER.exists():
         HOME.mkdir()
@@ -44,14 +44,14 @@ def show(command: str) -> None:
 
 
 def helps() -> None:
-    """Print the help of every command, each below a heading of its own."""
+    """Print the help of every command, each below its own heading."""
     for command in ("resnest", *(f"resnest {name}" for name in cli.list_commands(click.Context(cli)))):
         print(f"\n## {command}\n")
         show(f"{command} --help")
 
 
 def errors() -> None:
-    """Print the table of the errors that an input can have."""
+    """Print the table of error types of an input."""
     print("| `error.type` | when |\n| --- | --- |")
     for name in dir(all_errors):
         kind = getattr(all_errors, name)

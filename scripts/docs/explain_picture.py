@@ -1,4 +1,4 @@
-"""Draw .assets/explain.png: two digits of the samples side by side, explained for the class of each."""
+"""Draw .assets/explain.png: a picture of two digits, explained for the class of each."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from resnest_cli.tasks.explain.heatmap import Explainer, Explanation
 
 SAMPLES = DIGITS / "samples"
 OUTPUT = Path(__file__).resolve().parents[2] / ".assets" / "explain.png"
-EDGE = 64  # two digits as large as the network knows them
+EDGE = 64  # pixels: two digits of 32 pixels in a row
 
 
 def explain(name: str, folder: str) -> Image.Image:
-    """Explain the two digits for one class."""
+    """Return the heat map of the two digits for one class."""
     path = Path(folder, "digits.png")
     canvas = Image.new("L", (EDGE, EDGE))
     for number, sample in enumerate(("seven_0081.png", "zero_0078.png")):

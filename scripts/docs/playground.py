@@ -1,7 +1,7 @@
-"""Make the folder that the examples of the documentation run in.
+"""Write the folder in which the examples of the documentation run.
 
-In: an empty folder. Out: the pictures that the examples name, all of them digits, whatever their names say. The writer
-of outputs (`examples.show`) and the tests (`tests/test_docs.py`) run their commands in such a folder.
+In: an empty folder. Out: the pictures that the examples name; all of them are digits. `examples.show` and the tests
+(`tests/test_docs.py`) run commands in such a folder.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from PIL import Image
 from resnest_cli.models.catalog import DIGITS
 
 SAMPLES = DIGITS / "samples"
-PHOTO = 10  # each tenth held-out digit is a photograph: 36, of which `quantize` needs 30
-# Labelled folders: how many images of each class, by side. One side is written without a folder of its own.
+PHOTO = 10  # every tenth held-out digit is a photograph: 36 in all, `quantize` needs 30
+# Labeled folders: images per class and side. A single side gets no folder of its own.
 LABELLED = {
     "held-out": {"val": 360},
     "imagenet/val": {"val": 1},

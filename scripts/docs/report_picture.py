@@ -1,7 +1,7 @@
-"""Draw the page that `-f html` writes, for the README.
+"""Draw the page of `-f html` for the README.
 
 In: nothing; a Chromium must be installed. Out: `.assets/report.png`, a real run of the embedded digits model on its
-samples and on a file that is cut short.
+samples and on a truncated file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SIZE = (1280, 760)
 
 
 def main() -> None:
-    """Classify, open the page in a browser, keep the picture."""
+    """Classify, open the page in a browser, save the screenshot."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         sys.exit(f"No {' or '.join(BROWSERS)} here: {OUTPUT.name} stays as it is.")

@@ -1,4 +1,4 @@
-"""Draw what `resnest predict` shows in a terminal, for the README.
+"""Draw the terminal output of `resnest predict` for the README.
 
 In: nothing. Out: `.assets/predict.svg`, a real run of the embedded digits model on three of its sample images.
 """
@@ -29,7 +29,7 @@ def main() -> None:
     with Classifier("digits", device="cpu") as model:
         print_records(model.predict(IMAGES, topk=4), terminal)
     picture = terminal.export_svg(title="resnest", unique_id="predict")
-    # The font is left to the reader's machine: a picture in a README must fetch nothing.
+    # Use a font of the reader's machine: a picture in a README must fetch nothing.
     picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(picture, encoding="utf-8")

@@ -1,10 +1,10 @@
-"""Feed the readers of checkpoints and of images what nobody would think of, guided by the code that it reaches.
+"""Fuzz the readers of checkpoints and of images, guided by coverage.
 
     python scripts/faults/fuzz.py checkpoint 600
     python scripts/faults/fuzz.py image 600
 
-In: which reader, and for how many seconds. Whatever arrives must be read or be refused by an error of ours, start no
-program, open no connection, and come back within a minute and 4 GB. Needs `pip install '.[fuzz]'`.
+In: the reader and the seconds to run. Every input must be read or refused with an error of the package, within a minute
+and 4 GB, without starting a program or opening a connection. Needs `pip install '.[fuzz]'`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ with atheris.instrument_imports(include=["PIL"]):
 import torch
 from safetensors.torch import save
 
-with atheris.instrument_imports(include=["torch"]):  # all of torch would take minutes
+with atheris.instrument_imports(include=["torch"]):  # instrumenting all of torch takes minutes
     importlib.reload(torch._weights_only_unpickler)  # noqa: SLF001
 
 with atheris.instrument_imports(include=["resnest_cli"]):
@@ -45,12 +45,12 @@ if TYPE_CHECKING:
 FORBIDDEN = {"os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess.Popen", "socket.connect", "os.mkdir"}
 LIMITS = ["-timeout=60", "-rss_limit_mb=4096", "-max_len=20000", "-print_final_stats=1"]
 FILE = Path(tempfile.mkdtemp()) / "file"
-MAX_PIXELS = 1_000_000  # time is for odd files, not for large ones
+MAX_PIXELS = 1_000_000  # spend the time on odd files, not on large ones
 reached: list[str] = []
 
 
 def checkpoint(content: bytes) -> None:
-    """Read a checkpoint: the first byte says into which layout the rest is put."""
+    """Read a checkpoint; the first byte of `content` chooses the layout of the rest."""
     FILE.write_bytes(WRAPPERS[content[0] % len(WRAPPERS)](content[1:]) if content else b"")
     with contextlib.suppress(BadCheckpoint):
         read_state(FILE.read_bytes(), FILE)
@@ -58,21 +58,21 @@ def checkpoint(content: bytes) -> None:
 
 
 def image(content: bytes) -> None:
-    """Decode an image and make it a network's input."""
+    """Decode an image into a network's input."""
     with contextlib.suppress(ImageError):
         images.load(content, DataConfig(input_size=(3, 32, 32)), max_pixels=MAX_PIXELS)
     watch()
 
 
 def watch() -> None:
-    """Raise if anything was reached that a reader has no business with."""
+    """Raise AssertionError if the reader raised a forbidden audit event."""
     if reached:
-        message = f"it ran {reached}"
+        message = f"the reader ran {reached}"
         raise AssertionError(message)
 
 
 def as_zip(names: bytes) -> bytes:
-    """Put a pickle into the archive that torch.save writes."""
+    """Return the archive that torch.save writes, around a pickle."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in (
@@ -86,13 +86,13 @@ def as_zip(names: bytes) -> bytes:
 
 
 def as_legacy(names: bytes) -> bytes:
-    """Put a pickle where torch's old layout has the weights."""
+    """Return a checkpoint in torch's old layout, with a pickle in the place of the weights."""
     begin = (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {}})
     return b"".join(pickle.dumps(item, protocol=2) for item in begin) + names
 
 
 def as_safetensors(table: bytes) -> bytes:
-    """Put a table of contents before some data."""
+    """Return a safetensors file: a table of contents and some data."""
     return struct.pack("<Q", len(table)) + table + bytes(24)
 
 
@@ -117,7 +117,7 @@ def checkpoint_seeds() -> Iterator[bytes]:
 
 
 def image_seeds() -> Iterator[bytes]:
-    """Yield a small image in each format that Pillow writes here."""
+    """Yield a small image in each format that the package reads and Pillow writes."""
     picture = Image.linear_gradient("L").resize((24, 18)).convert("RGB")
     for name in images.FORMATS:
         file = io.BytesIO()

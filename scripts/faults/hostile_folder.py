@@ -1,7 +1,7 @@
-"""What does a folder of odd files do to `resnest predict`? Prints rows, errors by type, time, memory and exit code.
+"""Run `resnest predict` over a folder of odd files; print rows, errors by type, time, memory and exit code.
 
-With `--strew DIR` the good images of DIR are put between the files of the folder, and their rows are compared with
-those of a run over them alone, byte for byte, for each of the given batch sizes and worker counts. Linux only (/proc).
+`--strew DIR` mixes the good images of DIR with the files of the folder. Their rows must equal the rows of a run over
+DIR alone, for each given batch size and worker count. Linux only (/proc).
 
     python scripts/faults/hostile_folder.py FOLDER --strew photos -m digits -b 1 -b 8 -j 0 -j 2
 """
@@ -29,7 +29,7 @@ MB = 1 << 20
 
 @dataclass
 class Run:
-    """What was seen of one run of the command; times in seconds, memory in bytes."""
+    """One run of the command: its rows, stderr and exit code; times in seconds, memory in bytes."""
 
     exit_code: int = -1
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -41,24 +41,24 @@ class Run:
 
 
 def main() -> int:
-    """Run it all; 1 if anything is not as it must be."""
+    """Run every combination; return 1 if a run has a fault."""
     args = arguments()
     hostile = sorted(str(path) for path in args.folder.rglob("*") if path.is_file())
     good = sorted(str(path) for path in args.strew.iterdir()) if args.strew else []
-    names = list(strewn(hostile, good))
+    names = list(mixed(hostile, good))
     faults = 0
     for batch in args.batch or ["auto"]:
         clean = {row["path"]: row for row in predict(good, batch, "auto", args).rows} if good else {}
         for workers in args.workers or ["auto"]:
             run = predict(names, batch, workers, args)
-            wrong = list(complaints(run, names, clean))
+            wrong = list(find_faults(run, names, clean))
             report(run, names, f"-b {batch} -j {workers}", wrong)
             faults += len(wrong)
     return int(faults > 0)
 
 
 def arguments() -> argparse.Namespace:
-    """Read the command line; what is not known is passed on to the command."""
+    """Return the arguments; unknown ones are passed to `resnest predict` as `rest`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--strew", type=Path, metavar="DIR")
@@ -69,8 +69,8 @@ def arguments() -> argparse.Namespace:
     return args
 
 
-def strewn(hostile: list[str], good: list[str]) -> Iterator[str]:
-    """Put the good names evenly between the hostile ones."""
+def mixed(hostile: list[str], good: list[str]) -> Iterator[str]:
+    """Yield all names, the good names spread evenly among the hostile names."""
     placed = 0
     for i, name in enumerate(hostile, 1):
         yield name
@@ -80,7 +80,7 @@ def strewn(hostile: list[str], good: list[str]) -> Iterator[str]:
 
 
 def predict(names: list[str], batch: str, workers: str, args: argparse.Namespace) -> Run:
-    """Run the command over `names` and watch it."""
+    """Run the command over `names` and return what it printed, with times and peak memory."""
     run = Run()
     command = [sys.executable, "-m", "resnest_cli", "predict", "--files-from", "-", "-0", "-f", "jsonl"]
     begin = last = time.perf_counter()
@@ -107,21 +107,21 @@ def predict(names: list[str], batch: str, workers: str, args: argparse.Namespace
 
 
 def feed(process: subprocess.Popen[bytes], names: Iterable[str]) -> None:
-    """Write the list of names."""
+    """Write the names to stdin of the process, NUL-terminated, and close stdin."""
     if process.stdin:
         process.stdin.write(b"".join(os.fsencode(name) + b"\0" for name in names))
         process.stdin.close()
 
 
 def watch(pid: int, run: Run) -> None:
-    """Note the peak memory of the process and its descendants: their shares of what they have in common added up."""
+    """Record the peak memory of the process and its descendants, as the sum of their proportional set sizes."""
     while Path(f"/proc/{pid}").exists():
         run.peak = max(run.peak, sum(memory(each) for each in tree(pid)))
         time.sleep(SAMPLE_S)
 
 
 def tree(pid: int) -> list[int]:
-    """List a process and its descendants."""
+    """Return the ids of a process and of its descendants."""
     try:
         children = Path(f"/proc/{pid}/task").glob("*/children")
         below = [int(child) for path in children for child in path.read_text().split()]
@@ -131,7 +131,7 @@ def tree(pid: int) -> list[int]:
 
 
 def memory(pid: int) -> int:
-    """Return the proportional set size of a process in bytes; 0 if it is gone."""
+    """Return the proportional set size of a process in bytes; 0 if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
@@ -139,8 +139,8 @@ def memory(pid: int) -> int:
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
-def complaints(run: Run, names: list[str], clean: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Say what is not as it must be."""
+def find_faults(run: Run, names: list[str], clean: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Yield the faults of a run."""
     paths = [row["path"] for row in run.rows]
     if paths != names:
         yield f"{len(paths)} rows for {len(names)} files, or in another order"
@@ -155,7 +155,7 @@ def complaints(run: Run, names: list[str], clean: dict[str, dict[str, Any]]) -> 
 
 
 def report(run: Run, names: list[str], title: str, wrong: list[str]) -> None:
-    """Print what was seen."""
+    """Print the results of a run."""
     errors = Counter(row["error"]["type"] for row in run.rows if row["status"] == "error")
     slowest = max(range(1, len(run.gaps)), key=run.gaps.__getitem__, default=0)
     print(f"{title}: exit code {run.exit_code}")

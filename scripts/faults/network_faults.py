@@ -1,9 +1,9 @@
-"""Time how long a download takes to fail under each fault of a network, and show the cause it gives.
+"""Measure how long a download takes to fail under each network fault, and print the cause that it reports.
 
     python scripts/faults/network_faults.py
 
 In: nothing; tests/helpers/hub_stub.py plays the hub, the proxies and their faults on loopback, with the real limits.
-Out: a table on stdout. Exit 1 if a fault takes more than a minute, or what need not be waited for more than 15 s.
+Out: a table on stdout. The exit code is 1 if a fault takes over a minute, or over 15 s where waiting cannot help.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ QUICK_S = 15
 
 @dataclass(frozen=True)
 class Fault:
-    """One row: what is wrong, how the stub plays it, what the environment says besides."""
+    """One row: the fault, how the stub plays it, and further environment variables."""
 
     name: str
     play: Callable[[Stub], object] = lambda _: None
@@ -53,23 +53,23 @@ class Fault:
 
 
 def body(**headers: str) -> Callable[[Stub], object]:
-    """Change the headers of the file."""
+    """Return a fault that changes the headers of the file."""
     page = PAGES[PATH]
     return lambda stub: stub.pages.update({PATH: replace(page, headers={**page.headers, **headers})})
 
 
 def answer(page: Page) -> Callable[[Stub], object]:
-    """Answer something else."""
+    """Return a fault that answers with `page` instead of the file."""
     return lambda stub: stub.pages.update({PATH: page})
 
 
 def faults(**names: str) -> Callable[[Stub], object]:
-    """Play faults of the stub by method."""
+    """Return a fault that plays faults of the stub, by HTTP method."""
     return lambda stub: stub.faults.update(names)
 
 
 def cuts(**names: str) -> Callable[[Stub], object]:
-    """Cut every body, and play faults."""
+    """Return a fault that cuts every body, and plays faults of the stub."""
 
     def play(stub: Stub) -> None:
         stub.cuts = 10**9
@@ -79,7 +79,7 @@ def cuts(**names: str) -> Callable[[Stub], object]:
 
 
 def rows(refused: str, deaf: str, mute: str) -> Iterator[Fault]:
-    """List the faults; arguments are URLs that refuse, do not accept, and never answer."""
+    """Yield the faults; the arguments are URLs that refuse, never accept, and never answer connections."""
     yield Fault("connection refused", env={"HF_ENDPOINT": refused}, limit_s=QUICK_S)
     yield Fault("no such name in DNS", env={"HF_ENDPOINT": "http://hub.invalid"}, limit_s=QUICK_S)
     yield Fault("dead proxy", env={"HTTP_PROXY": refused, "NO_PROXY": ""}, limit_s=QUICK_S)
@@ -87,13 +87,13 @@ def rows(refused: str, deaf: str, mute: str) -> Iterator[Fault]:
     yield Fault("offline by HF_HUB_OFFLINE", env={"HF_HUB_OFFLINE": "1"}, limit_s=QUICK_S)
     yield Fault("login page of a network", answer(Page(b"<html>log in</html>", headers={"ETag": '"x"'})))
     yield Fault("hub without hashes", body(**{"ETag": "", "X-Linked-Etag": ""}))
-    yield Fault("503 for ever", answer(Page(status=503)))
-    yield Fault("429, come back in an hour", answer(Page(status=429, headers={"Retry-After": "3600"})))
+    yield Fault("503 forever", answer(Page(status=503)))
+    yield Fault("429, retry after an hour", answer(Page(status=429, headers={"Retry-After": "3600"})))
     yield Fault("silent from the start", faults(HEAD="silence"))
     yield Fault("silent at the file", faults(GET="silence"))
     yield Fault("silent in the middle of the file", faults(GET="stall"))
-    yield Fault("one byte a second", faults(GET="slow body"))
-    yield Fault("headers of one byte a second", faults(HEAD="slow headers"))
+    yield Fault("one byte per second", faults(GET="slow body"))
+    yield Fault("headers of one byte per second", faults(HEAD="slow headers"))
     yield Fault("cut every time", cuts())
     yield Fault("cut every time, always from the start", cuts(GET="no ranges"))
     yield Fault("larger than announced", body(**{"X-Linked-Size": "2999993"}))
@@ -107,7 +107,7 @@ def rows(refused: str, deaf: str, mute: str) -> Iterator[Fault]:
 
 @contextlib.contextmanager
 def deaf_port() -> Iterator[str]:
-    """Return a URL whose connections are never accepted: its queue is full."""
+    """Yield a URL whose connections are never accepted, because the queue is full."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):
@@ -118,7 +118,7 @@ def deaf_port() -> Iterator[str]:
 
 
 def timed(fault: Fault, refused: str) -> tuple[float, str]:
-    """Run the command under one fault; give the seconds and the cause it tells."""
+    """Run the command under one fault; return the seconds and the cause that the command reports."""
     with Stub(PAGES) as stub, tempfile.TemporaryDirectory() as home:
         fault.play(stub)
         kept = {
@@ -136,8 +136,8 @@ def timed(fault: Fault, refused: str) -> tuple[float, str]:
         seconds = time.perf_counter() - begin
     said = re.sub(r"\s+", " ", done.stdout + done.stderr.partition("error: ")[2])
     offline = r"(HF_HUB_OFFLINE forbids .*?)\. "
-    told = rf"could not be downloaded: (.*?)\. |(is not answered .*?|the hub names .*?)[:,] |{offline}"
-    found = re.search(told, said)
+    pattern = rf"could not be downloaded: (.*?)\. |(is not answered .*?|the hub names .*?)[:,] |{offline}"
+    found = re.search(pattern, said)
     cause = next(text for text in found.groups() if text) if found and done.returncode == 1 else "?"
     return seconds, re.sub(r"port \d+", "port N", cause)
 
@@ -154,7 +154,7 @@ def main() -> None:
             print(f"| {fault.name} | {seconds:.1f} | {cause} |", flush=True)
             if seconds > fault.limit_s or cause == "?":
                 late.append(fault.name)
-    sys.exit(f"too late, or not told: {late}" if late else 0)
+    sys.exit(f"too late, or without a cause: {late}" if late else 0)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,10 @@
-"""Forms of a network that may be faster on a GPU: to be measured by gpu_check.py, and in the product none of them yet.
+"""Forms of a network that may be faster on a GPU. gpu_check.py measures them; the package uses none of them yet.
 
-In: a network whose norms are folded (`engines.pytorch.gpu`). Out: one that gives the same answers within rounding.
-As a program, with TRITON_INTERPRET=1 where there is no GPU: how far the kernels are from their twins, and forms from
-plain timm.
-
-A split attention in steps passes over its activations, its largest tensors, some nine times: ReLU, sum of the splits,
-mean, weighing, sum again. Fused it reads them twice, once to pool them and once to weigh them, because the weights
-depend on all pixels; and it writes their weighted sum.
+In: a network whose norms are folded (`engines.pytorch.gpu`). Out: a network with the same answers up to rounding.
+Run as a program (without a GPU: with TRITON_INTERPRET=1), this file prints how far the kernels are from their plain
+forms, and how far each form is from plain timm.
 """
-# ruff: noqa: ANN401, N803, PLR0913, PLR0917 - a kernel's parameters
+# ruff: noqa: ANN401 - networks, and arguments of timm
 
 from __future__ import annotations
 
@@ -19,8 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import timm
 import torch
-import triton
-import triton.language as tl
+from gpu_kernels import kernel_difference, pool, pool_fused, weigh, weigh_fused
 from timm.layers import SplitAttn
 from torch import nn
 
@@ -31,120 +26,17 @@ if TYPE_CHECKING:
 
     Form = Callable[[nn.Module], nn.Module]
 
-PIXELS, CHANNELS = 32, 64  # of a block
-TOLERANCE = 1e-5  # of a probability, in float32
+TOLERANCE = 1e-5  # largest difference of a probability, in float32
 LOGIT_STD = 3.0
 SMALL: dict[str, Any] = {"layers": (1, 1, 1, 1)}
 SHAPES = ((2, 32, 6, 2, 1), (1, 96, 5, 1, 4), (2, 80, 3, 4, 2))  # images, channels, edge, radix, groups
 
 
-# --- the split attention in two passes: plain torch, and the same as kernels
-
-
-def pool(splits: torch.Tensor, radix: int) -> torch.Tensor:
-    """Return the mean over all pixels of the sum over all splits, after a ReLU: [B, R*C, H, W] -> float32 [B, C]."""
-    pixels = splits.relu().float().mean((2, 3))
-    return pixels.view(len(pixels), radix, -1).sum(1)
-
-
-def weigh(splits: torch.Tensor, logits: torch.Tensor, radix: int, groups: int) -> torch.Tensor:
-    """Return the sum over all splits, after a ReLU, each weighed by its attention: [B, R*C, H, W] -> [B, C, H, W].
-
-    `logits` [B, R*C] are ordered by group, split, channel; their softmax over the splits (of a single one: their
-    sigmoid) is the attention. It is computed in float32.
-    """
-    size, channels, height, width = splits.shape
-    values = logits.float().view(size, groups, radix, -1)
-    attention = (values.softmax(2) if radix > 1 else values.sigmoid()).transpose(1, 2).reshape(size, radix, -1, 1, 1)
-    weighed = splits.relu().view(size, radix, channels // radix, height, width) * attention
-    return weighed.sum(1).to(splits.dtype)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _pool(
-    splits: Any,
-    means: Any,
-    pixels: Any,
-    channels: Any,
-    RADIX: tl.constexpr,
-    PIXELS: tl.constexpr,
-    CHANNELS: tl.constexpr,
-) -> None:
-    image = tl.program_id(0).to(tl.int64)
-    channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    total = tl.zeros((CHANNELS,), tl.float32)
-    for begin in range(0, pixels, PIXELS):
-        pixel = begin + tl.arange(0, PIXELS)
-        there = (pixel < pixels)[:, None] & (channel < channels)[None, :]
-        row = splits + (image * pixels + pixel[:, None]) * (RADIX * channels) + channel[None, :]
-        for split in tl.static_range(RADIX):
-            value = tl.load(row + split * channels, mask=there, other=0.0).to(tl.float32)
-            total += tl.sum(tl.maximum(value, 0.0), axis=0)
-    tl.store(means + image * channels + channel, total / pixels, mask=channel < channels)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _weigh(
-    splits: Any,
-    logits: Any,
-    out: Any,
-    pixels: Any,
-    channels: Any,
-    width: Any,  # channels of a group
-    RADIX: tl.constexpr,
-    PIXELS: tl.constexpr,
-    CHANNELS: tl.constexpr,
-) -> None:
-    image = tl.program_id(0).to(tl.int64)
-    pixel = tl.program_id(1) * PIXELS + tl.arange(0, PIXELS)
-    channel = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
-    inside = channel < channels
-    there = (pixel < pixels)[:, None] & inside[None, :]
-    logit = logits + image * (RADIX * channels) + channel // width * (RADIX * width) + channel % width
-    highest = tl.load(logit, mask=inside, other=0.0).to(tl.float32)
-    for split in tl.static_range(1, RADIX):
-        highest = tl.maximum(highest, tl.load(logit + split * width, mask=inside, other=0.0).to(tl.float32))
-    row = splits + (image * pixels + pixel[:, None]) * (RADIX * channels) + channel[None, :]
-    total = tl.zeros((PIXELS, CHANNELS), tl.float32)
-    powers = tl.zeros((CHANNELS,), tl.float32)
-    for split in tl.static_range(RADIX):
-        power = tl.exp(tl.load(logit + split * width, mask=inside, other=0.0).to(tl.float32) - highest)
-        value = tl.load(row + split * channels, mask=there, other=0.0).to(tl.float32)
-        total += power[None, :] * tl.maximum(value, 0.0)
-        powers += power
-    if RADIX == 1:
-        powers = 1.0 + tl.exp(-highest)  # then it is the sigmoid
-    at = out + (image * pixels + pixel[:, None]) * channels + channel[None, :]
-    tl.store(at, (total / powers[None, :]).to(out.dtype.element_ty), mask=there)
-
-
-def pool_fused(splits: torch.Tensor, radix: int) -> torch.Tensor:
-    """Do what `pool` does in one kernel, which reads the activations once."""
-    splits = splits.contiguous(memory_format=torch.channels_last)
-    size, channels, height, width = splits.shape
-    channels //= radix
-    means = torch.empty(size, channels, device=splits.device, dtype=torch.float32)
-    grid = (size, triton.cdiv(channels, CHANNELS))
-    _pool[grid](splits, means, height * width, channels, RADIX=radix, PIXELS=PIXELS, CHANNELS=CHANNELS)
-    return means
-
-
-def weigh_fused(splits: torch.Tensor, logits: torch.Tensor, radix: int, groups: int) -> torch.Tensor:
-    """Do what `weigh` does in one kernel, which reads the activations once and writes their sum."""
-    splits = splits.contiguous(memory_format=torch.channels_last)
-    size, channels, height, width = splits.shape
-    channels //= radix
-    out = torch.empty(
-        (size, channels, height, width), device=splits.device, dtype=splits.dtype, memory_format=torch.channels_last
-    )
-    grid = (size, triton.cdiv(height * width, PIXELS), triton.cdiv(channels, CHANNELS))
-    sizes = (height * width, channels, channels // groups)
-    _weigh[grid](splits, logits.contiguous(), out, *sizes, RADIX=radix, PIXELS=PIXELS, CHANNELS=CHANNELS)
-    return out
+# --- forms of the split attention
 
 
 class Attention(nn.Module):
-    """timm's `SplitAttn`, its norms folded, with `pool` and `weigh` to choose."""
+    """timm's `SplitAttn` with folded norms and with the given `pool` and `weigh`."""
 
     def __init__(self, split: SplitAttn, pool: Callable[..., torch.Tensor], weigh: Callable[..., torch.Tensor]) -> None:
         super().__init__()
@@ -153,7 +45,7 @@ class Attention(nn.Module):
         self.pool, self.weigh = pool, weigh
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Run."""
+        """Return the output."""
         splits = self.conv(images)
         means = self.pool(splits, self.radix).to(splits.dtype)[:, :, None, None]
         logits = self.fc2(self.fc1(means).relu_()).flatten(1)
@@ -162,7 +54,7 @@ class Attention(nn.Module):
 
 
 class Apart(nn.Module):
-    """timm's `SplitAttn`, its norms folded, with a convolution and a tensor for each split: nothing is put together."""
+    """timm's `SplitAttn` with folded norms, and one convolution and one tensor per split."""
 
     def __init__(self, split: SplitAttn) -> None:
         super().__init__()
@@ -170,7 +62,7 @@ class Apart(nn.Module):
         self.fc1, self.fc2, self.groups = split.fc1, split.fc2, split.fc1.groups
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Run."""
+        """Return the output."""
         radix = len(self.convs)
         splits = [conv(part).relu_() for conv, part in zip(self.convs, images.chunk(radix, 1), strict=True)]
         means = reduce(torch.add, [split.mean((2, 3), keepdim=True) for split in splits])
@@ -184,20 +76,20 @@ class Apart(nn.Module):
 
 
 class Chunks(nn.Module):
-    """A grouped convolution as one for each group, their outputs put together."""
+    """A grouped convolution as one dense convolution per group; their outputs are concatenated."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.convs = nn.ModuleList(_parts(conv, conv.groups))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Run."""
+        """Return the output."""
         chunks = images.chunk(len(self.convs), 1)
         return torch.cat([conv(chunk) for conv, chunk in zip(self.convs, chunks, strict=True)], 1)
 
 
 def _parts(conv: nn.Conv2d, count: int) -> list[nn.Conv2d]:
-    """Cut a convolution into so many, each of a part of its groups."""
+    """Return `count` convolutions, each with an equal part of the channels and groups of `conv`."""
     args: dict[str, Any] = {"stride": conv.stride, "padding": conv.padding, "dilation": conv.dilation}
     args |= {"groups": conv.groups // count, "bias": conv.bias is not None, "device": "meta"}
     parts = []
@@ -209,11 +101,11 @@ def _parts(conv: nn.Conv2d, count: int) -> list[nn.Conv2d]:
     return parts
 
 
-# --- how it is started
+# --- forms that launch the same steps in another way
 
 
 class Graph(nn.Module):
-    """A network whose steps are recorded once, for inputs of one shape, and started all at once. CUDA only."""
+    """A network that is recorded as a CUDA graph, once per input shape, and replayed with one launch. CUDA only."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -221,10 +113,10 @@ class Graph(nn.Module):
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Run; the answer is overwritten by the next one."""
+        """Return the logits; the next call overwrites them."""
         if self.graph is None or self.images.shape != images.shape:
             self._record(images)
-        assert self.graph is not None  # noqa: S101 - it was just made
+        assert self.graph is not None  # noqa: S101 - `_record` has made it
         self.images.copy_(images)
         self.graph.replay()
         rows: torch.Tensor = self.rows
@@ -234,7 +126,7 @@ class Graph(nn.Module):
         self.images, self.graph = images.clone(), None
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):  # libraries choose their kernels before anything is recorded
+        with torch.cuda.stream(aside):  # warm up: libraries choose their kernels before the recording
             for _ in range(3):
                 self.network(self.images)
         torch.cuda.current_stream().wait_stream(aside)
@@ -245,14 +137,14 @@ class Graph(nn.Module):
 
 
 class Searched(nn.Module):
-    """A network whose convolutions are each tried in every way that cuDNN has, once for each shape."""
+    """A network for which cuDNN benchmarks its convolution algorithms, once per shape."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Run."""
+        """Return the output."""
         before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
         try:
             rows: torch.Tensor = self.network(images)
@@ -265,36 +157,36 @@ class Searched(nn.Module):
 
 
 def as_it_is(network: nn.Module) -> nn.Module:
-    """Change nothing: what the engine runs."""
+    """Return the network unchanged, as the engine runs it."""
     return network
 
 
 def split_attention(network: nn.Module, pool: Any = pool_fused, weigh: Any = weigh_fused) -> nn.Module:
-    """Fuse each split attention, in place."""
+    """Replace each split attention by the fused form, in place."""
     return _replaced(network, SplitAttn, lambda split: Attention(split, pool, weigh))
 
 
 def apart(network: nn.Module) -> nn.Module:
-    """Keep the splits of each split attention apart, in place."""
+    """Replace each split attention by the form with separate splits, in place."""
     return _replaced(network, SplitAttn, Apart)
 
 
 def dense(network: nn.Module) -> nn.Module:
-    """Make dense convolutions of each 3x3 one with groups, in place."""
+    """Replace each grouped 3x3 convolution by dense convolutions, in place."""
     return _replaced(network, nn.Conv2d, lambda conv: Chunks(conv) if conv.groups > 1 and conv.padding[0] else conv)
 
 
 def compiled(network: nn.Module, mode: str = "max-autotune") -> nn.Module:
-    """Compile."""
+    """Compile the network with torch.compile."""
     return cast("nn.Module", torch.compile(network, mode=mode, dynamic=False))
 
 
 def of(*forms: Form) -> Form:
-    """Put forms one on another, the first one first."""
+    """Return the form that applies `forms` in order."""
     return lambda network: reduce(lambda made, form: form(made), forms, network)
 
 
-HERE: dict[str, Form] = {  # that run on a CPU, too
+HERE: dict[str, Form] = {  # also run on a CPU
     "two passes": partial(split_attention, pool=pool, weigh=weigh),
     "apart": apart,
     "dense": dense,
@@ -322,15 +214,15 @@ def _replaced(network: nn.Module, kind: type, change: Callable[[Any], nn.Module]
 
 @torch.no_grad()
 def lively(network: nn.Module, size: int) -> nn.Module:
-    """Give a fresh network weights like a trained one's, in place: every block counts, and answers depend on the image.
+    """Set random weights under which every block counts and answers depend on the image, in place; return the network.
 
-    They are made as in tests/engines/pytorch/test_engine.py, which says why.
+    The recipe is that of tests/helpers/lively.py, which explains it.
     """
     for name, norm in network.named_modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.weight.uniform_(*((0.03, 0.1) if name.endswith("bn3") else (0.6, 1.2)))
             norm.bias.normal_(0, 0.1)
-            norm.momentum = 1.0  # take the statistics of the next batch
+            norm.momentum = 1.0  # use the statistics of the next batch
     network.train()(scenes(8, size))
     network.eval()
     network.get_parameter("fc.weight").mul_(LOGIT_STD / network(scenes(8, size)).std())
@@ -338,15 +230,15 @@ def lively(network: nn.Module, size: int) -> nn.Module:
 
 
 def scenes(count: int, size: int) -> torch.Tensor:
-    """Make normalised images of a colour, a slope and some noise each, [N, 3, size, size]."""
+    """Return normalized images [N, 3, size, size], each of one color, a gradient and some noise."""
     slope = torch.linspace(-2, 2, size)
     across, down, noise = (2 * torch.rand(3, count, 1, 1, 1) - 1).unbind()
-    colour = 4 * torch.rand(count, 3, 1, 1) - 2
-    return colour + across * slope + down * slope[:, None] + noise * torch.randn(count, 3, size, size)
+    color = 4 * torch.rand(count, 3, 1, 1) - 2
+    return color + across * slope + down * slope[:, None] + noise * torch.randn(count, 3, size, size)
 
 
 def difference(name: str, form: Form, size: int, **args: Any) -> float:
-    """Return the largest difference of a probability that folding and a form make to plain timm with seeded weights."""
+    """Return the largest difference of a probability between plain timm and a form of the folded network."""
     torch.manual_seed(0)
     network = lively(timm.create_model(name, **args), size)
     images = scenes(2, size)
@@ -357,19 +249,8 @@ def difference(name: str, form: Form, size: int, **args: Any) -> float:
     return float((expected - found).abs().max())
 
 
-def kernel_difference(size: int, channels: int, edge: int, radix: int, groups: int) -> float:
-    """Return the largest difference between the kernels and their twins, for numbers around 1."""
-    torch.manual_seed(0)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    splits = torch.randn(size, radix * channels, edge, edge + 1, device=device)
-    logits = 3 * torch.randn(size, radix * channels, device=device)
-    means = pool_fused(splits, radix) - pool(splits, radix)
-    sums = weigh_fused(splits, logits, radix, groups) - weigh(splits, logits, radix, groups)
-    return max(float(means.abs().max()), float(sums.abs().max()))
-
-
 def main() -> int:
-    """Compare the kernels with their twins, and the forms that run here with plain timm; fail if one differs."""
+    """Compare the kernels with their plain forms, and the CPU forms with plain timm; return 1 if one differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--models", default="resnest14d,resnest50d_1s4x24d,resnest50d_4s2x40d")
     parser.add_argument("--size", type=int, default=32, help="pixels, default: %(default)s")

@@ -1,15 +1,15 @@
-"""Are the answers of a GPU right, and how fast is it? One call on a machine with an NVIDIA card.
+"""Check the answers of a GPU and measure its speed, in one call on a machine with an NVIDIA card.
 
-In: a device. Out: a line per finding as it comes, all findings as JSON, and with --page the table of `docs/speed.md`.
-There are three sections, each within --limit seconds: what there was no time for is reported. Findings of an earlier
-call with the same card and versions are kept, so that sections can be run one by one:
+In: a device. Out: one line per finding, all findings as JSON, and with --page the table of `docs/speed.md`.
+Each of the three sections stops after --limit seconds and reports what it skipped. Findings of earlier calls with the
+same card and versions are kept, so sections can run one by one:
 
     python scripts/gpu/gpu_check.py --only correct
     python scripts/gpu/gpu_check.py --only speed --models resnest50d
     python scripts/gpu/gpu_check.py --only files --images photos/ --page
 
-correct is in gpu_correct.py, speed and files are in gpu_speed.py; each says what it does. With --device cpu everything
-runs except what only a card can do (the kernels with TRITON_INTERPRET=1): that tries this script, and nothing else.
+gpu_correct.py, gpu_speed.py and gpu_files.py describe their sections. --device cpu only tests the script: it runs all
+but what needs a card (the kernels run with TRITON_INTERPRET=1).
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ COLUMNS = ("", "precision", "ready: images/s", "of limit", "x timm", "files: ima
 
 
 def machine_facts(device: str) -> dict[str, str]:
-    """Return device and versions, so that findings of different machines are not mixed."""
+    """Return the device and the versions: findings of different machines are not mixed."""
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else machine.cpu_name()
     cuda = {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
     return {"device": name, **{package: version(package) for package in ("resnest-cli", "torch", "timm")}, **cuda}
 
 
 def table(report: Report) -> str:
-    """Return the page's table, a line for each model and precision of the section speed."""
+    """Return the page's Markdown table, one line per model and precision of the section speed."""
     lines = [f"| {' | '.join(COLUMNS)} |", f"| --- | --- |{' ---: |' * (len(COLUMNS) - 2)}"]
     files, limits = report.found.get("files", {}), report.found.get("limits", {})
     for name, row in report.found.get("speed", {}).items():
@@ -65,28 +65,27 @@ def write_table(report: Report, page: Path = PAGE) -> None:
 
 def run(check: Check, sections: tuple[str, ...], limit: float) -> None:
     """Run sections, each for at most about `limit` seconds."""
-    import gpu_correct  # noqa: PLC0415 - both import Triton: whether there is a card is reported before
+    import gpu_correct  # noqa: PLC0415 - all three import Triton: a missing card is reported first
+    import gpu_files  # noqa: PLC0415
     import gpu_speed  # noqa: PLC0415
 
-    does = {"correct": gpu_correct.correct, "speed": gpu_speed.speed, "files": gpu_speed.files}
+    does = {"correct": gpu_correct.correct, "speed": gpu_speed.speed, "files": gpu_files.files}
     for section in sections:
         check.end = time.monotonic() + limit
         does[section](check)
 
 
 def main() -> int:
-    """Return 0 if all is right, 1 if something is wrong, 2 where there is nothing to check."""
+    """Return 0 if every check passed, 1 if one failed, 2 without a device to check."""
     args = _arguments()
     try:
         choose_device(args.device)
     except DeviceError as error:
-        print(
-            f"{error}\nNothing was checked: this is for a machine with an NVIDIA card. --device cpu tries the script."
-        )
+        print(f"{error}\nNothing was checked: no NVIDIA card. Test the script with --device cpu.")
         return 2
     on_cuda = args.device.startswith("cuda")
     if args.page and not on_cuda:
-        print("--page: the table is for the numbers of a card. Leave --page or --device away.")
+        print("--page: the table needs the numbers of a card. Remove --page or --device.")
         return 2
     if on_cuda:
         torch.cuda.set_device(args.device)
@@ -116,19 +115,21 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--device", default="cuda", help="cuda, cuda:N or, to try the script, cpu")
-    parser.add_argument("--only", help="sections, with commas; default: correct,speed,files")
-    parser.add_argument("--models", default="", help="with commas; default: all, resnest50d first")
-    parser.add_argument("--precision", default="bf16", help="of speed and files, with commas; default: %(default)s")
-    parser.add_argument("--size", type=int, help="of images, in pixels; default: the model's own")
-    parser.add_argument("--batches", default="64,128,256,512", help="of which each form takes its best")
-    parser.add_argument("--rounds", type=int, default=5, help="of turns, default: %(default)s")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of a turn, default: %(default)s")
-    parser.add_argument("--candidates", help="names from gpu_candidates.py, with semicolons; default: all")
-    parser.add_argument("--images", default="", help="a folder of JPEG files; default: some that are made")
-    parser.add_argument("--files", type=int, default=2000, help="how many are made, default: %(default)s")
-    parser.add_argument("--limit", type=float, default=540.0, help="seconds of a section, default: %(default)s")
-    parser.add_argument("--rows", type=Path, default=Path("gpu_check.json"), help="default: %(default)s")
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:N, or cpu to test the script")
+    parser.add_argument("--only", help="sections, comma-separated; default: correct,speed,files")
+    parser.add_argument("--models", default="", help="comma-separated; default: all, resnest50d first")
+    parser.add_argument("--precision", default="bf16", help="of speed and files, comma-separated; default: %(default)s")
+    parser.add_argument("--size", type=int, help="image size in pixels; default: the model's own")
+    parser.add_argument("--batches", default="64,128,256,512", help="batch sizes; each form uses its fastest")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds per comparison, default: %(default)s")
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds per turn, default: %(default)s")
+    parser.add_argument("--candidates", help="names from gpu_candidates.py, semicolon-separated; default: all")
+    parser.add_argument("--images", default="", help="folder of JPEG files; default: generated files")
+    parser.add_argument("--files", type=int, default=2000, help="number of generated files, default: %(default)s")
+    parser.add_argument("--limit", type=float, default=540.0, help="seconds per section, default: %(default)s")
+    parser.add_argument(
+        "--rows", type=Path, default=Path("gpu_check.json"), help="file of findings, default: %(default)s"
+    )
     parser.add_argument("--page", action="store_true", help="write the table into docs/speed.md")
     return parser.parse_args()
 

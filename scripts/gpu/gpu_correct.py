@@ -1,7 +1,8 @@
-"""gpu_check.py's section "correct": does a card give the CPU's answers, all of them, and words where it cannot?
+"""gpu_check.py's section "correct": compare the answers of a card with those of the CPU.
 
-fp32 is to be within 1e-4 of the CPU in probability, for lively seeded weights; of bf16 and fp16 it is told how far they
-are off. Then: an index one too large, and a batch for which memory is made too small.
+In: a `Check`. Out: findings in its report. fp32 must be within 1e-4 of the CPU's probabilities, for seeded
+weights under which every block counts; the differences of bf16 and fp16 are only reported. Two failures are provoked:
+a device index that does not exist, and a batch that does not fit into memory.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ if TYPE_CHECKING:
 
     from resnest_cli.types import ModelSpec
 
-CLOSE = 1e-4
+CLOSE = 1e-4  # largest difference of a probability
 PRECISIONS = ("fp32", "bf16", "fp16")
 IMAGES = 16
-LARGE, ROOM = 64, 20  # images of the batch that does not fit, and of which about so many do
+LARGE, ROOM = 64, 20  # images in a batch that does not fit; images that fit
 
 
 def correct(check: Check) -> None:
-    """Compare every model in every precision; and what else goes wrong with the first."""
+    """Compare every model in every precision; provoke the failures and compare the candidates with the first model."""
     wrong_index(check)
     for model in check.models:
         if check.is_late:
@@ -56,7 +57,7 @@ def correct(check: Check) -> None:
 
 @contextmanager
 def lively_weights(spec: ModelSpec) -> Iterator[Path]:
-    """Write seeded weights with which every block counts, for as long as they are needed."""
+    """Yield a temporary file of seeded weights under which every block counts."""
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
         save_file(lively(build(spec, None), spec.data.input_size[1]).state_dict(), Path(folder, "lively.safetensors"))
@@ -64,7 +65,7 @@ def lively_weights(spec: ModelSpec) -> Iterator[Path]:
 
 
 def compare(check: Check, spec: ModelSpec, file: Path) -> None:
-    """Report how far the probabilities are from those of the CPU in fp32, in each precision."""
+    """Report the largest and mean difference of a probability to the CPU in fp32, per precision."""
     images = pictures(spec, IMAGES)
     expected = probabilities(TorchEngine(spec, file, device="cpu"), images)
     for precision in PRECISIONS:
@@ -81,7 +82,7 @@ def compare(check: Check, spec: ModelSpec, file: Path) -> None:
 
 
 def compare_candidates(check: Check, spec: ModelSpec, file: Path) -> None:
-    """Report how far each form that is not torch's own compiler's is from the network as it was, in fp32."""
+    """Report the largest difference of a probability in fp32 between plain timm and each form without compiler."""
     images = torch.from_numpy(pictures(spec, IMAGES)).permute(0, 3, 1, 2).float() / 255 - 0.5
     ready = images.to(check.device).contiguous(memory_format=torch.channels_last)
     names = CANDIDATES if check.candidates is None else check.candidates
@@ -99,7 +100,7 @@ def compare_candidates(check: Check, spec: ModelSpec, file: Path) -> None:
 
 
 def wrong_index(check: Check) -> None:
-    """Report what is said of a card that is not there."""
+    """Report the error message for a card that does not exist."""
     try:
         device, words = choose_device(f"cuda:{torch.cuda.device_count()}")
     except DeviceError as error:
@@ -109,34 +110,39 @@ def wrong_index(check: Check) -> None:
 
 
 def short_of_memory(check: Check, spec: ModelSpec, file: Path) -> None:
-    """Report whether all rows come, in order and right, when a batch does not fit."""
+    """Report whether every row is there, in order and correct, when a batch does not fit."""
     engine = TorchEngine(spec, file, device=check.device)
     images = pictures(spec, LARGE + 1)
     expected = np.concatenate([*engine.run([image[None] for image in images])])
-    told: list[str] = []
-    teller = logging.Handler()
-    teller.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    messages: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
     log = logging.getLogger("resnest_cli.pipeline.stream")
-    log.addHandler(teller)
+    log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
         with little_memory(check, engine, images):
             rows = list(infer([Pixels(str(i), image) for i, image in enumerate(images)], engine, LARGE))
     finally:
-        log.removeHandler(teller)
+        log.removeHandler(handler)
     values = np.array([row.values for row in rows if isinstance(row, Row)])
     complete = [row.path for row in rows] == [str(i) for i in range(len(images))] and len(values) == len(rows)
     apart = float(np.abs(softmax_rows(values) - softmax_rows(expected)).max()) if complete else float("inf")
     check.report.add(
-        "correct", "out of memory", ok=complete and apart <= CLOSE and bool(told), rows=len(rows), max=apart, says=told
+        "correct",
+        "out of memory",
+        ok=complete and apart <= CLOSE and bool(messages),
+        rows=len(rows),
+        max=apart,
+        says=messages,
     )
 
 
 @contextmanager
 def little_memory(check: Check, engine: TorchEngine, images: NDArray[np.uint8]) -> Iterator[None]:
-    """Leave memory for about `ROOM` images; on a CPU, have the engine raise what torch would."""
+    """Limit memory to about `ROOM` images; on a CPU, make the engine raise the out-of-memory error of torch."""
     if not check.on_cuda:
-        forward = engine._forward  # noqa: SLF001 - what a card would fail in
+        forward = engine._forward  # noqa: SLF001 - the step that fails on a card
 
         def small(pixels: torch.Tensor) -> torch.Tensor:
             if len(pixels) > ROOM:
@@ -162,7 +168,7 @@ def little_memory(check: Check, engine: TorchEngine, images: NDArray[np.uint8]) 
 
 
 def pictures(spec: ModelSpec, count: int) -> NDArray[np.uint8]:
-    """Make pixels uint8 [N, H, W, 3] that differ in colour, slope and noise."""
+    """Return pixels uint8 [N, H, W, 3] that differ in color, gradient and noise."""
     torch.manual_seed(1)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.data.mean, spec.data.std))
     pixels = (scenes(count, spec.data.input_size[1]) * std + mean).clamp(0, 1) * 255
@@ -171,12 +177,12 @@ def pictures(spec: ModelSpec, count: int) -> NDArray[np.uint8]:
 
 
 def probabilities(engine: TorchEngine, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Run them in two batches, one of them ragged."""
+    """Return probabilities float32 [N, C] of two batches, the second one smaller; close the engine."""
     rows = np.concatenate([*engine.run([images[:11], images[11:]])])
     engine.close()
     return softmax_rows(rows)
 
 
 def softmax_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Turn logits [N, C] into probabilities."""
+    """Return the probabilities of logits [N, C]."""
     return np.array([softmax(row) for row in rows])

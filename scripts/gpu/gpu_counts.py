@@ -1,13 +1,13 @@
-"""Count what an image costs: operations, and bytes of activations. With a device's rates they are a limit of speed.
+"""Count operations and activation bytes per image. With the rates of a device, the counts limit the throughput.
 
-In: a network. Out: multiply-accumulates, bytes and steps; as a program, a line for each variant. Nothing is computed
-and nothing measured: the tensors have a shape and no memory. Activations are counted in bf16, and weights are left out,
-which a batch shares. There are two numbers of bytes:
+In: a network. Out: multiply-accumulates, bytes and steps; as a program, one line per variant. Nothing is computed or
+measured: the tensors have shapes but no memory. Activations are counted in bf16. Weights are not counted, because a
+batch shares them. Bytes are counted in two ways:
 
-* floor: each convolution, each pooling and the classifier read their input and write their output once, so does the
-  weighted sum of the splits, and a block reads its shortcut. All else rides along. A network that keeps its tensors in
-  memory between convolutions does not do with less.
-* steps: what the eager network moves, each of its steps reading and writing all of its tensors.
+* floor: each convolution, each pooling, the classifier and the weighted sum of the splits read their input and write
+  their output once; a block reads its shortcut. Every other step is fused into these. A network that keeps its tensors
+  in memory between convolutions cannot move fewer bytes.
+* steps: the bytes of the eager network, each of whose steps reads and writes all of its tensors.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from resnest_cli.models.catalog import list_models
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BATCH = 7  # no weight has so many rows: what has is an activation
-BYTES = 2  # of a number in bf16
+BATCH = 7  # no weight has 7 rows, so a tensor with 7 rows is an activation
+BYTES = 2  # per number in bf16
 _ONCE = (nn.Conv2d, nn.Linear, nn.AvgPool2d, nn.MaxPool2d, SelectAdaptivePool2d)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """For one image: multiply-accumulates and bytes; for a forward pass: steps that are launched one by one."""
+    """Multiply-accumulates and bytes per image, and launched steps per forward pass."""
 
     macs: int
     floor_bytes: int
@@ -44,23 +44,23 @@ class Counts:
     steps: int
 
     def limit(self, flops: float, bandwidth: float) -> float:
-        """Return the images per second at which a device is busy that does `flops` or moves `bandwidth` bytes/s."""
+        """Return the most images per second of a device with `flops` FLOP/s and `bandwidth` bytes/s."""
         return min(flops / (2 * self.macs), bandwidth / self.floor_bytes)
 
     def bound(self, flops: float, bandwidth: float) -> str:
-        """Tell which of the two it is."""
+        """Return what limits the device: "matrix" or "memory"."""
         return "matrix" if flops / (2 * self.macs) < bandwidth / self.floor_bytes else "memory"
 
 
 class Steps(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the operations that are more than another view of a tensor, and the bytes of what they read and write."""
+    """Counts the operations that are not views, and the bytes that they read and write."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401 - as torch declares it
-        """Do it and count it."""
+        """Run and count one operation."""
         output = func(*args, **(kwargs or {}))
         if not func.is_view:
             outputs = output if isinstance(output, tuple) else (output,)
@@ -75,23 +75,23 @@ def make(
     change: Callable[[nn.Module], nn.Module] = gpu.fold,
     **args: Any,  # noqa: ANN401 - as timm takes them
 ) -> nn.Module:
-    """Make a variant in bf16 and without memory, changed as the engine does it."""
+    """Return a variant in bf16 on the meta device, after `change` (default: fold the norms, as the engine does)."""
     with torch.device("meta"):
         network: nn.Module = timm.create_model(name, **args).eval()
     return change(network).to(torch.bfloat16)
 
 
 def count(network: nn.Module, size: tuple[int, ...]) -> Counts:
-    """Count for images of `size` (channels, height, width); the network is one of `make`."""
+    """Return the counts of a network from `make` for images of `size` (channels, height, width)."""
     macs = numbers = 0
 
-    def see(module: nn.Module, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    def add(module: nn.Module, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         nonlocal macs, numbers
         numbers += _least(module, given[0], output)
         if isinstance(module, nn.Conv2d | nn.Linear):
             macs += output.numel() * module.weight[0].numel()
 
-    hooks = [module.register_forward_hook(see) for module in network.modules()]
+    hooks = [module.register_forward_hook(add) for module in network.modules()]
     images = torch.empty(BATCH, *size, device="meta", dtype=torch.bfloat16)
     with torch.inference_mode(), Steps() as steps:
         network(images)
@@ -101,7 +101,7 @@ def count(network: nn.Module, size: tuple[int, ...]) -> Counts:
 
 
 def _least(module: nn.Module, given: torch.Tensor, output: torch.Tensor) -> int:
-    """Return how many numbers a module must read and write, but for those of the modules in it."""
+    """Return how many numbers a module itself must read and write, without its submodules."""
     if isinstance(module, _ONCE):
         return given.numel() + output.numel()
     if isinstance(module, SplitAttn):
@@ -110,10 +110,12 @@ def _least(module: nn.Module, given: torch.Tensor, output: torch.Tensor) -> int:
 
 
 def main() -> None:
-    """Print a line for each variant."""
+    """Print one line per variant."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--tflops", type=float, default=790.0, help="of bf16, default: %(default)s")
-    parser.add_argument("--tbytes", type=float, default=4.0, help="a second, default: %(default)s")
+    parser.add_argument(
+        "--tflops", type=float, default=790.0, help="matrix rate in bf16, TFLOP/s, default: %(default)s"
+    )
+    parser.add_argument("--tbytes", type=float, default=4.0, help="memory bandwidth, TB/s, default: %(default)s")
     args = parser.parse_args()
     print("variant               GMACs  floor MB  folded MB  plain MB  folded steps  plain steps  limit images/s")
     for spec in list_models():

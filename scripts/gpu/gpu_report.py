@@ -1,6 +1,6 @@
-"""What the sections of gpu_check.py share: what is asked for, and the report of findings.
+"""What the sections of gpu_check.py share: its options and the report of findings.
 
-In: options of the script. Out: a line per finding, and all of them in a JSON file.
+In: options of the script. Out: one line per finding on stdout, and all findings in a JSON file.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from resnest_cli.options import Options
 if TYPE_CHECKING:
     from pathlib import Path
 
-FIRST = "resnest50d"  # the model that the targets are set for
+FIRST = "resnest50d"  # the model for which speed targets are set
 
 
 @dataclass
 class Report:
-    """Findings by section and name, written to a file after each; `ok` is false once a finding is wrong."""
+    """Findings by section and name, saved after each finding; `ok` is False once a check failed."""
 
     path: Path
     about: dict[str, str]
@@ -28,13 +28,13 @@ class Report:
     ok: bool = True
 
     def __post_init__(self) -> None:
-        """Read what was found before on this card, with these versions."""
+        """Read earlier findings of the same card and versions."""
         if self.path.exists():
             before = json.loads(self.path.read_text(encoding="utf-8"))
             self.found = before["found"] if before["about"] == self.about else {}
 
     def add(self, section: str, name: str, **finding: Any) -> None:  # noqa: ANN401 - numbers and words
-        """Print and keep a finding."""
+        """Print and save a finding."""
         self.ok = self.ok and finding.get("ok", True)
         self.found.setdefault(section, {})[name] = finding
         part = self.path.with_suffix(".part")
@@ -45,7 +45,7 @@ class Report:
 
 @dataclass
 class Check:
-    """What is measured, how, and until when."""
+    """The options of a run: models, device, precisions, rounds, and the end as a monotonic time."""
 
     report: Report
     device: str = "cuda"
@@ -62,16 +62,16 @@ class Check:
 
     @property
     def is_late(self) -> bool:
-        """Whether there is no time left for another measurement."""
+        """Whether the time of the section is over."""
         return time.monotonic() > self.end
 
     @property
     def on_cuda(self) -> bool:
-        """Whether there is a card."""
+        """Whether the device is a CUDA device."""
         return self.device.startswith("cuda")
 
     def options(self, model: str, **changes: Any) -> Options:  # noqa: ANN401 - fields of Options
-        """Return how a model is run."""
+        """Return the options of a model on this device."""
         return Options(model, **{"device": self.device, "engine": "torch", "img_size": self.size, **changes})
 
 

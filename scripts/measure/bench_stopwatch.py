@@ -1,10 +1,10 @@
-"""Is the rate that `resnest bench` prints the rate of a stopwatch? Both in turns, and the median of their ratios.
+"""Compare the rate that `resnest bench` prints with a stopwatch, in turns.
 
-In: a variant, an engine, a batch. Out: a line a round, and the median. The stopwatch shares nothing with the benchmark
-but the weights: OpenVINO's own queue over the converted graph, or plain timm in a loop, and `time.perf_counter` around
-it. Each runs in a process of its own, one after the other.
+In: a variant, an engine, a batch. Out: one line per round, and the median ratio. The stopwatch shares only the weights
+with the benchmark: it is `time.perf_counter` around OpenVINO's own queue over the converted graph, or around plain timm
+in a loop. Each measurement is a process of its own; the processes run one after the other.
 """
-# ruff: noqa: PLC0415 - each program imports what it needs, and no more
+# ruff: noqa: PLC0415 - each program imports only what it needs
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ TOLERANCE = 0.05
 
 
 def stopwatch_openvino(model: str, precision: str, batch: int, seconds: float) -> float:
-    """Count what an `AsyncInferQueue` with a job a core does in a while."""
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # it reports home
+    """Return images per second of an `AsyncInferQueue` with one stream per core."""
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # openvino would send usage data
     import openvino
 
     from resnest_cli.models import graphs
     from resnest_cli.models.catalog import find_model
 
     graph = graphs.find(graphs.key(find_model(model), "random", "logits"))
-    assert graph is not None, "run resnest bench first"  # noqa: S101 - it is run first
+    assert graph is not None, "run resnest bench first"  # noqa: S101 - main runs it first
     cores = len(os.sched_getaffinity(0))
     kind = {"fp32": "f32", "bf16": "bf16"}[precision]
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(cores)}
@@ -54,7 +54,7 @@ def stopwatch_openvino(model: str, precision: str, batch: int, seconds: float) -
 
 
 def stopwatch_torch(model: str, precision: str, batch: int, seconds: float) -> float:
-    """Count what plain timm does in a while."""
+    """Return images per second of plain timm."""
     import timm
     import torch
 
@@ -72,8 +72,8 @@ def stopwatch_torch(model: str, precision: str, batch: int, seconds: float) -> f
         return done / (time.perf_counter() - begin)
 
 
-def printed(args: argparse.Namespace) -> float:
-    """Ask `resnest bench`."""
+def benchmark_rate(args: argparse.Namespace) -> float:
+    """Return the images per second that `resnest bench` prints."""
     words = ["bench", "-m", args.model, "--engine", args.engine, "--precision", args.precision, "-b", args.batch]
     command = [
         sys.executable,
@@ -90,20 +90,20 @@ def printed(args: argparse.Namespace) -> float:
     return float(row["samples_per_sec"])
 
 
-def held() -> float:
-    """Run the stopwatch in a process of its own."""
+def stopwatch_rate() -> float:
+    """Return the images per second of the stopwatch, run in a process of its own."""
     command = [sys.executable, __file__, *sys.argv[1:], "--stopwatch"]
     return float(subprocess.run(command, capture_output=True, check=True).stdout)  # noqa: S603 - this script
 
 
 def main() -> int:
-    """Take turns; fail if the median differs by more than 5%."""
+    """Measure in turns; return 1 if the median ratio differs from 1 by more than `TOLERANCE`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--model", default="resnest50d")
     parser.add_argument("--engine", default="openvino", choices=["openvino", "torch"])
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=8.0, help="seconds per measurement")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--stopwatch", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -113,7 +113,7 @@ def main() -> int:
         return 0
     ratios = []
     for number in range(1, args.rounds + 1):
-        ours, theirs = printed(args), held()
+        ours, theirs = benchmark_rate(args), stopwatch_rate()
         ratios.append(ours / theirs)
         print(
             f"round {number}: resnest bench {ours:.3f}, stopwatch {theirs:.3f} images/s: {ratios[-1]:.3f}", flush=True

@@ -1,8 +1,7 @@
 """Measure the eight variants and write the table of `docs/speed.md`, between its two marks.
 
-In: nothing, or more options of `resnest bench` (such as --seconds 5); int8 needs the extra of that name. Out: the
-page's table, from one run, with the machine it was made on; the rows as JSON beside, in `bench.json`, or where --rows
-says.
+In: nothing, or further options of `resnest bench` (such as --seconds 5); int8 needs the extra `int8`. Out: the page's
+table from one run, with a description of the machine, and the rows as JSON in `bench.json` or the file of --rows.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ COLUMNS = (
 
 
 def measure(words: list[str], to: Path) -> list[dict[str, Any]]:
-    """Run the command; what fails is a row too."""
+    """Run the benchmark and return its rows; a failed configuration is a row with an error."""
     command = [sys.executable, "-m", "resnest_cli", "bench", "-m", "all", "--baseline", "-o", str(to), "--overwrite"]
     subprocess.run([*command, "--precision", ",".join(PRECISIONS), *words], check=False)  # noqa: S603 - our own command
     rows: list[dict[str, Any]] = json.loads(to.read_text())
@@ -37,7 +36,7 @@ def measure(words: list[str], to: Path) -> list[dict[str, Any]]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Write Markdown, a line a variant."""
+    """Return the Markdown table, one line per variant."""
     lines = [f"| | top-1 % | {' | '.join(COLUMNS)} |", f"| --- |{' ---: |' * (len(COLUMNS) + 1)}"]
     found = {(row["model"], row["precision"]): row for row in rows}
     for model in dict.fromkeys(row["model"] for row in rows):
@@ -79,7 +78,7 @@ def _memory(row: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measure, and put the table between the marks."""
+    """Measure, and write the table between the marks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rows", type=Path, default=Path("bench.json"), help="default: %(default)s")
     args, words = parser.parse_known_args()

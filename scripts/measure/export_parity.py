@@ -1,8 +1,8 @@
-"""Every variant exported, and run where there is no torch: how far are its answers from plain timm's?
+"""Export every variant, run the export without torch, and compare its answers with plain timm's.
 
-In: a folder of JPEG photographs, and a Python that has onnxruntime or openvino but no torch. Out: a Markdown table. The
-weights are seeded and lively (see `make_weights` in side_by_side.py), the pictures are at the variant's own size, in
-batches of 1, 3 and 8. The other Python gets inputs as .npy files, and gives logits as one.
+In: a folder of JPEG photographs, and a Python that has onnxruntime and openvino but no torch. Out: a Markdown table.
+The weights are seeded (`make_weights` in side_by_side_programs.py). The pictures have the variant's own size and run in
+batches of 1, 3 and 8. The other Python reads inputs from .npy files and writes logits to .npy files.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from side_by_side import make_weights, photographs
+from side_by_side_programs import make_weights, photographs
 
 from resnest_cli import Options
 from resnest_cli.engines.pixels import PixelEngine
@@ -45,8 +45,8 @@ for path in inputs:
 """
 
 
-def compare(name: str, to: str, folder: Path, python: str, photos: list[Path], *, raw: bool) -> str:  # noqa: PLR0913 - one row's all
-    """Export one variant, run it elsewhere, and give its line of the table."""
+def compare(name: str, to: str, folder: Path, python: str, photos: list[Path], *, raw: bool) -> str:  # noqa: PLR0913 - the facts of a row
+    """Export one variant, run it in the other Python, and return its line of the table."""
     options = Options(name, weights=folder / f"{name}.safetensors")
     spec = catalog.resolve(options)
     place = folder / f"{name}-{to}"
@@ -77,7 +77,7 @@ def compare(name: str, to: str, folder: Path, python: str, photos: list[Path], *
 
 
 def main() -> None:
-    """Print the table, a line at a time."""
+    """Print the table line by line."""
     parser = argparse.ArgumentParser(description="Compare exports with plain timm, run without torch.")
     parser.add_argument("photographs", type=Path)
     parser.add_argument("python", help="a Python with onnxruntime and openvino, and without torch")

@@ -1,8 +1,8 @@
-"""Does finetuning carry over what a network has learned? Measured on digits, for the table of `docs/training.md`.
+"""Measure on digits how much finetuning transfers, for the table of `docs/training.md`.
 
-In: nothing. A network is trained on the digits 0 to 4 with `resnest train`; `resnest finetune` then adapts it to the
-digits 5 to 9, which it has never seen: with a new head, and with all layers. Beside it the same head on the features of
-the same network untrained. Out: the table of that page, between its two marks.
+In: nothing. `resnest train` trains a network on the digits 0 to 4. `resnest finetune` adapts it to the unseen digits 5
+to 9: the head alone, and all layers. The baseline is a head on the features of the untrained network. Out: the table of
+the page, between its two marks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROWS = {
 
 
 def resnest(words: str, out: Path) -> dict[str, float]:
-    """Run a command in the folder of `out`; give its metrics."""
+    """Run a command in the folder of `out`; return its metrics."""
     command = [sys.executable, "-m", "resnest_cli", *words.split(), "-o", out.name, "-q"]
     subprocess.run(command, cwd=out.parent, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own command
     metrics: dict[str, float] = json.loads((out / "metrics.json").read_text())
@@ -37,7 +37,7 @@ def resnest(words: str, out: Path) -> dict[str, float]:
 
 
 def measure(folder: Path) -> str:
-    """Train, finetune, and write what came of it as Markdown."""
+    """Train and finetune; return the results as a Markdown table."""
     for name, classes in (("first", "01234"), ("then", "56789")):
         script = Path(__file__).parents[1] / "data" / "digits_folders.py"
         subprocess.run([sys.executable, script, folder / name, "--classes", *classes], check=True)  # noqa: S603
@@ -53,7 +53,7 @@ def measure(folder: Path) -> str:
 
 
 def main() -> None:
-    """Measure, and put the table between the marks."""
+    """Measure, and write the table between the marks."""
     with tempfile.TemporaryDirectory() as scratch:
         written = measure(Path(scratch))
     pattern = f"({re.escape(MARKS[0])}\n).*?({re.escape(MARKS[1])})"

@@ -1,11 +1,11 @@
-"""What Ray costs: the rate of `resnest predict` with --ray, against that without, on the same cores.
+"""Measure the cost of Ray: the rate of `resnest predict` with and without --ray, on the same cores.
 
     python scripts/measure/ray_overhead.py FOLDER [MODEL] [IMAGES] [ROUNDS]
 
-FOLDER holds photographs, which are taken again and again until there are IMAGES (1000). The two run in turns, after one
-image each that converts the model; the rates are those that the command itself tells at its end, from the first image
-asked for to the last row written, so they have the start of workers and actors in them, but not that of Ray itself.
-The whole command, which does, stands beside them.
+FOLDER holds photographs; they are repeated up to IMAGES (1000). A first run on one image fills the graph cache. Both
+ways then run in turns. The rates are those that the command prints at its end, from the first image requested to the
+last row written: they include the start of workers and actors, but not the start of Ray. The seconds of the whole
+command, which include the start of Ray, are printed too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from resnest_cli.inputs.decode.images import SUFFIXES
 
 
 def measure(listed: Path, model: str, *how: str) -> tuple[float, float]:
-    """Run the command once; give its rate (images a second), and the seconds of the whole process."""
+    """Run the command once; return its rate (images per second) and the seconds of the whole process."""
     command = [sys.executable, "-m", "resnest_cli", "predict", "--files-from", str(listed), "-m", model]
     begun = time.perf_counter()
     ended = subprocess.run(  # noqa: S603 - the program under test
@@ -39,7 +39,7 @@ def measure(listed: Path, model: str, *how: str) -> tuple[float, float]:
 
 
 def main(folder: str, model: str = "resnest14d", images: str = "1000", rounds: str = "3") -> None:
-    """Measure in turns, and print medians and their ratio."""
+    """Measure in turns; print the medians and their ratio."""
     photographs = sorted(str(path) for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
     rates: dict[str, list[tuple[float, float]]] = {"without": [], "--ray": []}
     with tempfile.TemporaryDirectory() as scratch:

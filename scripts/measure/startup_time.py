@@ -1,7 +1,7 @@
-"""How long the commands take that run no network, against importing what they stand on.
+"""Measure the start of commands that run no network, against importing click and rich.
 
-In: nothing. Out: a table of medians in seconds, and ratios to `python -c "import click, rich.table"`; the rounds are
-taken in turns, so that a busy machine slows all alike.
+In: nothing. Out: a table of medians in seconds, with ratios to `python -c "import click, rich.table"`. The commands run
+in turns, so a busy machine slows all of them alike.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ COMMANDS = {
 
 
 def seconds(arguments: list[str]) -> float:
-    """Run Python once and give its wall time."""
+    """Run Python once; return its wall time in seconds."""
     begin = time.perf_counter()
     subprocess.run([sys.executable, *arguments], check=True, capture_output=True)  # noqa: S603 - our own commands
     return time.perf_counter() - begin
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the table."""
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(ROUNDS):
         for name, arguments in COMMANDS.items():

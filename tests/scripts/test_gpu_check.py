@@ -178,4 +178,4 @@ def test_without_a_card_the_script_says_so(
     said = capsys.readouterr().out
     assert not list(tmp_path.iterdir())
     assert said.startswith("--device cuda: torch finds no such device")
-    assert "Nothing was checked: this is for a machine with an NVIDIA card." in said
+    assert "Nothing was checked: no NVIDIA card." in said

@@ -75,7 +75,7 @@ def _norm(norm: Any, index: int, of: int) -> nn.BatchNorm2d:  # noqa: ANN401 - t
 
 
 def ungroup(network: nn.Module) -> nn.Module:
-    """Give every split of every block its own convolution, in `network` itself; the numbers stay the same.
+    """Replace the grouped convolution of each block by one convolution per split, in place; the answers stay the same.
 
     On a CPU the one grouped convolution is slower than a dense convolution per split, and NNCF does not quantize it.
     """

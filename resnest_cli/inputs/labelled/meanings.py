@@ -59,7 +59,10 @@ class Meanings:
         )
 
     def _by(self, words: tuple[str, ...]) -> Meaning:
-        """Take a word for a side if the other words name a class without it: `train` may be a class itself."""
+        """Return the side and classes that `words` name.
+
+        A word is a side only if the other words name a class without it: `train` may be a class itself.
+        """
         named = [at for at, word in enumerate(words) if splits.side(word)]
         for at in named:
             classes = self._classes((*words[:at], *words[at + 1 :]))
