@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import UsageError
-from resnest_cli.text.jsons import shorten
+from resnest_cli.text.json_input import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

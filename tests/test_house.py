@@ -188,7 +188,7 @@ def test_commands_import_in_their_bodies(module: str) -> None:
 
 # Modules that read JSON of our own: packaged, of a process that we started, or written a line before.
 OWN_JSON = {
-    *("text.jsons", "models.catalog", "outputs.records", "tasks.bench.sweep", "tasks.bench.worker"),
+    *("text.json_input", "models.catalog", "outputs.records", "tasks.bench.sweep", "tasks.bench.worker"),
     *("cluster.trunk", "cluster.folder", "cluster.stages"),
 }
 

@@ -25,7 +25,7 @@ from resnest_cli.inputs import buckets
 from resnest_cli.outputs import records
 from resnest_cli.system import atomic
 from resnest_cli.text import redact
-from resnest_cli.text.jsons import Entries, parse
+from resnest_cli.text.json_input import Entries, parse
 from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from resnest_cli.errors import OutputError, UsageError
-from resnest_cli.text.jsons import LONGEST_PATH, Entries, parse
+from resnest_cli.text.json_input import LONGEST_PATH, Entries, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

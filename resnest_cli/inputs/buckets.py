@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-    from resnest_cli.inputs.photographs import Rule
+    from resnest_cli.inputs.selection import Rule
 
 SCHEMES = ("s3://", "gs://")
 RETRY_S = 30.0  # for Google's store: its library would retry for a quarter of an hour

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from resnest_cli.errors import NoImages, ResnestError, UnreadableInput, as_image_error
 from resnest_cli.inputs import buckets, urls, walk
-from resnest_cli.inputs.photographs import LeftOut, Rule
+from resnest_cli.inputs.selection import LeftOut, Rule
 from resnest_cli.system.paths import Kind, look
 from resnest_cli.text import redact
 from resnest_cli.types import STDIN, Failure, Source
@@ -36,13 +36,13 @@ def find_sources(
 ) -> Iterator[Source | Failure]:
     """Yield the sources of the inputs, lazily.
 
-    A named file is always read; in folders `photographs.Rule` decides. Links to folders are followed unless they lead
+    A named file is always read; in folders `selection.Rule` decides. Links to folders are followed unless they lead
     to a folder that contains them.
 
     Args:
         inputs: what the user named; a failure is passed on.
         recursive: enter folders of folders.
-        exclude: patterns of names to leave out of folders, see `photographs.Rule`.
+        exclude: patterns of names to leave out of folders, see `selection.Rule`.
         left_out: receives the counts of files that are not read; without it, they are logged at the end.
     """
     total, uses_stdin = LeftOut() if left_out is None else left_out, False

@@ -16,7 +16,7 @@ from resnest_cli.inputs import buckets
 from resnest_cli.inputs.columns import index
 from resnest_cli.inputs.find import count_sources, find_sources
 from resnest_cli.inputs.lists import listed
-from resnest_cli.inputs.photographs import LeftOut
+from resnest_cli.inputs.selection import LeftOut
 from resnest_cli.system.paths import look, reason
 from resnest_cli.types import STDIN, Failure
 

@@ -14,7 +14,7 @@ import sys
 from typing import IO
 
 from resnest_cli.errors import ImageTooLarge, NotAnImage, UnreadableInput
-from resnest_cli.inputs import buckets, ends, urls
+from resnest_cli.inputs import buckets, second_image, urls
 from resnest_cli.options import MAX_PIXELS
 from resnest_cli.system.paths import look, reason
 from resnest_cli.types import STDIN, Source
@@ -99,7 +99,7 @@ def _only_image(content: bytes) -> bytes:
         raise NotAnImage(
             "this is a list of names, not an image: --files-from - reads one (-0 where NUL bytes end them)."
         )
-    if ends.another_follows(content):
+    if second_image.another_follows(content):
         _log.warning("standard input holds more than one image, and only the first is looked at: name the files")
     return content
 

@@ -13,14 +13,14 @@ from fnmatch import fnmatch
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from resnest_cli.errors import UnreadableInput
-from resnest_cli.inputs.photographs import is_hidden
+from resnest_cli.inputs.selection import is_hidden
 from resnest_cli.system.paths import Kind, look, reason
 from resnest_cli.types import Failure, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from resnest_cli.inputs.photographs import Rule
+    from resnest_cli.inputs.selection import Rule
 
 # What is still to be matched below a folder: any of these tuples of names. The empty tuple is matched already: a file
 # reached with it is found, a folder is taken with all its content.

@@ -13,7 +13,7 @@ from resnest_cli.errors import ModelError, UsageError
 from resnest_cli.options import INTERPOLATIONS, check_preprocessing
 from resnest_cli.system import files
 from resnest_cli.system.paths import is_bare, reason
-from resnest_cli.text.jsons import LONGEST, Entries, parse
+from resnest_cli.text.json_input import LONGEST, Entries, parse
 from resnest_cli.types import DataConfig
 
 if TYPE_CHECKING:

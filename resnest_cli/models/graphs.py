@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnest_cli import __version__
 from resnest_cli.system import atomic, cache, digests, files, locks, trust
-from resnest_cli.text.jsons import parse
+from resnest_cli.text.json_input import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import UsageError
 from resnest_cli.models import catalog, weights
-from resnest_cli.text.jsons import LONGEST_PATH, Entries
+from resnest_cli.text.json_input import LONGEST_PATH, Entries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

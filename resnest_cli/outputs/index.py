@@ -18,7 +18,7 @@ from resnest_cli.outputs.features import DTYPE, facts_of, paths_of
 from resnest_cli.outputs.rows import read_json
 from resnest_cli.system import files
 from resnest_cli.system.paths import Kind, look
-from resnest_cli.text.jsons import Entries, parse
+from resnest_cli.text.json_input import Entries, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from resnest_cli.errors import OutputError
 from resnest_cli.system import atomic, digests, files
 from resnest_cli.system.paths import is_bare
-from resnest_cli.text.jsons import Entries, parse, shorten
+from resnest_cli.text.json_input import Entries, parse, shorten
 from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from resnest_cli.text import jsons
+from resnest_cli.text import json_input
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def read_json(text: bytes) -> Row:
     Raises:
         ValueError: the text is no row.
     """
-    row = jsons.parse(text)
+    row = json_input.parse(text)
     if not (isinstance(row, dict) and isinstance(row.get("path"), str) and _is_error(row.get("error", {"type": ""}))):
         message = "not a row"
         raise ValueError(message)

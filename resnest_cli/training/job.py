@@ -19,7 +19,7 @@ from resnest_cli.models import catalog, config
 from resnest_cli.options import Options
 from resnest_cli.system import atomic, files
 from resnest_cli.system.paths import look
-from resnest_cli.text.jsons import LONGEST_PATH, Entries, shorten
+from resnest_cli.text.json_input import LONGEST_PATH, Entries, shorten
 from resnest_cli.training.recipe import VAL, Recipe
 from resnest_cli.training.recipe import taken as recipe_of
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import UsageError
-from resnest_cli.text.jsons import shorten
+from resnest_cli.text.json_input import shorten
 
 if TYPE_CHECKING:
-    from resnest_cli.text.jsons import Entries
+    from resnest_cli.text.json_input import Entries
 
 AUTO = "auto"
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")

@@ -11,8 +11,8 @@ import pytest
 
 from resnest_cli.errors import UnreadableInput, UsageError
 from resnest_cli.inputs.find import count_sources, find_sources
-from resnest_cli.inputs.photographs import LeftOut
 from resnest_cli.inputs.read import read_source
+from resnest_cli.inputs.selection import LeftOut
 from resnest_cli.types import Failure, Source
 
 if TYPE_CHECKING:

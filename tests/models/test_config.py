@@ -23,7 +23,7 @@ from resnest_cli.models.provenance import options_of
 from resnest_cli.outputs import index as index_file
 from resnest_cli.outputs import records
 from resnest_cli.outputs.rows import read_json
-from resnest_cli.text import jsons
+from resnest_cli.text import json_input
 from resnest_cli.training import checkpoints, job
 from resnest_cli.training.recipe import Recipe
 
@@ -214,7 +214,7 @@ def test_a_network_that_nobody_has_memory_for_is_not_made_of_random_weights(fold
 
 @pytest.mark.parametrize("text", ['{"a": 1, "b": [1.5, null, true, "x"], "c": {}}', "5", '"\\ud800"'])
 def test_plain_json_is_read_as_the_standard_library_does(text: str) -> None:
-    assert jsons.parse(text) == jsons.parse(text.encode()) == json.loads(text)
+    assert json_input.parse(text) == json_input.parse(text.encode()) == json.loads(text)
 
 
 # --- what stands beside results

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from resnest_cli.errors import BadDataSet
 from resnest_cli.inputs import splits, tables, walk
 from resnest_cli.inputs.decode import images
-from resnest_cli.inputs.photographs import Rule
+from resnest_cli.inputs.selection import Rule
 from resnest_cli.inputs.splits import LEFT_OUT, TRAIN, VAL
 from resnest_cli.inputs.tables import Example
 from resnest_cli.system.paths import look, reason
@@ -35,7 +35,7 @@ def scan(root: Path, exclude: Sequence[str] = ()) -> tuple[list[Example], list[s
 
     Args:
         root: a folder.
-        exclude: patterns of what to leave out, see `photographs.Rule`.
+        exclude: patterns of what to leave out, see `selection.Rule`.
 
     Raises:
         BadDataSet: there is no class folder, or it is not clear which folders are the classes.

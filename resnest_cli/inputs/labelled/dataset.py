@@ -18,7 +18,7 @@ from resnest_cli.errors import BadDataSet, UsageError
 from resnest_cli.inputs import splits, tables
 from resnest_cli.inputs.labelled import layouts
 from resnest_cli.inputs.labelled.meanings import MAX_REFUSED, Meanings
-from resnest_cli.inputs.photographs import LeftOut, Rule
+from resnest_cli.inputs.selection import LeftOut, Rule
 from resnest_cli.system.paths import look
 from resnest_cli.types import Failure
 
@@ -48,7 +48,7 @@ class Dataset:
             above (or below) the class folders, a column `split`, or a table `split.csv` in the folder name sides.
         labels: the class names of the model.
         split: the side to read, or "all"; by default val, else test, else train.
-        exclude: patterns of what to leave out of a folder or archive, see `photographs.Rule`.
+        exclude: patterns of what to leave out of a folder or archive, see `selection.Rule`.
 
     Attributes:
         place: where the images are listed.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import tarfile
     from collections.abc import Callable, Iterator
 
-    from resnest_cli.inputs.photographs import Rule
+    from resnest_cli.inputs.selection import Rule
     from resnest_cli.system.paths import Look
 
 LONGEST_NAME = 500  # characters of a member's name in a failure

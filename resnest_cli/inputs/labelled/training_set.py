@@ -59,7 +59,7 @@ def load(root: Path, *, share: float, seed: int, exclude: Sequence[str] = ()) ->
         root: a folder or a table.
         share: of each class that is held out for validation if the data have one part, 0..1.
         seed: random seed of this split.
-        exclude: patterns of what to leave out of folders, see `photographs.Rule`.
+        exclude: patterns of what to leave out of folders, see `selection.Rule`.
 
     Raises:
         BadDataSet: nothing can be trained on it; the message says what to mend.

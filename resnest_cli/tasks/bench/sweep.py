@@ -78,7 +78,7 @@ def sweep(
         every: the configurations.
         seconds: the time budget per configuration.
         images: a folder, to measure from files to answers too.
-        exclude: patterns of what to leave out of the folder, see `photographs.Rule`.
+        exclude: patterns of what to leave out of the folder, see `selection.Rule`.
         baseline: run plain eager timm beside each, in turns, which takes as long again.
     """
     with contextlib.suppress(OSError):  # workers share the folder that this finds; without one each worker logs it

@@ -70,7 +70,7 @@ def export(  # noqa: PLR0913 - each is a choice of the user's
         raw_uint8: take pixels uint8 [N, H, W, 3] and normalize inside; if not, normalized float32 [N, 3, H, W].
         overwrite: replace the folder if there is one.
         pictures: what to compare with torch on: files, folders, patterns.
-        exclude: patterns of what to leave out of these folders, see `photographs.Rule`.
+        exclude: patterns of what to leave out of these folders, see `selection.Rule`.
 
     Raises:
         UsageError: no such format, or what it needs is not installed.

@@ -23,7 +23,7 @@ from resnest_cli.models import catalog, folders, graphs, weights
 from resnest_cli.system import atomic, cache, files
 from resnest_cli.tasks.quantize.calibration import draw
 from resnest_cli.tasks.quantize.options import QuantizeOptions
-from resnest_cli.text.jsons import parse
+from resnest_cli.text.json_input import parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ def ensure(options: Options, calibrate: Path, exclude: Sequence[str] = ()) -> Op
     Args:
         options: the model, its weights and preprocessing.
         calibrate: a folder of images to calibrate on.
-        exclude: patterns of what to leave out of it, see `photographs.Rule`.
+        exclude: patterns of what to leave out of it, see `selection.Rule`.
 
     Raises:
         UsageError: `options` name a device or engine that int8 does not run on, or a model that cannot be calibrated.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from resnest_cli.errors import UsageError
 from resnest_cli.inputs import splits
 from resnest_cli.inputs.find import find_sources
-from resnest_cli.inputs.photographs import LeftOut
+from resnest_cli.inputs.selection import LeftOut
 from resnest_cli.system.paths import Kind, look
 from resnest_cli.tasks.quantize.options import QuantizeOptions
 from resnest_cli.types import Failure
@@ -42,7 +42,7 @@ def draw(
         folder: where the images are.
         samples: images to calibrate on, at most.
         seed: random seed of the draw.
-        exclude: patterns of what to leave out, see `photographs.Rule`.
+        exclude: patterns of what to leave out, see `selection.Rule`.
         log: log how many files are left out.
 
     Raises:

@@ -19,7 +19,7 @@ class QuantizeOptions:
         samples: images to calibrate on, at least 1; see `calibration.draw`.
         seed: random seed for the choice of images.
         min_agreement: the least share of judged images whose first class is that of fp32, 0..1; 0 keeps any graph.
-        exclude: patterns of what to leave out of the folder of images, see `photographs.Rule`.
+        exclude: patterns of what to leave out of the folder of images, see `selection.Rule`.
 
     Raises:
         UsageError: a value out of range.

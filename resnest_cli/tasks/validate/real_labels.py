@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import UsageError
-from resnest_cli.text import jsons
+from resnest_cli.text import json_input
 
 if TYPE_CHECKING:
     import os
@@ -33,7 +33,7 @@ class RealLabels:
 
     def __init__(self, path: str | os.PathLike[str], classes: int) -> None:
         try:
-            rows = jsons.parse(Path(path).read_bytes())
+            rows = json_input.parse(Path(path).read_bytes())
             self._rows = [frozenset(map(int, row)) for row in rows]
         except (OSError, ValueError, TypeError, OverflowError) as error:
             message = f"--real-labels {path} cannot be read as a list of lists of class indices ({error})."

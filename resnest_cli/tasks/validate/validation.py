@@ -64,7 +64,7 @@ def validate(  # noqa: PLR0913 - what may be asked of it
         real_labels: a file of ReaL labels, see `RealLabels`.
         subset: score only among the classes that the images have, as ImageNet-A and ImageNet-R are scored.
         split: "train", "val", "test" or "all"; by default see `Dataset`.
-        exclude: patterns of what to leave out of a folder or archive, see `photographs.Rule`.
+        exclude: patterns of what to leave out of a folder or archive, see `selection.Rule`.
         keep_worst: keep the worst mistakes, with thumbnails.
         on_failure: is called with each image without an answer, in order.
         progress: passes images on as they are done; its second argument is their number.

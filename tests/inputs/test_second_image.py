@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from resnest_cli.inputs.decode import png
-from resnest_cli.inputs.ends import another_follows
+from resnest_cli.inputs.second_image import another_follows
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
 
