@@ -57,9 +57,9 @@ def open_output(
 ) -> AbstractContextManager[Output]:
     """Open what rows go to: a file, standard output (None), or a folder (text) that a cluster writes."""
     if not isinstance(output, str):
-        from resnest_cli.outputs import job
+        from resnest_cli.outputs import opening
 
-        return job.opened(output, format, overwrite=overwrite, resume=resume)
+        return opening.open_output(output, format, overwrite=overwrite, resume=resume)
     from resnest_cli.cluster.output import Shards, without_cluster
 
     if runner is None:

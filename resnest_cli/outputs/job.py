@@ -10,16 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from resnest_cli.errors import UsageError
-from resnest_cli.outputs import streams
 from resnest_cli.outputs.limits import MaxFailures
-from resnest_cli.outputs.resumable import ResumableFile
 from resnest_cli.outputs.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from resnest_cli.outputs.formats import Format
     from resnest_cli.outputs.rows import About, Row
@@ -97,28 +92,6 @@ def run(
     summary = Summary(job.runner.stages, MaxFailures.of(max_failures))
     out.fill(job, found, summary, follow or _unseen)
     return summary
-
-
-def opened(
-    path: Path | None, format: Format, *, overwrite: bool = False, resume: bool = False
-) -> AbstractContextManager[Output]:
-    """Open the file at `path`, or standard output if None, before a model is loaded.
-
-    Raises:
-        UsageError: the output cannot be resumed, or cannot take the format.
-        OutputError: it exists, is being written by another process, or cannot be written.
-    """
-    if resume and (overwrite or path is None or format.lines is None):
-        what = f"a {format.name}" if format.lines is None else "what is there" if overwrite else "standard output"
-        message = f"--resume: {what} cannot be continued; it goes with -o FILE, without --overwrite."
-        raise UsageError(message)
-    if path is None or streams.is_device(path):
-        if format.needs_file:
-            message = f"-f {format.name}: it is complete only with its end; add -o FILE."
-            raise UsageError(message)
-    elif format.lines:
-        return ResumableFile(path, format, overwrite=overwrite, resume=resume)
-    return streams.stream(path, format, overwrite=overwrite)
 
 
 def _unseen(records: Iterable[Any], _: int) -> Iterable[Any]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from resnest_cli.models import provenance
 from resnest_cli.options import Options
-from resnest_cli.outputs import features, job
+from resnest_cli.outputs import features, job, opening
 from resnest_cli.outputs.rows import About
 from resnest_cli.tasks.opened import OpenedModel, find, settled
 from resnest_cli.types import Failure
@@ -110,7 +110,7 @@ class Embedder(OpenedModel):
             UsageError, OutputError, TooManyFailures: as `Classifier.write` does.
         """
         path = Path(output)
-        with job.opened(path, features.named(path), overwrite=overwrite, resume=resume) as out:
+        with opening.open_output(path, features.named(path), overwrite=overwrite, resume=resume) as out:
             return self.write_to(out, find(inputs), max_failures=max_failures)
 
     def write_to(

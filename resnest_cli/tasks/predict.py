@@ -15,7 +15,7 @@ import numpy as np
 from resnest_cli.errors import UsageError
 from resnest_cli.models import labels, provenance
 from resnest_cli.options import DEFAULT_TOPK, Options
-from resnest_cli.outputs import formats, job
+from resnest_cli.outputs import formats, job, opening
 from resnest_cli.outputs.rows import About
 from resnest_cli.tasks.opened import OpenedModel, find, settled
 from resnest_cli.types import Failure, Prediction, Result
@@ -149,7 +149,7 @@ class Classifier(OpenedModel):
             TooManyFailures: more than `max_failures` have failed; finished rows stand.
         """
         path = Path(output)
-        with job.opened(path, formats.named(format, path), overwrite=overwrite, resume=resume) as out:
+        with opening.open_output(path, formats.named(format, path), overwrite=overwrite, resume=resume) as out:
             return self.write_to(out, find(inputs), topk=topk, threshold=threshold, max_failures=max_failures)
 
     def write_to(  # noqa: PLR0913 - all but two by name
@@ -165,7 +165,7 @@ class Classifier(OpenedModel):
         """Classify sources, and write a row for each to an output that is open; the rest is as for `write`.
 
         Args:
-            out: see `outputs.job.opened`, and `cluster.output.Shards` for a folder that a cluster writes.
+            out: see `outputs.opening.open_output`, and `cluster.output.Shards` for a folder that a cluster writes.
             found: the sources.
             topk: as for `predict`.
             threshold: as for `predict`.
