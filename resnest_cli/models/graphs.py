@@ -175,7 +175,12 @@ def store(name: str, write: Callable[[Path], None], facts: dict[str, Any]) -> Gr
         trust.keep_private(partial)
         if found := find(name):  # where there are no locks, another process may have been quicker
             return found
-        atomic.replace_folder(place, partial)
+        try:
+            _replace(place, partial)
+        except OSError:  # ... until the last moment
+            if found := find(name):
+                return found
+            raise
     return Graph(place, facts)
 
 
@@ -201,7 +206,7 @@ def compiling(place: Path) -> Iterator[Path | None]:
         with contextlib.suppress(OSError):  # then it is compiled anew the next time
             _seal(partial)
             if not _is_sealed(place):  # another process may have been quicker
-                atomic.replace_folder(place, partial)
+                _replace(place, partial)
 
 
 def _seal(compiled: Path) -> None:
@@ -228,6 +233,20 @@ def _maker_sha256(makers: tuple[str, ...]) -> str:
     """Hash the code that makes graphs, so that no change of it can be forgotten here."""
     here = Path(__file__).parents[1]
     return hashlib.sha256(b"".join((here / name).read_bytes() for name in makers)).hexdigest()
+
+
+def _replace(place: Path, new: Path) -> None:
+    """Rename the folder `new` to `place`; what has that name is damaged, and is removed as far as it can be.
+
+    It is not moved aside as by `atomic.folder`: it is of no use, and overlayfs, the disk of containers, renames no
+    folder of a lower layer.
+
+    Raises:
+        OSError: the folder cannot be renamed, or another process was quicker.
+    """
+    with contextlib.suppress(OSError):
+        place.unlink() if place.is_symlink() else shutil.rmtree(place, ignore_errors=True)
+    new.rename(place)
 
 
 def _sweep() -> None:

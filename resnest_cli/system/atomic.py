@@ -71,7 +71,7 @@ def folder(path: Path) -> Iterator[Path]:
         new = place / "new"
         new.mkdir()
         yield new
-        replace_folder(path, new)
+        _swap(path, new)
 
 
 @contextlib.contextmanager
@@ -87,23 +87,6 @@ def scratch(parent: Path) -> Iterator[Path]:
             yield place
     finally:
         shutil.rmtree(made, ignore_errors=True)
-
-
-def replace_folder(path: Path, new: Path) -> None:
-    """Rename the folder `new` to `path`; what has that name is moved beside `new` first, and back if that fails.
-
-    Raises:
-        OSError: the folder cannot be renamed.
-    """
-    old = new.with_name("old")
-    if os.path.lexists(path):
-        path.rename(old)
-    try:
-        new.rename(path)
-    except BaseException:
-        if os.path.lexists(old):
-            old.rename(path)
-        raise
 
 
 def publish(partial: Path, path: Path) -> None:
@@ -126,6 +109,23 @@ def remove_leftovers(path: Path) -> None:
     target = files.resolve(path)
     for partial in target.parent.glob(f"{_prefix(target)}*.partial"):
         partial.unlink(missing_ok=True)
+
+
+def _swap(path: Path, new: Path) -> None:
+    """Rename the folder `new` to `path`; what has that name is moved beside `new` first, and back if that fails.
+
+    Raises:
+        OSError: the folder cannot be renamed.
+    """
+    old = new.with_name("old")
+    if os.path.lexists(path):
+        path.rename(old)
+    try:
+        new.rename(path)
+    except BaseException:
+        if os.path.lexists(old):
+            old.rename(path)
+        raise
 
 
 def _prefix(path: Path) -> str:

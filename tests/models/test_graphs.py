@@ -347,6 +347,41 @@ def test_a_graph_that_another_process_has_stored_meanwhile_stays() -> None:
     assert second == first == graphs.find("stored twice")
 
 
+def test_where_another_process_is_quicker_at_the_last_moment_its_graph_is_taken(
+    cold: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without locks: its graph comes between the last look and the renaming."""
+    first = graphs.store("first", write_anything, {"turn": "first"})
+    rename = Path.rename
+
+    def rename_late(path: Path, to: Path) -> Path:
+        if Path(to) == cold / "g":
+            shutil.copytree(first.folder, to)
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", rename_late)
+    assert graphs.store("g", write_anything, {"turn": "second"}) == graphs.find("g")
+    assert graphs.describe("g")["turn"] == "first"
+    assert names(cold) == ["first", "g"]
+
+
+def test_a_damaged_graph_in_a_layer_of_a_container_is_replaced(cold: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Overlayfs renames no folder that is in a lower layer (EXDEV), and removes it all the same."""
+    place = graphs.store("name", write_anything, {"turn": 0}).folder
+    (place / "graph.bin").write_bytes(b"damaged")
+    rename = Path.rename
+
+    def refuse(path: Path, to: Path) -> Path:
+        if path == place:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    assert graphs.store("name", write_anything, {"turn": 1}) == graphs.find("name")
+    assert graphs.describe("name")["turn"] == 1
+    assert names(cold) == ["name"]
+
+
 # --- damage
 
 

@@ -539,5 +539,5 @@ def test_of_two_users_who_race_on_one_cache_neither_fails_nor_believes_the_other
         assert racer.stdout.readline() == "ready\n"
     ended = [racer.communicate("\n", timeout=60) for racer in racers]
     assert [(racer.returncode, out) for racer, (out, _) in zip(racers, ended, strict=True)] == [(0, "own\n")] * 2
-    told = [error for _, error in ended if "is kept for this run only" in error]
+    told = [error for _, error in ended if "are kept for this run only" in error]
     assert len(told) == (2 if ready else 1)

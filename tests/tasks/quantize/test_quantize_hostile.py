@@ -132,7 +132,7 @@ def test_a_folder_that_teaches_nothing_is_refused_and_nothing_is_begun(
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-@pytest.mark.parametrize("where", ["prepare", "rows", "_ladder", "measure", "_record", "replace_folder"])
+@pytest.mark.parametrize("where", ["prepare", "rows", "_ladder", "measure", "_record", "_swap"])
 def test_wherever_it_is_stopped_the_old_model_stands_and_no_half_one(
     where: str, tmp_path: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
