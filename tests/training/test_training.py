@@ -124,6 +124,9 @@ def test_the_folder_is_a_model_folder(whole: Path, coloured: Path, resnest: Resn
     network: Any = timm.create_model(f"local-dir:{whole}", pretrained=True)
     cfg = network.pretrained_cfg
     assert (network.num_classes, list(cfg["label_names"]), cfg.get("tag")) == (3, ["1", "10", "blå"], None)
+    other: Any = timm.create_model(f"local-dir:{whole}", pretrained=True, in_chans=1, num_classes=5)
+    assert (other.conv1[0].weight.shape[1], other.fc.weight.shape[0]) == (1, 5)
+    assert torch.equal(other.layer4[0].conv3.weight, network.layer4[0].conv3.weight)
     config = json.loads((whole / "config.json").read_text())
     assert config["model_args"] == {"num_classes": 3, **TINY, "in_chans": 3, "global_pool": "avg"}
     assert config["pretrained_cfg"]["input_size"] == [3, 32, 32]
