@@ -47,6 +47,12 @@ class Summary:
         self.output: str | PathLike[str] | None = None
         self.files = 0
 
+    def __repr__(self) -> str:
+        """Return the counts, and the name of the output."""
+        output = None if self.output is None else str(self.output)
+        counts = f"ok={self.ok}, failures={dict(self.failures)}, earlier={self.earlier}, complete={self.complete}"
+        return f"Summary({counts}, output={output!r})"
+
     @property
     def failed(self) -> int:
         """Inputs without an answer."""

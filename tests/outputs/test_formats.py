@@ -220,6 +220,8 @@ def test_the_summary_says_what_failed_and_where_the_time_went() -> None:
     failed = "3 of 1,200 inputs failed: NotAnImage 2, TimedOut 1."
     assert summary.words().splitlines() == ["1,200 inputs in 40.0 s, 30.0/s.", failed]
     summary.output = Path("a.csv")
+    counts = "ok=1197, failures={'NotAnImage': 2, 'TimedOut': 1}, earlier=0, complete=False"
+    assert repr(summary) == f"Summary({counts}, output='a.csv')"
     assert summary.words().splitlines() == ["wrote a.csv, 1,200 rows, in 40.0 s, 30.0/s.", failed]
     assert summary.times() == "time by stage: read 0.50 s, decode 20.00 s, write 1.25 s."
     summary.output, summary.earlier = None, 1000
