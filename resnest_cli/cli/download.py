@@ -54,6 +54,8 @@ def download(*, models: tuple[str, ...], all: bool, verify: bool, format: str, v
         if format == "table":
             _put(item)
         done.append(item)
+    if not names:
+        view.say("no variant is cached, so there is nothing to verify. `resnest download MODEL` fetches one.")
     if format == "json":
         put_json([item.row() for item in done])
     if any(item.state in task.BAD for item in done):

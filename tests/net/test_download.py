@@ -586,6 +586,7 @@ def test_one_failure_does_not_cost_the_others(resnest: Resnest, torch_home: Path
 def test_verify_names_what_is_missing(site: Stub, resnest: Resnest) -> None:
     assert rows(resnest, "resnest50d", "--verify", exit_code=1) == [("resnest50d", "missing")]
     assert rows(resnest, "--verify") == []
+    assert "nothing to verify" in resnest("download", "--verify").stderr
     assert len(rows(resnest, "--verify", "--all", exit_code=1)) == 8
     assert site.log == []
 
