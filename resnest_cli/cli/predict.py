@@ -103,7 +103,7 @@ def predict(  # noqa: PLR0913 - one parameter per option
         )
         gains_from_bf16 = classifier.would_gain_from_bf16(summary)
     if gains_from_bf16:
-        view.say("hint: this CPU computes bf16 by itself: --precision bf16 is about twice as fast, and less exact.")
+        view.say("hint: this CPU computes bf16 natively: --precision bf16 is about twice as fast, and less exact.")
     ended(view, summary, classes)
 
 

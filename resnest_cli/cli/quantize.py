@@ -59,7 +59,7 @@ def quantize(
     view: View,
     **settings: Any,  # noqa: ANN401 - fields of QuantizeOptions
 ) -> None:
-    """Make an int8 model, for CPUs that compute int8 by themselves.
+    """Make an int8 model, for CPUs that compute int8 natively.
 
     MODEL is a variant, digits, a model folder or hf-hub:OWNER/REPO. It is calibrated on some of the images in DIR, and
     judged on others: their first class must be fp32's. If DIR has a folder per class, accuracy before and after is

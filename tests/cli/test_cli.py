@@ -303,7 +303,7 @@ def test_a_long_job_in_fp32_hints_at_native_bf16_where_the_network_takes_the_tim
         monkeypatch.setattr(Stages, "forward", _fixed(share * 1e6), raising=False)
         monkeypatch.setattr(Summary, "seconds", _fixed(1e6), raising=False)
         long = resnest("predict", *[SEVEN] * 200, "-m", "digits")
-        assert long.stderr.count("hint: this CPU computes bf16 by itself") == hints
+        assert long.stderr.count("hint: this CPU computes bf16 natively") == hints
     assert "hint" not in resnest("predict", *[SEVEN] * 199, "-m", "digits").stderr
 
 

@@ -337,7 +337,7 @@ Models:
   download     Fetch weights and class names ahead of time.
   export       Write a model as a folder that runs elsewhere, without torch
                and without resnest.
-  quantize     Make an int8 model, for CPUs that compute int8 by themselves.
+  quantize     Make an int8 model, for CPUs that compute int8 natively.
 
 This machine:
   bench        Measure the speed of models, and how far it is from the

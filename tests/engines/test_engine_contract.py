@@ -317,7 +317,7 @@ def test_fp32_is_fp32_where_the_cpu_has_something_faster_too(batch: int) -> None
     assert {each.result().get_property("INFERENCE_PRECISION_HINT") for each in compiled} == {openvino.Type.f32}
 
 
-@pytest.mark.skipif("BF16" not in native_precisions(), reason="this CPU computes no bf16 by itself")
+@pytest.mark.skipif("BF16" not in native_precisions(), reason="this CPU does not compute bf16 natively")
 def test_bf16_is_near_fp32_and_not_the_same_and_neither_takes_what_was_compiled_for_the_other() -> None:
     exact = alone(opened("openvino"), pictures(12))
     for _ in range(2):

@@ -21,7 +21,7 @@ def facts(made: Quantized) -> Iterator[tuple[str, str]]:
     yield "judged on", f"{found.images} other images"
     yield "first class", f"that of fp32 for {_share(figures, 'agreement')}"
     most, mean = found.max_probability_change, found.mean_probability_change
-    yield "probabilities", f"differ by at most {most:.3f}; that of the first class by {mean:.4f} in the mean"
+    yield "probabilities", f"differ by at most {most:.3f}; that of the first class by {mean:.4f} on average"
     before_after = (
         f"{_share(figures, 'accuracy_after')}, in fp32 {_share(figures, 'accuracy_before')}" if found.labelled else ""
     )
