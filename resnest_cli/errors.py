@@ -11,7 +11,7 @@
     |- LabelsError                        class names that do not fit the model
     |- OutputError                        the result could not be written
     |- TooManyFailures                    more inputs failed than --max-failures allows; finished rows are kept
-    |- BadDataSet                         labelled images that cannot be trained on
+    |- BadDataSet                         labeled images that cannot be trained on
     |- TrainingStopped                    a run that ended early; its last checkpoint is kept
     `- ImageError                         one input failed; becomes a Failure record, never ends a job
        |- UnreadableInput                 missing, no permission, not a regular file
@@ -93,7 +93,7 @@ class TooManyFailures(ResnestError):
 
 
 class BadDataSet(ResnestError):
-    """Labelled images that cannot be trained on."""
+    """Labeled images that cannot be trained on."""
 
 
 class TrainingStopped(ResnestError):

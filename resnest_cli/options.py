@@ -52,7 +52,7 @@ class Options:
         batch: images per forward pass, 1 to 4096, or "auto".
         workers: decoding processes; 0 decodes in this one; or "auto".
         img_size: edge of the square network input in pixels, 17 to 4096.
-        crop_pct: share of the resized edge that the centre crop keeps, 0.1 to 1.
+        crop_pct: share of the resized edge that the center crop keeps, 0.1 to 1.
         interpolation: one of `INTERPOLATIONS`.
         mean: subtracted from each RGB channel (scale 0..1).
         std: each RGB channel is divided by it (scale 0..1).
@@ -142,7 +142,7 @@ def check_preprocessing(
         _number(names[1], crop_pct, MIN_CROP, 1, _scale(crop_pct, 100, "a share, not percent"))
     for name, values, least in zip(names[2:], (mean, std), (0, LEAST), strict=True):
         if values is not None and len(values) != CHANNELS:
-            message = f"{name}: give three numbers, one per colour channel, not {len(values)}."
+            message = f"{name}: give three numbers, one per color channel, not {len(values)}."
             raise UsageError(message)
         for value in values or ():
             _number(name, value, least, 1, _scale(value, 255, "on the scale 0..1, not 0..255"))

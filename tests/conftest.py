@@ -1,4 +1,4 @@
-"""What all tests share: caches of their own, no network, and two ways to run a command."""
+"""Fixtures of all tests: private caches, no network, and two ways to run a command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from resnest_cli.models.catalog import DIGITS
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-# Importing openvino reports home through this package: not from tests that import it themselves.
+# openvino sends usage data through this package when it is imported; tests that import openvino must not.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: "not to be imported"
 pytest_plugins = ["lanes", "rates"]
 settings.register_profile("whatever else the machine does", deadline=None)
@@ -29,9 +29,9 @@ settings.load_profile("whatever else the machine does")
 # One thread for torch, here and in the processes that tests start: threads that share cores with other tests spin while
 # they wait (three small training steps on two busy cores: 9.6 CPU seconds with two threads, 1.2 with one).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests are of a machine without GPUs, also where it has some
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests expect a machine without GPUs
 SAMPLES = DIGITS / "samples"
-# Who starts a program in the background may have told it to ignore these, and it tells its own: tests send them.
+# A shell starts background programs with these signals ignored, and children inherit that; tests send the signals.
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler)
@@ -39,7 +39,7 @@ for number in (signal.SIGINT, signal.SIGHUP):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Write what a test printed or logged so that it can be sent: names that are not UTF-8 would end pytest-xdist."""
+    """Escape printed and logged names that are not UTF-8; they would end pytest-xdist."""
     report = yield
     report.sections = [(title, text.encode("utf-8", "backslashreplace").decode()) for title, text in report.sections]
     return report
@@ -52,14 +52,14 @@ class Resnest(Protocol):
 
 
 class Shell(Protocol):
-    """Runs a program in a process of its own, with the test's environment and some changes of it."""
+    """Runs a program as a process, with the environment of the test and the changes in `env`."""
 
     def __call__(self, *command: str | Path, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]: ...
 
 
 @pytest.fixture(scope="session")
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder where all tests share converted graphs, also tests in other processes: they take seconds each."""
+    """Return the folder of converted graphs that all test processes share; a conversion takes seconds."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "graphs"
     folder.mkdir(exist_ok=True)
@@ -68,7 +68,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _world_of_fixtures(graphs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Begin without the user's settings and caches: what fixtures of a module or a session do meets none of them."""
+    """Remove the user's settings and caches before the fixtures of a module or a session run."""
     with pytest.MonkeyPatch.context() as patch:
         for name in os.environ:
             if name.startswith(("RESNEST_", "HF_", "HUGGINGFACE_")) or name.lower().endswith(("_proxy", "_color")):
@@ -81,7 +81,7 @@ def _world_of_fixtures(graphs: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(autouse=True)
 def _own_world(graphs: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Provide each test with caches of its own but for graphs."""
+    """Provide private caches per test; only the graphs are shared."""
     _move_in(tmp_path_factory.mktemp("home"), graphs, monkeypatch)
 
 
@@ -94,9 +94,9 @@ def _move_in(home: Path, graphs: Path, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def decode_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let commands decode in their own process by default, for tests that are about something else.
+    """Make commands decode in their own process by default, for tests of other things.
 
-    A worker costs 0.4 CPU seconds to start, three quarters of a command on a picture of the digits.
+    A worker takes 0.4 CPU seconds to start, three quarters of a command on one digit.
     """
     for command in ("PREDICT", "EMBED", "VALIDATE", "EXPLAIN", "SIMILAR"):
         monkeypatch.setenv(f"RESNEST_{command}_WORKERS", "0")
@@ -104,14 +104,14 @@ def decode_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def held_out_digits() -> list[Any]:
-    """Give the images that the embedded model was not trained on, as the script splits them."""
+    """Return the images on which the embedded model was not trained, by the split of the script."""
     script = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "data" / "digits_folders.py"))
     return [digit for digit in script["digits"]() if digit.part == "val"]
 
 
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Listen to what the library logs, by a handler of the test's own: whatever other tests and libraries have set."""
+    """Return the list of messages that the library logs, independent of other logging settings."""
     messages: list[str] = []
 
     class Listener(logging.Handler):
@@ -129,7 +129,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="session")
 def resnest() -> Resnest:
-    """Run a command in this process; the result has exit_code, stdout and stderr."""
+    """Return a function that runs a command in this process; its result has exit_code, stdout and stderr."""
 
     def run(*args: str | Path, stdin: bytes = b"") -> Result:
         return CliRunner().invoke(cli, [str(arg) for arg in args], input=stdin, prog_name="resnest")
@@ -139,7 +139,7 @@ def resnest() -> Resnest:
 
 @pytest.fixture(scope="session")
 def shell() -> Shell:
-    """Run a real process; the first word "resnest" stands for the command under test."""
+    """Return a function that runs a process; the first word "resnest" is the command under test."""
 
     def run(*command: str | Path, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
         words = [str(word) for word in command]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     "--to", required=True, type=click.Choice(["onnx", "openvino", "torch"]), help="Format; onnx needs the extra onnx."
 )
 @OUTPUT_FOLDER
-@click.option("--raw-uint8", is_flag=True, help="Input is pixels, uint8 [N, H, W, 3], normalised inside the model.")
+@click.option("--raw-uint8", is_flag=True, help="Input is pixels, uint8 [N, H, W, 3], normalized inside the model.")
 @click.option(
     "--pictures",
     type=Names(),
@@ -47,7 +47,7 @@ def export(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Write a model as a folder that runs elsewhere, without torch and without resnest.
 
-    MODEL is a variant, digits, a model folder or hf-hub:OWNER/REPO. It takes batches of any size, as normalised float32
+    MODEL is a variant, digits, a model folder or hf-hub:OWNER/REPO. It takes batches of any size, as normalized float32
     [N, 3, H, W], or as raw pixels with --raw-uint8. Class names and preprocessing are in the file's metadata and in
     config.json beside it.
 

@@ -75,7 +75,7 @@ SWEPT = (
 )
 WORKERS = _option("-j", "--workers", type=OrAuto(int), metavar="N|auto", help="Decoding processes; 0 uses none.")
 PREPROCESSING = (
-    _option("--crop-pct", type=float, metavar="P", help="Share of the resized edge that the centre crop keeps."),
+    _option("--crop-pct", type=float, metavar="P", help="Share of the resized edge that the center crop keeps."),
     _option("--interpolation", type=click.Choice(INTERPOLATIONS), help="How images are resized."),
     _option("--mean", type=float, nargs=3, metavar="R G B", help="Subtracted from each channel (scale 0..1)."),
     _option("--std", type=float, nargs=3, metavar="R G B", help="Each channel is divided by it (scale 0..1)."),

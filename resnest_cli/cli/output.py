@@ -71,7 +71,7 @@ def print_note(text: str) -> None:
 class _HarmlessConsole(Console):
     """Rich's console; only rich moves the cursor, no text does.
 
-    `Shown` escapes text earlier, and so measures its true width. Links and colours are rich's own.
+    `Shown` escapes text earlier, and so measures its true width. Links and colors are rich's own.
     """
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:

@@ -17,7 +17,7 @@ from resnest_cli.text.terminal import data, put_json
 def show(*, model: str, format: str) -> None:
     """Show all that is known of a model.
 
-    That is cost, accuracy, recipe, licence, sources, preprocessing and the paper to cite. MODEL is a variant, digits, a
+    That is cost, accuracy, recipe, license, sources, preprocessing and the paper to cite. MODEL is a variant, digits, a
     model folder or hf-hub:OWNER/REPO.
     """
     from resnest_cli.models import facts

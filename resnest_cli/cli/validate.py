@@ -1,4 +1,4 @@
-"""`resnest validate`: how right a model is on labelled images."""
+"""`resnest validate`: how right a model is on labeled images."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def validate(  # noqa: PLR0913 - one parameter an option
     options: Options,
     view: View,
 ) -> None:
-    """Measure accuracy on labelled images.
+    """Measure accuracy on labeled images.
 
     DATA is a folder that has a folder for each class, a tar archive of one, or a table (CSV or Parquet) with the
     columns path and label. A class is named by its WordNet id, its name or its index: names decide, not the order of

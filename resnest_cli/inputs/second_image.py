@@ -54,19 +54,19 @@ def _png(content: bytes) -> int:
 
 def _gif(content: bytes) -> int:
     """Return the end by the blocks of GIF89a; 0 where there is none."""
-    at = 13 + _colours(content, 10)
+    at = 13 + _colors(content, 10)
     while kind := content[at : at + 1]:
         if kind == b";":
             return at + 1
-        at += 2 if kind == b"!" else 11 + _colours(content, at + 9)  # an extension's label; an image's place and code
+        at += 2 if kind == b"!" else 11 + _colors(content, at + 9)  # an extension's label; an image's place and code
         while at < len(content) and content[at]:  # blocks, each with its length in front
             at += 1 + content[at]
         at += 1
     return 0
 
 
-def _colours(content: bytes, at: int) -> int:
-    """Return the bytes of the colour table that the flags at `at` announce."""
+def _colors(content: bytes, at: int) -> int:
+    """Return the bytes of the color table that the flags at `at` announce."""
     flags = int.from_bytes(content[at : at + 1], "big")
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 

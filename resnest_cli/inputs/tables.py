@@ -1,4 +1,4 @@
-"""Tables of labelled images, as spreadsheets and label tools write them: one row per image, with its path and label.
+"""Tables of labeled images, as spreadsheets and label tools write them: one row per image, with its path and label.
 
 In: a CSV file (commas, semicolons or tabs; UTF-8 or UTF-16) or a Parquet file. Out: one `Example` per row, in order;
 and back to a CSV file. Knows where a path leads, not what a label means.
@@ -48,7 +48,7 @@ Cells: TypeAlias = "tuple[int, Sequence[str]]"  # a row and its number
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One labelled image.
+    """One labeled image.
 
     Attributes:
         path: as the table has it; absolute in a training set.
@@ -130,7 +130,7 @@ def source(table: Path, path: str) -> Source:
     if buckets.is_bucket(bare):
         return buckets.source(bare)
     spellings = dict.fromkeys((path, bare, bare.replace("\\", "/")))
-    files = [os.path.join(table.parent, spelling) for spelling in spellings]  # noqa: PTH118 - pathlib would normalise it
+    files = [os.path.join(table.parent, spelling) for spelling in spellings]  # noqa: PTH118 - pathlib would normalize it
     return Source(files[0] if len(files) == 1 else next(filter(os.path.lexists, files), files[0]))
 
 

@@ -93,7 +93,7 @@ class _Walk:
         folders: set[str] = set()
         broken = None
         try:
-            status = os.stat(folder or ".")  # noqa: PTH116 - paths stay strings: pathlib would normalise what was typed
+            status = os.stat(folder or ".")  # noqa: PTH116 - paths stay strings: pathlib would normalize what was typed
             here = (status.st_dev, status.st_ino)
             is_new, inside = here not in inside, inside | {here}
             with os.scandir(folder or ".") as scan:

@@ -28,7 +28,7 @@ WORDS = {
     "gmacs": "GMACs per image",
     "macts": "activations (M)",
     "input_size": "input in pixels",
-    "crop_pct": "centre crop",
+    "crop_pct": "center crop",
     "num_classes": "classes",
     "top1_model_card": "top-1 % (model card)",
     "top5_model_card": "top-5 % (model card)",

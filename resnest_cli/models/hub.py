@@ -54,7 +54,7 @@ class HubFile:
 def fetch(repo: str, filename: str, progress: Progress = transfer.no_progress) -> Path:
     """Return the cached copy of a file, downloading it first if there is none.
 
-    Honours `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_TOKEN` and the proxies of the environment.
+    Honors `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_TOKEN` and the proxies of the environment.
 
     Raises:
         WeightsUnavailable: neither cached nor downloaded; the message names the URL and the cause.

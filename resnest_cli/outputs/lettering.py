@@ -115,7 +115,7 @@ def _lacking(font: str, letters: set[str]) -> set[str]:
 
     try:
         face = FT2Font(font)
-        face.set_size(_SIZE, _DPI)  # fails for fonts of colour bitmaps
+        face.set_size(_SIZE, _DPI)  # fails for fonts of color bitmaps
         return {letter for letter in letters if not face.get_char_index(ord(letter))}
     except (OSError, RuntimeError):
         return letters

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 30  # in a confusion matrix whose names can be read
 DPI = 150
-_DARK = 0.55  # of the full colour: on darker fields numbers are white
+_DARK = 0.55  # of the full color: on darker fields numbers are white
 
 
 def require() -> None:
@@ -43,7 +43,7 @@ def confusion_png(
     names: dict[int, str],
     title: str,
 ) -> bytes:
-    """Return the picture of a confusion matrix: rows are true classes, colours shares of a row, numbers images.
+    """Return the picture of a confusion matrix: rows are true classes, colors shares of a row, numbers images.
 
     Args:
         true: class indices [M]; there may be thousands of classes, so the counts are sparse.
@@ -98,8 +98,8 @@ def _draw_confusion(figure: Figure, counts: NDArray[np.int64], names: list[str],
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted", ylabel="true", title=title)
     for row, column in zip(*np.nonzero(counts), strict=True):
-        colour = "white" if shares[row, column] > _DARK else "black"
-        axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=colour, fontsize=7)
+        color = "white" if shares[row, column] > _DARK else "black"
+        axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=color, fontsize=7)
     figure.colorbar(image, label="share of the true class", fraction=0.046, pad=0.03)
 
 
@@ -120,8 +120,8 @@ def curves_png(history: Sequence[dict[str, Any]]) -> bytes:
         accuracy.set(xlabel="epoch", ylabel="validation top-1, %")
         for i in range(1, len(history)):
             if history[i]["stage"] != history[i - 1]["stage"]:
-                losses.axvline(i + 0.5, color="grey", linestyle=":")
-                accuracy.axvline(i + 0.5, color="grey", linestyle=":")
+                losses.axvline(i + 0.5, color="gray", linestyle=":")
+                accuracy.axvline(i + 0.5, color="gray", linestyle=":")
         return _png(figure)
 
 

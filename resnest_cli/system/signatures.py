@@ -54,7 +54,7 @@ KINDS = (
     Kind(b"#?RADIANCE", "a Radiance HDR picture", PNG_FIRST),
     Kind(b"#?RGBE", "a Radiance HDR picture", PNG_FIRST),
     Kind(b"\x76\x2f\x31\x01", "an OpenEXR picture", PNG_FIRST),
-    Kind(b"PF\n", "a float map (PFM) in colour", PNG_FIRST),
+    Kind(b"PF\n", "a float map (PFM) in color", PNG_FIRST),
     Kind(b"P7\n", "a portable arbitrary map (PAM)", PNG_FIRST),
     Kind(b"\xff\x0a", "a JPEG XL picture", PNG_FIRST),
     Kind(b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture", PNG_FIRST),

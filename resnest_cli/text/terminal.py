@@ -84,8 +84,8 @@ def note_failure(failure: Failure) -> None:
     note(one_line(f"{failure.path}: {failure.type}: {failure.message}"))
 
 
-def has_colour(stream: IO[str]) -> bool:
-    """Return whether a stream gets colours, by rich's rules: NO_COLOR, FORCE_COLOR, TERM, a terminal."""
+def has_color(stream: IO[str]) -> bool:
+    """Return whether a stream gets colors, by rich's rules: NO_COLOR, FORCE_COLOR, TERM, a terminal."""
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR"):
@@ -138,7 +138,7 @@ def _harmless(content: bytes) -> bytes:
 
 def _note(label: str, text: str, style: str, label_style: str) -> None:
     text = printable(redact.message(text), sys.stderr.encoding)
-    if has_colour(sys.stderr):
+    if has_color(sys.stderr):
         label = f"{label_style}{label}{_PLAIN}" if label else ""
         text = f"{style}{text}{_PLAIN}" if style else text
     _write(sys.stderr, f"{label}{text}\n")  # looked up now: a progress bar replaces sys.stderr while it is shown

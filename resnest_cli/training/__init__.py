@@ -1,4 +1,4 @@
-"""From a folder of labelled images to a model folder: the task behind `resnest finetune` and `resnest train`.
+"""From a folder of labeled images to a model folder: the task behind `resnest finetune` and `resnest train`.
 
 `inputs.labelled.training_set` decides what is trained on, `recipe` how; `run` does the job.
 `recipe`, `job` and `report` import no framework.

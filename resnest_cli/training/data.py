@@ -153,7 +153,7 @@ class _Files(Dataset[torch.Tensor]):
 
 
 def train_transform(config: DataConfig, recipe: Recipe) -> Callable[[Image.Image], torch.Tensor]:
-    """Return timm's training transform: RGB image -> normalised float32 [3, H, W]."""
+    """Return timm's training transform: RGB image -> normalized float32 [3, H, W]."""
     made: Callable[[Image.Image], torch.Tensor] = create_transform(
         config.input_size,
         is_training=True,
@@ -170,7 +170,7 @@ def train_transform(config: DataConfig, recipe: Recipe) -> Callable[[Image.Image
 
 
 class EvalTransform:
-    """The preprocessing of `predict`: RGB image -> normalised float32 [3, H, W]."""
+    """The preprocessing of `predict`: RGB image -> normalized float32 [3, H, W]."""
 
     def __init__(self, config: DataConfig) -> None:
         self.config = config
@@ -178,7 +178,7 @@ class EvalTransform:
         self.std = torch.tensor(config.std, dtype=torch.float32).view(3, 1, 1)
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
-        """Return an image resized, cropped and normalised."""
+        """Return an image resized, cropped and normalized."""
         pixels = torch.from_numpy(images.preprocess(image, self.config).copy()).permute(2, 0, 1)
         return pixels.float().div(255).sub(self.mean).div(self.std)
 

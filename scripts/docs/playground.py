@@ -28,7 +28,7 @@ LABELLED = {
 
 
 def lay_out(folder: Path) -> None:
-    """Write `digits/`, `photos/`, `dog.jpg`, `new.jpg`, a model, weights and the labelled folders."""
+    """Write `digits/`, `photos/`, `dog.jpg`, `new.jpg`, a model, weights and the labeled folders."""
     shutil.copytree(SAMPLES, folder / "digits")
     shutil.copytree(DIGITS, folder / "my-model")
     shutil.copy(DIGITS / "model.safetensors", folder / "my-weights.safetensors")

@@ -104,7 +104,7 @@ parameters               70.2 M
 GMACs per image          35.52
 activations (M)          82.78
 input in pixels          320
-centre crop              0.909
+center crop              0.909
 interpolation            bicubic
 mean                     0.485, 0.456, 0.406
 std                      0.229, 0.224, 0.225
@@ -146,7 +146,7 @@ resnest101; the right file is the one here, its size is not known.
 def test_show_of_a_model_of_ones_own_is_in_words_too(resnest: Resnest) -> None:
     shown = lines(resnest("show", "digits").stdout)
     assert [line.split("  ")[0] for line in shown[:6]] == [
-        *("model", "architecture", "classes", "folder", "input in pixels", "centre crop")
+        *("model", "architecture", "classes", "folder", "input in pixels", "center crop")
     ]
     assert shown[4].endswith("  32")
     assert shown[-1] == "downloaded            yes"  # no note about hex digits

@@ -210,7 +210,7 @@ def test_warnings_logs_and_failures_of_others(shell: Shell) -> None:
 
 
 def test_whatever_rich_prints(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "dumb")  # no colours
+    monkeypatch.setenv("TERM", "dumb")  # no colors
     for width in ("24", "80"):
         monkeypatch.setenv("COLUMNS", width)
         out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")

@@ -311,7 +311,7 @@ def test_a_terminal_shows_the_table_and_below_it_the_bar(monkeypatch: pytest.Mon
         assert process.wait() == ExitCode.SOME_FAILED
     assert "classifying" in shown
     assert "2/2" in shown
-    # What stands in a line is what came after it was last erased, without the colours.
+    # What stands in a line is what came after it was last erased, without the colors.
     visible = [re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", line.split("\x1b[2K")[-1]) for line in shown.split("\r\n")]
     assert visible[0] == SEVEN.name
     assert "    UnreadableInput: no such file." in [line.rstrip() for line in visible]

@@ -167,7 +167,7 @@ def test_no_message_moves_the_cursor(words: tuple[str, ...]) -> None:
         ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, "error:"),
     ],
 )
-def test_an_error_has_colour_where_tables_have(
+def test_an_error_has_color_where_tables_have(
     set_to: dict[str, str], label: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in set_to.items():
@@ -329,7 +329,7 @@ Images:
 Your own classes:
   finetune     Adapt a pretrained model to your own classes.
   train        Train a network from scratch with the published recipe.
-  validate     Measure accuracy on labelled images.
+  validate     Measure accuracy on labeled images.
 
 Models:
   list-models  List the ResNeSt variants.

@@ -25,7 +25,7 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
 def lines(*args: str | Path) -> list[str]:
-    """Run `resnest` on a terminal; give what it writes, without colours and movements of the cursor."""
+    """Run `resnest` on a terminal; give what it writes, without colors and movements of the cursor."""
     return CONTROL.sub("", written(*args).decode()).splitlines()
 
 

@@ -297,7 +297,7 @@ def test_every_variant_in_fp32_answers_as_plain_timm_does(
 
 
 def as_bytes(scene: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> Batch:
-    """Turn normalised images [N, 3, H, W] into pixels uint8 [N, H, W, 3]."""
+    """Turn normalized images [N, 3, H, W] into pixels uint8 [N, H, W, 3]."""
     pixels = (scene * channels(std) + channels(mean)).clamp(0, 1) * 255
     bytes_: Batch = pixels.permute(0, 2, 3, 1).byte().numpy()
     return bytes_

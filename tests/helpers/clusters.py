@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 START_S, PAUSE_S = 60.0, 0.05
 STORE_BYTES = 100_000_000
-# A head sees within seconds who is lost, not after a quarter of a minute.
+# The head detects a lost node within seconds instead of a quarter of a minute.
 WATCHFUL = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
 def free_port() -> int:
-    """Find a port where nobody listens, outside of those that Ray gives to its workers (10002 to 19999)."""
+    """Return a free port outside the range that Ray uses for workers (10002 to 19999)."""
     while True:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
@@ -34,7 +34,11 @@ def free_port() -> int:
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait until somebody listens there."""
+    """Wait until a server listens at `port`.
+
+    Raises:
+        TimeoutError: `process` ended, or `START_S` passed.
+    """
     end = time.monotonic() + START_S
     while time.monotonic() < end and process.poll() is None:
         with suppress(OSError):
@@ -45,7 +49,7 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def ray_node(where: str, cpus: int, log: Path, **env: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `ray start`: `where` is "--head --port=N" or "--address=HOST:PORT". At the end all of it is gone."""
+    """Run `ray start`: `where` is "--head --port=N" or "--address=HOST:PORT". Kill its process group at the end."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", *where.split(), f"--num-cpus={cpus}", "--block"]
     if "--head" in where:
         command += ["--include-dashboard=false", f"--system-config={json.dumps(WATCHFUL)}"]
@@ -59,12 +63,12 @@ def ray_node(where: str, cpus: int, log: Path, **env: str) -> Iterator[subproces
         try:
             yield process
         finally:
-            os.killpg(process.pid, signal.SIGKILL)  # told to end, it takes half a minute
+            os.killpg(process.pid, signal.SIGKILL)  # after SIGTERM it takes half a minute
 
 
 @contextmanager
 def ray_cluster(folder: Path, *cpus: int, **env: str) -> Iterator[str]:
-    """Run a head with `cpus[0]` CPUs and more nodes, each its own `ray start`; give the address."""
+    """Run a head with `cpus[0]` CPUs and further nodes, each with its own `ray start`; yield the address."""
     port = free_port()
     with ExitStack() as ends:
         head = ends.enter_context(ray_node(f"--head --port={port}", cpus[0], folder / "head.log", **env))
@@ -86,7 +90,7 @@ def join(ends: ExitStack, address: str, cpus: int, log: Path, **env: str) -> Non
 
 @contextmanager
 def object_store() -> Iterator[dict[str, str]]:
-    """Run a server that speaks S3; give the environment in which it is found."""
+    """Run an S3 server; yield the environment variables that point to it."""
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:

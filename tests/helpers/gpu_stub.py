@@ -1,6 +1,6 @@
-"""The torch engine's way on a GPU, run on the CPU: folded, in channels_last, two batches in flight.
+"""Run the GPU path of the torch engine on the CPU: folded norms, channels_last, two batches in flight.
 
-What a card alone can show is not in it: that copies overlap, and what its kernels compute.
+Only a card can test the overlap of copies and the kernels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class AsOnGpu(TorchEngine):
-    """Takes the CPU for a CUDA device."""
+    """A torch engine that treats the CPU as a CUDA device."""
 
     @property
     def _kind(self) -> str:
@@ -26,7 +26,7 @@ class AsOnGpu(TorchEngine):
 
 @pytest.fixture(scope="module")
 def no_pinning() -> Iterator[list[str]]:
-    """Let tensors on the CPU be pinned and recorded, which only a GPU's driver can do; give what was done."""
+    """Replace pinning and recording of tensors, which need a GPU driver; yield the list of calls."""
     done: list[str] = []
 
     def pin_memory(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""A web server on loopback that plays a Hugging Face hub, or any site: it serves pages, keeps a log, fails as told."""
+"""A web server on loopback that plays a Hugging Face hub or any site: it serves pages, logs requests, plays faults."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Page:
 class Stub:
     """Serves `pages` (path -> Page, 404 elsewhere) while used as a context manager, and logs "METHOD /path" lines.
 
-    The next `cuts` bodies are promised whole, sent by half and hung up on. `faults` (method -> name) play until they
-    are taken away: "silence" never answers, "slow headers" and "slow body" send a byte now and then, "stall" stops in
-    mid-body, "flip" changes the last byte, "no ranges" sends the whole again, "busy once" answers 503 the first time.
-    Bodies stop after `stop_at` bytes, and `stopped` tells when.
+    The next `cuts` bodies are announced in full, and the connection closes after half. `faults` (method -> name) play
+    until they are removed: "silence" never answers, "slow headers" and "slow body" send a byte every `DRIBBLE_S`,
+    "stall" stops in mid-body, "flip" changes the last byte, "no ranges" ignores Range, "busy once" answers 503
+    the first time. Bodies stop after `stop_at` bytes, and `stopped` is set then.
     """
 
     def __init__(self, pages: Mapping[str, Page] | None = None, tls: ssl.SSLContext | None = None) -> None:
@@ -58,14 +58,14 @@ class Stub:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     def __enter__(self) -> Self:
-        """Start to serve."""
+        """Start serving."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop, free the port, and let those go that were kept waiting."""
+        """Stop, free the port, and release waiting requests."""
         self.closing.set()
         self._server.shutdown()
         self._server.server_close()
@@ -73,7 +73,7 @@ class Stub:
 
 
 def repository(name: str, files: Mapping[str, bytes], revision: str = "main") -> dict[str, Page]:
-    """Give the pages of a hub that has this repository, with the headers that huggingface_hub asks for."""
+    """Return the pages of a hub with this repository, with the headers that huggingface_hub needs."""
     commit = commit_of(name, revision)
     return {
         f"/{name}/resolve/{revision}/{filename}": Page(content, headers=_hub_headers(content, commit))
@@ -82,7 +82,7 @@ def repository(name: str, files: Mapping[str, bytes], revision: str = "main") ->
 
 
 def commit_of(name: str, revision: str = "main") -> str:
-    """Give the commit that `revision` stands for: 40 hex digits, as git has them."""
+    """Return the commit of `revision`: 40 hex digits, as in git."""
     return hashlib.sha1(f"{name}@{revision}".encode(), usedforsecurity=False).hexdigest()
 
 
@@ -98,7 +98,7 @@ def _hub_headers(content: bytes, commit: str) -> dict[str, str]:
 
 
 def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - a class of short methods
-    """Make the handler class of one stub; HTTP/1.0, so that a connection ends with its answer."""
+    """Return the handler class of one stub; HTTP/1.0, so a connection ends with its answer."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -178,10 +178,10 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - a clas
 
 @contextlib.contextmanager
 def raw_server(answer: Callable[[str], bytes | Iterable[bytes]]) -> Iterator[tuple[int, list[str]]]:
-    """Answer each request with these very bytes, be they HTTP or not, and hang up; give the port, and what is asked.
+    """Send each request the bytes of `answer`, valid HTTP or not, and close; yield the port and the request lines.
 
     Args:
-        answer: gets the first line of a request; what it gives is sent, piece by piece, as long as the client takes it.
+        answer: gets the first line of a request; returns the bytes to send, or pieces of them.
     """
     asked: list[str] = []
 
@@ -200,7 +200,7 @@ def raw_server(answer: Callable[[str], bytes | Iterable[bytes]]) -> Iterator[tup
 
 @contextlib.contextmanager
 def raw_connections(serve: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Call `serve` with each connection, in a thread of its own, and close it afterwards; give the port."""
+    """Call `serve` with each connection, in a thread of its own, and close it afterwards; yield the port."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -216,7 +216,7 @@ def raw_connections(serve: Callable[[socket.socket], None]) -> Iterator[int]:
 
 @contextlib.contextmanager
 def closed_port() -> Iterator[str]:
-    """Give a URL whose connections are refused: the port is taken, but nobody listens."""
+    """Yield a URL whose connections are refused: the port is bound, but nothing listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"

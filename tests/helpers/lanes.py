@@ -1,7 +1,7 @@
-"""What a run of the tests leaves out, and in which order it takes the rest; a plugin of pytest (see conftest).
+"""A pytest plugin that skips slow tests on request and orders the others (loaded by conftest).
 
-`--quick` leaves out whatever loads torch or starts a cluster. No list says which tests do: modules without content
-stand in for `torch` and `ray`, here and in the processes that tests start, and importing one ends the test.
+`--quick` skips every test that loads torch or starts a cluster. No list names the tests: empty modules replace `torch`
+and `ray`, here and in the processes that tests start, and importing one skips the test.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let modules stand in for what the quick lane leaves out."""
+    """Put the replacement modules on the search path, for `--quick`."""
     if not config.getoption("quick"):
         return
     folder = tempfile.TemporaryDirectory(prefix="quick-lane-")
@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take long."""
+    """Order tests so that slow files come first."""
     rank = {name: number for number, name in enumerate(FIRST)}
     tests = Path(__file__).parents[1]
     items.sort(key=lambda item: rank.get(item.path.relative_to(tests).parts[0], len(rank)))
@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Count a test as left out that failed because a process of its own imported a module that stands in."""
+    """Report a test as skipped if it failed because its process imported a replacement module."""
     report = yield
     if FOLDER in item.config.stash:
         marks = [mark for name in LEFT_OUT if (mark := item.config.stash[FOLDER] / f"{name}.mark").exists()]
@@ -80,14 +80,14 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was left out, and why; of a file whose imports end it, no test is known."""
+    """Print how many tests were skipped, by reason; a file that skips at import counts as a whole file."""
     skipped = terminalreporter.stats.get("skipped", [])
     for kind, what in ((pytest.TestReport, "tests"), (pytest.CollectReport, "whole files")):
         why = Counter(_reason(report.longrepr) for report in skipped if isinstance(report, kind))
-        told = ", ".join(f"{reason} {count}" for reason, count in why.most_common())
-        terminalreporter.write_line(f"left out, {what}: {told or 'none'}")
+        counts = ", ".join(f"{reason} {count}" for reason, count in why.most_common())
+        terminalreporter.write_line(f"left out, {what}: {counts or 'none'}")
 
 
 def _reason(place: object) -> str:
-    """Return the reason of (path, line, reason)."""
+    """Return the reason of a skip, given as (path, line, reason)."""
     return str(place[2]).removeprefix("Skipped: ") if isinstance(place, tuple) else str(place)

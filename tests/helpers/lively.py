@@ -1,4 +1,4 @@
-"""Networks that compute something, and model folders of them as a finetuning leaves them."""
+"""Random networks in which every block counts, and model folders of such networks, as finetune writes them."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ EDGE = 64  # pixels: small, so that the largest variants take seconds
 LOGIT_STD = 3.0
 CLASSES = ("ant", "bee", "cat", "dog", "eel")
 IS_FULL = "FULL_DEPTH" in os.environ
-# One block of each kind that changes a shape, and one that keeps it; with FULL_DEPTH=1 all run as they are, in minutes.
+# One block of each kind that changes a shape, and one that keeps it; FULL_DEPTH=1 runs full networks, in minutes.
 LAYERS = (1, 1, 2, 1)
 
 
 def scenes(count: int, seed: int) -> torch.Tensor:
-    """Normalised images of a colour, a slope and some noise each: inputs that a network can tell apart."""
+    """Return normalized images float32 [N, 3, EDGE, EDGE], each of a color, a gradient and noise."""
     dice = torch.Generator().manual_seed(seed)
     slope = torch.linspace(-2, 2, EDGE)
     across, down, noise = (2 * torch.rand(3, count, 1, 1, 1, generator=dice) - 1).unbind()
-    colour = 4 * torch.rand(count, 3, 1, 1, generator=dice) - 2
+    color = 4 * torch.rand(count, 3, 1, 1, generator=dice) - 2
     grain = torch.randn(count, 3, EDGE, EDGE, generator=dice)
-    return colour + across * slope + down * slope[:, None] + noise * grain
+    return color + across * slope + down * slope[:, None] + noise * grain
 
 
 @torch.no_grad()
 def enliven(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Give a fresh network weights like a trained one's: every block counts, and answers depend on the image.
+    """Set random weights like those of a trained network: every block counts, and answers depend on the image.
 
     timm starts the last norm of each block at zero, so that a fresh network has no blocks. Norms drawn at random alone
     would give nearly one answer to all images, so their statistics are taken from images, as training does. The last
@@ -49,7 +49,7 @@ def enliven(network: nn.Module, seed: int = 0) -> nn.Module:
         if isinstance(norm, nn.BatchNorm2d):
             norm.weight.uniform_(*((0.03, 0.1) if name.endswith("bn3") else (0.6, 1.2)), generator=dice)
             norm.bias.normal_(0, 0.1, generator=dice)
-            norm.momentum = 1.0  # take the statistics of the next batch
+            norm.momentum = 1.0  # use the statistics of the next batch
     network.train()(scenes(8, seed=1))
     network.eval()
     network.get_parameter("fc.weight").mul_(LOGIT_STD / network(scenes(8, seed=2)).std())
@@ -69,7 +69,7 @@ def finetuned(
     label_names: tuple[str, ...] = CLASSES,
     **model_args: Any,  # noqa: ANN401 - as timm takes them
 ) -> nn.Module:
-    """Write a folder with a lively network of five classes for pictures of 64 pixels; give the network."""
+    """Write a folder with a lively network of five classes for pictures of 64 pixels; return the network."""
     args = {"num_classes": len(label_names), **({} if IS_FULL else {"layers": LAYERS}), **model_args}
     network = lively(name, **args)
     folder.mkdir(parents=True)
@@ -86,7 +86,7 @@ def finetuned(
 
 
 def save_pictures(folder: Path, count: int) -> list[Path]:
-    """Write so many pictures of the network's own size that it can tell apart: nothing is resized."""
+    """Write `count` pictures of the network's own size, so nothing is resized; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     pixels = (scenes(count, seed=7).clamp(-2, 2) * 60 + 128).byte().permute(0, 2, 3, 1).numpy()
     paths = [folder / f"{number}.png" for number in range(count)]
@@ -96,7 +96,7 @@ def save_pictures(folder: Path, count: int) -> list[Path]:
 
 
 def to_input(paths: list[Path]) -> torch.Tensor:
-    """Give pictures of the network's own size as timm's eval transform does, by its own formula."""
+    """Return pictures of the network's size as normalized float32 [N, 3, EDGE, EDGE], by the formula of timm."""
     pixels: NDArray[np.uint8] = np.stack([np.asarray(Image.open(path)) for path in paths])
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     return (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std

@@ -1,4 +1,4 @@
-"""What worker processes are given to do in tests; they import it by name."""
+"""Loads for worker processes in tests; the processes import them by name."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from resnest_cli.inputs.loading import Check, Loaded, Loader
 from resnest_cli.system import atomic
 from resnest_cli.types import Source
 
-READ_S, DECODE_S = 0.25, 0.5  # what it says to have taken
+READ_S, DECODE_S = 0.25, 0.5  # the times that the load reports
 
 
 @dataclass(frozen=True)
 class ByName:
-    """Makes of a digit the grey picture to which FakeEngine gives this class; of a word, the trouble that it names."""
+    """Turns a digit into the gray picture of that class for FakeEngine, and a word into the fault that it names."""
 
     lenient: bool = False  # about "large"
     max_pixels: int = 1024
 
     def prepare(self) -> None:
-        """Need nothing."""
+        """Prepare nothing."""
 
     def __call__(self, source: Source) -> Loaded:
-        """Load one."""
+        """Load one source."""
         word, _, place = source.path.partition(":")
         if word == "bad":
             raise BrokenImage("it does not decode.")
@@ -47,7 +47,7 @@ class ByName:
         if word == "crash":
             ctypes.string_at(0)
         if word == "pid":
-            atomic.write(Path(place), str(os.getpid()).encode())  # who reads it must not find half a number
+            atomic.write(Path(place), str(os.getpid()).encode())  # atomic: a reader must not see half a number
         if word == "modules":
             Path(place).write_text("\n".join(sys.modules))
         if word == "chatty":
@@ -58,16 +58,16 @@ class ByName:
 
 @dataclass(frozen=True)
 class Hungry:
-    """Asks for a gigabyte where another load has prepared the process; digits are as ever."""
+    """Allocates a gigabyte for "hungry", in a process that `other` has prepared; loads the rest as `ByName`."""
 
     other: Loader | Check
 
     def prepare(self) -> None:
-        """Do what the other does."""
+        """Prepare the process as `other` does."""
         self.other.prepare()
 
     def __call__(self, source: Source) -> Loaded:
-        """Load one."""
+        """Load one source."""
         if source.path == "hungry":
             bytearray(1 << 30)
         return ByName()(source)
@@ -75,10 +75,10 @@ class Hungry:
 
 @dataclass(frozen=True)
 class Moody(Check):
-    """Checks images; a file that is the name of a trouble makes this trouble."""
+    """Checks images; a file whose content names a fault causes this fault."""
 
     def __call__(self, source: Source) -> str:
-        """Check one."""
+        """Check one source."""
         content = Path(source.path).read_bytes()
         if content.isalpha():
             ByName()(Source(content.decode()))

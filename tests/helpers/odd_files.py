@@ -1,4 +1,4 @@
-"""Write TIFF and PNG files of kinds that Pillow does not write: by hand, from the two standards."""
+"""Write kinds of TIFF and PNG files that Pillow cannot write, from the two standards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NONE, LZW, DEFLATE, PACKBITS, ZSTANDARD = 1, 5, 8, 32773, 50000
 _PILLOW = {LZW: "tiff_lzw", PACKBITS: "packbits", ZSTANDARD: "zstd"}
 
 
-def tiff(  # noqa: PLR0913 - each is a tag
+def tiff(  # noqa: PLR0913 - each one is a tag
     values: NDArray[Any],
     *,
     photometric: int = 1,
@@ -85,14 +85,14 @@ def _predicted(piece: NDArray[Any], predictor: int) -> bytes:
 
 
 def _pack(content: bytes, packing: int) -> bytes:
-    """Compress a piece: by zlib, or by Pillow as a grey picture of one row."""
+    """Compress a piece: by zlib, or by Pillow as a gray picture of one row."""
     if packing in {NONE, DEFLATE}:
         return zlib.compress(content) if packing == DEFLATE else content
     if packing not in _PILLOW:
         return content  # a compression that nobody here reads
     file = io.BytesIO()
-    grey = Image.frombytes("L", (len(content), 1), content)
-    grey.save(file, "TIFF", compression=_PILLOW[packing])
+    gray = Image.frombytes("L", (len(content), 1), content)
+    gray.save(file, "TIFF", compression=_PILLOW[packing])
     with Image.open(file) as image:
         assert len(image.tag_v2[273]) == 1  # type: ignore[attr-defined] # a TIFF has tags
         at, size = image.tag_v2[273][0], image.tag_v2[279][0]  # type: ignore[attr-defined]
@@ -115,12 +115,12 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png(values: NDArray[Any], colour: int, *chunks: bytes, bits: int = 0) -> bytes:
-    """Write `values` (whole numbers of 8 or 16 bits, or packed ones of `bits`) with a PNG colour type."""
+def png(values: NDArray[Any], color: int, *chunks: bytes, bits: int = 0) -> bytes:
+    """Write `values` (whole numbers of 8 or 16 bits, or packed ones of `bits`) with a PNG color type."""
     bits = bits or 8 * values.dtype.itemsize
     big = values.astype(values.dtype.newbyteorder(">"))
     width = values.shape[1] if bits >= 8 else values.shape[1] * 8 // bits
-    header = struct.pack(">IIBBBBB", width, len(values), bits, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, len(values), bits, color, 0, 0, 0)
     lines = b"".join(b"\0" + line.tobytes() for line in big)
     body = chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunks) + body

@@ -1,4 +1,4 @@
-"""A working folder that a stranger has filled: pictures, and what Python or a library could load from there."""
+"""A hostile working folder: pictures, and modules and libraries that Python could load by mistake."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conftest import SAMPLES
 if TYPE_CHECKING:
     from pathlib import Path
 
-STARTING = {"sitecustomize", "usercustomize"}  # which every interpreter imports
+STARTING = {"sitecustomize", "usercustomize"}  # every interpreter imports these
 EVERY = STARTING | sys.stdlib_module_names | {name for name in packages_distributions() if name.isidentifier()}
 # What Python itself imports for `-m`, before anything of ours, it may take from the working folder: not one of these.
 USUAL = ("typing", "json", "logging", "platformdirs", "numpy", "torch", "PIL", "click", *sorted(STARTING))
@@ -25,7 +25,7 @@ __attribute__((constructor)) static void loaded(void) { FILE *f = fopen("%s", "a
 
 
 class Planted:
-    """The folder, and what of it was run; its modules have these names, or every name there is."""
+    """The folder, and which of its files ran; its modules have `names`, by default every known name."""
 
     def __init__(self, folder: Path, *names: str) -> None:
         self.folder = folder / "photos"
@@ -39,12 +39,12 @@ class Planted:
             (self.folder / f"{name}.py").write_text(PROGRAM.format(mark=str(self._mark)))
 
     def _add_library(self, name: str) -> None:
-        """Build a library that says when it is loaded, where there is a compiler."""
+        """Build a library that records its loading, if there is a compiler."""
         if compiler := shutil.which("cc"):
             code = LIBRARY % (str(self._mark), name)
             command = [compiler, "-shared", "-fPIC", "-x", "c", "-", "-o", str(self.folder / name)]
             subprocess.run(command, input=code.encode(), check=True)
 
     def imported(self) -> list[str]:
-        """Name the modules and libraries of the folder that were run."""
+        """Return the names of the modules and libraries of the folder that ran."""
         return self._mark.read_text().split() if self._mark.exists() else []

@@ -1,4 +1,4 @@
-"""What `resnest bench` does with measurements, without measuring: each configuration has the same ones, at once."""
+"""Replace the measurements of `resnest bench` by fixed ones, the same for each configuration."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ main()
 
 
 def stand_in() -> None:
-    """Let no process measure from now on."""
+    """Replace the measurements in this process."""
     sweep._prepare = lambda *_: None  # noqa: SLF001 - what has no name outside
     sweep._measure = _measured  # noqa: SLF001 - as above
 
@@ -53,7 +53,7 @@ def _measured(options: Options, *_: object, **__: object) -> dict[str, Any]:
 
 @pytest.fixture
 def _rates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no process measure during a test."""
+    """Replace the measurements during a test."""
     monkeypatch.setattr(sweep, "_prepare", sweep._prepare)  # noqa: SLF001 - to have it back
     monkeypatch.setattr(sweep, "_measure", sweep._measure)  # noqa: SLF001 - as above
     stand_in()

@@ -162,7 +162,7 @@ def test_a_reader_that_hangs_is_given_up(path: Path, monkeypatch: pytest.MonkeyP
             list(file.rows(["path"]))
 
 
-def test_a_table_of_labelled_images_has_the_same_limits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_of_labeled_images_has_the_same_limits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(columns, "LIMITS", columns.Limits(rows=2000))
     with pytest.raises(UnreadableInput, match=r"cannot be read as a table: it has .* rows or more"):
         list(tables.read(path.parent / written(path, path=repeated("a", 100_000), label=repeated("b", 100_000))))

@@ -81,7 +81,7 @@ def test_validate_counts_in_folders_and_archives(resnest: Resnest, album: Path, 
         assert words.endswith("1 left out by --exclude.")
         done = resnest("validate", place, *DIGITS, "--exclude", "*.png")
         assert done.exit_code == ExitCode.USAGE
-        assert "no labelled images (2 files not looked at: 1 .heic, 1 .txt; " in done.stderr
+        assert "no labeled images (2 files not looked at: 1 .heic, 1 .txt; " in done.stderr
 
 
 def test_bench_counts_once_and_refuses_a_folder_without_images(

@@ -144,8 +144,8 @@ def test_options_change_the_preprocessing() -> None:
         ({"mean": (123, 117, 104)}, "--mean 123: use a number from 0 to 1 (on the scale 0..1, not 0..255: 0.482?)."),
         ({"mean": (0.5, float("inf"), 0.5)}, "--mean inf: use a number from 0 to 1 (on the scale 0..1, not 0..255)."),
         ({"mean": (-0.5, 0.5, 0.5)}, "--mean -0.5"),
-        ({"mean": (0.5,)}, "--mean: give three numbers, one per colour channel, not 1."),
-        ({"std": (0.5, 0.5, 0.5, 0.5)}, "--std: give three numbers, one per colour channel, not 4."),
+        ({"mean": (0.5,)}, "--mean: give three numbers, one per color channel, not 1."),
+        ({"std": (0.5, 0.5, 0.5, 0.5)}, "--std: give three numbers, one per color channel, not 4."),
         (
             {"std": (58.4, 57.1, 57.4)},
             "--std 58.4: use a number from 0.001 to 1 (on the scale 0..1, not 0..255: 0.229?).",

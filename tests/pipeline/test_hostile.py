@@ -160,7 +160,7 @@ def webp() -> bytes:
 
 
 def tiff(entries: dict[int, tuple[int, int, int]], after: int = 0) -> bytes:
-    """Make a TIFF of 8 x 8 grey pixels, with further or other tags (kind, count, value)."""
+    """Make a TIFF of 8 x 8 gray pixels, with further or other tags (kind, count, value)."""
     page = {256: (4, 1, 8), 257: (4, 1, 8), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 277: (3, 1, 1)}
     page |= {278: (4, 1, 8), 273: (4, 1, 250), 279: (4, 1, 64)} | entries
     tags = b"".join(struct.pack("<HHLL", name, *page[name]) for name in sorted(page))
@@ -261,12 +261,12 @@ def test_a_turned_image_has_the_answer_of_the_upright_one(resnest: Resnest, tmp_
 
 def test_16_bit_and_transparent_images_have_the_answer_of_the_8_bit_one(resnest: Resnest, tmp_path: Path) -> None:
     with Image.open(SEVEN) as image:
-        grey = np.asarray(image.convert("L"))
-    Image.fromarray(grey).save(tmp_path / "0.png")
-    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "1.png")
-    Image.fromarray(grey.astype(np.float32) / 255).save(tmp_path / "2.tif")
-    ink = np.zeros((*grey.shape, 4), np.uint8)  # white light of the same strength on white would show nothing: as ink
-    ink[..., 3] = 255 - grey
+        gray = np.asarray(image.convert("L"))
+    Image.fromarray(gray).save(tmp_path / "0.png")
+    Image.fromarray(gray.astype(np.uint16) * 257).save(tmp_path / "1.png")
+    Image.fromarray(gray.astype(np.float32) / 255).save(tmp_path / "2.tif")
+    ink = np.zeros((*gray.shape, 4), np.uint8)  # white light of the same strength on white would show nothing: as ink
+    ink[..., 3] = 255 - gray
     Image.fromarray(ink).save(tmp_path / "3.png")
     found = rows(resnest("predict", tmp_path, *DIGITS).stdout_bytes)
     assert [row["predictions"] for row in found] == [found[0]["predictions"]] * 4

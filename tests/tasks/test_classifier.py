@@ -27,13 +27,13 @@ def fake() -> Classifier:
     return Classifier("digits", engine=FakeEngine())
 
 
-def grey(path: Path, value: int) -> Path:
+def gray(path: Path, value: int) -> Path:
     Image.new("L", (40, 30), value).save(path)
     return path
 
 
 def test_one_record_an_input_in_order(fake: Classifier, tmp_path: Path) -> None:
-    dark, light = grey(tmp_path / "b.png", 0), grey(tmp_path / "a.png", 255)
+    dark, light = gray(tmp_path / "b.png", 0), gray(tmp_path / "a.png", 255)
     (tmp_path / "c.png").write_bytes(dark.read_bytes()[:50])
     records = list(fake.predict([light, tmp_path, "missing.png", dark]))
     assert [record.path for record in records] == [
@@ -59,7 +59,7 @@ def test_a_failure_raises_its_own_error_where_an_answer_is_asked(fake: Classifie
 
 
 def test_topk_and_threshold(fake: Classifier, tmp_path: Path) -> None:
-    (record,) = fake.predict([grey(tmp_path / "x.png", 128)], topk=3)
+    (record,) = fake.predict([gray(tmp_path / "x.png", 128)], topk=3)
     sure, rest = np.exp(20) / (np.exp(20) + 9), 1 / (np.exp(20) + 9)
     assert [(p.rank, p.index, p.label) for p in record.predictions] == [(1, 5, "five"), (2, 0, "zero"), (3, 1, "one")]
     assert [p.probability for p in record.predictions] == pytest.approx([sure, rest, rest], rel=1e-6)
@@ -115,7 +115,7 @@ def test_labels_of_ones_own_name_the_classes(tmp_path: Path) -> None:
 
 def test_imagenet_answers_carry_index_and_wnid(tmp_path: Path) -> None:
     model = Classifier("resnest14d", engine=FakeEngine(find_model("resnest14d")))
-    (record,) = model.predict([grey(tmp_path / "x.png", 0)], topk=2)
+    (record,) = model.predict([gray(tmp_path / "x.png", 0)], topk=2)
     assert record.predictions[0] == Prediction(1, 0, "n01440764", "tench", record.top1.probability)
 
 
@@ -123,8 +123,8 @@ def test_options_may_be_given_whole_or_in_parts() -> None:
     engine = FakeEngine()
     assert Classifier(Options(model="digits", batch=3), engine=engine).options.batch == 3
     assert Classifier("digits", batch=3, engine=engine).options == Options(model="digits", batch=3)
-    with pytest.raises(TypeError, match="colour"):
-        Classifier("digits", engine=engine, colour="red")
+    with pytest.raises(TypeError, match="color"):
+        Classifier("digits", engine=engine, color="red")
 
 
 def test_it_says_what_runs_where_and_why(fake: Classifier) -> None:

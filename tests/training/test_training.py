@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from conftest import Resnest
 
 
-COLOURS = {"1": (200, 40, 40), "10": (40, 200, 40), "blå": (40, 40, 200)}
+COLORS = {"1": (200, 40, 40), "10": (40, 200, 40), "blå": (40, 40, 200)}
 TINY = {"channels": [8, 8, 8, 8], "stem_width": 4}
 # Every kind of chance and of state: augmentation, mixup, DropBlock, dropout, momentum, average, best weights.
 SHORT = replace(
@@ -59,15 +59,15 @@ NETWORK = ["-m", "resnest14d", "--arch", "channels=8,8,8,8", "--arch", "stem_wid
 
 
 @pytest.fixture(scope="module")
-def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Draw three classes of noisy colours, in train and val folders."""
-    root = tmp_path_factory.mktemp("coloured")
+def colored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw three classes of noisy colors, in train and val folders."""
+    root = tmp_path_factory.mktemp("colored")
     rng = np.random.default_rng(0)
     for side, count in (("train", 11), ("val", 5)):
-        for name, colour in COLOURS.items():
+        for name, color in COLORS.items():
             (root / side / name).mkdir(parents=True)
             for i in range(count):
-                pixels = (np.array(colour) + rng.integers(-40, 40, (24, 24, 3))).astype(np.uint8)
+                pixels = (np.array(color) + rng.integers(-40, 40, (24, 24, 3))).astype(np.uint8)
                 Image.fromarray(pixels).save(root / side / name / f"{i}.png")
     return root
 
@@ -103,10 +103,10 @@ def losses(out: Path) -> list[tuple[str, ...]]:
 
 
 @pytest.fixture(scope="module")
-def whole(coloured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(colored: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the folder of a run that nothing disturbed."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    finish(job(coloured), out)
+    finish(job(colored), out)
     return out
 
 
@@ -115,7 +115,7 @@ def weights(out: Path) -> str:
     return str(json.loads((out / "metrics.json").read_text())["sha256"])
 
 
-def test_the_folder_is_a_model_folder(whole: Path, coloured: Path, resnest: Resnest) -> None:
+def test_the_folder_is_a_model_folder(whole: Path, colored: Path, resnest: Resnest) -> None:
     names = {path.name for path in whole.iterdir()}
     assert names == {
         *("config.json", "model.safetensors", "labels.txt", "metrics.json", "history.csv", "curves.png"),
@@ -132,44 +132,44 @@ def test_the_folder_is_a_model_folder(whole: Path, coloured: Path, resnest: Resn
     assert config["pretrained_cfg"]["input_size"] == [3, 32, 32]
     assert "hf_hub_id" not in config["pretrained_cfg"]
     assert resnest("show", whole).exit_code == 0
-    answers = resnest("predict", coloured / "val" / "10", "-m", whole, "--engine", "torch", "-k", "3", "-f", "csv")
+    answers = resnest("predict", colored / "val" / "10", "-m", whole, "--engine", "torch", "-k", "3", "-f", "csv")
     assert answers.exit_code == 0
     assert "label_3" in answers.stdout.splitlines()[0]
 
 
-def test_the_metrics_are_what_predict_finds(whole: Path, coloured: Path) -> None:
+def test_the_metrics_are_what_predict_finds(whole: Path, colored: Path) -> None:
     with Classifier(str(whole), engine="torch") as model:
-        taken = {record.path: record.top1.label for record in model.predict([coloured / "val"], topk=1)}
+        taken = {record.path: record.top1.label for record in model.predict([colored / "val"], topk=1)}
     true = [Path(path).parent.name for path in taken]
     metrics = json.loads((whole / "metrics.json").read_text())
     assert metrics["val_images"] == len(true) == 15
     assert metrics["top1"] == accuracy_score(true, list(taken.values()))
-    recall = recall_score(true, list(taken.values()), average=None, labels=list(COLOURS))
+    recall = recall_score(true, list(taken.values()), average=None, labels=list(COLORS))
     assert [row["recall"] for row in metrics["per_class"]] == pytest.approx(recall)
     assert metrics["majority_top1"] == pytest.approx(1 / 3)
 
 
-def test_the_seed_decides(whole: Path, coloured: Path, tmp_path: Path) -> None:
-    finish(job(coloured), tmp_path / "same")
-    finish(job(coloured, replace(SHORT, seed=1)), tmp_path / "other")
+def test_the_seed_decides(whole: Path, colored: Path, tmp_path: Path) -> None:
+    finish(job(colored), tmp_path / "same")
+    finish(job(colored, replace(SHORT, seed=1)), tmp_path / "other")
     assert losses(tmp_path / "same") == losses(whole)
     assert (tmp_path / "same" / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert losses(tmp_path / "other") != losses(whole)
 
 
-def test_decoding_processes_change_nothing(whole: Path, coloured: Path, tmp_path: Path) -> None:
-    *_, last = Run(job(coloured), tmp_path / "out", device="cpu", workers=2).events()
+def test_decoding_processes_change_nothing(whole: Path, colored: Path, tmp_path: Path) -> None:
+    *_, last = Run(job(colored), tmp_path / "out", device="cpu", workers=2).events()
     assert isinstance(last, Done)
     assert last.metrics["sha256"] == weights(whole)
 
 
 def test_without_shared_memory_batches_come_through_pipes(
-    whole: Path, coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    whole: Path, colored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Docker gives 64 MB, and a process that shares more is killed."""
     caplog.set_level("INFO", "resnest_cli.training.data")
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=3 << 20))
-    *_, last = Run(job(coloured), tmp_path / "out", device="cpu", workers=2).events()
+    *_, last = Run(job(colored), tmp_path / "out", device="cpu", workers=2).events()
     assert isinstance(last, Done)
     assert last.metrics["sha256"] == weights(whole)
     assert [record.getMessage() for record in caplog.records] == [
@@ -178,53 +178,53 @@ def test_without_shared_memory_batches_come_through_pipes(
 
 
 def test_a_decoding_process_that_is_killed_ends_it_in_words(
-    coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    colored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         "resnest_cli.training.stages.train_transform", lambda *_: lambda _: os.kill(os.getpid(), SIGKILL)
     )
     with pytest.raises(TrainingStopped, match="a process that decodes images was killed, perhaps for want of memory"):
-        list(Run(job(coloured), tmp_path / "out", device="cpu", workers=1).events())
+        list(Run(job(colored), tmp_path / "out", device="cpu", workers=1).events())
 
 
 def test_a_decoding_process_that_hangs_ends_it_in_words(
-    coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    colored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resnest_cli.training.stages.train_transform", lambda *_: lambda _: time.sleep(3600))
     monkeypatch.setattr(data, "STALL_S", 1)
     with pytest.raises(
         TrainingStopped, match="a process that decodes images has stopped answering: has a file changed"
     ):
-        list(Run(job(coloured), tmp_path / "out", device="cpu", workers=1).events())
+        list(Run(job(colored), tmp_path / "out", device="cpu", workers=1).events())
 
 
 def test_left_after_any_step_it_goes_on_to_the_same_weights(
-    whole: Path, coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Path, colored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An epoch has four steps: it is left in the middle of one, at its end, and once more on the way."""
     monkeypatch.setattr(loop, "SAVE_SECONDS", -1)  # a checkpoint after every step
-    steps(job(coloured), tmp_path / "out", 2)
-    steps(job(coloured), tmp_path / "out", 3, resume=True)
-    steps(job(coloured), tmp_path / "out", 4, resume=True)
-    finish(job(coloured), tmp_path / "out", resume=True)
+    steps(job(colored), tmp_path / "out", 2)
+    steps(job(colored), tmp_path / "out", 3, resume=True)
+    steps(job(colored), tmp_path / "out", 4, resume=True)
+    finish(job(colored), tmp_path / "out", resume=True)
     assert losses(tmp_path / "out") == losses(whole)
     assert weights(tmp_path / "out") == weights(whole)
 
 
-def test_left_between_checkpoints_it_does_the_steps_again(whole: Path, coloured: Path, tmp_path: Path) -> None:
-    steps(job(coloured), tmp_path / "out", 7)
+def test_left_between_checkpoints_it_does_the_steps_again(whole: Path, colored: Path, tmp_path: Path) -> None:
+    steps(job(colored), tmp_path / "out", 7)
     kept = checkpoints.newest(tmp_path / "out" / "checkpoints")
     assert kept is not None
     assert kept["step"] == 4
-    finish(job(coloured), tmp_path / "out", resume=True)
+    finish(job(colored), tmp_path / "out", resume=True)
     assert weights(tmp_path / "out") == weights(whole)
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty"])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
-    whole: Path, coloured: Path, tmp_path: Path, damage: str
+    whole: Path, colored: Path, tmp_path: Path, damage: str
 ) -> None:
-    steps(job(coloured), tmp_path / "out", 9)
+    steps(job(colored), tmp_path / "out", 9)
     older, newest = sorted((tmp_path / "out" / "checkpoints").glob("*.pt"))
     content = newest.read_bytes()
     made = {"cut": content[:-1], "changed": content[:500] + b"?" + content[501:], "empty": b""}[damage]
@@ -232,19 +232,19 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     kept = checkpoints.newest(tmp_path / "out" / "checkpoints")
     assert kept is not None
     assert (kept["step"], older.exists(), newest.exists()) == (4, True, False)
-    finish(job(coloured), tmp_path / "out", resume=True)
+    finish(job(colored), tmp_path / "out", resume=True)
     assert weights(tmp_path / "out") == weights(whole)
 
 
-def test_resuming_a_finished_run_changes_nothing(whole: Path, coloured: Path) -> None:
+def test_resuming_a_finished_run_changes_nothing(whole: Path, colored: Path) -> None:
     before = weights(whole), losses(whole)
-    finish(job(coloured), whole, resume=True)
+    finish(job(colored), whole, resume=True)
     assert (weights(whole), losses(whole)) == before
 
 
-def test_it_stops_early_and_keeps_the_best_weights(coloured: Path, tmp_path: Path) -> None:
+def test_it_stops_early_and_keeps_the_best_weights(colored: Path, tmp_path: Path) -> None:
     worse = replace(SHORT, epochs=8, lr=1e-9, ema=0.0, patience=2, warmup_epochs=0)
-    metrics = finish(job(coloured, worse), tmp_path / "out")
+    metrics = finish(job(colored, worse), tmp_path / "out")
     rows = table(tmp_path / "out")
     ranks = [(float(row["val_top1"]), -float(row["val_loss"])) for row in rows]
     assert metrics["top1"] == max(ranks)[0]
@@ -252,9 +252,9 @@ def test_it_stops_early_and_keeps_the_best_weights(coloured: Path, tmp_path: Pat
     assert len(rows) == 8 or len(rows) - 1 - ranks.index(max(ranks)) == 2
 
 
-def test_finetuning_a_head_equals_training_it_by_hand(coloured: Path, tmp_path: Path) -> None:
+def test_finetuning_a_head_equals_training_it_by_hand(colored: Path, tmp_path: Path) -> None:
     asked = replace(FINETUNE, epochs=2, batch=11, lr=0.01, ema=0.0, patience=0, clip=0.0, seed=3)
-    digits = job(coloured, asked, command="finetune", model={"model": "digits"}, arch={}, full=False)
+    digits = job(colored, asked, command="finetune", model={"model": "digits"}, arch={}, full=False)
     finish(digits, tmp_path / "out")
     state = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).state_dict()
     source: Any = timm.create_model(f"local-dir:{DIGITS}", pretrained=True).eval()
@@ -262,7 +262,7 @@ def test_finetuning_a_head_equals_training_it_by_hand(coloured: Path, tmp_path: 
         assert name.startswith("fc.") or torch.equal(value, state[name])
 
     transform = EvalTransform(DataConfig((3, 32, 32), 1.0, "center", "bilinear", (0.5,) * 3, (0.5,) * 3))
-    files = [(path, i) for i, name in enumerate(COLOURS) for path in sorted((coloured / "train" / name).iterdir())]
+    files = [(path, i) for i, name in enumerate(COLORS) for path in sorted((colored / "train" / name).iterdir())]
     source.reset_classifier(0)
     with torch.inference_mode():
         features = source(torch.stack([transform(Image.open(path)) for path, _ in files])).clone()
@@ -285,10 +285,10 @@ def test_finetuning_a_head_equals_training_it_by_hand(coloured: Path, tmp_path: 
 
 
 def test_finetuning_all_layers_goes_on_in_either_stage(
-    coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    colored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = replace(FINETUNE, epochs=2, batch=8, augment="none")
-    digits = job(coloured, asked, command="finetune", model={"model": "digits"}, arch={}, full=True)
+    digits = job(colored, asked, command="finetune", model={"model": "digits"}, arch={}, full=True)
     metrics = finish(digits, tmp_path / "whole")
     monkeypatch.setattr(loop, "SAVE_SECONDS", -1)
     for resume, count in ((False, 3), (True, 7), (True, 1)):  # in the head, in all layers, there again
@@ -303,10 +303,10 @@ def test_finetuning_all_layers_goes_on_in_either_stage(
 
 
 def test_layers_that_do_worse_than_the_head_alone_are_not_kept(
-    coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    colored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = replace(FINETUNE, epochs=2, batch=8, augment="none", lr=0.01, layer_decay=1.0, ema=0.0)
-    digits = job(coloured, asked, command="finetune", model={"model": "digits"}, arch={}, full=True)
+    digits = job(colored, asked, command="finetune", model={"model": "digits"}, arch={}, full=True)
     head = finish(replace(digits, full=False), tmp_path / "alone")
     rates = iter([0.01, 10.0])  # per stage; the second spoils all layers
     monkeypatch.setattr("resnest_cli.training.stages.find_rate", lambda *_: next(rates))
@@ -374,8 +374,8 @@ def test_one_step_of_the_published_recipe_is_timms(tmp_path: Path, accumulate: i
         assert torch.equal(value, network.state_dict()[name]), name
 
 
-def test_the_recipe_is_settled_and_printed(coloured: Path, tmp_path: Path, resnest: Resnest) -> None:
-    ended = resnest("train", coloured, "-o", tmp_path / "out", *NETWORK, *FLAGS, "--device", "cpu", "--lr", "auto")
+def test_the_recipe_is_settled_and_printed(colored: Path, tmp_path: Path, resnest: Resnest) -> None:
+    ended = resnest("train", colored, "-o", tmp_path / "out", *NETWORK, *FLAGS, "--device", "cpu", "--lr", "auto")
     assert ended.exit_code == 0, ended.stderr
     said = " ".join(ended.stderr.split())
     assert f"batch 8, accumulate 1, optimizer sgd, lr {0.1 * 8 / 256:g}, momentum 0.9, weight_decay 0.0001" in said
@@ -393,8 +393,8 @@ def test_the_recipe_is_settled_and_printed(coloured: Path, tmp_path: Path, resne
         (["-o", "none", "--resume"], "none holds no run that could go on: it has no run.yaml."),
         (["-o", "new", "--optimizer", "sdg"], "--optimizer sdg: timm does not take it"),
         (["-o", "new", "--augment", "rund"], "--augment rund: timm does not take it"),
-        (["-o", "new", "--arch", "colour=1"], "--arch {'colour': 1}: timm does not take it (ModelError"),
-        (["-o", "new", "--arch", "colour"], "--arch colour: use KEY=VALUE"),
+        (["-o", "new", "--arch", "color=1"], "--arch {'color': 1}: timm does not take it (ModelError"),
+        (["-o", "new", "--arch", "color"], "--arch color: use KEY=VALUE"),
         (
             ["-o", "new", "--batch", "7"],
             "--batch 7: 7 images a step, of 33, cannot be shared by 1 processes and 1 passes",
@@ -405,25 +405,25 @@ def test_the_recipe_is_settled_and_printed(coloured: Path, tmp_path: Path, resne
     ids=str,
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_made(  # noqa: PLR0913, PLR0917 - fixtures and a table
-    coloured: Path, tmp_path: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+    colored: Path, tmp_path: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
 ) -> None:
     (tmp_path / "there").touch()
     monkeypatch.chdir(tmp_path)
-    ended = resnest("train", coloured, "-m", "resnest14d", "--img-size", "32", "--device", "cpu", *words)
+    ended = resnest("train", colored, "-m", "resnest14d", "--img-size", "32", "--device", "cpu", *words)
     assert ended.exit_code == 2
     assert f"error: {said}" in ended.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
-def test_a_run_goes_on_only_as_it_was_begun(coloured: Path, whole: Path, resnest: Resnest) -> None:
-    ended = resnest("train", coloured, "-o", whole, "--resume", "--epochs", "4", "--seed", "0")
+def test_a_run_goes_on_only_as_it_was_begun(colored: Path, whole: Path, resnest: Resnest) -> None:
+    ended = resnest("train", colored, "-o", whole, "--resume", "--epochs", "4", "--seed", "0")
     assert ended.exit_code == 2
     assert "--resume goes on as the run was begun: epochs 3 (now 4)." in ended.stderr
 
 
-def test_images_that_moved_are_found_and_must_be_the_same(coloured: Path, tmp_path: Path, resnest: Resnest) -> None:
+def test_images_that_moved_are_found_and_must_be_the_same(colored: Path, tmp_path: Path, resnest: Resnest) -> None:
     before, now, out = tmp_path / "before", tmp_path / "now", tmp_path / "out"
-    shutil.copytree(coloured, before)
+    shutil.copytree(colored, before)
     steps(job(before), out, 1)
     before.rename(now)
     ended = resnest("train", before, "-o", out, "--resume", "-j", "0", "--device", "cpu")
@@ -448,10 +448,10 @@ def test_images_that_moved_are_found_and_must_be_the_same(coloured: Path, tmp_pa
 
 
 def test_the_model_does_not_go_into_the_data(
-    coloured: Path, tmp_path: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
+    colored: Path, tmp_path: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = tmp_path / "wild"
-    shutil.copytree(coloured, data)
+    shutil.copytree(colored, data)
     monkeypatch.chdir(data)
     words = ("-m", "digits", "--epochs", "1", "-j", "0", "--device", "cpu", "--head-only", "-q")
     for inside in ("model", "train/model", "."):
@@ -544,9 +544,9 @@ def test_figures_are_those_of_scikit_learn() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_file_that_changed_stops_the_run_with_its_name(coloured: Path, tmp_path: Path, workers: int) -> None:
+def test_a_file_that_changed_stops_the_run_with_its_name(colored: Path, tmp_path: Path, workers: int) -> None:
     images = tmp_path / "images"
-    shutil.copytree(coloured, images)
+    shutil.copytree(colored, images)
     run = Run(job(images), tmp_path / "out", device="cpu", workers=workers)
     events = run.events()
     next(events)
@@ -568,8 +568,8 @@ def test_the_augmentation_for_finetuning_never_fails() -> None:
 
 
 @pytest.mark.parametrize("wanted", ["99", "0", "-1", "many"])
-def test_gpus_that_are_not_there_are_refused(wanted: str, coloured: Path, resnest: Resnest, tmp_path: Path) -> None:
-    ended = resnest("train", coloured, "-o", tmp_path / "out", "--gpus", wanted)
+def test_gpus_that_are_not_there_are_refused(wanted: str, colored: Path, resnest: Resnest, tmp_path: Path) -> None:
+    ended = resnest("train", colored, "-o", tmp_path / "out", "--gpus", wanted)
     assert ended.exit_code == ExitCode.FAILED
     assert "error: " + f"--gpus {wanted}: torch finds {torch.cuda.device_count()} CUDA devices here" in ended.stderr
     assert not (tmp_path / "out").exists()

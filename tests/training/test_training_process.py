@@ -65,24 +65,24 @@ main()
 
 
 @pytest.fixture(scope="module")
-def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Draw two classes of noisy colours, 12 and 5 images each."""
-    root = tmp_path_factory.mktemp("coloured")
+def colored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw two classes of noisy colors, 12 and 5 images each."""
+    root = tmp_path_factory.mktemp("colored")
     rng = np.random.default_rng(0)
     for side, count in (("train", 16), ("val", 5)):
-        for name, colour in {"red": (200, 40, 40), "green": (40, 200, 40)}.items():
+        for name, color in {"red": (200, 40, 40), "green": (40, 200, 40)}.items():
             (root / side / name).mkdir(parents=True)
             for i in range(count):
-                pixels = (np.array(colour) + rng.integers(-40, 40, (24, 24, 3))).astype(np.uint8)
+                pixels = (np.array(color) + rng.integers(-40, 40, (24, 24, 3))).astype(np.uint8)
                 Image.fromarray(pixels).save(root / side / name / f"{i}.png")
     return root
 
 
 @pytest.fixture(scope="module")
-def whole(coloured: Path, tmp_path_factory: pytest.TempPathFactory, resnest: Resnest) -> Path:
+def whole(colored: Path, tmp_path_factory: pytest.TempPathFactory, resnest: Resnest) -> Path:
     """Return the folder of a run that nothing disturbed, in this process."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    assert resnest("train", coloured, "-o", out, *NETWORK, *RECIPE).exit_code == 0
+    assert resnest("train", colored, "-o", out, *NETWORK, *RECIPE).exit_code == 0
     return out
 
 
@@ -101,13 +101,13 @@ def faulty(shell: Shell, fault: str, *words: str | Path) -> subprocess.Completed
 
 
 def test_killed_and_resumed_it_ends_with_the_same_weights(
-    whole: Path, coloured: Path, tmp_path: Path, shell: Shell
+    whole: Path, colored: Path, tmp_path: Path, shell: Shell
 ) -> None:
     out = tmp_path / "out"
     kill = "os.kill(os.getpid(), signal.SIGKILL)"
-    assert faulty(shell, kill, "train", coloured, "-o", out, *NETWORK, *RECIPE).returncode == -signal.SIGKILL
+    assert faulty(shell, kill, "train", colored, "-o", out, *NETWORK, *RECIPE).returncode == -signal.SIGKILL
     assert not (out / "metrics.json").exists()
-    ended = shell("resnest", "train", coloured, "-o", out, "--resume")
+    ended = shell("resnest", "train", colored, "-o", out, "--resume")
     assert ended.returncode == 0, ended.stderr.decode()
     assert "goes on from step 4" in ended.stderr.decode()
     assert (history(out), sha256(out)) == (history(whole), sha256(whole))
@@ -115,45 +115,45 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_ends_it_with_a_checkpoint_and_words(  # noqa: PLR0913, PLR0917 - fixtures
-    whole: Path, coloured: Path, tmp_path: Path, shell: Shell, resnest: Resnest, name: str
+    whole: Path, colored: Path, tmp_path: Path, shell: Shell, resnest: Resnest, name: str
 ) -> None:
     out = tmp_path / "out"
     code = {"SIGINT": 130, "SIGTERM": 143}[name]
-    ended = faulty(shell, f"os.kill(os.getpid(), signal.{name})", "train", coloured, "-o", out, *NETWORK, *RECIPE)
+    ended = faulty(shell, f"os.kill(os.getpid(), signal.{name})", "train", colored, "-o", out, *NETWORK, *RECIPE)
     assert ended.returncode == code
     said = ended.stderr.decode().splitlines()[-2:]
     assert said == [
         f"error: stopped by {name} at step 6 of 12; a checkpoint of it is written.",
-        f"To go on: resnest train {coloured} -o {out} --resume",
+        f"To go on: resnest train {colored} -o {out} --resume",
     ]
     assert "goes on from step 6" in resnest(*said[1].split()[4:]).stderr
     assert (history(out), sha256(out)) == (history(whole), sha256(whole))
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(
-    whole: Path, coloured: Path, tmp_path: Path, shell: Shell, resnest: Resnest
+    whole: Path, colored: Path, tmp_path: Path, shell: Shell, resnest: Resnest
 ) -> None:
     out = tmp_path / "out"
     fault = "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, resource.RLIM_INFINITY))"
-    ended = faulty(shell, fault, "train", coloured, "-o", out, *NETWORK, *RECIPE)
+    ended = faulty(shell, fault, "train", colored, "-o", out, *NETWORK, *RECIPE)
     assert ended.returncode == 1
     lines = ended.stderr.decode().splitlines()
     said = next(i for i, line in enumerate(lines) if "error: " in line)  # after it, coverage cannot write either
     assert re.search(r"error: .*2-layers-000000008-\w+\.pt cannot be written \(File too large\)\.", lines[said])
-    assert lines[said + 1] == f"To go on: resnest train {coloured} -o {out} --resume"
+    assert lines[said + 1] == f"To go on: resnest train {colored} -o {out} --resume"
     assert [path.name[:18] for path in (out / "checkpoints").iterdir()] == ["2-layers-000000004"]
-    assert resnest("train", coloured, "-o", out, "--resume").exit_code == 0
+    assert resnest("train", colored, "-o", out, "--resume").exit_code == 0
     assert (history(out), sha256(out)) == (history(whole), sha256(whole))
 
 
 def test_two_processes_validate_every_image_once_and_agree_with_one(
-    coloured: Path, tmp_path: Path, shell: Shell, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
+    colored: Path, tmp_path: Path, shell: Shell, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each has half of every batch, and so other statistics in its norms: the weights differ by that only."""
     longer = [*NETWORK, *RECIPE, "--ema", "0", "--epochs", "8"]
     out = {name: tmp_path / name for name in ("one", "two")}
-    assert resnest("train", coloured, "-o", out["one"], *longer).exit_code == 0
-    words = ["train", str(coloured), "-o", str(out["two"]), *longer, "--gpus", "all"]
+    assert resnest("train", colored, "-o", out["one"], *longer).exit_code == 0
+    words = ["train", str(colored), "-o", str(out["two"]), *longer, "--gpus", "all"]
     (tmp_path / "run.py").write_text(WITH_GPUS)
     planted = Planted(tmp_path)
     monkeypatch.chdir(planted.folder)  # from which none of them imports anything
@@ -168,7 +168,7 @@ def test_two_processes_validate_every_image_once_and_agree_with_one(
     assert two["top1"] >= 0.8
     assert ended.stdout.decode().count("accuracy") == 1
     # What they found is what one process finds with the same weights.
-    found = resnest("predict", coloured / "val", "-m", out["two"], "--engine", "torch", "-f", "jsonl")
+    found = resnest("predict", colored / "val", "-m", out["two"], "--engine", "torch", "-f", "jsonl")
     rows = [json.loads(line) for line in found.stdout.splitlines()]
     right = [Path(row["path"]).parent.name == row["predictions"][0]["label"] for row in rows]
     assert two["top1"] == sum(right) / len(right)
@@ -186,10 +186,10 @@ def test_several_processes_say_once_what_is_wrong_with_the_data(tmp_path: Path, 
 
 
 def test_files_that_hang_or_crash_a_decoder_are_named_and_training_goes_on(
-    coloured: Path, tmp_path: Path, shell: Shell
+    colored: Path, tmp_path: Path, shell: Shell
 ) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
-    shutil.copytree(coloured, data)
+    shutil.copytree(colored, data)
     bad = {
         "bomb.png": (bare_png(65_536, 65_536, zlib.compress(bytes(1 << 20))), "ImageTooLarge: the image has 65536 x"),
         "crash.png": (b"crash", "WorkerDied: it crashed the process that decoded it, 2 times (signal 11)."),

@@ -1,10 +1,10 @@
 """Convert images of more than 8 bits per channel, signed numbers or floats to 8-bit RGB.
 
 In: an image that Pillow opened, or a TIFF file that it did not. Out: the RGB picture. Pillow's `convert("RGB")` clips
-above 255, makes floats from 0 to 1 black, reads signed numbers as unsigned, and compares the transparent colour with
+above 255, makes floats from 0 to 1 black, reads signed numbers as unsigned, and compares the transparent color with
 the upper eight bits only. `scaling` decides which number is black and which is white.
 
-Of one or two bands the first is drawn as grey; of three or more the first three are red, green and blue.
+Of one or two bands the first is drawn as gray; of three or more the first three are red, green and blue.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from resnest_cli.inputs.decode.scaling import spans, to_8_bits
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_DEEP = 16  # bits a channel of a colour image of which Pillow keeps eight
-_APART = 2  # what ExtraSamples says of an alpha channel that colours are not multiplied by
+_DEEP = 16  # bits a channel of a color image of which Pillow keeps eight
+_APART = 2  # what ExtraSamples says of an alpha channel that colors are not multiplied by
 _PROFILE = 34675
 _NO_DATA = 42113  # the tag in which GDAL, and so all of geography, notes which number means nothing
 
@@ -57,7 +57,7 @@ def rgb(image: Image.Image, content: bytes, max_pixels: int) -> Image.Image | No
     """Return the RGB picture of a loaded image, or None for an ordinary image, which Pillow converts correctly."""
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else None
     if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
-        return _grey(image, tags).rgb()
+        return _gray(image, tags).rgb()
     if tags is not None and image.mode == "L" and tiff.numbers(tags, 339) == (2,):
         signed = np.asarray(image).view(np.int8)
         return Numbers(signed).rgb() if _is_signed(signed) else None
@@ -75,13 +75,13 @@ def from_tiff(content: bytes, tags: tiff.Tags, max_pixels: int) -> Numbers:
     values = tiff.read(content, tags, shown + see_through, max_pixels)
     alpha = _share(values[..., shown]) if see_through else None
     values = values[..., :shown] if shown > 1 else values[..., 0]
-    if alpha is not None and extra == 1:  # the colours are multiplied by it already
+    if alpha is not None and extra == 1:  # the colors are multiplied by it already
         values = values / np.maximum(alpha, 1e-6).reshape(*alpha.shape, *(1,) * (values.ndim - 2))
     return Numbers(values, alpha, _no_data(tags), zero_is_white=meaning == 0)
 
 
 def cmyk(content: bytes, tags: tiff.Tags, max_pixels: int) -> Image.Image:
-    """Read the inks of a TIFF page that has more bands, such as alpha, with their colour profile."""
+    """Read the inks of a TIFF page that has more bands, such as alpha, with their color profile."""
     see_through = tiff.numbers(tags, 338, 0)[0] == _APART and tiff.numbers(tags, 277)[0] > len("CMYK")
     values = tiff.read(content, tags, len("CMYK") + see_through, max_pixels)
     if values.dtype.itemsize > 1:
@@ -100,7 +100,7 @@ def _share(alpha: NDArray[Any]) -> NDArray[np.float32]:
     return share
 
 
-def _grey(image: Image.Image, tags: tiff.Tags | None) -> Numbers:
+def _gray(image: Image.Image, tags: tiff.Tags | None) -> Numbers:
     values = np.asarray(image)
     if image.mode == "I":
         values = values.astype(_stored(image, tags))
@@ -111,7 +111,7 @@ def _grey(image: Image.Image, tags: tiff.Tags | None) -> Numbers:
 
 
 def _is_signed(values: NDArray[np.int8]) -> bool:
-    """Return whether bytes declared as signed are signed: some writers declare ordinary grey so, which then jumps."""
+    """Return whether bytes declared as signed are signed: some writers declare ordinary gray so, which then jumps."""
     jumps = [int(np.abs(np.diff(kind.astype(np.int16))).sum()) for kind in (values, values.view(np.uint8))]
     return jumps[0] <= jumps[1]
 
@@ -138,20 +138,20 @@ def _keeps_half(image: Image.Image, content: bytes, tags: tiff.Tags | None) -> b
 
 
 def _needs_all(image: Image.Image) -> bool:
-    """Return whether the upper eight bits are not enough: they are nearly constant, or a colour means transparent."""
+    """Return whether the upper eight bits are not enough: they are nearly constant, or a color means transparent."""
     return "transparency" in image.info or not spans(np.asarray(image)[..., :3], 255)
 
 
 def _png(image: Image.Image, content: bytes) -> Numbers:
     """Return all 16 bits of a PNG file."""
-    if content[25] == 4:  # noqa: PLR2004 - the colour type of grey with alpha: as many bytes as RGBA has
+    if content[25] == 4:  # noqa: PLR2004 - the color type of gray with alpha: as many bytes as RGBA has
         high, low = _raw(content, "RGBA")[..., (0, 2)], _raw(content, "RGBA")[..., (1, 3)]
     else:
         high, low = np.asarray(image), _raw(content, f"{image.mode};16L")
     values = high.astype(np.uint16) << 8 | low
     if image.mode == "RGBA":
-        grey = values.shape[2] == 2  # noqa: PLR2004 - and its alpha
-        return Numbers(values[..., 0] if grey else values[..., :3], _share(values[..., -1]))
+        gray = values.shape[2] == 2  # noqa: PLR2004 - and its alpha
+        return Numbers(values[..., 0] if gray else values[..., :3], _share(values[..., -1]))
     key = image.info.get("transparency")
     return Numbers(values, None if key is None else (values != key).any(axis=2).astype(np.float32))
 

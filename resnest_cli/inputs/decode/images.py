@@ -1,12 +1,12 @@
 """From the bytes of an image file to the pixels of a network. PIL and numpy only; no framework.
 
 In: bytes and a `DataConfig`. Out: uint8 RGB pixels [height, width, 3], identical bit for bit to timm's eval transform
-before it normalises, for every variant and crop mode; so one preprocessing serves all engines. A file that is no image,
+before it normalizes, for every variant and crop mode; so one preprocessing serves all engines. A file that is no image,
 or not complete, raises an `ImageError` that says what it is.
 
 Three kinds of images differ from `convert("RGB")`, and so from timm, which would show another picture:
 
-- Transparent pixels are drawn on white, as on a page. `convert` shows whatever colour the file has there.
+- Transparent pixels are drawn on white, as on a page. `convert` shows whatever color the file has there.
 - More than 8 bits per channel, or signed numbers, are scaled to 0..255: by the usual scale of such numbers if the
   content fits it, else by the range of the content (see `scaling`). `convert` clips above 255, and makes floats from 0
   to 1 black. TIFF files that Pillow does not open are read by `tiff`.
@@ -178,13 +178,13 @@ def _to_rgb(image: Image.Image, content: bytes) -> Image.Image:
 
 
 def _scale_key(image: Image.Image, content: bytes) -> None:
-    """Scale the transparent grey to 8 bits, as Pillow has scaled the pixels of 2 and 4 bits."""
+    """Scale the transparent gray to 8 bits, as Pillow has scaled the pixels of 2 and 4 bits."""
     if image.format == "PNG" and image.mode == "L" and isinstance(image.info.get("transparency"), int):
         image.info["transparency"] *= 255 // (2 ** content[_DEPTH] - 1)
 
 
 def _managed(image: Image.Image) -> Image.Image:
-    """Convert to sRGB by the image's colour profile; without it if it is damaged."""
+    """Convert to sRGB by the image's color profile; without it if it is damaged."""
     try:
         profile = image.info.get("icc_profile")
         source = ImageCms.ImageCmsProfile(BytesIO(profile)) if profile else ImageCms.createProfile("LAB")
@@ -221,7 +221,7 @@ def _resized(image: Image.Image, scaled: tuple[int, int], crop_mode: str) -> tup
 
 
 def _center_crop(image: Image.Image, height: int, width: int, fill: tuple[int, ...]) -> Image.Image:
-    """Return the centre crop; `fill` surrounds an image that is smaller than the crop."""
+    """Return the center crop; `fill` surrounds an image that is smaller than the crop."""
     crop = Image.new("RGB", (width, height), fill)
     crop.paste(image, (-_offset(image.width, width), -_offset(image.height, height)))
     return crop

@@ -16,7 +16,7 @@ _FILLINGS = (b"", b"\x55\xaa\x0f", b"\xc3", b"\x6b\x18", b"\x37\xe1\x9d", b"\xfe
 
 
 def without_text(content: bytes) -> bytes:
-    """Return a PNG file without its texts and colour profile, which never reach the pixels; b"" if it has none.
+    """Return a PNG file without its texts and color profile, which never reach the pixels; b"" if it has none.
 
     Pillow refuses such a chunk where it is damaged, or large: it might inflate to gigabytes.
     """

@@ -57,11 +57,11 @@ def to_8_bits(
         raise BrokenImage(message)
     black, white = _range(known) if stretch else (0, _white(float(known.max()), known.dtype))
     values = values if missing is None else np.where(missing, values.dtype.type(black), values)
-    grey = (values - np.float64(black) if black else values).astype(np.float32)
-    grey *= 255 / (white - black)
-    grey += 0.5
-    np.clip(grey, 0, 255, out=grey)
-    shown = grey.astype(np.uint8)
+    gray = (values - np.float64(black) if black else values).astype(np.float32)
+    gray *= 255 / (white - black)
+    gray += 0.5
+    np.clip(gray, 0, 255, out=gray)
+    shown = gray.astype(np.uint8)
     if zero_is_white:
         np.subtract(255, shown, out=shown)
     if missing is not None:

@@ -3,7 +3,7 @@
 In: the bytes of a file and the tags of a page. Out: an array [H, W, bands]. For files that Pillow does not open, or
 opens with the upper eight bits only. Does not know what the numbers mean.
 
-How: the strips or tiles of the page are described a second time, as an 8-bit grey image that is as many bytes wide.
+How: the strips or tiles of the page are described a second time, as an 8-bit gray image that is as many bytes wide.
 Pillow and its libtiff undo layout and compression, and numpy reads the bytes as numbers. So every lossless compression
 of libtiff is read, without a decoder of our own.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Tags = TiffImagePlugin.ImageFileDirectory_v2
 
-GREY = (0, 1)  # photometric interpretations: white is zero, black is zero
+GRAY = (0, 1)  # photometric interpretations: white is zero, black is zero
 RGB, CMYK = 2, 5
 BYTES_PER_PIXEL = 8  # that an image of the largest area may need
 _MAKE, _PAGES_WITHIN, _DNG, _TILE_WIDTH = 271, 330, 50706, 322  # tags; raw photos have the first two, or the third
@@ -61,7 +61,7 @@ def describe(tags: Tags) -> str:
     words = [f"{'/'.join(map(str, dict.fromkeys(bits)))}-bit {_WORDS.get(format, 'numbers of an unknown format')}"]
     words.append(counted(bands, "band"))
     words.append(f"{_LOSSLESS.get(packing) or _OTHERS.get(packing) or f'unknown ({packing})'} compression")
-    if meaning not in {*GREY, RGB}:
+    if meaning not in {*GRAY, RGB}:
         words.append(f"photometric interpretation {_photometric(meaning)}")
     return ", ".join(words)
 
@@ -106,7 +106,7 @@ def _dtype(tags: Tags) -> np.dtype[Any]:
     plain = (
         numbers(tags, 266) == (1,)
         and numbers(tags, 259)[0] in _LOSSLESS
-        and numbers(tags, 262)[0] in {*GREY, RGB, CMYK}
+        and numbers(tags, 262)[0] in {*GRAY, RGB, CMYK}
     )
     known = kind in {"u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"} and min(bits) % 8 == 0
     inks = numbers(tags, 262)[0] != CMYK or (kind in {"u1", "u2"} and numbers(tags, 277)[0] >= len("CMYK"))
@@ -146,7 +146,7 @@ def _plane(content: bytes, tags: Tags, dtype: np.dtype[Any], bands: int, which: 
         page |= {_TILE_WIDTH: (run * step,), 323: numbers(tags, 323), 324: offsets, 325: sizes}
     else:
         page |= {278: (min(numbers(tags, 278, height)[0], height),), 273: offsets, 279: sizes}
-    with open_image(_relabelled(content, tags.prefix, page), ["TIFF"]) as image:
+    with open_image(_relabeled(content, tags.prefix, page), ["TIFF"]) as image:
         load(image)
         rows = np.asarray(image).reshape(height, across, run * step)
     predictor = numbers(tags, 317)[0] if packing in _PREDICTED else 1
@@ -154,7 +154,7 @@ def _plane(content: bytes, tags: Tags, dtype: np.dtype[Any], bands: int, which: 
     return values.reshape(height, across * run, bands)[:, :width]
 
 
-def _relabelled(content: bytes, order: bytes, page: dict[int, tuple[int, ...]]) -> bytes:
+def _relabeled(content: bytes, order: bytes, page: dict[int, tuple[int, ...]]) -> bytes:
     """Return the file with another first page, whose tags are appended and use the file's strips or tiles."""
     end = "<" if order == b"II" else ">"
     at = len(content) + len(content) % 2

@@ -1,4 +1,4 @@
-"""Labelled images for a model whose classes are known: a folder of class folders, a tar archive of one, or a table.
+"""Labeled images for a model whose classes are known: a folder of class folders, a tar archive of one, or a table.
 
 In: a place and the class names of a model. Out: a stream of sources, each with its true class. Names decide, never
 positions: a label is a WordNet id, a class name or a class index. All labels are read before the first image; a label
@@ -40,7 +40,7 @@ class Labelled:
 
 
 class Dataset:
-    """The labelled images at a place; the constructor reads every name there.
+    """The labeled images at a place; the constructor reads every name there.
 
     Args:
         place: a folder with a folder for each class, a tar archive (plain or compressed) of one, or a table (see
@@ -91,7 +91,7 @@ class Dataset:
         if not self.present:
             others = f" ({self.left_out.counts()})" if self.left_out else ""
             message = (
-                f"{self.place}: no labelled images{others}.{survey.why} Give a folder with a folder for each class, a "
+                f"{self.place}: no labeled images{others}.{survey.why} Give a folder with a folder for each class, a "
                 "tar archive of one, or a CSV file with the columns path and label."
             )
             raise UsageError(message)

@@ -1,4 +1,4 @@
-"""Where labelled images lie: in a folder of class folders, in a tar archive of one, or listed in a table.
+"""Where labeled images lie: in a folder of class folders, in a tar archive of one, or listed in a table.
 
 In: a place, and a rule of what to leave out. Out: an `Item` per image, with the words that may name its class. Knows no
 classes; opens no image.
@@ -58,7 +58,7 @@ def require(place: str | os.PathLike[str], wanted: str) -> Look:
     """Return what is at a place that must be a folder or a file.
 
     Args:
-        place: where labelled images should be.
+        place: where labeled images should be.
         wanted: what to give instead, for the message.
 
     Raises:

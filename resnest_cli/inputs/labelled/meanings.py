@@ -1,4 +1,4 @@
-"""What the words of a labelled image mean: its side, and its class among the classes of a model.
+"""What the words of a labeled image mean: its side, and its class among the classes of a model.
 
 In: the class names of a model; then `Item`s. Out: class indices and sides, and a message on labels that name no class.
 Opens no file.

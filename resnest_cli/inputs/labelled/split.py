@@ -1,4 +1,4 @@
-"""The split of labelled images into a train and a val side, so that no image is on both.
+"""The split of labeled images into a train and a val side, so that no image is on both.
 
 In: examples with the hashes of their files. Out: the same examples, each on a side or left out for a reason. The split
 depends on the content of the images and on a seed, not on the order or the names of files.

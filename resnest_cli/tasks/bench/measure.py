@@ -146,7 +146,7 @@ def run_files(  # noqa: PLR0913 - what is timed, for how long, and beside what
     return Files(rows.count(False), rows.count(True), rate, {**stages, "forward": 1000 / forward})
 
 
-def summarise(seconds: list[float]) -> dict[str, float]:
+def summarize(seconds: list[float]) -> dict[str, float]:
     """Return min, p50, p90, p99, max and mean of durations, in milliseconds (percentiles by linear interpolation)."""
     milliseconds = [1000 * value for value in seconds]
     p50, p90, p99 = np.percentile(milliseconds, [50, 90, 99]).tolist()

@@ -69,7 +69,7 @@ class Job:
             "batch": len(self.pixels),
             "samples_per_sec": stream.rate,
             "stream_batches": stream.batches,
-            "step_time_ms": measure.summarise(steps.timed),
+            "step_time_ms": measure.summarize(steps.timed),
             "steps": len(steps.timed),
             "warmup_steps": steps.warmups,
             "load_time_s": self.load_time,

@@ -1,7 +1,7 @@
 """Explanations as pictures: the heat map beside what the network saw, and the split attention block by block.
 
-In: an `Explanation`. Out: PIL images. Colours are matplotlib's cividis, which those who cannot tell red from green read
-as others do (Nunez et al., doi:10.1371/journal.pone.0199239), and which stays in order when it is printed grey.
+In: an `Explanation`. Out: PIL images. Colors are matplotlib's cividis, which those who cannot tell red from green read
+as others do (Nunez et al., doi:10.1371/journal.pone.0199239), and which stays in order when it is printed gray.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MIN_EDGE = 320  # pixels of a panel: small networks are shown larger
 PAD, LINE = 12, 22
-DARKEST = 90  # grey under the colours, which black would hide
+DARKEST = 90  # gray under the colors, which black would hide
 SMALL = 13  # size of what explains
 TEXT, QUIET, PAPER = (20, 20, 20), (95, 95, 95), (255, 255, 255)
 STRIP, ROW, NAME, MEAN = 300, 16, 110, 46  # of the split attention: widths, and the height of a block
@@ -65,12 +65,12 @@ def split_attention(said: Explanation) -> Image.Image:
 
 
 def _overlay(seen: Image.Image, heat: NDArray[np.float32], size: tuple[int, int]) -> Image.Image:
-    """Colour the picture, made grey and light, by the heat: so a colour means heat and nothing else."""
+    """Color the picture, made gray and light, by the heat: so a color means heat and nothing else."""
     share = heat / heat.max() if heat.max() > 0 else heat
     smooth = Image.fromarray(share).resize(size, Image.Resampling.BILINEAR)
-    colours = _colours(np.asarray(smooth))
-    grey = seen.convert("L").point(lambda level: DARKEST + level * (255 - DARKEST) // 255)
-    return Image.blend(grey.convert("RGB"), Image.fromarray(colours), 0.6)
+    colors = _colors(np.asarray(smooth))
+    gray = seen.convert("L").point(lambda level: DARKEST + level * (255 - DARKEST) // 255)
+    return Image.blend(gray.convert("RGB"), Image.fromarray(colors), 0.6)
 
 
 def _scale(sheet: Image.Image, top: int, said: Explanation) -> None:
@@ -83,12 +83,12 @@ def _scale(sheet: Image.Image, top: int, said: Explanation) -> None:
 
 
 def _bar(sheet: Image.Image, place: tuple[int, int], ends: tuple[str, str]) -> None:
-    """Draw the colour scale with words at its ends."""
+    """Draw the color scale with words at its ends."""
     draw, length = ImageDraw.Draw(sheet), 140
     left = place[0] + int(draw.textlength(ends[0], _font(SMALL))) + 6
     ramp = np.tile(np.linspace(0, 1, length, dtype=np.float32), (12, 1))
     draw.text(place, ends[0], TEXT, _font(SMALL))
-    sheet.paste(Image.fromarray(_colours(ramp)), (left, place[1] + 3))
+    sheet.paste(Image.fromarray(_colors(ramp)), (left, place[1] + 3))
     draw.text((left + length + 6, place[1]), ends[1], TEXT, _font(SMALL))
 
 
@@ -98,8 +98,8 @@ def _draw_block(sheet: Image.Image, top: int, shares: Shares) -> None:
     order = np.argsort(shares.values[0], kind="stable")
     for split, values in enumerate(shares.values):
         strip = np.tile(values[order], (ROW, 1))
-        coloured = Image.fromarray(_colours(strip)).resize((STRIP, ROW), Image.Resampling.NEAREST)
-        sheet.paste(coloured, (_strip_left(split), top))
+        colored = Image.fromarray(_colors(strip)).resize((STRIP, ROW), Image.Resampling.NEAREST)
+        sheet.paste(colored, (_strip_left(split), top))
         draw.text((_strip_left(split) + STRIP + 6, top), f"{values.mean():.2f}", TEXT, _font(SMALL))
 
 
@@ -107,21 +107,21 @@ def _strip_left(split: int) -> int:
     return NAME + split * (STRIP + MEAN + PAD)
 
 
-def _colours(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Colour values 0..1 [H, W] as uint8 [H, W, 3]."""
-    coloured: NDArray[np.uint8] = lettering.load().colormaps["cividis"](values, bytes=True)[..., :3]
-    return coloured
+def _colors(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Color values 0..1 [H, W] as uint8 [H, W, 3]."""
+    colored: NDArray[np.uint8] = lettering.load().colormaps["cividis"](values, bytes=True)[..., :3]
+    return colored
 
 
 def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, width: int) -> None:
-    """Write a line, small ones in grey, cut with an ellipsis where it would be wider than `width`."""
-    colour = QUIET if size == SMALL else TEXT
+    """Write a line, small ones in gray, cut with an ellipsis where it would be wider than `width`."""
+    color = QUIET if size == SMALL else TEXT
     head = text[:width]  # no letter is narrower than a pixel; of 100,000, each is looked at for every one that is cut
     printable = "".join(character if character.isprintable() else "?" for character in head)
     shown = printable
     while shown and draw.textlength(shown, _font(size)) > width:
         shown = shown[:-2] + "\N{HORIZONTAL ELLIPSIS}" if len(shown) > 1 else ""
-    draw.text(place, shown, colour, _font(size))
+    draw.text(place, shown, color, _font(size))
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -25,17 +25,17 @@ _RUNS = {
     "torch": "model(torch.from_numpy({value})).detach().numpy()[0]",
 }
 _LEFT_OUT = """\
-# Prepares a picture as `resnest predict` does, but for what is rare: floats and 32-bit integers, deep colours, a
-# transparent colour of 16-bit grey, numbers that stand for "no data", and the colour profiles of CMYK and Lab.
+# Prepares a picture as `resnest predict` does, but for what is rare: floats and 32-bit integers, deep colors, a
+# transparent color of 16-bit gray, numbers that stand for "no data", and the color profiles of CMYK and Lab.
 """
 _PREPARE = """\
 def prepare(path):
     \"\"\"Give the pixels that the network sees, uint8 [1, height, width, 3].\"\"\"
     image = ImageOps.exif_transpose(Image.open(path))
-    if image.mode.startswith("I;16"):  # grey of 16 bits, or of fewer in 16
-        grey = np.asarray(image)
-        white = next((white for white in (255, 1023, 4095, 16383) if grey.max() <= white), 65535)
-        image = Image.fromarray((grey * (255 / white) + 0.5).astype(np.uint8))
+    if image.mode.startswith("I;16"):  # gray of 16 bits, or of fewer in 16
+        gray = np.asarray(image)
+        white = next((white for white in (255, 1023, 4095, 16383) if gray.max() <= white), 65535)
+        image = Image.fromarray((gray * (255 / white) + 0.5).astype(np.uint8))
     elif image.mode in ("I", "F"):
         sys.exit(f"{{path}}: numbers of this kind are not scaled here; `resnest predict` does.")
     if image.has_transparency_data:

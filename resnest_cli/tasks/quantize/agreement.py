@@ -34,7 +34,7 @@ class Agreement:
         max_probability_change: of any class of any image.
         mean_probability_change: of the class that was first in fp32.
         labelled: images whose true class is known.
-        right_before: labelled images whose first class in fp32 is the true one.
+        right_before: labeled images whose first class in fp32 is the true one.
         right_after: likewise in int8.
     """
 

@@ -1,1 +1,1 @@
-"""How right a model is on labelled images: counts, figures, reports."""
+"""How right a model is on labeled images: counts, figures, reports."""

@@ -144,6 +144,6 @@ def wilson(right: int, images: int) -> tuple[float, float]:
     if not images:
         return math.nan, math.nan
     share, square = right / images, _Z95**2 / images
-    centre = (share + square / 2) / (1 + square)
+    center = (share + square / 2) / (1 + square)
     half = math.sqrt(share * (1 - share) * square + square**2 / 4) / (1 + square)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)

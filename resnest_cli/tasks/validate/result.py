@@ -1,4 +1,4 @@
-"""A `Validation`: the counts of a model's answers on labelled images, and the numbers that follow from them.
+"""A `Validation`: the counts of a model's answers on labeled images, and the numbers that follow from them.
 
 In: answers. Out: a row of numbers with timm's names, and the worst mistakes. Does not know where images come from.
 """

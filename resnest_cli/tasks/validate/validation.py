@@ -1,6 +1,6 @@
-"""How right is a model on labelled images? The trunk, with the true classes beside it.
+"""How right is a model on labeled images? The trunk, with the true classes beside it.
 
-In: a labelled folder, archive or table (`Dataset`), and options. Out: a `Validation`. An image without an answer is
+In: a labeled folder, archive or table (`Dataset`), and options. Out: a `Validation`. An image without an answer is
 counted and handed to the caller, and never replaced by another. Streams: of an image, only counts are kept, and
 thumbnails of the worst mistakes.
 """
@@ -53,7 +53,7 @@ def validate(  # noqa: PLR0913 - what may be asked of it
     progress: Callable[[Iterable[Scored], int], Iterator[Scored]] = lambda items, _: iter(items),
     engine: Engine | None = None,
 ) -> Validation:
-    """Return the score of the model that `options` name on the labelled images at `place`.
+    """Return the score of the model that `options` name on the labeled images at `place`.
 
     Images are turned by their EXIF orientation, but for models with a published number, which was made without;
     `options.exif` overrides that.

@@ -1,4 +1,4 @@
-"""Images with other numbers than 0..255 show what is in them: none black, inverted, or with a hidden colour."""
+"""Images with other numbers than 0..255 show what is in them: none black, inverted, or with a hidden color."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def shown(content: bytes) -> NDArray[np.float64]:
     return np.asarray(images.decode(content)).astype(float)
 
 
-def grey(content: bytes) -> NDArray[np.float64]:
+def gray(content: bytes) -> NDArray[np.float64]:
     pixels = shown(content)
     assert (pixels == pixels[..., :1]).all()
     return pixels[..., 0]
@@ -87,7 +87,7 @@ def with_first_pixel(values: NDArray[Any], value: float) -> NDArray[Any]:
     ids=lambda values: f"{values.dtype}:{values.min():.6g}..{values.max():.6g}",
 )
 def test_a_ramp_of_any_numbers_is_shown_as_one(values: NDArray[Any]) -> None:
-    difference = np.abs(grey(tiff(values)) - SHADES)
+    difference = np.abs(gray(tiff(values)) - SHADES)
     assert np.median(difference) <= 2
     assert np.sort(difference.ravel())[-2] <= 4  # but for the one pixel; 4: the bytes of int8 are as coarse as two
 
@@ -110,7 +110,7 @@ def test_a_ramp_of_any_numbers_is_shown_as_one(values: NDArray[Any]) -> None:
 def test_numbers_that_stand_for_no_data_are_black_and_decide_nothing(
     values: NDArray[Any], tags: dict[int, tuple[int, ...] | bytes]
 ) -> None:
-    pixels = grey(tiff(values, tags=tags))
+    pixels = gray(tiff(values, tags=tags))
     assert pixels[:4].max() == 0
     known = np.abs(pixels[4:] - SHADES[4:])
     stretched = np.abs(pixels[4:] - (SHADES[4:] - SHADES[4, 0]) / (255 - SHADES[4, 0]) * 255)
@@ -145,7 +145,7 @@ def test_a_few_wild_numbers_leave_the_picture_to_be_seen(spikes: int) -> None:
     assert (pixels[-spikes:] == 255).all()
 
 
-def test_one_colour_has_the_scale_of_its_type() -> None:
+def test_one_color_has_the_scale_of_its_type() -> None:
     assert to_8_bits(np.full((8, 8), 257 * 5, "u2")).max() == 5
     assert to_8_bits(np.zeros((8, 8), "f4")).max() == 0
     assert to_8_bits(np.full((8, 8), 0.5, "f4")).max() == 128
@@ -158,11 +158,11 @@ def test_a_thin_line_on_an_empty_page_is_not_taken_for_an_outlier() -> None:
     assert to_8_bits(values).max() == 255
 
 
-# --- colours
+# --- colors
 
 
 @pytest.mark.parametrize("alpha", [False, True])
-def test_full_16_bit_colours_are_those_of_pillow_to_the_last_bit(alpha: bool) -> None:  # noqa: FBT001 - a parameter
+def test_full_16_bit_colors_are_those_of_pillow_to_the_last_bit(alpha: bool) -> None:  # noqa: FBT001 - a parameter
     values = np.random.default_rng(0).integers(0, 65536, (50, 70, 4 if alpha else 3)).astype("u2")
     if alpha:
         values[..., 3] = 65535
@@ -170,31 +170,31 @@ def test_full_16_bit_colours_are_those_of_pillow_to_the_last_bit(alpha: bool) ->
         np.testing.assert_array_equal(shown(content), values[..., :3] >> 8)
 
 
-COLOURS = np.dstack([RAMP, RAMP[::-1], RAMP.T])
+COLORS = np.dstack([RAMP, RAMP[::-1], RAMP.T])
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        png((COLOURS * 4095).astype("u2"), 2),
-        png(np.dstack([(COLOURS * 4095).astype("u2"), np.full((64, 64), 65535, "u2")]), 6),
-        tiff((COLOURS * 4095).astype("u2"), photometric=2),
-        tiff((COLOURS * 4095).astype(">u2"), photometric=2, packing=LZW, predictor=2),
-        tiff((COLOURS * 255).astype("u1"), photometric=2, planar=True),
-        tiff((COLOURS * 4095).astype("i2"), photometric=2),
-        tiff(COLOURS.astype("f4"), photometric=2),
-        tiff(COLOURS.astype("f8"), photometric=2, planar=True),
-        tiff(np.dstack([COLOURS, RAMP, RAMP]).astype("f4"), tags={338: (0, 0)}),
-        tiff((np.dstack([COLOURS] * 3)[..., :8] * 255).astype("u1"), photometric=2, tags={338: (0,) * 5}),
+        png((COLORS * 4095).astype("u2"), 2),
+        png(np.dstack([(COLORS * 4095).astype("u2"), np.full((64, 64), 65535, "u2")]), 6),
+        tiff((COLORS * 4095).astype("u2"), photometric=2),
+        tiff((COLORS * 4095).astype(">u2"), photometric=2, packing=LZW, predictor=2),
+        tiff((COLORS * 255).astype("u1"), photometric=2, planar=True),
+        tiff((COLORS * 4095).astype("i2"), photometric=2),
+        tiff(COLORS.astype("f4"), photometric=2),
+        tiff(COLORS.astype("f8"), photometric=2, planar=True),
+        tiff(np.dstack([COLORS, RAMP, RAMP]).astype("f4"), tags={338: (0, 0)}),
+        tiff((np.dstack([COLORS] * 3)[..., :8] * 255).astype("u1"), photometric=2, tags={338: (0,) * 5}),
     ],
 )
-def test_deep_colours_are_shown_by_the_first_three_bands(content: bytes) -> None:
-    assert np.abs(shown(content) - COLOURS * 255).max() <= 2
+def test_deep_colors_are_shown_by_the_first_three_bands(content: bytes) -> None:
+    assert np.abs(shown(content) - COLORS * 255).max() <= 2
 
 
 @pytest.mark.parametrize("values", [(np.dstack([RAMP, RAMP.T]) * 65535).astype("u2"), np.dstack([RAMP, RAMP.T])])
 def test_of_two_bands_the_first_is_shown(values: NDArray[Any]) -> None:
-    assert np.abs(grey(tiff(values, tags={338: (0,)})) - SHADES).max() <= 1
+    assert np.abs(gray(tiff(values, tags={338: (0,)})) - SHADES).max() <= 1
 
 
 @pytest.mark.parametrize("extra", [(1,), (2,), (0,), (0, 0, 0)])
@@ -212,13 +212,13 @@ def test_cmyk_with_further_bands_is_read(extra: tuple[int, ...], dtype: str) -> 
 def test_transparent_inks_are_white() -> None:
     inks = np.full((8, 8, 5), 255, "u1")
     inks[:4, :, 4] = 0
-    assert np.unique(grey(tiff(inks, photometric=5, tags={338: (2,)}))[:4]).tolist() == [255]
-    assert np.unique(grey(tiff(inks, photometric=5, tags={338: (2,)}))[4:]).tolist() == [0]
+    assert np.unique(gray(tiff(inks, photometric=5, tags={338: (2,)}))[:4]).tolist() == [255]
+    assert np.unique(gray(tiff(inks, photometric=5, tags={338: (2,)}))[4:]).tolist() == [0]
 
 
-def test_12_bits_of_grey_with_alpha_are_read_in_full() -> None:
+def test_12_bits_of_gray_with_alpha_are_read_in_full() -> None:
     values = np.dstack([RAMP * 4095, np.full((64, 64), 65535)]).astype("u2")
-    assert np.abs(grey(png(values, 4)) - SHADES).max() <= 1
+    assert np.abs(gray(png(values, 4)) - SHADES).max() <= 1
 
 
 @pytest.mark.parametrize("values", [RAMP, RAMP * 255, RAMP * 65535, RAMP * 1000])
@@ -226,14 +226,14 @@ def test_12_bits_of_grey_with_alpha_are_read_in_full() -> None:
 def test_where_zero_is_white_the_picture_is_turned_over(values: NDArray[Any], dtype: str) -> None:
     if values.max() <= np.iinfo(dtype).max if "u" in dtype else True:
         whole = values * 255 if "u" in dtype and values.max() == 1 else values
-        expected = 255 - grey(tiff(whole.astype(dtype)))
-        assert np.abs(grey(tiff(whole.astype(dtype), photometric=0)) - expected).max() <= 1
+        expected = 255 - gray(tiff(whole.astype(dtype)))
+        assert np.abs(gray(tiff(whole.astype(dtype), photometric=0)) - expected).max() <= 1
 
 
 # --- transparency
 
 HIDDEN = 0x1F05
-INK = np.where(RAMP.T > 0.5, 0x0003, HIDDEN)  # black on the right of a colour that stands for nothing
+INK = np.where(RAMP.T > 0.5, 0x0003, HIDDEN)  # black on the right of a color that stands for nothing
 ON_WHITE = np.where(RAMP.T > 0.5, 0, 255)
 
 
@@ -261,24 +261,24 @@ def transparent(*key: int) -> bytes:
     ],
     ids=["g16", "rgb16", "g8", "rgb8", "ga16", "rgba16", "g2", "g4", "g1", "tiff-ga16", "tiff-ga32f", "tiff-rgba16"],
 )
-def test_a_hidden_colour_of_any_depth_is_white(content: bytes) -> None:
+def test_a_hidden_color_of_any_depth_is_white(content: bytes) -> None:
     if content.startswith(b"II"):
-        assert np.abs(grey(content) - ON_WHITE).max() <= 1
+        assert np.abs(gray(content) - ON_WHITE).max() <= 1
     else:
-        np.testing.assert_array_equal(grey(content), ON_WHITE)
+        np.testing.assert_array_equal(gray(content), ON_WHITE)
 
 
-def test_colours_that_are_multiplied_by_their_alpha_already_are_not_so_once_more() -> None:
+def test_colors_that_are_multiplied_by_their_alpha_already_are_not_so_once_more() -> None:
     pixels = np.full((8, 8, 4), 0.25, "f4")  # a half, half transparent
     pixels[..., 3] = 0.5
-    assert np.unique(grey(tiff(pixels, photometric=2, tags={338: (1,)}))).tolist() == [192]  # 0.25 + 0.5 of white
-    assert np.unique(grey(tiff(pixels, photometric=2, tags={338: (2,)}))).tolist() == [160]
+    assert np.unique(gray(tiff(pixels, photometric=2, tags={338: (1,)}))).tolist() == [192]  # 0.25 + 0.5 of white
+    assert np.unique(gray(tiff(pixels, photometric=2, tags={338: (2,)}))).tolist() == [160]
 
 
 def test_a_key_is_compared_with_all_16_bits() -> None:
     values = np.full((8, 8), HIDDEN, "u2")
     values[:, 4:] += 1  # the same upper eight bits
-    seen = grey(png(np.dstack([values] * 3), 2, transparent(HIDDEN, HIDDEN, HIDDEN)))
+    seen = gray(png(np.dstack([values] * 3), 2, transparent(HIDDEN, HIDDEN, HIDDEN)))
     assert seen[:, :4].min() == 255
     assert seen[:, 4:].max() == HIDDEN >> 8
 
@@ -329,7 +329,7 @@ def test_big_tiff_is_read() -> None:
     entries = b"".join(struct.pack("<HHQQ", name, 16, 1, value) for name, value in tags)
     data = plain[8 : 8 + 8 * 64 * 64]
     content = struct.pack("<2sHHHQ", b"II", 43, 8, 0, 16 + len(data)) + data + struct.pack("<Q", len(tags)) + entries
-    assert np.abs(grey(content + bytes(8)) - SHADES).max() <= 1
+    assert np.abs(gray(content + bytes(8)) - SHADES).max() <= 1
 
 
 def test_a_tiff_that_pillow_does_not_open_is_turned_upright() -> None:
@@ -344,10 +344,10 @@ def test_a_tiff_that_pillow_does_not_open_is_turned_upright() -> None:
     ("content", "words"),
     [
         (tiff(RAMP, packing=34887), "64-bit floats, 1 band, LERC compression"),
-        (tiff(COLOURS, photometric=2, packing=7), "64-bit floats, 3 bands, JPEG compression"),
+        (tiff(COLORS, photometric=2, packing=7), "64-bit floats, 3 bands, JPEG compression"),
         (tiff(RAMP.astype("c8")), "64-bit complex numbers, 1 band, no compression"),
         (
-            tiff(np.dstack([COLOURS, RAMP]), photometric=5),
+            tiff(np.dstack([COLORS, RAMP]), photometric=5),
             "floats, 4 bands, no compression, photometric interpretation CMYK",
         ),
         (tiff(RAMP, tags={258: (24,)}), "24-bit floats, 1 band, no compression"),
@@ -389,7 +389,7 @@ def test_pillows_own_limit_is_not_in_the_way_of_deep_images_and_stays_in_force_f
         limits.append(Image.MAX_IMAGE_PIXELS)  # what another thread would meet while this one decodes
         return load(image)
 
-    twelve = (COLOURS * 4095).astype("u2")
+    twelve = (COLORS * 4095).astype("u2")
     contents = (tiff(RAMP), tiff(RAMP, packing=LZW, tile=16), png(twelve, 2), tiff(twelve, photometric=2))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "load", spied)
@@ -424,7 +424,7 @@ def test_a_small_version_on_the_first_page_is_passed_over() -> None:
 
 def test_bytes_that_are_said_to_be_signed_and_are_not_stay_as_they_are() -> None:
     values = SHADES.T.astype("u1")
-    np.testing.assert_array_equal(grey(tiff(values, tags={339: (2,)})), values)
+    np.testing.assert_array_equal(gray(tiff(values, tags={339: (2,)})), values)
 
 
 # --- text in PNG files
@@ -440,7 +440,7 @@ def test_large_texts_in_a_png_do_no_harm(kind: bytes, head: bytes, behind: bool)
     content = png(SHADES.astype("u1"), 0)
     at = content.index(b"IEND" if behind else b"IDAT") - 4
     tracemalloc.start()
-    pixels = grey(content[:at] + large + content[at:])
+    pixels = gray(content[:at] + large + content[at:])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     np.testing.assert_array_equal(pixels, SHADES.astype("u1"))

@@ -167,7 +167,7 @@ def test_a_variant_has_the_data_config_of_timm(spec: ModelSpec) -> None:
     ],
 )
 @each_variant
-def test_an_ordinary_colour_mode_becomes_the_rgb_of_timm(spec: ModelSpec, mode: str, format: str) -> None:
+def test_an_ordinary_color_mode_becomes_the_rgb_of_timm(spec: ModelSpec, mode: str, format: str) -> None:
     content = saved(in_mode(mode, 83, 61), format)
     with Image.open(io.BytesIO(content)) as image:
         expected = timm_pixels(image, spec.data)
@@ -211,14 +211,14 @@ RAMP = np.linspace(0, 1, 64 * 64).reshape(64, 64)  # its mean is a half, so that
     ],
     ids=lambda value: str(getattr(value, "dtype", value)),
 )
-def test_deep_grey_is_scaled_not_cut_off(values: NDArray[Any], format: str) -> None:
+def test_deep_gray_is_scaled_not_cut_off(values: NDArray[Any], format: str) -> None:
     content = saved(Image.fromarray(values), format)
     pixels = np.asarray(images.decode(content)).astype(float)
     assert np.abs(pixels[:, :, 1] - RAMP * 255).max() <= 1
     assert mean(content) == pytest.approx(127.5, abs=1)
 
 
-def test_16_bits_a_colour_keep_the_upper_eight() -> None:
+def test_16_bits_a_color_keep_the_upper_eight() -> None:
     deep = np.stack([RAMP * 65535, RAMP[::-1] * 65535, 0 * RAMP], axis=2).astype(">u2")
     lines = b"".join(b"\0" + line.tobytes() for line in deep)
     header = struct.pack(">IIBBBBB", 64, 64, 16, 2, 0, 0, 0)
@@ -260,12 +260,12 @@ def test_what_is_transparent_is_shown_on_white(mode: str, format: str, how: dict
 
 
 @pytest.mark.parametrize(("mode", "key"), [("L", 9), ("RGB", (9, 9, 9))])
-def test_a_colour_that_stands_for_transparent_is_white(mode: str, key: int | tuple[int, int, int]) -> None:
+def test_a_color_that_stands_for_transparent_is_white(mode: str, key: int | tuple[int, int, int]) -> None:
     assert mean(saved(Image.new(mode, (8, 8), key), "PNG", transparency=key)) == 255
 
 
 def cmyk_profile() -> bytes:
-    """Make an ICC profile by hand: K is black, C a grey of L* 50, and M and Y are invisible."""
+    """Make an ICC profile by hand: K is black, C a gray of L* 50, and M and Y are invisible."""
     inks = itertools.product((0, 1), repeat=4)
     corners = b"".join(bytes([0 if k else 128 if c else 255, 128, 128]) for c, _, _, k in inks)  # L*, a*, b*
     unity = struct.pack(">9i", *(65536 if i % 4 == 0 else 0 for i in range(9)))
@@ -294,7 +294,7 @@ def test_cmyk_whose_profile_does_not_fit_is_converted_as_if_it_had_none(profile:
     assert np.asarray(images.decode(content))[0, 0].tolist() == [255, 0, 0]
 
 
-def test_lab_is_converted_by_colour() -> None:
+def test_lab_is_converted_by_color() -> None:
     lab = Image.new("LAB", (8, 8), (138, 209, 198))  # L* 54.3, a* 80.8, b* 69.9 under D50: the red of sRGB
     assert np.abs(np.asarray(images.decode(saved(lab, "TIFF")))[0, 0].astype(int) - (255, 0, 0)).max() <= 5
 
@@ -303,7 +303,7 @@ def test_lab_is_converted_by_colour() -> None:
 
 
 @cache
-def two_colours(format: str) -> bytes:
+def two_colors(format: str) -> bytes:
     """Red on the left, blue on the right."""
     image = Image.new("RGB", (32, 32), (250, 5, 5))
     image.paste((5, 5, 250), (16, 0, 32, 32))
@@ -312,7 +312,7 @@ def two_colours(format: str) -> bytes:
 
 @pytest.mark.parametrize("format", [*images.FORMATS, "MPO"])  # JPEG's reader reads MPO
 def test_every_format_is_read(format: str) -> None:
-    pixels = np.asarray(images.decode(two_colours(format))).astype(int)
+    pixels = np.asarray(images.decode(two_colors(format))).astype(int)
     assert pixels.shape == (32, 32, 3)
     assert np.abs(pixels[:, :8] - (250, 5, 5)).max() <= 8  # the lossy ones differ a little
     assert np.abs(pixels[:, 24:] - (5, 5, 250)).max() <= 8
@@ -360,8 +360,8 @@ LOSSLESS_AVIF = {"quality": 100, "subsampling": "4:4:4", "advanced": {"matrix-co
 def oriented(orientation: object, format: str, **how: Any) -> bytes:  # noqa: ANN401 - options of a Pillow writer
     exif = Image.Exif()
     exif[0x0112] = orientation
-    grey = np.array(STORED, np.uint8)
-    return saved(Image.fromarray(np.stack([grey] * 3, axis=2)), format, exif=exif, **how)
+    gray = np.array(STORED, np.uint8)
+    return saved(Image.fromarray(np.stack([gray] * 3, axis=2)), format, exif=exif, **how)
 
 
 @pytest.mark.parametrize(("format", "how"), [("PNG", {}), ("WEBP", {"lossless": True}), ("AVIF", LOSSLESS_AVIF)])
@@ -520,7 +520,7 @@ def test_a_progressive_jpeg_without_its_end_may_lack_a_pass_and_is_truncated() -
 
 
 def test_a_png_with_a_damaged_text_is_good() -> None:
-    good = two_colours("PNG")
+    good = two_colors("PNG")
     damaged = good[:33] + chunk(b"tEXt", b"Comment\0A")[:-1] + b"?" + good[33:]
     assert images.decode(damaged).tobytes() == images.decode(good).tobytes()
 
@@ -548,7 +548,7 @@ def test_a_file_that_decodes_to_more_than_memory_is_refused_by_its_header() -> N
 
 
 def test_the_limit_can_be_lowered_and_raised_whatever_pillows_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    content = two_colours("PNG")
+    content = two_colors("PNG")
     with pytest.raises(ImageTooLarge, match=r"32 x 32 = 1,024 pixels; --max-pixels sets the limit \(1,023\)\.$"):
         images.decode(content, max_pixels=1023)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow refuses at twice that
@@ -559,13 +559,13 @@ def test_the_limit_can_be_lowered_and_raised_whatever_pillows_is(monkeypatch: py
 
 
 def test_damaged_exif_does_not_hide_a_good_picture() -> None:
-    good = two_colours("PNG")
+    good = two_colors("PNG")
     damaged = good[:33] + chunk(b"eXIf", b"no TIFF header") + good[33:]  # 33: signature and IHDR
     assert images.decode(damaged).tobytes() == images.decode(good).tobytes()
 
 
 def test_pillows_warnings_do_not_reach_the_terminal(shell: Shell, tmp_path: Path) -> None:
-    jpeg = two_colours("JPEG")
+    jpeg = two_colors("JPEG")
     exif = b"Exif\0\0II*\0\xff\xff\0\0"  # points outside itself
     contents = {
         "transparent.png": saved(in_mode("P", 20, 20), "PNG", transparency=bytes(range(256))),

@@ -131,7 +131,7 @@ def test_a_slow_stream_ends_after_five_batches_equally_many_for_each(clocked: An
 
 
 def test_percentiles_by_hand() -> None:
-    found = measure.summarise([0.001 * value for value in range(101)])
+    found = measure.summarize([0.001 * value for value in range(101)])
     assert found == pytest.approx({"min": 0, "p50": 50, "p90": 90, "p99": 99, "max": 100, "mean": 50})
 
 

@@ -176,14 +176,14 @@ def test_the_left_panel_is_what_the_network_saw_and_the_right_is_brightest_where
     assert abs(column - 10 * 8 - 4) <= 4
 
 
-def test_strips_have_the_colours_of_their_shares() -> None:
+def test_strips_have_the_colors_of_their_shares() -> None:
     sheet = np.asarray(pictures.split_attention(explanation(np.ones((4, 4), np.float32))))
     row = sheet[pictures.PAD + 3 * pictures.LINE + pictures.ROW // 2]
     for split, shares in enumerate((np.linspace(0, 1, 8), np.linspace(1, 0, 8))):
         begin = pictures.NAME + split * (pictures.STRIP + pictures.MEAN + pictures.PAD)
-        centres = begin + (np.arange(8) + 0.5) * pictures.STRIP / 8
+        centers = begin + (np.arange(8) + 0.5) * pictures.STRIP / 8
         expected = colormaps["cividis"](shares.astype(np.float32), bytes=True)[:, :3]
-        np.testing.assert_array_equal(row[centres.astype(int)], expected)
+        np.testing.assert_array_equal(row[centers.astype(int)], expected)
 
 
 @pytest.mark.parametrize(

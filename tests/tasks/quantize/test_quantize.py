@@ -119,7 +119,7 @@ def write(folder: Path, digits: list[Any]) -> None:
 
 @pytest.fixture(scope="module")
 def made(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Quantized:
-    """Quantise the digits model, once for all tests; they leave the folder as it is."""
+    """Quantize the digits model, once for all tests; they leave the folder as it is."""
     pytest.importorskip("nncf", reason="nncf is not installed (extra int8)")
     return quantize(Options("digits"), images / "calibrate", tmp_path_factory.mktemp("made") / "out")
 

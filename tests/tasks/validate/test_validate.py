@@ -119,7 +119,7 @@ def test_the_held_out_images_through_the_command(resnest: Resnest, held_out: Hel
     assert (row["img_size"], row["crop_pct"], row["interpolation"]) == (32, 1.0, "bilinear")
 
 
-def mislabelled(held_out: HeldOut, folder: Path) -> dict[Path, int]:
+def mislabeled(held_out: HeldOut, folder: Path) -> dict[Path, int]:
     """Copy the images; every seventh goes to the folder of the next class. Every class has mistakes then."""
     truth = {}
     for i, (path, label) in enumerate(held_out.truth.items()):
@@ -132,7 +132,7 @@ def mislabelled(held_out: HeldOut, folder: Path) -> dict[Path, int]:
 
 
 def test_mistakes_are_counted_as_scikit_learn_counts_them(resnest: Resnest, held_out: HeldOut, tmp_path: Path) -> None:
-    truth = mislabelled(held_out, tmp_path / "data")
+    truth = mislabeled(held_out, tmp_path / "data")
     table, matrix, picture = (tmp_path / name for name in ("classes.csv", "matrix.csv", "matrix.png"))
     files = ("--per-class", table, "--confusion", matrix, "--confusion", picture, "-o", tmp_path / "all.json")
     row = measured(resnest, tmp_path / "data", *files)
@@ -402,7 +402,7 @@ def listed(folder: Path, model: str, *names: str) -> Dataset:
 
 
 def test_imagenet_by_wnid_name_and_index(tmp_path: Path) -> None:
-    names = ("n02012849", "n03126707", "great_grey_owl", "Cardigan", "cardigan", "7", "tench")
+    names = ("n02012849", "n03126707", "great_gray_owl", "Cardigan", "cardigan", "7", "tench")
     assert listed(tmp_path, "resnest50d", *names).present == (0, 7, 24, 134, 264, 474, 517)
 
 
@@ -445,7 +445,7 @@ def test_where_classes_are_called_by_numbers_an_index_is_refused(tmp_path: Path,
     ("make", "words", "code"),
     [
         (lambda _: None, "no such folder or file", ExitCode.USAGE),
-        (lambda path: path.mkdir(), "no labelled images", ExitCode.USAGE),
+        (lambda path: path.mkdir(), "no labeled images", ExitCode.USAGE),
         (lambda path: path.write_text("hello"), "neither a tar archive nor a table", ExitCode.USAGE),
         (os.mkfifo, "neither a folder nor a file", ExitCode.USAGE),
     ],
@@ -521,7 +521,7 @@ def test_an_archive_cut_short_is_said_before_anything_is_run(
 
 def test_the_worst_mistakes_as_a_page(resnest: Resnest, held_out: HeldOut, tmp_path: Path) -> None:
     data, page = tmp_path / "data", tmp_path / "worst.html"
-    mislabelled(held_out, data)
+    mislabeled(held_out, data)
     odd = data / "one" / "<b>&\udcff.png"
     shutil.copy(next(path for path in held_out.truth if path.parent.name == "nine"), odd)
     found = validate(data, Options("digits", exif=False), keep_worst=True)
@@ -641,9 +641,9 @@ def test_an_image_that_the_model_has_no_number_for_is_an_error_and_the_others_co
                 rows[rows[:, -1] > 0] = np.nan  # white pictures
                 yield rows
 
-    for name, colour in (("x", "black"), ("y", "white"), ("z", "black")):
+    for name, color in (("x", "black"), ("y", "white"), ("z", "black")):
         (tmp_path / "0").mkdir(exist_ok=True)
-        Image.new("RGB", (32, 32), colour).save(tmp_path / "0" / f"{name}.png")
+        Image.new("RGB", (32, 32), color).save(tmp_path / "0" / f"{name}.png")
     monkeypatch.setattr("resnest_cli.pipeline.trunk.open_engine", lambda spec, *_, **__: Broken(spec))
     ended = resnest("validate", tmp_path, "-m", "digits", "-f", "json")
     assert ended.exit_code == ExitCode.SOME_FAILED
@@ -653,7 +653,7 @@ def test_an_image_that_the_model_has_no_number_for_is_an_error_and_the_others_co
 
 
 def test_for_a_person(resnest: Resnest, held_out: HeldOut, tmp_path: Path) -> None:
-    mislabelled(held_out, tmp_path)
+    mislabeled(held_out, tmp_path)
     shown = resnest("validate", tmp_path, "-m", "digits", "--exif").stdout
     assert re.search(r"images +360, of 10 classes +\n", shown)
     assert re.search(r"top-1 +\d\d\.\d\d % \(95%: \d\d\.\d\d to \d\d\.\d\d\)", shown)
