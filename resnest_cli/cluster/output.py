@@ -74,7 +74,7 @@ class Shards:
         return FORMATS["parquet"]
 
     def fill(self, job: Job, found: Found, summary: Summary, follow: Follow) -> None:
-        """Let the nodes write the rows of every input that has none yet.
+        """Write, on the nodes, the rows of every input that has none yet.
 
         Raises:
             UsageError: the model runs on this machine.

@@ -164,7 +164,7 @@ def plan(nodes: list[Node], *, on_gpu: bool) -> Plan:
 
 
 def ask(nodes: Iterable[Node], question: Callable[..., Any], *args: object) -> Iterator[tuple[Node, Any]]:
-    """Let every node answer a question, all at the same time; one that has left the cluster by now has no say.
+    """Yield the answer of every node to a question, asked at the same time; nodes that have left are skipped.
 
     A function that was defined inside another travels by value: the node need not have this package.
 
@@ -226,7 +226,7 @@ def watched(items: Iterable[_Item]) -> Iterator[_Item]:
 
 
 def _state() -> str:
-    """Say in words what is free, for whoever waits."""
+    """Return a sentence on the nodes and the free CPUs, for a user who waits."""
     import ray  # noqa: PLC0415
 
     try:
@@ -239,10 +239,10 @@ def _state() -> str:
 
 
 def _knock(address: str) -> None:
-    """See whether anybody is there: Ray itself would wait for half a minute, and then end the process.
+    """Check that a cluster listens at `address`: Ray itself waits for half a minute, then ends the process.
 
     Raises:
-        UsageError: the address is none, or nobody answers.
+        UsageError: the address is invalid, or no server answers.
     """
     if address == "auto":
         return

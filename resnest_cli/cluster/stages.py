@@ -175,12 +175,12 @@ def placed(item: Item) -> Item:
 
 
 def is_file(source: Source) -> bool:
-    """Tell whether it is in a file system, and so may be on one machine and not on another."""
+    """Return whether a source is in a file system, and so may be missing on another machine."""
     return not (source.url or buckets.is_bucket(source.path) or urls.is_url(source.path))
 
 
 def unreadable(found: list[Source]) -> list[str]:
-    """Say of each source why this machine cannot read it; nothing if it can."""
+    """Return per source why this machine cannot read it; "" if it can."""
     return [_why_unreadable(source) for source in found]
 
 

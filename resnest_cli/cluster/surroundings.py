@@ -61,12 +61,12 @@ def settle(address: str | None) -> None:
 
 
 def handed_search_path() -> AbstractContextManager[None]:
-    """Let the interpreters that Ray starts look for modules where this one does."""
+    """Return a context in which interpreters that Ray starts have the module search path of this one."""
     return variable("PYTHONPATH", os.pathsep.join(entry for entry in search_path() if os.pathsep not in entry))
 
 
 def empty_working_folder(empty: Path) -> AbstractContextManager[None]:
-    """Make a folder, and let it be the working folder of this whole process."""
+    """Make a folder, and return a context in which it is the working folder of this process."""
     empty.mkdir()
     return standing_in(empty)
 

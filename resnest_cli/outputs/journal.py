@@ -89,7 +89,7 @@ class Journal:
         files.sync(self._file)
 
     def close(self) -> None:
-        """Let go, with all on the disk."""
+        """Write everything to the disk and close the file."""
         with self._file:
             self.sync()
 

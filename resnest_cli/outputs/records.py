@@ -74,10 +74,10 @@ class Finished:
         yield from repeat(None, self.rows - sum(self.failures.values()))
 
     def refuse_others(self, path: Path, found: Iterator[Source | Failure]) -> None:
-        """See that the inputs are those that `path` has rows of.
+        """Check that the inputs are those of the rows in `path`.
 
         Raises:
-            OutputError: they are others.
+            OutputError: the inputs differ.
         """
         tally = Tally()
         for item in islice(found, self.rows):
@@ -130,10 +130,10 @@ def read(path: Path) -> Finished | None:
 
 
 def _finished(given: Entries, path: Path) -> Finished:
-    """Take a record of `path` apart: whoever may write in the folder can write one too.
+    """Return a record of `path` from its entries, checked: others may write in the folder.
 
     Raises:
-        ValueError: it is not one that `write` wrote.
+        ValueError: `write` cannot have written the entries.
     """
     failures, checksums = given.inside("failures"), given.inside("checksums")
     found = Finished(

@@ -73,7 +73,7 @@ class ResumableFile:
         self._ends = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        """Take the lock and open the file, before any work: what cannot be written fails first."""
+        """Lock and open the file before any work, so that an output that cannot be written fails first."""
         if self.path.name == "" or os.path.isdir(self.path):  # noqa: PTH112 - this one never raises
             message = f"{self.path} is a folder: give the name of a file in it."
             raise OutputError(message)
@@ -184,7 +184,7 @@ class ResumableFile:
             self._count(row)
 
     def finish(self) -> None:
-        """Give the complete file its name, and remove what lies beside it.
+        """Rename the complete file to its final name, and remove the files beside it.
 
         Raises:
             OutputError: it cannot be written; finished rows stay, and the job can be resumed.
@@ -265,7 +265,7 @@ def beside(path: Path, suffix: str) -> Path:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[bool]:
-    """Hold the lock of `path`, which the system frees with the process; yield False where there are no locks."""
+    """Hold the lock of `path`, at most as long as the process; yield False on a disk without locks."""
     where = beside(path, ".lock")
 
     def refuse(_: object) -> NoReturn:

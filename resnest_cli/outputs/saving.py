@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def claim(path: Path, *, overwrite: bool) -> None:
-    """Find out, before the work, whether the file can be written.
+    """Check, before the work, that the file can be written.
 
     Raises:
         OutputError: it exists or an unfinished job will make it, and it is not to be replaced; or it cannot be written.
@@ -46,7 +46,7 @@ def save(path: Path, content: bytes | str) -> None:
 
 
 def claim_folder(folder: Path, *, overwrite: bool) -> None:
-    """Find out, before the work, whether a model folder may be made here.
+    """Check, before the work, that a model folder can be made here.
 
     Raises:
         OutputError: it exists and is not to be replaced, or is no model folder.
