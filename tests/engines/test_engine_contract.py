@@ -410,7 +410,7 @@ def test_torch_runs_if_it_is_asked_for() -> None:
 
 
 def test_without_openvino_torch_runs_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resnest_cli.engines.find_spec", lambda _: None)
+    monkeypatch.setattr("resnest_cli.engines.choose.find_spec", lambda _: None)
     assert chosen(device="cpu") == ("torch", "asked for; openvino is not installed")
     with pytest.raises(
         UsageError, match=r"^--engine openvino: openvino is not installed\. Use --engine auto or torch\.$"
