@@ -122,7 +122,7 @@ def _is_ours(place: Path, names: Iterable[str]) -> bool:
         OSError: one is not there.
     """
     if why := trust.distrust(place) or trust.distrust_files(place, names):
-        _log.warning("%s: it is not believed, and made anew", why)
+        _log.warning("%s: not trusted, so a new one is made", why)
     return not why
 
 

@@ -452,7 +452,7 @@ def test_a_graph_of_which_others_can_have_written_a_part_is_made_anew(
     made = store()
     change(made.folder / name if name else made.folder)
     assert graphs.find("name") is None
-    assert len([line for line in logged if line.endswith("it is not believed, and made anew")]) == 1
+    assert len([line for line in logged if line.endswith("not trusted, so a new one is made")]) == 1
     assert store() == made == graphs.find("name")
 
 

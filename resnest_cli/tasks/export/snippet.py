@@ -30,7 +30,7 @@ _LEFT_OUT = """\
 """
 _PREPARE = """\
 def prepare(path):
-    \"\"\"Give the pixels that the network sees, uint8 [1, height, width, 3].\"\"\"
+    \"\"\"Return the pixels that the network sees, uint8 [1, height, width, 3].\"\"\"
     image = ImageOps.exif_transpose(Image.open(path))
     if image.mode.startswith("I;16"):  # gray of 16 bits, or of fewer in 16
         gray = np.asarray(image)
