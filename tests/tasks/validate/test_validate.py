@@ -402,7 +402,7 @@ def listed(folder: Path, model: str, *names: str) -> Dataset:
 
 
 def test_imagenet_by_wnid_name_and_index(tmp_path: Path) -> None:
-    names = ("n02012849", "n03126707", "great_gray_owl", "Cardigan", "cardigan", "7", "tench")
+    names = ("n02012849", "n03126707", "great_grey_owl", "Cardigan", "cardigan", "7", "tench")
     assert listed(tmp_path, "resnest50d", *names).present == (0, 7, 24, 134, 264, 474, 517)
 
 
