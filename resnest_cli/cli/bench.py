@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import sys
 from functools import partial
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.options import EXCLUDE, format_option, sweep_options
-from resnest_cli.cli.parameters import Number, OutputPath
+from resnest_cli.cli.parameters import AnyPath, Number, OutputPath
 from resnest_cli.errors import ExitCode
 from resnest_cli.options import DEFAULT_BENCH_SECONDS
 from resnest_cli.text.terminal import data, note
@@ -20,12 +19,12 @@ from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from resnest_cli.cli.view import View
     from resnest_cli.options import Options
 
 FORMATS = ("auto", "table", "json", "jsonl", "csv", "tsv")
-_FILE = click.Path(path_type=Path)
 
 
 @click.command(cls=Command)
@@ -38,13 +37,13 @@ _FILE = click.Path(path_type=Path)
     help="Time budget per configuration.",
 )
 @click.option(
-    "--images", type=_FILE, metavar="DIR", help="Also time a folder of images, from files to answers, per stage."
+    "--images", type=AnyPath, metavar="DIR", help="Also time a folder of images, from files to answers, per stage."
 )
 @EXCLUDE
 @click.option("--baseline", is_flag=True, help="Also time plain eager timm, in turns.")
 @format_option(FORMATS, "auto")
 @click.option("-o", "--output", type=OutputPath(), metavar="FILE", help="Write to this file instead of stdout.")
-@click.option("--plot", type=_FILE, metavar="FILE.png", help="Draw speed against accuracy, and against batch size.")
+@click.option("--plot", type=AnyPath, metavar="FILE.png", help="Draw speed against accuracy, and against batch size.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @sweep_options
 def bench(  # noqa: PLR0913 - one parameter per option

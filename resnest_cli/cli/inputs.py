@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resnest_cli.cli.options import EXCLUDE, declare
-from resnest_cli.cli.parameters import Names
+from resnest_cli.cli.parameters import AnyName, Names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ _DECLARED = (
     click.argument("names", nargs=-1, type=Names(), metavar="INPUT..."),
     click.option(
         "--files-from",
-        type=click.Path(),
+        type=AnyName,
         metavar="FILE|-",
         help="Read more names of inputs there (.parquet: column path).",
     ),

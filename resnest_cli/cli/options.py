@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from resnest_cli.cli.parameters import ModelName, OrAuto, OutputFolder, Several
+from resnest_cli.cli.parameters import AnyName, ModelName, OrAuto, OutputFolder, Several
 from resnest_cli.cli.view import VERBOSE, View
 from resnest_cli.options import ALL, ENGINES, INTERPOLATIONS, PRECISIONS, Options
 from resnest_cli.outputs.limits import LEAST_ROWS, MaxFailures
@@ -35,9 +35,9 @@ def _option(*names: str, **settings: Any) -> Decorator:  # noqa: ANN401 - passed
 MODEL = _option(
     "-m", "--model", type=ModelName(), metavar="MODEL", help="Variant, digits, folder or hf-hub:OWNER/REPO."
 )
-WEIGHTS_FILE = _option("--weights", type=click.Path(), metavar="FILE", help="Local checkpoint for the variant.")
+WEIGHTS_FILE = _option("--weights", type=AnyName, metavar="FILE", help="Local checkpoint for the variant.")
 WEIGHTS = (WEIGHTS_FILE, _option("--random-weights", is_flag=True, help="Random, untrained weights, for trials."))
-LABELS = _option("--labels", type=click.Path(), metavar="FILE", help="One class name per line, instead of the model's.")
+LABELS = _option("--labels", type=AnyName, metavar="FILE", help="One class name per line, instead of the model's.")
 DEVICE = _option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N, mps or xpu.")
 ENGINE = _option("--engine", type=click.Choice(ENGINES), help="What runs the network.")
 PRECISION = _option(

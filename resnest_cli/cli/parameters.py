@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 STDOUT = "-"  # as the name of an output
+# What the user names: the library says what is wrong with it, and click does not look.
+AnyPath = click.Path(path_type=Path, readable=False)
+AnyName = click.Path(readable=False)
 
 
 class OrAuto(click.ParamType[float | str]):

@@ -14,7 +14,7 @@ from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import input_options
 from resnest_cli.cli.jobs import TABLE, ended, following, open_output, opened, tallied
 from resnest_cli.cli.options import format_option, max_failures_option, model_options, ray_options
-from resnest_cli.cli.parameters import Number, OutputPath
+from resnest_cli.cli.parameters import AnyPath, Number, OutputPath
 from resnest_cli.errors import UsageError
 from resnest_cli.options import DEFAULT_TOPK
 from resnest_cli.outputs.formats import AUTO, FORMATS, Format, named
@@ -43,9 +43,7 @@ if TYPE_CHECKING:
 )
 @click.option("--overwrite", is_flag=True, help="Replace an output file that exists.")
 @click.option("--resume", is_flag=True, help="Continue the job that was stopped while it wrote that file.")
-@click.option(
-    "--calibrate", type=click.Path(path_type=Path), metavar="DIR", help="Images to make an int8 model with, once."
-)
+@click.option("--calibrate", type=AnyPath, metavar="DIR", help="Images to make an int8 model with, once.")
 @max_failures_option
 @ray_options
 @model_options

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.options import EXCLUDE, OUTPUT_FOLDER, OVERWRITE_FOLDER, export_options
-from resnest_cli.cli.parameters import ModelName, Number
+from resnest_cli.cli.parameters import AnyPath, ModelName, Number
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.tasks.quantize.options import DEFAULTS, QuantizeOptions
 from resnest_cli.text.terminal import note_failure
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from resnest_cli.cli.view import View
     from resnest_cli.options import Options
-
-_FOLDER = click.Path(path_type=Path)
 
 
 @click.command(cls=Command)
 @click.argument("model", type=ModelName())
 @click.option(
-    "--calibrate", required=True, type=_FOLDER, metavar="DIR", help="Images like the ones the model will see."
+    "--calibrate", required=True, type=AnyPath, metavar="DIR", help="Images like the ones the model will see."
 )
 @EXCLUDE
 @OUTPUT_FOLDER

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
@@ -13,7 +12,7 @@ import click
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.jobs import opened
 from resnest_cli.cli.options import EXCLUDE, format_option, query_options
-from resnest_cli.cli.parameters import Names, Number
+from resnest_cli.cli.parameters import AnyPath, Names, Number
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.outputs.rows import error_of
 from resnest_cli.text.terminal import data
@@ -21,6 +20,7 @@ from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from resnest_cli.cli.view import View
     from resnest_cli.options import Options
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--index",
     required=True,
-    type=click.Path(path_type=Path),
+    type=AnyPath,
     metavar="FILE",
     help="What `resnest embed` wrote: .npy, .parquet or .jsonl.",
 )

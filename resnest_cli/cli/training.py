@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from resnest_cli.cli import options as shared
-from resnest_cli.cli.parameters import Number, OrAuto, OutputFolder
+from resnest_cli.cli.parameters import AnyPath, Number, OrAuto, OutputFolder
 from resnest_cli.errors import OutputError, TrainingStopped
 from resnest_cli.training.recipe import PRECISIONS, VAL, Recipe, changed
 
@@ -66,7 +65,7 @@ def _recipe_option(name: str, default: Any) -> Callable[[Any], Any]:  # noqa: AN
 
 
 _RUN = (
-    click.argument("data", metavar="DIR", type=click.Path(path_type=Path)),
+    click.argument("data", metavar="DIR", type=AnyPath),
     shared.EXCLUDE,
     click.option(
         "-o",

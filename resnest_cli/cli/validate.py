@@ -11,7 +11,7 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.options import EXCLUDE, format_option, validate_options
-from resnest_cli.cli.parameters import STDOUT, Names
+from resnest_cli.cli.parameters import STDOUT, AnyPath, Names
 from resnest_cli.errors import ExitCode
 from resnest_cli.inputs.splits import CHOICES
 from resnest_cli.text.terminal import data as write_data
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from resnest_cli.options import Options
     from resnest_cli.tasks.validate.result import Validation
 
-_FILE = click.Path(path_type=Path)
-
 
 @click.command(cls=Command)
 @click.argument("data", type=Names(), metavar="DATA")
@@ -32,15 +30,17 @@ _FILE = click.Path(path_type=Path)
 @EXCLUDE
 @click.option("--subset", is_flag=True, help="Score among the classes that DATA has only (ImageNet-A, -R).")
 @click.option(
-    "--real-labels", type=_FILE, metavar="FILE", help="ReaL labels for ImageNet's validation set (real.json)."
+    "--real-labels", type=AnyPath, metavar="FILE", help="ReaL labels for ImageNet's validation set (real.json)."
 )
 @format_option(("table", "json"), "table")
-@click.option("-o", "--output", type=_FILE, metavar="FILE", help="Write the numbers there too, as JSON; - is -f json.")
-@click.option("--per-class", type=_FILE, metavar="FILE.csv", help="Write the table of classes.")
 @click.option(
-    "--confusion", type=_FILE, multiple=True, metavar="FILE", help="Write the confusion matrix: .csv or .png."
+    "-o", "--output", type=AnyPath, metavar="FILE", help="Write the numbers there too, as JSON; - is -f json."
 )
-@click.option("--mistakes", type=_FILE, metavar="FILE.html", help="Write a page of the worst mistakes.")
+@click.option("--per-class", type=AnyPath, metavar="FILE.csv", help="Write the table of classes.")
+@click.option(
+    "--confusion", type=AnyPath, multiple=True, metavar="FILE", help="Write the confusion matrix: .csv or .png."
+)
+@click.option("--mistakes", type=AnyPath, metavar="FILE.html", help="Write a page of the worst mistakes.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @validate_options
 def validate(  # noqa: PLR0913 - one parameter an option

@@ -431,7 +431,7 @@ def test_a_folder_like_tmp_may_be_above(place: Path, monkeypatch: pytest.MonkeyP
 
 
 def writable(file: Path) -> None:
-    file.chmod(0o666)
+    file.chmod(0o777 if file.is_dir() else 0o666)
 
 
 def elsewhere(file: Path) -> None:
