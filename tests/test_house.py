@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from dataclasses import FrozenInstanceError, fields
+from functools import cache
 from graphlib import TopologicalSorter
 from itertools import chain
 from pathlib import Path
@@ -123,7 +124,14 @@ class Import(NamedTuple):
     at_top: bool
 
 
-def imports(path: Path) -> Iterator[Import]:
+@cache
+def tree(path: Path) -> ast.Module:
+    """Return the parsed module."""
+    return ast.parse(path.read_text())
+
+
+@cache
+def imports(path: Path) -> tuple[Import, ...]:
     """Find what a module imports when it runs (not what only the type checker sees)."""
 
     def visit(node: ast.AST, *, at_top: bool) -> Iterator[Import]:
@@ -139,7 +147,7 @@ def imports(path: Path) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
             yield from visit(child, at_top=inside)
 
-    yield from visit(ast.parse(path.read_text()), at_top=True)
+    return tuple(visit(tree(path), at_top=True))
 
 
 def ours(module: str) -> set[str]:
@@ -394,11 +402,7 @@ def test_one_module_writes_what_a_person_reads() -> None:
     writes = {"click.echo", "click.secho", "print", "sys.stdout.write", "sys.stderr.write", "traceback.print_exception"}
     writes |= {"sys.stdout.buffer.write", "sys.stderr.buffer.write", "Console", "rich.print", "traceback.print_exc"}
     for name in MODULES.keys() - {"text.terminal"}:
-        calls = {
-            ast.unparse(node.func)
-            for node in ast.walk(ast.parse(MODULES[name].read_text()))
-            if isinstance(node, ast.Call)
-        }
+        calls = {ast.unparse(node.func) for node in ast.walk(tree(MODULES[name])) if isinstance(node, ast.Call)}
         assert calls & writes <= ({"Console"} if name == "cli.output" else set()), name
 
 
@@ -425,14 +429,13 @@ def test_one_module_starts_interpreters() -> None:
 
 def uses(path: Path) -> Iterator[str]:
     """Find the names of modules' members that a module uses, by their full names."""
-    tree = ast.parse(path.read_text())
     known: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             known |= {alias.asname or alias.name: alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom) and node.module:
             known |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
-    for node in ast.walk(tree):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Name) and "." in known.get(node.id, ""):
             yield known[node.id]
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) in known:
@@ -460,9 +463,9 @@ WRITING = {
 INTO_MEMORY = {"content", "out", "file", "text"}  # what a `BytesIO`, or what `files` has opened, is called
 
 
-def writes(tree: ast.AST) -> Iterator[str]:
+def writes(module: ast.AST) -> Iterator[str]:
     """Find the calls that open or change a file by its name."""
-    for node in ast.walk(tree):
+    for node in ast.walk(module):
         if not isinstance(node, ast.Call):
             continue
         name = ast.unparse(node.func)
@@ -479,7 +482,7 @@ def writes(tree: ast.AST) -> Iterator[str]:
 def test_one_module_opens_what_is_written() -> None:
     """Other writes would follow a link that somebody has put there."""
     for name in MODULES.keys() - {"system.files"}:
-        found = set(writes(ast.parse(MODULES[name].read_text())))
+        found = set(writes(tree(MODULES[name])))
         assert found <= WRITES_IN_ITS_OWN_FOLDER.get(name, set()), name
 
 
