@@ -9,7 +9,7 @@ import click
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import input_options
 from resnest_cli.cli.jobs import ended, following, open_output, opened
-from resnest_cli.cli.options import feature_options, max_failures_option, ray_options
+from resnest_cli.cli.options import OVERWRITE_FILE, RESUME, feature_options, max_failures_option, ray_options
 from resnest_cli.cli.parameters import OutputPath
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     help="Ends in .npy, .parquet or .jsonl, with --ray also in /; without it JSON lines go to stdout.",
 )
 @click.option("--normalize", is_flag=True, help="Scale each row to length 1 (L2).")
-@click.option("--overwrite", is_flag=True, help="Replace an output file that exists.")
-@click.option("--resume", is_flag=True, help="Continue the job that was stopped while it wrote that file.")
+@OVERWRITE_FILE
+@RESUME
 @max_failures_option
 @ray_options
 @feature_options

@@ -119,6 +119,8 @@ def format_option(formats: Iterable[str], default: str) -> Decorator:
     return click.option("-f", "--format", default=default, show_default=True, type=kind, help="Output format.")
 
 
+OVERWRITE_FILE = click.option("--overwrite", is_flag=True, help="Replace an output file that exists.")
+RESUME = click.option("--resume", is_flag=True, help="Continue the job that was stopped while it wrote that file.")
 max_failures_option = click.option(
     "--max-failures",
     type=MaxFailures.of,

@@ -13,7 +13,14 @@ import click
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.inputs import input_options
 from resnest_cli.cli.jobs import TABLE, ended, following, open_output, opened, tallied
-from resnest_cli.cli.options import format_option, max_failures_option, model_options, ray_options
+from resnest_cli.cli.options import (
+    OVERWRITE_FILE,
+    RESUME,
+    format_option,
+    max_failures_option,
+    model_options,
+    ray_options,
+)
 from resnest_cli.cli.parameters import AnyPath, Number, OutputPath
 from resnest_cli.errors import UsageError
 from resnest_cli.options import DEFAULT_TOPK
@@ -41,8 +48,8 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write there, not to stdout; with --ray also DIR/.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace an output file that exists.")
-@click.option("--resume", is_flag=True, help="Continue the job that was stopped while it wrote that file.")
+@OVERWRITE_FILE
+@RESUME
 @click.option("--calibrate", type=AnyPath, metavar="DIR", help="Images to make an int8 model with, once.")
 @max_failures_option
 @ray_options

@@ -43,7 +43,7 @@ class Embedder(OpenedModel):
         normalize: scale each row to length 1 (L2).
         engine: "auto", "openvino" or "torch", or an `Engine` of your own, opened for features.
         many: expect more than one image: the processes that decode them start while the model opens.
-        runner: opens what computes rows instead of this machine, such as `cluster.RayTrunk`.
+        runner: opens what computes rows instead of this machine, such as `cluster.trunk.RayTrunk`.
         **changes: every other field of `Options`, such as `device="cpu"`.
 
     Attributes:

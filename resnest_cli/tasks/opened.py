@@ -101,7 +101,7 @@ def settled(model: str | Options, engine: str | Engine | None, changes: dict[str
 
 
 def find(inputs: Inputs, *, recursive: bool = True, exclude: Sequence[str] = ()) -> Iterator[Source | Failure]:
-    """Find the images of one input or of many, lazily; see `sources.find`."""
+    """Find the images of one input or of many, lazily; see `inputs.find.find_sources`."""
     if isinstance(inputs, (str, os.PathLike)):
         inputs = [inputs]
     return find_sources(inputs, recursive=recursive, exclude=exclude)

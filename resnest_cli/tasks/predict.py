@@ -46,7 +46,7 @@ class Classifier(OpenedModel):
         model: variant ("resnest101e"), tagged name, "digits", a model folder or "hf-hub:OWNER/REPO"; or `Options`.
         engine: "auto", "openvino" or "torch", or an `Engine` of your own (a `FakeEngine` in tests).
         many: expect more than one image: the processes that decode them start while the model opens.
-        runner: opens what computes rows instead of this machine, such as `cluster.RayTrunk`.
+        runner: opens what computes rows instead of this machine, such as `cluster.trunk.RayTrunk`.
         **changes: every other field of `Options`, such as `device="cpu"`.
 
     Attributes:

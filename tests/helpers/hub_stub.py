@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
+    import pytest
     from typing_extensions import Self
 
 
@@ -220,3 +221,14 @@ def closed_port() -> Iterator[str]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def only_hub(pages: Mapping[str, Page], patch: pytest.MonkeyPatch) -> Iterator[Stub]:
+    """Play the hub, and let nothing but loopback be reached: the proxy for the rest is closed."""
+    with Stub(pages) as stub, closed_port() as nowhere:
+        patch.setenv("HF_ENDPOINT", stub.url)
+        patch.setenv("HF_HUB_OFFLINE", "0")
+        patch.setenv("HTTPS_PROXY", nowhere)
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        yield stub

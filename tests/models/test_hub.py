@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import SAMPLES, Resnest, Shell
-from hub_stub import Page, Stub, closed_port, commit_of, repository
+from hub_stub import Page, Stub, closed_port, commit_of, only_hub, repository
 from safetensors.torch import load
 
 from resnest_cli.models.catalog import DIGITS, find_model
@@ -83,11 +83,7 @@ def lively() -> Lively:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     """Play a hub that is empty at first, and let nothing but loopback be reached: the proxy for the rest is closed."""
-    with Stub() as stub, closed_port() as nowhere:
-        monkeypatch.setenv("HF_ENDPOINT", stub.url)
-        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-        monkeypatch.setenv("HTTPS_PROXY", nowhere)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with only_hub({}, monkeypatch) as stub:
         yield stub
 
 

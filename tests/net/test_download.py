@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
-from hub_stub import Page, Stub, closed_port, commit_of, repository
+from hub_stub import Page, Stub, closed_port, commit_of, only_hub, repository
 
 from resnest_cli.errors import OutputError, WeightsUnavailable
 from resnest_cli.models import catalog, hub, hub_cache, labels, weights
@@ -48,11 +48,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     monkeypatch.setattr(transfer, "FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(connection, "READ_S", 0.3)
     monkeypatch.setattr(connection, "CONNECT_S", 0.5)
-    with Stub(repository(SPEC.repo, {"model.safetensors": CONTENT})) as stub, closed_port() as nowhere:
-        monkeypatch.setenv("HF_ENDPOINT", stub.url)
-        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-        monkeypatch.setenv("HTTPS_PROXY", nowhere)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with only_hub(repository(SPEC.repo, {"model.safetensors": CONTENT}), monkeypatch) as stub:
         yield stub
 
 
