@@ -21,7 +21,7 @@ import pytest
 from conftest import SAMPLES, Resnest, Shell
 
 from resnest_cli.errors import ExitCode
-from resnest_cli.system import lifetime, streams
+from resnest_cli.system import streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,19 +129,21 @@ def test_a_signal_ends_a_job_that_waits_for_standard_input() -> None:
         assert process.poll() == 130
 
 
+# Prepares a process in which a signal is ignored, and prints whether it still is.
+IGNORING = """
+import signal, sys
+number = getattr(signal, sys.argv[1])
+signal.signal(number, signal.SIG_IGN)
+from resnest_cli.system import lifetime
+lifetime.prepare()
+print(signal.getsignal(number) is signal.SIG_IGN)
+"""
+
+
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGTERM"])
-def test_a_signal_that_the_caller_ignores_stays_ignored(name: str) -> None:
+def test_a_signal_that_the_caller_ignores_stays_ignored(name: str, shell: Shell) -> None:
     # That is how nohup works.
-    number = getattr(signal, name)
-    before = {each: signal.getsignal(each) for each in (signal.SIGHUP, signal.SIGTERM)}
-    try:
-        signal.signal(number, signal.SIG_IGN)
-        lifetime.prepare()
-        assert signal.getsignal(number) is signal.SIG_IGN
-    finally:
-        signal.set_wakeup_fd(-1)
-        for each, handler in before.items():
-            signal.signal(each, handler)
+    assert shell(sys.executable, "-c", IGNORING, name).stdout == b"True\n"
 
 
 # Outputs that end early
