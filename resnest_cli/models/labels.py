@@ -1,8 +1,8 @@
 """The names of the classes. In: a spec, maybe a file of names. Out: per class one name and, for ImageNet, a WordNet id.
 
 The order of choice: the file that the user names, the model's own names, the ImageNet list that the model card names
-(if `resnest download` downloaded it; checked by its hash), the list packaged with timm, which has the same words. So no
-prediction waits for names, and none changes when they arrive. A list of another length is refused: labels never shift.
+(if `resnest download` downloaded it; checked by its hash), the packaged list, which has the same words. No prediction
+waits for names, and none changes when they arrive. A list of another length is refused: labels never shift.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import LabelsError, UsageError
 from resnest_cli.models import hub
+from resnest_cli.models.catalog import DATA
 from resnest_cli.net.deadline import Deadline
 from resnest_cli.net.errors import ExchangeError
 from resnest_cli.system import atomic, cache
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 IMAGENET_CLASSES = 1000
 IMAGENET_URL = "https://raw.githubusercontent.com/pytorch/hub/master/imagenet_classes.txt"
 IMAGENET_SHA256 = "1f386e0d1cb6e28b9c2dac651c3dea6801e98ad1b41a14ce6bb1a093d72069f5"
-DEADLINE_S = 6.0  # the list has 10 KB, and timm's own copy is at hand
+DEADLINE_S = 6.0  # the list has 10 KB, and the packaged list has the same words
 MAX_BYTES = 1 << 16
 
 
@@ -46,22 +46,19 @@ def load(spec: ModelSpec, chosen: str | PathLike[str] | None = None) -> Labels:
     """Return the class names of `spec`, from the file `chosen` if there is one.
 
     Raises:
-        LabelsError: the chosen file cannot be read or has not one name per class, or timm's data is missing.
+        LabelsError: the chosen file cannot be read or has not one name per class.
     """
     none = spec.wnids or (None,) * spec.num_classes
-    wnids: tuple[str | None, ...] = _timm_wnids() if is_imagenet(spec) else none
+    wnids: tuple[str | None, ...] = _packaged()[0] if is_imagenet(spec) else none
     if chosen is not None:
         return Labels(_read(Path(chosen), spec), wnids, str(chosen))
     if spec.label_names:
         return Labels(spec.label_names, wnids, "the model's own")
     if not is_imagenet(spec):
         return Labels(tuple(f"class {i}" for i in range(spec.num_classes)), wnids, "numbered, as the model names none")
-    fetched = _kept(IMAGENET_SHA256)
-    return (
-        Labels(fetched, wnids, IMAGENET_URL)
-        if fetched
-        else Labels(_timm_names(), wnids, "ImageNet's, packaged with timm")
-    )
+    if fetched := _kept(IMAGENET_SHA256):
+        return Labels(fetched, wnids, IMAGENET_URL)
+    return Labels(_packaged()[1], wnids, "ImageNet's, packaged with resnest")
 
 
 def is_imagenet(spec: ModelSpec) -> bool:
@@ -132,23 +129,8 @@ def _read(path: Path, spec: ModelSpec) -> tuple[str, ...]:
     return names
 
 
-def _timm_wnids() -> tuple[str, ...]:
-    return tuple(_timm_data("imagenet_synsets.txt").split())
-
-
-def _timm_names() -> tuple[str, ...]:
-    """Return the first lemma of each synset: the same words as in the downloaded list."""
-    lines = _timm_data("imagenet_synset_to_lemma.txt").splitlines()
-    lemmas = dict(line.split("\t", 1) for line in lines)
-    return tuple(lemmas[wnid].split(",")[0] for wnid in _timm_wnids())
-
-
-def _timm_data(filename: str) -> str:
-    """Read a data file of the installed timm without importing it (which takes seconds, and torch)."""
-    spec = find_spec("timm")
-    for folder in (spec and spec.submodule_search_locations) or ():
-        path = Path(folder) / "data" / "_info" / filename
-        if path.is_file():
-            return path.read_text(encoding="utf-8")
-    message = f"timm's {filename} is missing: reinstall it with `pip install --force-reinstall timm`."
-    raise LabelsError(message)
+def _packaged() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the WordNet ids and the names of ImageNet's classes, from the file that `scripts/data` makes."""
+    lines = (DATA / "imagenet.tsv").read_text(encoding="utf-8").splitlines()
+    wnids, names = zip(*(line.split("\t") for line in lines), strict=True)
+    return wnids, names

@@ -158,4 +158,4 @@ def _fetch_names() -> Item:
         why = f"{path} cannot be written"
     except (LabelsError, UsageError) as error:
         why = str(error)
-    return Item("class names", "packaged", note=f"timm's own copy is used, because {why}")
+    return Item("class names", "packaged", note=f"the packaged list is used, because {why}")

@@ -117,7 +117,7 @@ def test_a_variant_is_downloaded_once_and_answers_as_plain_timm(shell: Shell, hu
     online = shell(*command)
     assert online.returncode == 0, online.stderr.decode()
     assert online.stderr.startswith(b"downloading resnest14d (43 MB) from 127.0.0.1.\n")
-    assert b"packaged with timm" in online.stderr
+    assert b"packaged with resnest" in online.stderr
     (row,) = rows(online.stdout)
     assert [answer["index"] for answer in row["predictions"]] == lively.indices
     assert [answer["probability"] for answer in row["predictions"]] == pytest.approx(lively.probabilities, abs=1e-5)

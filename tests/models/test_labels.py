@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import runpy
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,12 +15,11 @@ from hub_stub import Page, Stub, closed_port
 
 from resnest_cli.errors import LabelsError
 from resnest_cli.models import labels
-from resnest_cli.models.catalog import find_model
+from resnest_cli.models.catalog import DATA, find_model
 from resnest_cli.system import atomic, cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 NAMES = tuple(f"name {i}" for i in range(1000))
 LIST = "\n".join(NAMES).encode()
@@ -165,7 +166,7 @@ def test_the_models_own_names_come_before_a_download(site: Stub) -> None:
     assert site.log == []
 
 
-def test_a_list_that_was_fetched_comes_before_timms_names(site: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_was_fetched_comes_before_the_packaged_names(site: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     fetch(site)
     monkeypatch.setattr(labels, "IMAGENET_SHA256", hashlib.sha256(LIST).hexdigest())
     loaded = labels.load(IMAGENET)
@@ -174,7 +175,7 @@ def test_a_list_that_was_fetched_comes_before_timms_names(site: Stub, monkeypatc
 
 
 def test_no_answer_waits_for_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also not where the network is silent: timm has the same words, so no request is made."""
+    """Also not where the network is silent: the package has the same words, so no request is made."""
 
     def refuse(*_: object, **__: object) -> None:
         pytest.fail("a request is made")
@@ -185,12 +186,18 @@ def test_no_answer_waits_for_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert labels.load(IMAGENET).names[258] == "Samoyed"
 
 
-def test_timms_names_are_word_for_word_the_published_list() -> None:
+def test_the_packaged_names_are_word_for_word_the_published_list() -> None:
     loaded = labels.load(IMAGENET)
-    assert loaded.source == "ImageNet's, packaged with timm"
+    assert loaded.source == "ImageNet's, packaged with resnest"
     assert len(loaded.names) == len(loaded.wnids) == 1000
     digest = hashlib.sha256("\n".join(loaded.names).encode()).hexdigest()
     assert digest == "1f386e0d1cb6e28b9c2dac651c3dea6801e98ad1b41a14ce6bb1a093d72069f5" == labels.IMAGENET_SHA256
+
+
+def test_the_packaged_list_is_what_its_script_makes_of_timm() -> None:
+    script = Path(__file__).parents[2] / "scripts" / "data" / "imagenet.py"
+    made = runpy.run_path(str(script))["table"]()
+    assert (DATA / "imagenet.tsv").read_text(encoding="utf-8") == made
 
 
 @pytest.mark.parametrize(

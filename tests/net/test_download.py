@@ -576,7 +576,7 @@ def test_one_failure_does_not_cost_the_others(resnest: Resnest, torch_home: Path
         ("resnest14d", "downloaded"),
         ("digits", "packaged"),
     ]
-    assert done[4] == ("class names", "packaged")  # its site cannot be reached, and timm has the same list
+    assert done[4] == ("class names", "packaged")  # its site cannot be reached, and the package has the same list
 
 
 def test_verify_names_what_is_missing(site: Stub, resnest: Resnest) -> None:
