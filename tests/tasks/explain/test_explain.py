@@ -176,6 +176,11 @@ def test_the_left_panel_is_what_the_network_saw_and_the_right_is_brightest_where
     assert abs(column - 10 * 8 - 4) <= 4
 
 
+def test_colors_are_matplotlibs_cividis() -> None:
+    values = np.concatenate([np.linspace(0, 1, 5000), np.arange(257) / 256]).astype(np.float32)[None]
+    assert np.array_equal(pictures.cividis(values), colormaps["cividis"](values, bytes=True)[..., :3])
+
+
 def test_strips_have_the_colors_of_their_shares() -> None:
     sheet = np.asarray(pictures.split_attention(explanation(np.ones((4, 4), np.float32))))
     row = sheet[pictures.PAD + 3 * pictures.LINE + pictures.ROW // 2]
