@@ -111,6 +111,15 @@ class Options:
         check_preprocessing(names, size, self.crop_pct, self.mean, self.std)
 
     @property
+    def torch_only(self) -> str:
+        """The first option that only torch can do, such as "--engine torch", or ""."""
+        if self.engine == "torch":
+            return "--engine torch"
+        if self.precision == "fp16":
+            return "--precision fp16"
+        return "" if self.device in {"auto", "cpu"} else f"--device {self.device}"
+
+    @property
     def upright(self) -> bool:
         """Whether the EXIF orientation is applied."""
         return self.exif is not False

@@ -81,7 +81,7 @@ def bench(  # noqa: PLR0913 - one parameter per option
     from resnest_cli.tasks.bench.words import line
 
     every = job.configurations(options, **several)
-    job.check(every, images, exclude, output, plot, overwrite=overwrite)
+    job.check(every, images, exclude, output, plot, baseline=baseline, overwrite=overwrite)
     format = job.settle_format(format, output)
     view.say(f"{counted(len(every), 'configuration')} with random weights, about {seconds:g} s each")
     found = sweep(every, seconds, images=str(images) if images else None, exclude=exclude, baseline=baseline)

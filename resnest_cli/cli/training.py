@@ -108,8 +108,11 @@ def execute(
     """Run the job, or what is left of it, and show its events.
 
     Raises:
-        UsageError: the folder is taken, or holds another job.
+        UsageError: torch is not installed; the folder is taken, or holds another job.
     """
+    from resnest_cli.system.imports import require_torch
+
+    require_torch(command)
     from resnest_cli.training import report
     from resnest_cli.training.request import Request
 

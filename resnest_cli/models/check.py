@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resnest_cli.models import catalog, labels, weights
+from resnest_cli.system import imports
 
 if TYPE_CHECKING:
     from resnest_cli.options import Options
@@ -16,7 +17,18 @@ def check(options: Options) -> None:
     Raises:
         UnknownModel, ModelError, LabelsError, BadCheckpoint, UsageError: the message names the option.
     """
+    require_torch(options)
     spec = catalog.resolve(options)
     labels.load(spec, options.labels)
     if options.weights is not None:
         weights.locate(spec, options.weights)
+
+
+def require_torch(options: Options) -> None:
+    """Raise if an option needs torch and torch is not installed.
+
+    Raises:
+        UsageError: the message has the pip command.
+    """
+    if options.torch_only:
+        imports.require_torch(options.torch_only)

@@ -124,7 +124,9 @@ def require(to: str) -> None:
         UsageError: the message names the pip line.
     """
     if to == "onnx":
-        imports.require("--to onnx", "onnx", "onnx", "onnxscript", "onnxruntime")
+        imports.require("--to onnx", "onnx", *imports.TORCH, "onnx", "onnxscript", "onnxruntime")
+    if to == "torch":
+        imports.require_torch("--to torch")
     if to == INT8:
         imports.require("int8", "int8", "nncf")
     if to == "openvino" and find_spec("openvino") is None:

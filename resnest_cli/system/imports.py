@@ -21,7 +21,24 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
+TORCH = ("torch", "timm")  # what the extra "torch" brings
+PIP_TORCH = "pip install 'resnest-cli[torch]'"
+
 _log = logging.getLogger(__name__)
+
+
+def has_torch() -> bool:
+    """Return whether torch and timm are installed, without importing them."""
+    return not _missing(TORCH)
+
+
+def require_torch(what: str) -> None:
+    """Check that torch and timm are installed, without importing them.
+
+    Raises:
+        UsageError: `what` needs them, and one is not installed; the message has the pip command.
+    """
+    require(what, "torch", *TORCH)
 
 
 def require(what: str, extra: str, *names: str) -> None:
@@ -30,9 +47,13 @@ def require(what: str, extra: str, *names: str) -> None:
     Raises:
         UsageError: a module is not installed; the message has the pip command.
     """
-    if missing := [name for name in names if find_spec(name) is None]:
+    if missing := _missing(names):
         message = f"{what} needs {' and '.join(missing)}: pip install 'resnest-cli[{extra}]'"
         raise UsageError(message)
+
+
+def _missing(names: Sequence[str]) -> list[str]:
+    return [name for name in names if find_spec(name) is None]
 
 
 def announce(name: str) -> None:

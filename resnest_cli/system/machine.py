@@ -12,6 +12,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from resnest_cli.system import files, imports
+
 # Instruction sets that speed up a convolution, as the Linux kernel names them in /proc/cpuinfo.
 INSTRUCTION_SETS = (
     *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
@@ -32,13 +34,24 @@ def may_have_accelerator() -> bool:
     if sys.platform == "darwin":
         return platform.machine() == "arm64"
     if sys.platform == "win32":
-        driver = Path(os.environ.get("SYSTEMROOT", "C:/Windows"), "System32", "nvcuda.dll")
-        return driver.exists() or _torch_is_for("xpu")
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"}
-    nvidia = any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
+        return has_nvidia() or _torch_is_for("xpu")
     amd = Path("/dev/kfd").exists() and _torch_is_for("rocm")
     intel = Path("/dev/dri").exists() and _torch_is_for("xpu")
-    return (nvidia and not hidden) or amd or intel
+    return has_nvidia() or amd or intel
+
+
+def has_nvidia() -> bool:
+    """Return whether there is a sign of an NVIDIA GPU that this process may use (on Linux and Windows)."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("SYSTEMROOT", "C:/Windows"), "System32", "nvcuda.dll").exists()
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"}
+    return not hidden and (any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists())
+
+
+def mention_idle_gpu() -> None:
+    """Warn, once in a process, of an NVIDIA GPU that stays idle because torch is not installed."""
+    if has_nvidia() and not imports.has_torch():
+        files.warn_once(f"the NVIDIA GPU stays idle, as torch is not installed: {imports.PIP_TORCH}")
 
 
 def cpu_name() -> str:

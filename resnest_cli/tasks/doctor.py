@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from resnest_cli.errors import ResnestError
 from resnest_cli.models import hub, hub_cache, weights
-from resnest_cli.system import cache, machine
+from resnest_cli.system import cache, imports, machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +77,8 @@ def _openvino() -> str:
 
 
 def _torch() -> str:
+    if not imports.has_torch():
+        return f"not installed: {imports.PIP_TORCH}"
     import timm  # noqa: F401, PLC0415 - does the pair of torch and torchvision fit?
 
     from resnest_cli.engines.pytorch.engine import devices  # noqa: PLC0415 - seconds

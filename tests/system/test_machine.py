@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from resnest_cli.system import machine
+from resnest_cli.system import files, machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,6 +179,20 @@ def test_on_windows_nvidias_driver_is_the_sign(root: Path, monkeypatch: pytest.M
     assert not machine.may_have_accelerator()
     put(root / "Windows/System32/nvcuda.dll")
     assert machine.may_have_accelerator()
+
+
+@pytest.mark.parametrize(("device", "torch", "said"), [("nvidia0", False, 1), ("nvidia0", True, 0), ("null", False, 0)])
+def test_an_nvidia_gpu_that_stays_idle_without_torch_is_mentioned_once(  # noqa: PLR0913 - fixtures and parameters
+    root: Path, monkeypatch: pytest.MonkeyPatch, logged: list[str], device: str, said: int, *, torch: bool
+) -> None:
+    files.warn_once.cache_clear()
+    put(root / "dev" / device)
+    if not torch:
+        monkeypatch.setitem(sys.modules, "torch", None)
+    for _ in range(2):
+        machine.mention_idle_gpu()
+    line = "the NVIDIA GPU stays idle, as torch is not installed: pip install 'resnest-cli[torch]'"
+    assert logged == [line] * said
 
 
 # --- the processor

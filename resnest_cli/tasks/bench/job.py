@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import UsageError
 from resnest_cli.models import catalog
+from resnest_cli.models.check import require_torch
 from resnest_cli.options import ALL
 from resnest_cli.outputs import saving
+from resnest_cli.system import imports
 from resnest_cli.system.paths import Kind, look
 from resnest_cli.tasks.bench import sweep
 from resnest_cli.tasks.bench.rows import WRITERS
@@ -65,13 +67,18 @@ def check(  # noqa: PLR0913 - one per option
     output: Path | None,
     plot: Path | None,
     *,
+    baseline: bool,
     overwrite: bool,
 ) -> None:
-    """Check before the work that files can be read and written, and that a plot would show something.
+    """Check before the work that torch is there if needed, that files can be written, and that a plot shows something.
 
     Raises:
         UsageError, OutputError: the message names the option.
     """
+    for options in every:
+        require_torch(options)
+    if baseline:
+        imports.require_torch("--baseline")
     if images:
         _check_images(images, exclude)
     for path in filter(None, (output, plot)):
