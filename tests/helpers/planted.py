@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import packages_distributions
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STARTING = {"sitecustomize", "usercustomize"}  # every interpreter imports these
-EVERY = STARTING | sys.stdlib_module_names | {name for name in packages_distributions() if name.isidentifier()}
 # What Python itself imports for `-m`, before anything of ours, it may take from the working folder: not one of these.
 USUAL = ("typing", "json", "logging", "platformdirs", "numpy", "torch", "PIL", "click", *sorted(STARTING))
 PROGRAM = "open({mark!r}, 'a').write(__name__ + '\\n')\n"  # without an import of its own
@@ -22,6 +22,12 @@ LIBRARY = """
 #include <stdio.h>
 __attribute__((constructor)) static void loaded(void) { FILE *f = fopen("%s", "a"); fputs("%s\\n", f); fclose(f); }
 """
+
+
+@cache
+def every() -> set[str]:
+    """Return the name of every module of Python and of the installed packages; the search takes half a second."""
+    return STARTING | sys.stdlib_module_names | {name for name in packages_distributions() if name.isidentifier()}
 
 
 class Planted:
@@ -35,7 +41,7 @@ class Planted:
             kind.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, kind)
         self._add_library("libcuda.so.1")
-        for name in names or EVERY:
+        for name in names or every():
             (self.folder / f"{name}.py").write_text(PROGRAM.format(mark=str(self._mark)))
 
     def _add_library(self, name: str) -> None:

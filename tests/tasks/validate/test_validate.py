@@ -18,8 +18,6 @@ import numpy as np
 import pytest
 from conftest import SAMPLES
 from PIL import Image
-from scipy.stats import binomtest
-from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
 
 from resnest_cli import Options
 from resnest_cli.engines.fake import FakeEngine
@@ -82,6 +80,8 @@ def logits_of(paths: Sequence[Path]) -> NDArray[np.float32]:
 def reference(truth: dict[Path, int], among: Sequence[int] = range(10)) -> dict[str, Any]:
     """Compute the numbers with scikit-learn, scipy and torchmetrics, from the trunk's own logits."""
     import torch
+    from scipy.stats import binomtest
+    from sklearn.metrics import accuracy_score, log_loss
     from torchmetrics.functional.classification import multiclass_calibration_error
 
     own = np.searchsorted(np.array(among), np.array([*truth.values()]))
@@ -132,6 +132,8 @@ def mislabeled(held_out: HeldOut, folder: Path) -> dict[Path, int]:
 
 
 def test_mistakes_are_counted_as_scikit_learn_counts_them(resnest: Resnest, held_out: HeldOut, tmp_path: Path) -> None:
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
     truth = mislabeled(held_out, tmp_path / "data")
     table, matrix, picture = (tmp_path / name for name in ("classes.csv", "matrix.csv", "matrix.png"))
     files = ("--per-class", table, "--confusion", matrix, "--confusion", picture, "-o", tmp_path / "all.json")
