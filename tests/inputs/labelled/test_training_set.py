@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-from loads import Moody
-from odd_files import bare_png, many_scans
-from PIL import Image
+from class_folders import draw, fill
 
 from resnest_cli.errors import BadDataSet
-from resnest_cli.inputs.labelled import check, training_set
+from resnest_cli.inputs import loading
+from resnest_cli.inputs.labelled import training_set
+from resnest_cli.inputs.labelled.check import TIMEOUT_S
+from resnest_cli.inputs.loading import Check
 from resnest_cli.inputs.splits import LEFT_OUT, TRAIN, VAL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from resnest_cli.inputs.labelled.training_set import TrainingSet
+    from resnest_cli.inputs.pool import Pool
 
 
-def draw(path: Path, seed: int) -> Path:
-    """Save an image that no other seed gives."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Pool]:
+    """Start two processes that check files, for all tests here: with its own, each test takes 0.4 CPU seconds more."""
+    with loading.start(Check(), 2, TIMEOUT_S) as pool:
+        yield pool
 
 
-def fill(root: Path, counts: dict[str, int], first: int = 0) -> Path:
-    """Draw so many different images for each class."""
-    seeds = iter(range(first, first + sum(counts.values())))
-    for name, count in counts.items():
-        for i in range(count):
-            draw(root / name / f"{i}.png", next(seeds))
-    return root
+@pytest.fixture(autouse=True)
+def _shared(processes: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "start", lambda *_: nullcontext(processes))
 
 
 def load(root: Path, share: float = 0.25, seed: int = 0) -> TrainingSet:
@@ -44,7 +42,7 @@ def load(root: Path, share: float = 0.25, seed: int = 0) -> TrainingSet:
 
 
 def labels_of(data: TrainingSet, split: str) -> set[tuple[str, str]]:
-    """Give each file of a side with the name its index stands for."""
+    """Return each file of a side with the name its index stands for."""
     return {(Path(path).parent.name, data.classes[index]) for path, index in data.side(split)}
 
 
@@ -88,9 +86,9 @@ def test_unicode_names_are_one_class_however_they_are_written(tmp_path: Path) ->
     assert data.counts(VAL) == {"caf\u00e9": 1, "日本": 1}
 
 
-def test_ten_thousand_classes(tmp_path: Path) -> None:
+def test_two_thousand_classes(tmp_path: Path) -> None:
     content = draw(tmp_path / "one.png", 0).read_bytes()
-    sides = {"train": range(10_000), "val": range(0, 10_000, 1000)}
+    sides = {"train": range(2000), "val": range(0, 2000, 200)}
     for side, classes in sides.items():
         for i in classes:
             folder = tmp_path / "root" / side / f"{i}"
@@ -98,10 +96,10 @@ def test_ten_thousand_classes(tmp_path: Path) -> None:
             # What follows the end of a PNG is not read, and makes each file one of its own.
             (folder / "x.png").write_bytes(content + f"{side} {i}".encode())
     data = load(tmp_path / "root")
-    assert (len(data.classes), len(data.side(TRAIN)), len(data.side(VAL))) == (10_000, 10_000, 10)
+    assert (len(data.classes), len(data.side(TRAIN)), len(data.side(VAL))) == (2000, 2000, 10)
     assert all(Path(path).parent.name == data.classes[index] for path, index in data.side(VAL) + data.side(TRAIN))
     assert data.notes == (
-        "1, 10, 100, 1001, 1002 and 9,985 more are without an image to validate on: accuracy says nothing of that.",
+        "1, 10, 100, 1001, 1002 and 1,985 more are without an image to validate on: accuracy says nothing of that.",
     )
 
 
@@ -115,35 +113,6 @@ def test_unreadable_files_are_left_out_with_their_reason(tmp_path: Path) -> None
     assert reasons == {"cut.png": "TruncatedImage", "page.jpg": "NotAnImage"}
     assert len(data.examples) == 10
     assert data.notes[0] == "2 files are left out, each with its reason in split.csv:"
-
-
-def test_a_picture_that_stalls_or_ends_its_decoder_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "Check", Moody)
-    monkeypatch.setattr(check, "TIMEOUT_S", 2.0)
-    fill(tmp_path, {"a": 4, "b": 4})
-    for name, trouble in (("slow.png", "slow"), ("crash.png", "crash"), ("killed.png", "killed")):
-        draw(tmp_path / "a" / name, 99).write_text(trouble)
-    reasons = {Path(e.path).name: e.reason for e in load(tmp_path).examples if e.split == LEFT_OUT}
-    assert reasons == {
-        "slow.png": "DecodeTimeout: not decoded within 2 s.",
-        "crash.png": "WorkerDied: it crashed the process that decoded it, 2 times (signal 11).",
-        "killed.png": "WorkerDied: it crashed the process that decoded it, 2 times (signal 9).",
-    }
-
-
-def test_a_jpeg_of_20000_scans_and_a_png_of_65536_pixels_an_edge_are_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(check, "TIMEOUT_S", 2.0)
-    fill(tmp_path, {"a": 4, "b": 4})
-    (tmp_path / "a" / "scans.jpg").write_bytes(many_scans(2000, 20_000))
-    (tmp_path / "b" / "bomb.png").write_bytes(bare_png(65_536, 65_536, zlib.compress(bytes(1 << 20))))
-    data = load(tmp_path)
-    assert {Path(e.path).name: e.reason for e in data.examples if e.split == LEFT_OUT} == {
-        "scans.jpg": "DecodeTimeout: not decoded within 2 s.",
-        "bomb.png": ("ImageTooLarge: the image has 65536 x 65536 = 4,294,967,296 pixels; the limit is 178,956,970."),
-    }
-    assert (data.counts(TRAIN), data.counts(VAL)) == ({"a": 3, "b": 3}, {"a": 1, "b": 1})
 
 
 def test_an_image_on_both_sides_is_not_trained_on(tmp_path: Path) -> None:
