@@ -41,6 +41,7 @@ trunk.open_engine = lambda spec, options, want: FakeEngine(spec)
 cli.main()
 """
 WITHOUT_NETWORK = ("-c", FAKE)
+IN_ONE_PROCESS = pytest.mark.usefixtures("decode_here")
 
 
 @contextlib.contextmanager
@@ -60,7 +61,7 @@ def started(
 
 
 def pipe(stream: IO[bytes] | None) -> IO[bytes]:
-    """Give the stream, which Popen types as one that may be missing."""
+    """Return the stream, which Popen types as one that may be missing."""
     assert stream is not None
     return stream
 
@@ -89,7 +90,7 @@ def test_a_signal_ends_a_job_between_two_rows(name: str, code: int) -> None:
 
 
 def end_at_third_of_four(output: Path, number: int) -> int:
-    """Send a signal to a job that has written two rows and reads a picture from stdin; give its exit code.
+    """Send a signal to a job that has written two rows and reads a picture from stdin; return its exit code.
 
     One thread and batches of one: so the two rows are written before the reading begins. A write of more than a pipe
     holds returns when the reading has begun. The end of stdin is for a signal that comes between two system calls,
@@ -117,6 +118,7 @@ def test_an_interrupted_json_file_does_not_get_its_name(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"answers.json.part", "answers.json.resume.json"}
 
 
+@IN_ONE_PROCESS
 def test_a_signal_ends_a_job_that_waits_for_standard_input() -> None:
     with started("predict", "-", *DIGITS, program=WITHOUT_NETWORK) as process:
         pipe(process.stdin).write(MORE_THAN_A_PIPE_HOLDS)
@@ -167,6 +169,7 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
     [("predict", SEVEN, *DIGITS), ("list-models",), ("--help",), ("predict", "--help"), ("--version",)],
     ids=lambda words: " ".join(words[:2]) if words[-1][0] == "-" else words[0],
 )
+@IN_ONE_PROCESS
 def test_a_full_disk_is_told(command: tuple[str | Path, ...]) -> None:
     with Path("/dev/full").open("wb") as full, started(*command, program=WITHOUT_NETWORK, stdout=full) as process:
         stderr = pipe(process.stderr).read()
@@ -177,6 +180,7 @@ def test_a_full_disk_is_told(command: tuple[str | Path, ...]) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file here that fails with EIO")
+@IN_ONE_PROCESS
 def test_a_disk_that_fails_is_told() -> None:
     with (
         Path("/proc/self/mem").open("r+b", buffering=0) as broken,  # nothing lies at address 0
@@ -218,6 +222,7 @@ def test_an_output_that_does_not_wait_gets_every_row(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("stderr", [">/dev/full", ">&-"])
+@IN_ONE_PROCESS
 def test_what_cannot_be_said_on_stderr_costs_no_row(stderr: str) -> None:
     words = shlex.join([sys.executable, *WITHOUT_NETWORK, "predict", str(SEVEN), "lost.png", str(SEVEN), *DIGITS])
     done = subprocess.run(["/bin/sh", "-c", f"{words} 2{stderr}"], stdout=subprocess.PIPE, timeout=LIMIT_S, check=False)
@@ -238,6 +243,7 @@ def test_what_the_system_refuses_is_not_blamed_on_the_output(resnest: Resnest, m
 # Inputs of all kinds
 
 
+@IN_ONE_PROCESS
 def test_files_that_are_none_cost_a_row_each_and_nothing_more(shell: Shell, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -265,6 +271,7 @@ def test_files_that_are_none_cost_a_row_each_and_nothing_more(shell: Shell, tmp_
     assert b"4 of 7 inputs failed" in done.stderr
 
 
+@IN_ONE_PROCESS
 def test_a_picture_is_read_from_standard_input(shell: Shell) -> None:
     done = shell("resnest", "predict", "-", *DIGITS, stdin=SEVEN.read_bytes())
     (row,) = rows(done.stdout)
@@ -272,6 +279,7 @@ def test_a_picture_is_read_from_standard_input(shell: Shell) -> None:
     assert done.returncode == 0
 
 
+@IN_ONE_PROCESS
 def test_an_empty_standard_input_is_no_image(resnest: Resnest) -> None:
     done = resnest("predict", "-", *DIGITS)
     (row,) = rows(done.stdout_bytes)
@@ -279,6 +287,7 @@ def test_an_empty_standard_input_is_no_image(resnest: Resnest) -> None:
     assert done.exit_code == ExitCode.SOME_FAILED
 
 
+@IN_ONE_PROCESS
 def test_a_text_is_no_image_whatever_its_suffix(resnest: Resnest, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not a picture\n")
     done = resnest("predict", tmp_path, *DIGITS)
@@ -291,6 +300,7 @@ def test_a_text_is_no_image_whatever_its_suffix(resnest: Resnest, tmp_path: Path
 
 
 @pytest.mark.parametrize("verbose", [True, False])
+@IN_ONE_PROCESS
 def test_a_traceback_is_shown_only_if_asked_for(shell: Shell, tmp_path: Path, *, verbose: bool) -> None:
     flags = ["-v"] if verbose else []
     done = shell("resnest", "predict", SEVEN, "--weights", tmp_path / "nowhere.safetensors", *flags)
@@ -303,6 +313,7 @@ def test_a_traceback_is_shown_only_if_asked_for(shell: Shell, tmp_path: Path, *,
 # A terminal
 
 
+@IN_ONE_PROCESS
 def test_a_terminal_shows_the_table_and_below_it_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(SAMPLES)  # a long path would be wrapped
     leader, follower = pty.openpty()
@@ -327,12 +338,14 @@ def until_hang_up(screen: IO[bytes]) -> Iterator[bytes]:
             yield text
 
 
+@IN_ONE_PROCESS
 def test_a_pipe_as_output_file_that_nobody_reads_to_its_end_is_no_error(shell: Shell) -> None:
     predict = f"'{sys.executable}' -c \"$PROGRAM\" predict {1000 * f'{SEVEN} '} -m digits -q -f jsonl -o /dev/stdout"
     ended = shell("bash", "-c", f"{predict} | head -1; exit ${{PIPESTATUS[0]}}", PROGRAM=FAKE)
     assert (ended.returncode, ended.stdout.count(b"\n"), ended.stderr) == (0, 1, b"")
 
 
+@IN_ONE_PROCESS
 def test_streams_that_the_caller_closed_are_told_and_not_needed_for_a_file(shell: Shell, tmp_path: Path) -> None:
     resnest = f"exec '{sys.executable}' -c \"$PROGRAM\""
     closed = shell("sh", "-c", f"{resnest} predict '{SEVEN}' -m digits >&-", PROGRAM=FAKE)
