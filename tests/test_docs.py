@@ -13,6 +13,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -153,9 +154,19 @@ RUNNABLE = {
 }
 
 
+@pytest.fixture(scope="module")
+def playground(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the folder that examples run in once; each page gets a copy, which takes a tenth of the time."""
+    folder = tmp_path_factory.mktemp("playground")
+    runpy.run_path(str(ROOT / "scripts" / "docs" / "playground.py"))["lay_out"](folder)
+    return folder
+
+
 @pytest.mark.parametrize("page", [page for page, found in RUNNABLE.items() if found])
-def test_the_examples_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runpy.run_path(str(ROOT / "scripts" / "docs" / "playground.py"))["lay_out"](tmp_path)
+def test_the_examples_of_a_page_run(
+    page: str, playground: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(playground, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     for name, value in WORLD.items():
         monkeypatch.setenv(name, value)

@@ -34,6 +34,18 @@ CONTENT = random.Random(14).randbytes(300_000)  # noqa: S311 - no secret
 PATH = f"/{SPEC.repo}/resolve/main/model.safetensors"
 MIRROR_NAME = f"resnest14-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
 
+# Fetches in a fork for each line of standard input, and says the number of the process, and that it has ended.
+FETCH_AGAIN = f"""
+import os, sys, requests
+from resnest_cli.models import hub
+for _ in sys.stdin:
+    if not (child := os.fork()):
+        hub.fetch({SPEC.repo!r}, "model.safetensors")
+        os._exit(0)
+    print(child, flush=True)
+    os.wait()
+    print("ended", flush=True)
+"""
 FETCH = f"""
 from resnest_cli.models import hub
 hub.fetch({SPEC.repo!r}, "model.safetensors")
@@ -429,15 +441,20 @@ def test_a_cache_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch
 
 def test_twenty_kills_at_random_bytes_leave_one_part_that_is_taken_up(site: Stub) -> None:
     chance = random.Random(20)  # noqa: S311 - no secret
-    for _ in range(20):
-        site.stopped.clear()
-        site.stop_at = chance.randrange(len(CONTENT) // 10)
-        child = subprocess.Popen([sys.executable, "-c", FETCH])
-        assert site.stopped.wait(30)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        assert len(kept()) <= 1
-        assert sum(path.stat().st_size for path in kept()) <= len(CONTENT)
+    command = [sys.executable, "-c", FETCH_AGAIN]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as parent:
+        assert parent.stdin
+        assert parent.stdout
+        for _ in range(20):
+            site.stopped.clear()
+            site.stop_at = chance.randrange(len(CONTENT) // 10)
+            parent.stdin.write("again\n")
+            child = int(parent.stdout.readline())
+            assert site.stopped.wait(30)
+            os.kill(child, signal.SIGKILL)
+            assert parent.stdout.readline() == "ended\n"
+            assert len(kept()) <= 1
+            assert sum(path.stat().st_size for path in kept()) <= len(CONTENT)
     site.stop_at = None
     succeeds()
     assert any(headers.get("range") for headers in site.headers)  # nothing was begun anew in vain

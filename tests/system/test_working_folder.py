@@ -30,12 +30,17 @@ if __name__ == "__main__":
 """
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Planted:
+    """Make such a folder once; nothing in it may run, so no test leaves a trace for the next."""
+    return Planted(tmp_path_factory.mktemp("planted"))
+
+
 @pytest.fixture
-def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Planted:
-    """Stand in such a folder."""
-    found = Planted(tmp_path)
-    monkeypatch.chdir(found.folder)
-    return found
+def planted(folder: Planted, monkeypatch: pytest.MonkeyPatch) -> Planted:
+    """Stand in that folder."""
+    monkeypatch.chdir(folder.folder)
+    return folder
 
 
 @pytest.mark.parametrize(
