@@ -33,7 +33,6 @@ MAX_BATCH = 4096
 MAX_WORKERS = 1024
 MAX_MAX_PIXELS = 10**11
 MAX_TIMEOUT = 86_400  # a day
-DEFAULT_BENCH_SECONDS = 20.0
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 
 
@@ -41,28 +40,39 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 class Options:
     """Which model, and how to run it. `None` and "auto" leave the choice to the model or the machine.
 
+    The first line of an option is its help on the command line.
+
     Attributes:
-        model: variant, tagged name, "digits", a model folder, or "hf-hub:OWNER/REPO".
-        weights: a local checkpoint for the variant instead of the published one.
-        random_weights: seeded random weights, for speed tests only.
-        device: "auto", "cpu", "cuda", "cuda:N", "mps" or "xpu".
-        engine: "auto", "openvino" (CPU) or "torch".
-        precision: "fp32" (timm's numbers), "bf16", "fp16", "int8", or "auto": int8 for a folder that `resnest
-            quantize` made, else fp32. A named precision is what runs, or it is refused.
-        batch: images per forward pass, 1 to 4096, or "auto".
-        workers: decoding processes; 0 decodes in this one; or "auto".
-        img_size: edge of the square network input in pixels, 17 to 4096.
-        crop_pct: share of the resized edge that the center crop keeps, 0.1 to 1.
-        interpolation: one of `INTERPOLATIONS`.
-        mean: subtracted from each RGB channel (scale 0..1).
-        std: each RGB channel is divided by it (scale 0..1).
-        exif: apply the EXIF orientation. None applies it, except in a validation against a published accuracy, which
-            was measured without.
-        timeout: seconds to read and decode one image.
-        max_pixels: images with more pixels are refused.
-        labels: a file with one class name per line.
-        allow_private_urls: also download from addresses of this machine and of private networks.
-        thumbnails: make a thumbnail of each image while it is decoded, for HTML pages.
+        model: Variant, digits, folder or hf-hub:OWNER/REPO.
+            A variant may have its tag.
+        weights: Local checkpoint for the variant.
+        random_weights: Random, untrained weights, for trials.
+            They are the same each time.
+        device: auto, cpu, cuda, cuda:N, mps or xpu.
+        engine: What runs the network.
+            One of `ENGINES`; "openvino" runs on CPUs.
+        precision: auto is fp32, timm's numbers; int8 in int8 folders.
+            One of `PRECISIONS`. A named precision is what runs, or it is refused.
+        batch: Images per forward pass.
+            From 1 to 4096, or "auto".
+        workers: Decoding processes; 0 uses none.
+            Without them this process decodes; or "auto".
+        img_size: Edge of the network's input, in pixels.
+            From 17 to 4096.
+        crop_pct: Share of the resized edge that the center crop keeps.
+            From 0.1 to 1.
+        interpolation: How images are resized.
+            One of `INTERPOLATIONS`.
+        mean: Subtracted from each channel (scale 0..1).
+        std: Each channel is divided by it (scale 0..1).
+        exif: Turn images upright by their EXIF orientation.
+            None does, except in a validation against a published accuracy, which was measured without.
+        timeout: Seconds for reading and decoding an image.
+        max_pixels: Refuse images with more pixels.
+        labels: One class name per line, instead of the model's.
+            The name of a file.
+        allow_private_urls: Fetch from this machine and private networks.
+        thumbnails: Make a thumbnail of each image while it is decoded, for HTML pages.
 
     Raises:
         UsageError: an invalid value.

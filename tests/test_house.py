@@ -82,8 +82,8 @@ INSIDE = {
 }
 # What commands import at the top of their files; all else they import in their bodies.
 CLI_AT_TOP = {
-    *("", "errors", "options", "types", "inputs.splits", "outputs.limits", "outputs.formats", "outputs.rows"),
-    *("tasks.quantize.options", "training.recipe"),
+    *("", "errors", "options", "types", "inputs.splits", "outputs.limits", "outputs.formats"),
+    *("tasks.bench.request", "tasks.quantize.options", "training.recipe"),
     *("system", "system.lifetime", "system.paths", "system.streams"),
     *("text", "text.terminal", "text.words"),
 }

@@ -9,57 +9,42 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from resnest_cli.cli.help import Command
-from resnest_cli.cli.options import EXCLUDE, format_option, sweep_options
-from resnest_cli.cli.parameters import AnyPath, Number, OutputPath
+from resnest_cli.cli import options as shared
+from resnest_cli.cli.parameters import AnyPath, ModelName, Number, OutputPath, Several, or_auto
 from resnest_cli.errors import ExitCode
-from resnest_cli.options import DEFAULT_BENCH_SECONDS
+from resnest_cli.options import ALL, ENGINES, PRECISIONS, Options
+from resnest_cli.tasks.bench.request import Request
 from resnest_cli.text.terminal import data, note
 from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from resnest_cli.cli.view import View
-    from resnest_cli.options import Options
 
 FORMATS = ("auto", "table", "json", "jsonl", "csv", "tsv")
+_option = partial(shared.option, Request)
 
 
-@click.command(cls=Command)
-@click.option(
-    "--seconds",
-    default=DEFAULT_BENCH_SECONDS,
-    show_default=True,
-    type=Number(0),
-    metavar="S",
-    help="Time budget per configuration.",
+@shared.command(
+    _option("--seconds", type=Number(0), metavar="S"),
+    _option("--images", type=AnyPath, metavar="DIR"),
+    shared.EXCLUDE,
+    _option("--baseline"),
+    shared.format_option(FORMATS, Request.format),
+    _option("-o", "--output", type=OutputPath(), metavar="FILE"),
+    _option("--plot", type=AnyPath, metavar="FILE.png"),
+    _option("--overwrite"),
+    _option("-m", "--model", type=Several(ModelName()), metavar="MODEL,..."),
+    _option("--engine", type=Several(click.Choice([*ENGINES, ALL])), metavar="ENGINE,..."),
+    _option("--precision", type=Several(click.Choice(PRECISIONS)), metavar="PRECISION,..."),
+    _option("-b", "--batch", "--batch-size", type=Several(or_auto(int)), metavar="N,...|auto"),
+    shared.DEVICE,
+    shared.IMG_SIZE,
+    asked=Request,
+    options=Options,
 )
-@click.option(
-    "--images", type=AnyPath, metavar="DIR", help="Also time a folder of images, from files to answers, per stage."
-)
-@EXCLUDE
-@click.option("--baseline", is_flag=True, help="Also time plain eager timm, in turns.")
-@format_option(FORMATS, "auto")
-@click.option("-o", "--output", type=OutputPath(), metavar="FILE", help="Write to this file instead of stdout.")
-@click.option("--plot", type=AnyPath, metavar="FILE.png", help="Draw speed against accuracy, and against batch size.")
-@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-@sweep_options
-def bench(  # noqa: PLR0913 - one parameter per option
-    *,
-    seconds: float,
-    images: Path | None,
-    exclude: tuple[str, ...],
-    baseline: bool,
-    format: str,
-    output: Path | None,
-    plot: Path | None,
-    overwrite: bool,
-    options: Options,
-    view: View,
-    **several: tuple[Any, ...],  # model, engine, precision, batch
-) -> None:
+def bench(*, asked: Request, options: Options, view: View) -> ExitCode:
     """Measure the speed of models, and how far it is from the hardware's limit.
 
     Batches are timed one at a time (step time), and as a full stream (images per second). The limit is a large matrix
@@ -70,47 +55,37 @@ def bench(  # noqa: PLR0913 - one parameter per option
     downloaded: the weights are random, which does not change the speed. A folder that `resnest quantize` made runs its
     own int8 graph.
 
-    \b
     Examples:
       resnest bench --model all -o speed.csv --plot speed.png
       resnest bench --batch 1,8,32 --precision fp32,bf16 --baseline
       resnest bench --engine all --images photos/ --format json
-    """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
+    """
     from resnest_cli.tasks.bench import job
-    from resnest_cli.tasks.bench.sweep import sweep
     from resnest_cli.tasks.bench.words import line
 
-    every = job.configurations(options, **several)
-    job.check(every, images, exclude, output, plot, baseline=baseline, overwrite=overwrite)
-    format = job.settle_format(format, output)
-    view.say(f"{counted(len(every), 'configuration')} with random weights, about {seconds:g} s each")
-    found = sweep(every, seconds, images=str(images) if images else None, exclude=exclude, baseline=baseline)
-    as_they_come = output is None and format == "jsonl"
-    if view.has_bar(rows_on_stdout=as_they_come):
-        found = view.follow(found, lambda: len(every), "measuring")
-    if output:
-        found = job.saved(found, output, partial(_as_text, format=format))
+    every = job.configurations(options, asked)
+    format = job.settle_format(asked)
+    view.say(f"{counted(len(every), 'configuration')} with random weights, about {asked.seconds:g} s each")
+    as_they_come = asked.output is None and format == "jsonl"
+    measured = job.measured(every, asked)
+    found = view.follow(measured, lambda: len(every), "measuring", rows_on_stdout=as_they_come)
+    if asked.output:
+        found = job.saved(found, asked.output, partial(_as_text, format=format))
     rows = []
     for row in found:
         rows.append(row)
         if as_they_come:
-            _put([row], format)
+            data(_as_text([row], format))
         if not view.quiet:
             note(line(row))
-    if not (as_they_come or output):
-        _put(rows, format)
-    failed = sum("error" in row for row in rows)
-    if plot and failed < len(rows):
-        job.draw(rows, plot)
-    if failed:
-        click.get_current_context().exit(ExitCode.SOME_FAILED)
-
-
-def _put(rows: Sequence[dict[str, Any]], format: str) -> None:
-    if format == "table":
+    if format == "table" and not asked.output:
         _print(rows, sys.stdout)
-    else:
+    elif not (as_they_come or asked.output):
         data(_as_text(rows, format))
+    failed = sum("error" in row for row in rows)
+    if asked.plot and failed < len(rows):
+        job.draw(rows, asked.plot)
+    return ExitCode.SOME_FAILED if failed else ExitCode.OK
 
 
 def _as_text(rows: Sequence[dict[str, Any]], format: str) -> str:
@@ -125,15 +100,13 @@ def _as_text(rows: Sequence[dict[str, Any]], format: str) -> str:
 
 def _print(rows: Sequence[dict[str, Any]], stream: IO[str]) -> None:
     """Print one configuration as facts, several as a table."""
-    from resnest_cli.cli.output import console, facts, table
+    from resnest_cli.cli.output import print_facts, print_table
     from resnest_cli.tasks.bench import words
 
-    out = console(stream)
     if len(rows) == 1:
-        out.print(facts(words.facts(rows[0])))
+        print_facts(words.facts(rows[0]), stream)
         return
     made = words.table(rows)
-    out.print(table(made.headings, made.cells, numeric=made.numeric))
-    out.print(facts(made.shared))
-    for fact in made.failed:
-        out.print(facts([fact]))
+    print_table(made.headings, made.cells, numeric=made.numeric, stream=stream)
+    for together in (made.shared, *([fact] for fact in made.failed)):
+        print_facts(together, stream)

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import sys
-from textwrap import indent
 from typing import TYPE_CHECKING
 
 import click
 
-from resnest_cli.cli.help import Command
-from resnest_cli.cli.options import collected, format_option
+from resnest_cli.cli.options import command, format_option
 from resnest_cli.cli.parameters import ModelName
 from resnest_cli.errors import ExitCode
 from resnest_cli.text.terminal import put, put_json
 
 if TYPE_CHECKING:
     from resnest_cli.cli.view import View
-    from resnest_cli.tasks.download import Item
 
 
-@click.command(cls=Command)
-@click.argument("models", nargs=-1, type=ModelName(), metavar="[MODEL]...")
-@click.option("--all", is_flag=True, help="All eight variants (1.4 GB).")
-@click.option("--verify", is_flag=True, help="Fetch nothing: hash the cached files again.")
-@format_option(("table", "json"), "table")
-@collected()
-def download(*, models: tuple[str, ...], all: bool, verify: bool, format: str, view: View) -> None:
+@command(
+    click.argument("models", nargs=-1, type=ModelName(), metavar="[MODEL]..."),
+    click.option("--all", is_flag=True, help="All eight variants (1.4 GB)."),
+    click.option("--verify", is_flag=True, help="Fetch nothing: hash the cached files again."),
+    format_option(("table", "json"), "table"),
+)
+def download(*, models: tuple[str, ...], all: bool, verify: bool, format: str, view: View) -> ExitCode:
     """Fetch weights and class names ahead of time.
 
     MODEL is a variant or hf-hub:OWNER/REPO. Afterwards everything works offline, without a request. An interrupted
@@ -34,11 +31,10 @@ def download(*, models: tuple[str, ...], all: bool, verify: bool, format: str, v
 
     --verify without a MODEL checks every cached variant.
 
-    \b
     Examples:
       resnest download resnest50d resnest101e
       resnest download --verify
-    """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
+    """
     from resnest_cli.tasks import download as task
 
     names = task.models(models, all=all, verify=verify)
@@ -52,18 +48,10 @@ def download(*, models: tuple[str, ...], all: bool, verify: bool, format: str, v
         if bar:
             bar.stop()
         if format == "table":
-            _put(item)
+            put(item.words())
         done.append(item)
     if not names:
         view.say("no variant is cached, so there is nothing to verify. `resnest download MODEL` fetches one.")
     if format == "json":
         put_json([item.row() for item in done])
-    if any(item.state in task.BAD for item in done):
-        click.get_current_context().exit(ExitCode.FAILED)
-
-
-def _put(item: Item) -> None:
-    size = f"{item.bytes / 1e6:8.1f} MB" if item.path else ""
-    put(f"{item.model:<18}  {item.state:<10}  {size:11}  {item.path or ''}".rstrip())
-    if item.note:
-        put(indent(item.note, "    "))
+    return ExitCode.FAILED if any(item.state in task.BAD for item in done) else ExitCode.OK

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from resnest_cli.cli.help import Command
-from resnest_cli.cli.inputs import input_options
-from resnest_cli.cli.options import explain_options
+from resnest_cli.cli import options as shared
 from resnest_cli.cli.parameters import OutputFolder
 from resnest_cli.errors import ExitCode
+from resnest_cli.options import Options
 from resnest_cli.text.terminal import one_line, put
 from resnest_cli.text.words import counted
 
@@ -19,21 +18,23 @@ if TYPE_CHECKING:
 
     from resnest_cli.cli.view import View
     from resnest_cli.inputs.named import Inputs
-    from resnest_cli.options import Options
 
 
-@click.command(cls=Command)
-@input_options
-@click.option("-o", "--output", required=True, type=OutputFolder(), metavar="DIR", help="Folder for the pictures.")
-@click.option(
-    "--class",
-    "class",
-    metavar="CLASS",
-    help="Class to explain: name, index or WordNet id.  [default: each image's first class]",
+@shared.command(
+    *shared.INPUTS,
+    click.option("-o", "--output", required=True, type=OutputFolder(), metavar="DIR", help="Folder for the pictures."),
+    click.option(
+        *("--class", "class"),
+        metavar="CLASS",
+        help="Class to explain: name, index or WordNet id.  [default: each image's first class]",
+    ),
+    click.option("--raw", is_flag=True, help="Also write the heat map: float32 [H, W] in a .npy file."),
+    click.option("--overwrite", is_flag=True, help="Replace the files of an earlier run in DIR."),
+    # One image at a time, on torch.
+    *(shared.MODEL, *shared.WEIGHTS, shared.LABELS, shared.DEVICE, shared.IMG_SIZE, *shared.images()),
+    inputs=shared.inputs,
+    options=Options,
 )
-@click.option("--raw", is_flag=True, help="Also write the heat map: float32 [H, W] in a .npy file.")
-@click.option("--overwrite", is_flag=True, help="Replace the files of an earlier run in DIR.")
-@explain_options
 def explain(  # noqa: PLR0913 - one parameter per option
     *,
     inputs: Inputs,
@@ -43,7 +44,7 @@ def explain(  # noqa: PLR0913 - one parameter per option
     options: Options,
     view: View,
     **named: str | None,  # --class, which is no name for a parameter
-) -> None:
+) -> ExitCode:
     """Show where a network looked.
 
     INPUT is as for predict. Each image gets NUMBER-NAME.png in DIR: the network's input beside a heat map of the
@@ -52,11 +53,10 @@ def explain(  # noqa: PLR0913 - one parameter per option
 
     The last stage has one cell per 32 x 32 pixels: an image of 224 has a map of 7 x 7. Needs the extra explain.
 
-    \b
     Examples:
       resnest explain dog.jpg -o looked/
       resnest explain dog.jpg -o looked/ --class "tennis ball" --raw
-    """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
+    """
     from resnest_cli.models.check import check
     from resnest_cli.system.imports import require
     from resnest_cli.tasks.explain import folder
@@ -82,4 +82,4 @@ def explain(  # noqa: PLR0913 - one parameter per option
             put(one_line(f"{record['path']}: {named_class} -> {output / record['picture']}"))
     if failed:
         view.say(f"{failed:,} of {counted(count, 'input')} failed.")
-        click.get_current_context().exit(ExitCode.SOME_FAILED)
+    return ExitCode.SOME_FAILED if failed else ExitCode.OK

@@ -6,35 +6,39 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnest_cli.cli.help import Command
-from resnest_cli.cli.options import EXCLUDE, OUTPUT_FOLDER, OVERWRITE_FOLDER, export_options
-from resnest_cli.cli.parameters import ModelName, Names
+from resnest_cli.cli import options as shared
+from resnest_cli.cli.parameters import AnyName, ModelName
+from resnest_cli.options import Options
 from resnest_cli.text.terminal import put
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from resnest_cli.cli.view import View
-    from resnest_cli.options import Options
 
 
-@click.command(cls=Command)
-@click.argument("model", type=ModelName())
-@click.option(
-    "--to", required=True, type=click.Choice(["onnx", "openvino", "torch"]), help="Format; onnx needs the extra onnx."
+@shared.command(
+    click.argument("model", type=ModelName()),
+    click.option(
+        "--to",
+        required=True,
+        type=click.Choice(["onnx", "openvino", "torch"]),
+        help="Format; onnx needs the extra onnx.",
+    ),
+    shared.OUTPUT_FOLDER,
+    click.option("--raw-uint8", is_flag=True, help="Input is pixels, uint8 [N, H, W, 3], normalized inside the model."),
+    click.option(
+        "--pictures",
+        type=AnyName,
+        multiple=True,
+        metavar="PATH",
+        help="Images for the comparison with torch.  [default: bundled ones]",
+    ),
+    shared.EXCLUDE,
+    shared.OVERWRITE_FOLDER,
+    *shared.SETTLED,
+    options=Options,
 )
-@OUTPUT_FOLDER
-@click.option("--raw-uint8", is_flag=True, help="Input is pixels, uint8 [N, H, W, 3], normalized inside the model.")
-@click.option(
-    "--pictures",
-    type=Names(),
-    multiple=True,
-    metavar="PATH",
-    help="Images for the comparison with torch.  [default: bundled ones]",
-)
-@EXCLUDE
-@OVERWRITE_FOLDER
-@export_options
 def export(  # noqa: PLR0913 - one parameter per option
     *,
     to: str,
@@ -55,11 +59,10 @@ def export(  # noqa: PLR0913 - one parameter per option
     `resnest predict -m DIR` runs it, with OpenVINO for onnx and openvino. A torch program may hold code, and is never
     loaded from a folder: the weights beside it run instead.
 
-    \b
     Examples:
       resnest export resnest50d --to onnx -o resnest50d-onnx
       resnest export digits --to openvino --raw-uint8 -o digits-openvino
-    """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
+    """
     from resnest_cli.models import folders
     from resnest_cli.models.check import check
     from resnest_cli.outputs import saving

@@ -6,14 +6,12 @@ from typing import Any
 
 import click
 
-from resnest_cli.cli.help import Command
 from resnest_cli.cli.options import WEIGHTS
-from resnest_cli.cli.training import execute, training_options
+from resnest_cli.cli.training import execute, training_command
 from resnest_cli.training.recipe import FINETUNE
 
 
-@click.command(cls=Command)
-@training_options(
+@training_command(
     FINETUNE,
     *WEIGHTS,
     click.option("--full/--head-only", default=None, help="Train all layers after the head.  [default: with a GPU]"),
@@ -27,10 +25,9 @@ def finetune(**values: Any) -> None:  # noqa: ANN401 - as declared
     First a new head is trained on features that are computed once: minutes on a CPU. Then, with a GPU or --full, all
     layers are. OUT is a model folder that every command takes as --model.
 
-    \b
     Examples:
       resnest finetune flowers/
       resnest finetune flowers/ -m resnest101e -o flowers-model --full --epochs 10
       resnest finetune flowers/ -o flowers-model --resume
-    """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    execute("finetune", FINETUNE, **values)
+    """
+    execute("finetune", **values)

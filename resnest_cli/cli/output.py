@@ -53,14 +53,28 @@ def console(stream: IO[str]) -> Console:
     return _HarmlessConsole(file=stream, markup=False, emoji=False, highlight=False, width=_columns())
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Iterable[int] = ()) -> None:
-    """Print a table to stdout; see `table`."""
-    console(sys.stdout).print(table(headings, rows, numeric=numeric))
+def print_table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numeric: Iterable[int] = (),
+    stream: IO[str] | None = None,
+) -> None:
+    """Print a table, to stdout by default; see `table`."""
+    console(stream or sys.stdout).print(table(headings, rows, numeric=numeric))
 
 
-def print_facts(rows: Iterable[tuple[str, str]]) -> None:
-    """Print names and values to stdout; see `facts`."""
-    console(sys.stdout).print(facts(rows))
+def print_facts(rows: Iterable[tuple[str, str]], stream: IO[str] | None = None) -> None:
+    """Print names and values, to stdout by default; see `facts`."""
+    console(stream or sys.stdout).print(facts(rows))
+
+
+def print_paragraphs(paragraphs: Iterable[Sequence[str]]) -> None:
+    """Print a title and lines for each to stdout, as it comes; nothing wraps."""
+    for title, *lines in paragraphs:
+        console(sys.stdout).print(Shown(title, "bold"), soft_wrap=True)
+        for line in lines:
+            console(sys.stdout).print(Shown(line), soft_wrap=True)
 
 
 def print_note(text: str) -> None:

@@ -10,31 +10,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.types import convert_type
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from click.shell_completion import CompletionItem
 
 STDOUT = "-"  # as the name of an output
-# What the user names: the library says what is wrong with it, and click does not look.
-AnyPath = click.Path(path_type=Path, readable=False)
-AnyName = click.Path(readable=False)
 
 
-class OrAuto(click.ParamType[float | str]):
-    """A number of one type, or "auto"."""
+def or_auto(kind: type[int | float]) -> Callable[[Any], float | str]:
+    """Return what reads a number of one type, or "auto"."""
 
-    def __init__(self, kind: type[int | float]) -> None:
-        self.kind = kind
-        self.name = "N|auto" if kind is int else "X|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:  # noqa: ANN401 - as click declares it
-        """Convert unless it is "auto"."""
-        if value == "auto":
-            return "auto"
+    def read(value: Any) -> float | str:  # noqa: ANN401 - a word, or a default
         try:
-            return self.kind(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a {'whole ' * (self.kind is int)}number nor auto.", param, ctx)
+            return "auto" if value == "auto" else kind(value)
+        except ValueError as error:
+            words = f"{value!r} is neither a {'whole ' * (kind is int)}number nor auto."
+            raise click.BadParameter(words) from error
+
+    return read
 
 
 class Number(click.FloatRange):
@@ -48,20 +44,19 @@ class Number(click.FloatRange):
         return number
 
 
-class Names(click.ParamType[Any]):
-    """The name of images, data or a file, as typed; the shell completes files and folders."""
+class Named(click.Path):
+    """A file or a folder that the user names: the library says what is wrong with it, and click does not look."""
 
-    name = "path"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Complete files and folders."""
-        return click.Path().shell_complete(ctx, param, incomplete)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401, ARG002 - as click declares it
+        """Return the name as typed, or as a path."""
+        return self.coerce_path_result(value)
 
 
-class ModelName(Names):
+AnyName, AnyPath = Named(), Named(path_type=Path)
+
+
+class ModelName(Named):
     """A model's name; the shell completes variants, "digits" and model folders, else files and folders."""
-
-    name = "model"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Complete the names of models."""
@@ -75,33 +70,31 @@ class ModelName(Names):
         return found or super().shell_complete(ctx, param, incomplete)
 
 
-class OutputPath(Names):
+class OutputPath(Named):
     """A file for a result, as a `Path`; None for "-", standard output.
 
     With `folders`, a folder (its name ends in /) or a prefix in an object store is possible too, as text.
     """
 
     def __init__(self, *, folders: bool = False) -> None:
+        super().__init__()
         self.folders = folders
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str | None:  # noqa: ANN401, ARG002 - as click declares it
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401, ARG002 - as click declares it
         """Convert to a path, text or None."""
         if self.folders and isinstance(value, str) and (value.endswith("/") or value.startswith(("s3://", "gs://"))):
             return value
         return None if value == STDOUT else Path(value)
 
 
-class OutputFolder(click.Path):
+class OutputFolder(Named):
     """A folder for a result, as a `Path`."""
 
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as click declares it
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ANN401 - as click declares it
         """Refuse "-"."""
         if value == STDOUT:
             self.fail("the result is a folder, which standard output cannot hold: name one.", param, ctx)
-        return super().convert(value, param, ctx)
+        return Path(value)
 
 
 class Several(click.ParamType[tuple[Any, ...]]):
@@ -109,8 +102,8 @@ class Several(click.ParamType[tuple[Any, ...]]):
 
     name = "list"
 
-    def __init__(self, one: click.ParamType[Any]) -> None:
-        self.one = one
+    def __init__(self, one: Any) -> None:  # noqa: ANN401 - a type of click's, or a function
+        self.one: click.ParamType[Any] = convert_type(one)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:  # noqa: ANN401 - as click declares it
         """Convert each value."""

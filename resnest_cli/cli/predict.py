@@ -3,72 +3,79 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import click
 
-from resnest_cli.cli.help import Command
-from resnest_cli.cli.inputs import input_options
-from resnest_cli.cli.jobs import TABLE, ended, following, open_output, opened, tallied
-from resnest_cli.cli.options import (
-    OVERWRITE_FILE,
-    RESUME,
-    format_option,
-    max_failures_option,
-    model_options,
-    ray_options,
-)
+from resnest_cli.cli import options as shared
+from resnest_cli.cli.jobs import Target, ended, following
 from resnest_cli.cli.parameters import AnyPath, Number, OutputPath
-from resnest_cli.errors import UsageError
-from resnest_cli.options import DEFAULT_TOPK
+from resnest_cli.options import DEFAULT_TOPK, Options
 from resnest_cli.outputs.formats import AUTO, FORMATS, Format, named
+from resnest_cli.text.terminal import as_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     from resnest_cli.cli.view import View
+    from resnest_cli.errors import ExitCode
     from resnest_cli.inputs.named import Inputs
-    from resnest_cli.options import Options
     from resnest_cli.outputs.limits import MaxFailures
+    from resnest_cli.outputs.rows import About
     from resnest_cli.pipeline.trunk import RunnerFactory
+    from resnest_cli.types import Record
 
 
-@click.command(cls=Command)
-@input_options
-@click.option(
-    "-k", "--topk", default=DEFAULT_TOPK, show_default=True, type=click.IntRange(1), help="Classes per image."
+def _write_table(records: Iterable[Record], out: IO[bytes], about: About) -> None:
+    from resnest_cli.cli.answers import print_records
+    from resnest_cli.cli.output import console
+
+    with as_text(out) as text:
+        print_records(records, console(text), single=about.topk == 1)
+
+
+TABLE = Format("table", None, _write_table, to_row=lambda record: record)
+
+
+@shared.command(
+    *shared.INPUTS,
+    click.option(
+        "-k", "--topk", default=DEFAULT_TOPK, show_default=True, type=click.IntRange(1), help="Classes per image."
+    ),
+    click.option("--threshold", default=0.0, type=Number(0, 1), metavar="P", help="Keep classes from P on."),
+    shared.format_option((AUTO, TABLE.name, *FORMATS), AUTO),
+    click.option(
+        *("-o", "--output"),
+        type=OutputPath(folders=True),
+        metavar="FILE",
+        help="Write there, not to stdout; with --ray also DIR/.",
+    ),
+    shared.OVERWRITE_FILE,
+    shared.RESUME,
+    click.option("--calibrate", type=AnyPath, metavar="DIR", help="Images to make an int8 model with, once."),
+    shared.MAX_FAILURES,
+    *shared.RAY,
+    *(shared.MODEL, *shared.WEIGHTS, shared.LABELS, *shared.RUN, *shared.images()),
+    inputs=shared.inputs,
+    runner=shared.runner,
+    target=Target,
+    options=Options,
 )
-@click.option("--threshold", default=0.0, type=Number(0, 1), metavar="P", help="Keep classes from P on.")
-@format_option((AUTO, TABLE.name, *FORMATS), AUTO)
-@click.option(
-    "-o",
-    "--output",
-    type=OutputPath(folders=True),
-    metavar="FILE",
-    help="Write there, not to stdout; with --ray also DIR/.",
-)
-@OVERWRITE_FILE
-@RESUME
-@click.option("--calibrate", type=AnyPath, metavar="DIR", help="Images to make an int8 model with, once.")
-@max_failures_option
-@ray_options
-@model_options
-def predict(  # noqa: PLR0913 - one parameter per option
+def predict(  # noqa: PLR0913 - one parameter per option, or per group of them
     *,
     inputs: Inputs,
     topk: int,
     threshold: float,
     format: str,
-    output: Path | str | None,
-    overwrite: bool,
-    resume: bool,
+    target: Target,
     calibrate: Path | None,
     max_failures: MaxFailures | None,
     runner: RunnerFactory | None,
     options: Options,
     view: View,
-) -> None:
+) -> ExitCode:
     """Classify images.
 
     INPUT is a file, a folder, a glob pattern, an http(s) URL, or - for one image on standard input. Each image gives
@@ -77,7 +84,6 @@ def predict(  # noqa: PLR0913 - one parameter per option
     The format "auto" follows the suffix of the output file; without a file it is a table on a terminal and jsonl in a
     pipe. Whatever stops a job with an output file, the same command with --resume continues it.
 
-    \b
     Examples:
       resnest predict dog.jpg --model resnest101e --topk 5
       resnest predict photos/ -o answers.csv --resume
@@ -85,50 +91,29 @@ def predict(  # noqa: PLR0913 - one parameter per option
       resnest predict photos/ -o answers.csv --precision int8 --calibrate photos/
       resnest predict - --model digits < three.png
       find photos -name '*.jpg' -print0 | resnest predict --files-from - -0
-    """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
+    """
     from resnest_cli.tasks.predict import Classifier
 
-    found, classes = inputs.find(), Counter[str]()
-    options, kind = _calibrated(options, calibrate, inputs.exclude), _settle(format, output)
-    follow = following(view, inputs, "classifying", output, on_screen=output is None and kind is TABLE)
+    found, output = inputs.find(), target.output
+    if calibrate:
+        from resnest_cli.tasks.quantize import cached
+
+        options = cached.ensure(options, calibrate, inputs.exclude)
+    if format == AUTO and output is None and sys.stdout.isatty():
+        format = TABLE.name
+    kind = TABLE if format == TABLE.name and not isinstance(output, str) else named(format, output)
     options = replace(options, thumbnails=kind.name == "html")
+    follow = following(view, inputs, "classifying", output, on_screen=output is None and kind is TABLE)
     with (
-        open_output(output, kind, runner, overwrite=overwrite, resume=resume) as out,
+        target.open(kind, runner) as out,
         Classifier(options, many=inputs.may_be_many, runner=runner) as classifier,
     ):
-        view.say(opened(classifier, "answers"))
+        view.say(classifier.words("answers"))
         view.detail(f"class names: {classifier.labels.source}")
         summary = classifier.write_to(
-            out,
-            found,
-            topk=topk,
-            threshold=threshold,
-            max_failures=max_failures,
-            follow=lambda records, earlier: follow(tallied(records, classes), earlier),
+            out, found, topk=topk, threshold=threshold, max_failures=max_failures, follow=follow
         )
         gains_from_bf16 = classifier.would_gain_from_bf16(summary)
     if gains_from_bf16:
         view.say("hint: this CPU computes bf16 natively: --precision bf16 is about twice as fast, and less exact.")
-    ended(view, summary, classes)
-
-
-def _calibrated(options: Options, calibrate: Path | None, exclude: tuple[str, ...]) -> Options:
-    """Return options with an int8 model calibrated on the images at `calibrate`, made now or cached."""
-    if calibrate is None:
-        return options
-    if options.precision != "int8":
-        raise UsageError("--calibrate is for --precision int8: add that.")
-    from resnest_cli.tasks.quantize import cached
-
-    return cached.ensure(options, calibrate, exclude)
-
-
-def _settle(format: str, output: Path | str | None) -> Format:
-    """Decide what "auto" is: by the output's suffix, else a table for a person and JSON lines for a program."""
-    if isinstance(output, str):
-        if format not in {AUTO, "parquet"}:
-            raise UsageError(f"-o {output}: a folder has Parquet files; leave out -f {format}, or name a file.")
-        return named("parquet", Path())
-    if output is None and format == AUTO:
-        format = TABLE.name if sys.stdout.isatty() else "jsonl"
-    return TABLE if format == TABLE.name else named(format, output or Path())
+    return ended(view, summary)

@@ -3,61 +3,41 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from resnest_cli.cli.help import Command
-from resnest_cli.cli.options import EXCLUDE, OUTPUT_FOLDER, OVERWRITE_FOLDER, export_options
+from resnest_cli.cli import options as shared
 from resnest_cli.cli.parameters import AnyPath, ModelName, Number
 from resnest_cli.errors import ExitCode, UsageError
-from resnest_cli.tasks.quantize.options import DEFAULTS, QuantizeOptions
+from resnest_cli.options import Options
+from resnest_cli.tasks.quantize.options import QuantizeOptions
 from resnest_cli.text.terminal import note_failure
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from resnest_cli.cli.view import View
-    from resnest_cli.options import Options
 
 
-@click.command(cls=Command)
-@click.argument("model", type=ModelName())
-@click.option(
-    "--calibrate", required=True, type=AnyPath, metavar="DIR", help="Images like the ones the model will see."
+@shared.command(
+    click.argument("model", type=ModelName()),
+    click.option(
+        "--calibrate", required=True, type=AnyPath, metavar="DIR", help="Images like the ones the model will see."
+    ),
+    shared.EXCLUDE,
+    shared.OUTPUT_FOLDER,
+    shared.option(QuantizeOptions, "--samples", type=click.IntRange(1), metavar="N"),
+    shared.option(QuantizeOptions, "--seed", metavar="N"),
+    shared.option(QuantizeOptions, "--min-agreement", type=Number(0, 1), metavar="P"),
+    shared.OVERWRITE_FOLDER,
+    *shared.SETTLED,
+    how=QuantizeOptions,
+    options=Options,
 )
-@EXCLUDE
-@OUTPUT_FOLDER
-@click.option(
-    "--samples",
-    default=DEFAULTS.samples,
-    show_default=True,
-    type=click.IntRange(1),
-    metavar="N",
-    help="Images to calibrate on.",
-)
-@click.option(
-    "--seed", default=DEFAULTS.seed, show_default=True, metavar="N", help="Random seed for the choice of images."
-)
-@click.option(
-    "--min-agreement",
-    default=DEFAULTS.min_agreement,
-    show_default=True,
-    type=Number(0, 1),
-    metavar="P",
-    help="Least share of other images with fp32's first class.",
-)
-@OVERWRITE_FOLDER
-@export_options
-def quantize(
-    *,
-    calibrate: Path,
-    output: Path,
-    overwrite: bool,
-    options: Options,
-    view: View,
-    **settings: Any,  # noqa: ANN401 - fields of QuantizeOptions
-) -> None:
+def quantize(  # noqa: PLR0913 - one parameter per option
+    *, calibrate: Path, output: Path, how: QuantizeOptions, overwrite: bool, options: Options, view: View
+) -> ExitCode:
     """Make an int8 model, for CPUs that compute int8 natively.
 
     MODEL is a variant, digits, a model folder or hf-hub:OWNER/REPO. It is calibrated on some of the images in DIR, and
@@ -68,11 +48,10 @@ def quantize(
     Every command takes the new folder: it runs in int8 on CPUs with int8 instructions; elsewhere, for other tasks, and
     with --precision fp32, its weights run in fp32.
 
-    \b
     Examples:
       resnest quantize resnest50d --calibrate photos/ -o resnest50d-int8
       resnest predict photos/ --model resnest50d-int8
-    """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
+    """
     from resnest_cli.models import folders
     from resnest_cli.models.check import check
     from resnest_cli.outputs import saving
@@ -88,9 +67,8 @@ def quantize(
     from resnest_cli.tasks.quantize.words import facts
 
     view.say(f"{options.model}, to be calibrated on images in {calibrate}")
-    made = task.quantize(options, calibrate, output, QuantizeOptions(**settings), overwrite=overwrite)
+    made = task.quantize(options, calibrate, output, how, overwrite=overwrite)
     for failure in made.failures:
         note_failure(failure)
     print_facts(facts(made))
-    if made.failures:
-        click.get_current_context().exit(ExitCode.SOME_FAILED)
+    return ExitCode.SOME_FAILED if made.failures else ExitCode.OK

@@ -6,13 +6,11 @@ from typing import Any
 
 import click
 
-from resnest_cli.cli.help import Command
-from resnest_cli.cli.training import execute, training_options
+from resnest_cli.cli.training import execute, training_command
 from resnest_cli.training.recipe import RESNEST
 
 
-@click.command(cls=Command)
-@training_options(
+@training_command(
     RESNEST,
     click.option(
         "--recipe", default="resnest", show_default=True, type=click.Choice(["resnest"]), help="The published one."
@@ -28,7 +26,6 @@ def train(*, recipe: str, **values: Any) -> None:  # noqa: ANN401, ARG001 - as d
     With --gpus all it runs in one process per GPU. On several nodes start it on each with torchrun; OUT and DIR must be
     on disks that all of them see:
 
-    \b
       torchrun --nnodes 2 --nproc-per-node 8 ... -m resnest_cli train DIR -o OUT
-    """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    execute("train", RESNEST, **values)
+    """
+    execute("train", **values)

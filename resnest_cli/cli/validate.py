@@ -2,54 +2,49 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnest_cli.cli.help import Command
-from resnest_cli.cli.options import EXCLUDE, format_option, validate_options
-from resnest_cli.cli.parameters import STDOUT, AnyPath, Names
+from resnest_cli.cli import options as shared
+from resnest_cli.cli.parameters import STDOUT, AnyName, AnyPath
 from resnest_cli.errors import ExitCode
 from resnest_cli.inputs.splits import CHOICES
-from resnest_cli.text.terminal import data as write_data
-from resnest_cli.text.terminal import note_failure
+from resnest_cli.options import Options
+from resnest_cli.text.terminal import data as put_data
+from resnest_cli.text.terminal import note_failure, put
 from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
     from resnest_cli.cli.view import View
-    from resnest_cli.options import Options
-    from resnest_cli.tasks.validate.result import Validation
 
 
-@click.command(cls=Command)
-@click.argument("data", type=Names(), metavar="DATA")
-@click.option("--split", type=click.Choice(CHOICES), help="Side to score.  [default: val, else test]")
-@EXCLUDE
-@click.option("--subset", is_flag=True, help="Score among the classes that DATA has only (ImageNet-A, -R).")
-@click.option(
-    "--real-labels", type=AnyPath, metavar="FILE", help="ReaL labels for ImageNet's validation set (real.json)."
+@shared.command(
+    click.argument("data", type=AnyName, metavar="DATA"),
+    click.option("--split", type=click.Choice(CHOICES), help="Side to score.  [default: val, else test]"),
+    shared.EXCLUDE,
+    click.option("--subset", is_flag=True, help="Score among the classes that DATA has only (ImageNet-A, -R)."),
+    click.option(
+        "--real-labels", type=AnyPath, metavar="FILE", help="ReaL labels for ImageNet's validation set (real.json)."
+    ),
+    shared.format_option(("table", "json"), "table"),
+    click.option(
+        "-o", "--output", type=AnyPath, metavar="FILE", help="Write the numbers there too, as JSON; - is -f json."
+    ),
+    click.option("--per-class", type=AnyPath, metavar="FILE.csv", help="Write the table of classes."),
+    click.option(
+        "--confusion", type=AnyPath, multiple=True, metavar="FILE", help="Write the confusion matrix: .csv or .png."
+    ),
+    click.option("--mistakes", type=AnyPath, metavar="FILE.html", help="Write a page of the worst mistakes."),
+    click.option("--overwrite", is_flag=True, help="Replace files that exist."),
+    *(shared.MODEL, *shared.WEIGHTS, shared.LABELS, *shared.RUN),
+    *shared.images("exif, but no-exif for models with a published number"),
+    options=Options,
 )
-@format_option(("table", "json"), "table")
-@click.option(
-    "-o", "--output", type=AnyPath, metavar="FILE", help="Write the numbers there too, as JSON; - is -f json."
-)
-@click.option("--per-class", type=AnyPath, metavar="FILE.csv", help="Write the table of classes.")
-@click.option(
-    "--confusion", type=AnyPath, multiple=True, metavar="FILE", help="Write the confusion matrix: .csv or .png."
-)
-@click.option("--mistakes", type=AnyPath, metavar="FILE.html", help="Write a page of the worst mistakes.")
-@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-@validate_options
-def validate(  # noqa: PLR0913 - one parameter an option
+def validate(  # noqa: PLR0913 - one parameter per option
     *,
     data: str,
-    split: str | None,
-    exclude: tuple[str, ...],
-    subset: bool,
-    real_labels: Path | None,
     format: str,
     output: Path | None,
     per_class: Path | None,
@@ -58,7 +53,8 @@ def validate(  # noqa: PLR0913 - one parameter an option
     overwrite: bool,
     options: Options,
     view: View,
-) -> None:
+    **settings: Any,  # noqa: ANN401 - as `task.validate` has them
+) -> ExitCode:
     """Measure accuracy on labeled images.
 
     DATA is a folder that has a folder for each class, a tar archive of one, or a table (CSV or Parquet) with the
@@ -68,13 +64,12 @@ def validate(  # noqa: PLR0913 - one parameter an option
     An image without an answer is named, counted as an error and never replaced; the exit code is 3 then. Images are
     turned by their EXIF orientation, but for models with a published number, which was made without.
 
-    \b
     Examples:
       resnest validate imagenet/val --model resnest101e
       resnest validate imagenet-a --subset --format json
       resnest validate photos.csv --confusion matrix.png --mistakes worst.html
-    """  # noqa: D301 - \b is click's mark of a paragraph that stays as it is
-    from resnest_cli.tasks.validate import files
+    """
+    from resnest_cli.tasks.validate import files, overview
     from resnest_cli.tasks.validate import validation as task
 
     if output == Path(STDOUT):
@@ -84,33 +79,21 @@ def validate(  # noqa: PLR0913 - one parameter an option
     found = task.validate(
         data,
         options,
-        real_labels=real_labels,
-        subset=subset,
-        split=split,
-        exclude=exclude,
         keep_worst=mistakes is not None,
         on_failure=note_failure,
-        progress=lambda items, total: (
-            view.follow(items, lambda: total, "validating") if view.has_bar() else iter(items)
-        ),
+        progress=lambda items, total: view.follow(items, lambda: total, "validating"),
+        **settings,
     )
     if format == "json":
-        write_data(json.dumps(found.summary()) + "\n")
+        put_data(files.summary(found))
     else:
-        _print(found)
+        from resnest_cli.cli.output import print_facts, print_table
+
+        print_facts(overview.facts(found))
+        if rows := overview.hardest(found):
+            put("")
+            print_table(overview.HARDEST, rows, numeric=(1, 2, 4))
     if found.errors:
         view.say(f"no answer for {found.errors:,} of {counted(found.errors + found.tally.images, 'image')}.")
     results.save(found)
-    if found.errors:
-        click.get_current_context().exit(ExitCode.SOME_FAILED)
-
-
-def _print(found: Validation) -> None:
-    from resnest_cli.cli.output import console, facts, table
-    from resnest_cli.tasks.validate import overview
-
-    out = console(sys.stdout)
-    out.print(facts(list(overview.facts(found))))
-    if rows := overview.hardest(found):
-        out.print()
-        out.print(table([*overview.HARDEST], rows, numeric=(1, 2, 4)))
+    return ExitCode.SOME_FAILED if found.errors else ExitCode.OK

@@ -72,8 +72,12 @@ class View:
         """Return whether stderr gets a progress bar: not if rows go to the same terminal."""
         return self.progress and sys.stderr.isatty() and not (rows_on_stdout and sys.stdout.isatty())
 
-    def follow(self, items: Iterable[_Item], total: Callable[[], int | None], what: str) -> Iterator[_Item]:
-        """Yield the items, with a bar on stderr; see `output.bar`."""
+    def follow(
+        self, items: Iterable[_Item], total: Callable[[], int | None], what: str, *, rows_on_stdout: bool = False
+    ) -> Iterator[_Item]:
+        """Yield the items, with a bar on stderr if it gets one; see `output.bar`."""
+        if not self.has_bar(rows_on_stdout=rows_on_stdout):
+            return iter(items)
         from resnest_cli.cli.output import bar, console
 
         return bar(items, total, what, console(sys.stderr))

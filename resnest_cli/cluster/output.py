@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from resnest_cli.outputs.formats import FORMATS, Format
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     import numpy as np
     from numpy.typing import NDArray
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from resnest_cli.outputs.rows import Row
     from resnest_cli.outputs.summary import Summary
     from resnest_cli.pipeline import stream
+    from resnest_cli.pipeline.trunk import RunnerFactory
     from resnest_cli.types import Failure
 
 
@@ -99,6 +102,19 @@ class Shards:
             pass
         summary.seconds, summary.files = time.perf_counter() - begun, len(spans)
         folder.finish(spans, summary.seconds)
+
+
+def open_folder(
+    place: str, runner: RunnerFactory | None, *, overwrite: bool, resume: bool
+) -> AbstractContextManager[Shards]:
+    """Open the folder that the cluster of `runner` is to write, before a model is loaded.
+
+    Raises:
+        UsageError: there is no cluster.
+    """
+    if runner is None:
+        raise without_cluster(place)
+    return nullcontext(Shards(place, overwrite=overwrite, resume=resume))
 
 
 def without_cluster(place: str) -> UsageError:

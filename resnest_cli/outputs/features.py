@@ -75,12 +75,16 @@ JSONL = Format(
 _PACKED = Lines(header=lambda _: b"", encode=_as_bytes, decode=_from_bytes, is_whole=lambda _: True)
 
 
-def named(path: Path) -> Format:
-    """Return the format of the file of features at `path`, by its suffix.
+def named(path: Path | str | None) -> Format:
+    """Return the format of features in the file at `path`, by its suffix; on standard output (None) JSON lines.
+
+    A folder (text), which a cluster writes, has a format of its own.
 
     Raises:
         UsageError: the suffix names no format, or what the format needs is not installed.
     """
+    if path is None or isinstance(path, str):
+        return JSONL
     facts, paths = facts_of(path), paths_of(path)
     if path.suffix == ".jsonl":
         return replace(JSONL, companions=(facts,), begun=partial(_write_facts, path))

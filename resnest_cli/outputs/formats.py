@@ -13,6 +13,7 @@ import csv
 import io
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from resnest_cli.errors import UsageError
@@ -22,7 +23,6 @@ from resnest_cli.text import cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from resnest_cli.outputs.rows import About, Row
 
@@ -167,13 +167,21 @@ FORMATS = {format.name: format for format in _ALL}
 AUTO = "auto"
 
 
-def named(name: str, output: Path) -> Format:
-    """Return the format called `name`, or for "auto" the one of the output's suffix, with what it needs loaded.
+def named(name: str, output: Path | str | None) -> Format:
+    """Return the format called `name`, with what it needs loaded.
+
+    For "auto" it is the one of the output's suffix; jsonl for standard output (None). A folder (text) has Parquet
+    files.
 
     Raises:
         UsageError: there is no such format, the suffix names none, or a package is missing.
     """
-    suffix = output.suffix.lower().removeprefix(".")
+    if isinstance(output, str) and name not in {AUTO, "parquet"}:
+        raise UsageError(f"-o {output}: a folder has Parquet files; leave out -f {name}, or name a file.")
+    if isinstance(output, Path):
+        suffix = output.suffix.lower().removeprefix(".")
+    else:
+        suffix = "jsonl" if output is None else "parquet"
     if name == AUTO and suffix not in FORMATS:
         message = f"-o {output}: its suffix names no format; add --format, or use one of .{', .'.join(FORMATS)}."
         raise UsageError(message)

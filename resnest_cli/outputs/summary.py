@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, TypeVar
 from resnest_cli.errors import ExitCode
 from resnest_cli.outputs.limits import MaxFailures
 from resnest_cli.text.words import counted
-from resnest_cli.types import Failure, Stages
+from resnest_cli.types import Failure, Result, Stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from os import PathLike
 
 _Item = TypeVar("_Item")
+MOST_CLASSES = 5  # in the counts by class
 
 
 class Summary:
@@ -28,6 +29,7 @@ class Summary:
     Attributes:
         ok: inputs with an answer, those of earlier runs included.
         failures: failed inputs by the type of their error, those of earlier runs included.
+        classes: first classes of the answers of this run; empty where rows have none, or others wrote them.
         earlier: inputs that had a row before this run.
         complete: an earlier run had finished the job, so this run wrote nothing.
         stages: seconds per stage; `watch` adds the time that its consumer takes to `write`.
@@ -40,6 +42,7 @@ class Summary:
         self._most = most or MaxFailures()
         self.ok = 0
         self.failures: Counter[str] = Counter()
+        self.classes: Counter[str] = Counter()
         self.earlier = 0
         self.complete = False
         self.stages = stages or Stages()
@@ -72,6 +75,8 @@ class Summary:
         begun = time.perf_counter()
         for record in records:
             self.count(record.type if isinstance(record, Failure) else None)
+            if isinstance(record, Result):
+                self.classes.update(best.label for best in record.predictions[:1])
             given = time.perf_counter()
             yield record
             self.seconds = time.perf_counter() - begun
@@ -108,6 +113,17 @@ class Summary:
         if self.failed:
             types = ", ".join(f"{kind} {count:,}" for kind, count in self.failures.most_common())
             lines.append(f"{self.failed:,} of {counted(total, 'input')} failed: {types}.")
+        return "\n".join(lines)
+
+    def by_class(self) -> str:
+        """Return lines with the most frequent first classes of this run."""
+        images, shown = self.classes.total(), self.classes.most_common(MOST_CLASSES)
+        lines = [f"{counted(images, 'image')}{' of this run' * (self.earlier > 0)}, by first class:"]
+        width = len(f"{shown[0][1]:,}")
+        lines += [f"  {count:>{width},}  {label}" for label, count in shown]
+        if rest := len(self.classes) - len(shown):
+            others = images - sum(count for _, count in shown)
+            lines.append(f"  {others:>{width},}  in {rest:,} more class{'es' * (rest != 1)}")
         return "\n".join(lines)
 
     def times(self) -> str:

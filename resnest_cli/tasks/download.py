@@ -7,6 +7,7 @@ downloaded. Cached files are hashed, and downloaded again if damaged. Does not k
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import LabelsError, ResnestError, UsageError
@@ -47,6 +48,12 @@ class Item:
         """Return it as a row of JSON."""
         path = str(self.path) if self.path else None
         return {"model": self.model, "state": self.state, "path": path, "bytes": self.bytes, "note": self.note}
+
+    def words(self) -> str:
+        """Return it as a line for people, with the note below."""
+        size = f"{self.bytes / 1e6:8.1f} MB" if self.path else ""
+        line = f"{self.model:<18}  {self.state:<10}  {size:11}  {self.path or ''}".rstrip()
+        return f"{line}\n{indent(self.note, '    ')}" if self.note else line
 
 
 def models(named: Iterable[str], *, all: bool, verify: bool) -> list[str]:

@@ -82,6 +82,17 @@ class OpenedModel:
         """Images per forward pass."""
         return batch_size(self.options, self.engine)
 
+    def words(self, products: str) -> str:
+        """Return a line with the model, the device and why, the engine, and the weights if they were chosen.
+
+        `products` names what comes out, "answers" or "features".
+        """
+        weights = f", {self.options.weights}" if self.options.weights else ""
+        if self.options.random_weights:
+            weights = f", random weights (the {products} mean nothing)"
+        engine = self.engine
+        return f"{self.spec.name} on {engine.device} ({engine.reason}), {engine.name} {engine.precision}{weights}"
+
     def close(self) -> None:
         """Free the engine's memory. The model cannot be used afterwards."""
         self.trunk.close()

@@ -6,13 +6,14 @@ comparison itself is in `cosine`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from resnest_cli.errors import UsageError
 from resnest_cli.models import provenance
 from resnest_cli.options import Options
+from resnest_cli.outputs.rows import error_of
 from resnest_cli.tasks import cosine
 from resnest_cli.tasks.embed import Embedder
 from resnest_cli.types import Failure
@@ -65,6 +66,9 @@ class Group:
     pairs: tuple[Pair, ...]
 
 
+Item: TypeAlias = Answer | Group | Failure
+
+
 def opened(index: Index, now: Options | None = None) -> Embedder:
     """Open the model that the index was made with.
 
@@ -115,6 +119,23 @@ def duplicates(index: Index, threshold: float) -> Iterator[Group]:
             Pair(index.paths[pair.first], index.paths[pair.second], round(pair.similarity, DECIMALS)) for pair in group
         )
         yield Group(tuple(index.paths[row] for row in rows), tuple(pairs))
+
+
+def row(item: Item) -> dict[str, Any]:
+    """Return an item as a row of JSON."""
+    if isinstance(item, Failure):
+        return {"path": item.path, "status": item.status, "neighbours": []} | error_of(item)
+    return asdict(item)
+
+
+def words(item: Item) -> list[str]:
+    """Return an item as lines for people: what it is about, then each image."""
+    if isinstance(item, Failure):
+        return [item.path, f"    {item.type}: {item.message}"]
+    if isinstance(item, Group):
+        least = min(pair.similarity for pair in item.pairs)
+        return [f"{len(item.paths)} images, {least:.4f} or more alike", *(f"    {path}" for path in item.paths)]
+    return [item.path, *(f"{near.rank:>3}  {near.similarity:7.4f}  {near.path}" for near in item.neighbours)]
 
 
 def _check(embedder: Embedder, index: Index) -> None:

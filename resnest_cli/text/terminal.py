@@ -15,12 +15,13 @@ import threading
 import traceback
 import unicodedata
 import warnings
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from resnest_cli.text import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from resnest_cli.types import Failure
 
@@ -61,6 +62,28 @@ def data(text: str) -> None:
 def put_json(value: object) -> None:
     """Write a value as JSON to stdout, like `data`."""
     data(json.dumps(value, indent=1) + "\n")
+
+
+def put_json_items(values: Iterable[object]) -> None:
+    """Write values as one JSON array to stdout, each as it comes, like `data`."""
+    separator = "[\n"
+    for value in values:
+        data(separator + json.dumps(value))
+        separator = ",\n"
+    data("[]\n" if separator == "[\n" else "\n]\n")
+
+
+@contextmanager
+def as_text(out: IO[bytes]) -> Iterator[IO[str]]:
+    """Yield a text stream on a binary one, which stays open: UTF-8, with the bytes of names that are not."""
+    if out is sys.stdout.buffer:
+        yield sys.stdout
+        return
+    text = io.TextIOWrapper(out, encoding="utf-8", errors="surrogateescape", newline="", write_through=True)
+    try:
+        yield text
+    finally:
+        text.detach()  # or the wrapper would close the stream when it is collected
 
 
 def harmless(out: IO[bytes]) -> IO[bytes]:

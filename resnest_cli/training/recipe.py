@@ -24,36 +24,76 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 LR_PER_256 = 0.1
 VAL = 0.2  # share of each class that validates, where the data come in one part
 DROPOUT = {"resnest200e": 0.2, "resnest269e": 0.2}
+_LEAST = {
+    "epochs": 1,
+    "batch": 2,
+    "accumulate": 1,
+    "lr": 1e-12,
+    "momentum": 0,
+    "weight_decay": 0,
+    "layer_decay": 1e-3,
+    "warmup_epochs": 0,
+    "clip": 0,
+    "smoothing": 0,
+    "mixup": 0,
+    "crop_scale": 1e-3,
+    "hflip": 0,
+    "dropout": 0,
+    "drop_block": 0,
+    "ema": 0,
+    "patience": 0,
+    "seed": 0,
+}
+_BELOW = {
+    "momentum": 1,
+    "layer_decay": 1 + 1e-9,
+    "smoothing": 1,
+    "crop_scale": 1 + 1e-9,
+    "hflip": 1 + 1e-9,
+    "dropout": 1,
+    "drop_block": 1,
+    "ema": 1,
+    "seed": 2**32,
+}
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Every item of a recipe; `settled` settles "auto", and `rate` the learning rate, which needs the data.
 
+    The first line of each item is its help on the command line.
+
     Attributes:
-        epochs: passes over the training images (of each stage, in finetuning).
-        batch: images per optimization step, over all processes and passes.
-        accumulate: forward passes that share one optimization step.
-        optimizer: timm's name; "sgd" has Nesterov momentum.
-        lr: the highest learning rate.
-        momentum: of SGD.
-        weight_decay: of weights; biases and norms never decay.
-        layer_decay: factor on the learning rate from each layer to the one below it.
-        warmup_epochs: epochs over which the learning rate rises; then it falls along a cosine.
-        clip: largest norm of a step's gradient; 0 is no limit.
-        smoothing: label smoothing.
-        mixup: alpha of mixup; 0 is none.
-        augment: timm's auto_augment, such as "original" or "rand-m8-inc1"; "none" for none.
-        crop_scale: least share of the image that a random crop keeps; 1 resizes without cropping.
-        hflip: probability of a mirror image.
-        dropout: before the classifier.
-        drop_block: DropBlock's rate at the end; it grows from 0.
-        ema: decay of the averaged weights, approached from 0; 0 keeps no average.
-        patience: epochs without a better validation before it stops early; 0 never stops and keeps the last weights.
-        balance: draw rare classes as often as common ones.
-        sync_bn: norms see the batches of all processes.
-        precision: "auto", "fp32", "bf16" or "fp16".
-        seed: of the split, the weights and every random choice.
+        epochs: Passes over the training images.
+            In finetuning, of each stage.
+        batch: Images per step, over all processes.
+        accumulate: Forward passes that share one step.
+        optimizer: timm's name; sgd has Nesterov momentum.
+        lr: Highest learning rate.
+        momentum: Momentum of sgd.
+        weight_decay: Decay of weights; biases and norms have none.
+        layer_decay: Rate of a layer over that of the one above.
+        warmup_epochs: Epochs of rising rate; then it falls along a cosine.
+        clip: Largest norm of the gradient; 0 is any.
+        smoothing: Label smoothing.
+        mixup: Alpha of mixup; 0 is none.
+        augment: timm's auto_augment, or none.
+            Such as "original" or "rand-m8-inc1".
+        crop_scale: Least share that a random crop keeps.
+            1 resizes without cropping.
+        hflip: Probability of a mirror image.
+        dropout: Dropout before the classifier.
+        drop_block: Final rate of DropBlock; it grows from 0.
+        ema: Decay of averaged weights; 0 is none.
+        patience: Epochs without progress before it stops; 0 never does.
+            Then it keeps the last weights, not the best.
+        balance: Draw rare classes as often as common ones.
+        sync_bn: Compute norms over the batches of all processes.
+        precision: auto is bf16 where a GPU computes it, else fp32.
+        seed: Random seed for the split, weights and training.
+
+    Raises:
+        UsageError: a value out of range.
     """
 
     epochs: int = 270
@@ -79,6 +119,15 @@ class Recipe:
     sync_bn: bool = False
     precision: str = AUTO
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check all numbers."""
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value != AUTO and not least <= value < _BELOW.get(name, float("inf")):
+                below = f" and below {_BELOW[name]:g}" if name in _BELOW else ""
+                message = f"--{name.replace('_', '-')} {value}: use a number from {least:g}{below}."
+                raise UsageError(message)
 
 
 RESNEST = Recipe()
@@ -128,22 +177,6 @@ def head_of(recipe: Recipe) -> Recipe:
     return replace(recipe, mixup=0.0, accumulate=1, layer_decay=1.0, drop_block=0.0, sync_bn=False, precision="fp32")
 
 
-def changed(recipe: Recipe, given: dict[str, Any]) -> Recipe:
-    """Return a recipe with the items that were given; None stands for an item that was not.
-
-    Raises:
-        UsageError: a value out of range.
-    """
-    made = replace(recipe, **{key: value for key, value in given.items() if value is not None})
-    for name, least in _LEAST.items():
-        value = getattr(made, name)
-        if value != AUTO and not least <= value < _BELOW.get(name, float("inf")):
-            below = f" and below {_BELOW[name]:g}" if name in _BELOW else ""
-            message = f"--{name.replace('_', '-')} {value}: use a number from {least:g}{below}."
-            raise UsageError(message)
-    return made
-
-
 def taken(given: Entries) -> Recipe:
     """Return the recipe of these entries.
 
@@ -155,12 +188,12 @@ def taken(given: Entries) -> Recipe:
         message = f"{given.name} holds {shorten(min(map(str, strange)))}, which is unknown"
         raise ValueError(message)
     try:
-        return changed(Recipe(), {key: _taken(given, key, kinds[key]) for key in given.values})
+        return Recipe(**{key: _taken(given, key, kinds[key]) for key in given.values})
     except UsageError as error:
         raise ValueError(str(error)) from error
 
 
-def _taken(given: Entries, key: str, kind: str) -> object:
+def _taken(given: Entries, key: str, kind: str) -> Any:  # noqa: ANN401 - as its field
     if kind == "bool":
         return given.flag(key)
     if kind == "str" or (kind.endswith("str") and given.values[key] == AUTO):
@@ -174,34 +207,3 @@ def items(recipe: Recipe) -> dict[str, Any]:
 
 
 _MOST = 1 << 53
-_LEAST = {
-    "epochs": 1,
-    "batch": 2,
-    "accumulate": 1,
-    "lr": 1e-12,
-    "momentum": 0,
-    "weight_decay": 0,
-    "layer_decay": 1e-3,
-    "warmup_epochs": 0,
-    "clip": 0,
-    "smoothing": 0,
-    "mixup": 0,
-    "crop_scale": 1e-3,
-    "hflip": 0,
-    "dropout": 0,
-    "drop_block": 0,
-    "ema": 0,
-    "patience": 0,
-    "seed": 0,
-}
-_BELOW = {
-    "momentum": 1,
-    "layer_decay": 1 + 1e-9,
-    "smoothing": 1,
-    "crop_scale": 1 + 1e-9,
-    "hflip": 1 + 1e-9,
-    "dropout": 1,
-    "drop_block": 1,
-    "ema": 1,
-    "seed": 2**32,
-}

@@ -7,14 +7,15 @@ whose folder holds checkpoints is resumed from the newest good one. Knows nothin
 from __future__ import annotations
 
 import contextlib
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
-from resnest_cli.errors import DeviceError, ExitCode, TrainingStopped
+from resnest_cli.errors import DeviceError, ExitCode, OutputError, TrainingStopped
 from resnest_cli.inputs.labelled.training_set import TrainingSet
-from resnest_cli.training import checkpoints, job, setup, stages
+from resnest_cli.training import checkpoints, distributed, job, setup, stages
 from resnest_cli.training.distributed import join, leave, shared
 from resnest_cli.training.events import Done, Scanned
 from resnest_cli.training.finish import finish
@@ -22,7 +23,7 @@ from resnest_cli.training.setup import Setup
 from resnest_cli.training.signals import Signals
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
     from pathlib import Path
 
     from resnest_cli.training.distributed import Rank
@@ -55,13 +56,31 @@ class Run:
             TrainingStopped, OutputError: during training; the last good checkpoint stands.
         """
         try:
-            ready = yield from self.prepare(resume=resume)
-            with Signals(wanted=ready.rank.processes == 1) as signals, _translated(ready.rank):
-                for event in _work(ready, signals):
-                    if ready.rank.first:
-                        yield event
+            with self._resumable():
+                ready = yield from self.prepare(resume=resume)
+                with Signals(wanted=ready.rank.processes == 1) as signals, _translated(ready.rank):
+                    for event in _work(ready, signals):
+                        if ready.rank.first:
+                            yield event
         finally:
             leave()
+
+    def launch(self, gpus: str, flags: Sequence[str], *, resume: bool = False) -> Iterator[Event]:
+        """Check the data here, so that an error is reported once, then let a process per GPU continue the run.
+
+        Args:
+            gpus: "all", or a number.
+            flags: what is shown on stderr, as options of the command.
+            resume: continue the run in the folder.
+
+        Raises:
+            BadDataSet, UsageError, DeviceError: before anything is trained.
+            TrainingStopped: a process failed; it has printed why.
+        """
+        processes = distributed.gpus(gpus)
+        with self._resumable():
+            yield from self.prepare(resume=resume)
+            distributed.launch(processes, [*self._words(), "-j", str(self.workers), *flags])
 
     def prepare(self, *, resume: bool) -> Generator[Scanned, None, Setup]:
         """Check the model and the data, settle what the job left open, and make the folder.
@@ -94,6 +113,19 @@ class Run:
         kept = checkpoints.newest(self.out / setup.CHECKPOINTS) if rank.first else None
         state, asked = shared(rank, (kept, asked))
         return Setup(asked, self.out, rank, start, result, found, recipe, state, self.workers)
+
+    @contextlib.contextmanager
+    def _resumable(self) -> Iterator[None]:
+        """Add the command that continues the run to an error that stops it."""
+        try:
+            yield
+        except (TrainingStopped, OutputError) as error:
+            if self.begun:
+                error.args = (f"{error}\nTo go on: {shlex.join(['resnest', *self._words()])}",)
+            raise
+
+    def _words(self) -> list[str]:
+        return [self.job.command, self.job.data, "-o", str(self.out), "--resume"]
 
 
 def _with_full(asked: Job, rank: Rank) -> Job:

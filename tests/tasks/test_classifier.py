@@ -11,7 +11,6 @@ from conftest import SAMPLES
 from PIL import Image
 
 from resnest_cli import Classifier, Failure, FakeEngine, Options, Prediction, Result, find_model
-from resnest_cli.cli.jobs import opened
 from resnest_cli.errors import LabelsError, TruncatedImage, UnreadableInput, UsageError
 from resnest_cli.tasks.predict import softmax
 
@@ -128,9 +127,9 @@ def test_options_may_be_given_whole_or_in_parts() -> None:
 
 
 def test_it_says_what_runs_where_and_why(fake: Classifier) -> None:
-    assert opened(fake, "answers") == "digits on cpu (asked for), fake fp32"
+    assert fake.words("answers") == "digits on cpu (asked for), fake fp32"
     random = Classifier("digits", engine=FakeEngine(), random_weights=True)
-    assert "random weights (the answers mean nothing)" in opened(random, "answers")
+    assert "random weights (the answers mean nothing)" in random.words("answers")
 
 
 def test_softmax_is_exact_where_exponentials_overflow() -> None:

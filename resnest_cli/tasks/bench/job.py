@@ -1,6 +1,6 @@
 """A benchmark from its options to its files: what is measured, what is checked before, what is saved.
 
-In: `Options` and lists of values. Out: configurations, and files that grow row by row. Does not know who watches.
+In: `Options` and a `Request`. Out: configurations, and files that grow row by row. Does not know who watches.
 """
 
 from __future__ import annotations
@@ -23,74 +23,56 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from resnest_cli.options import Options
+    from resnest_cli.tasks.bench.request import Request
 
 
 EVERY_ENGINE = ("openvino", "torch")
 
 
-def configurations(
-    options: Options,
-    *,
-    model: Sequence[str],
-    engine: Sequence[str],
-    precision: Sequence[str],
-    batch: Sequence[int | str],
-) -> list[Options]:
-    """Return `options` with every combination of these values; "all" are all variants, or all engines.
+def configurations(options: Options, asked: Request) -> list[Options]:
+    """Return `options` with every combination of values that is asked for, once files can be read and written.
+
+    "all" are all variants, or all engines.
 
     Raises:
-        UsageError, UnknownModel: a value or a name that does not exist.
+        UsageError, UnknownModel: a value or a name that does not exist, torch is missing, or a plot would show nothing.
+        OutputError: a file exists, or cannot be written.
     """
-    models = [spec.name for spec in catalog.list_models()] if ALL in model else model
-    return sweep.configurations(options, models, EVERY_ENGINE if ALL in engine else engine, precision, batch)
+    models = [spec.name for spec in catalog.list_models()] if ALL in asked.model else asked.model
+    engines = EVERY_ENGINE if ALL in asked.engine else asked.engine
+    every = sweep.configurations(options, models, engines, asked.precision, asked.batch)
+    for configuration in every:
+        require_torch(configuration)
+    if asked.baseline:
+        imports.require_torch("--baseline")
+    if asked.images:
+        _check_images(asked.images, asked.exclude)
+    for path in filter(None, (asked.output, asked.plot)):
+        saving.claim(path, overwrite=asked.overwrite)
+    if asked.plot:
+        _check_plot(every)
+    return every
 
 
-def settle_format(format: str, output: Path | None) -> str:
+def settle_format(asked: Request) -> str:
     """Return the format that "auto" means: that of the output's suffix, else a table.
 
     Raises:
         UsageError: the suffix names no format.
     """
-    if format != "auto":
-        return format
-    suffix = output.suffix.lower().removeprefix(".") if output else "table"
+    if asked.format != "auto":
+        return asked.format
+    suffix = asked.output.suffix.lower().removeprefix(".") if asked.output else "table"
     if suffix not in {"table", *WRITERS}:
         use = "add --format, or use .json, .jsonl, .csv or .tsv."
-        raise UsageError(f"-o {output}: its suffix names no format; {use}")
+        raise UsageError(f"-o {asked.output}: its suffix names no format; {use}")
     return suffix
 
 
-def check(  # noqa: PLR0913 - one per option
-    every: Sequence[Options],
-    images: Path | None,
-    exclude: Sequence[str],
-    output: Path | None,
-    plot: Path | None,
-    *,
-    baseline: bool,
-    overwrite: bool,
-) -> None:
-    """Check before the work that torch is there if needed, that files can be written, and that a plot shows something.
-
-    Raises:
-        UsageError, OutputError: the message names the option.
-    """
-    for options in every:
-        require_torch(options)
-    if baseline:
-        imports.require_torch("--baseline")
-    if images:
-        _check_images(images, exclude)
-    for path in filter(None, (output, plot)):
-        saving.claim(path, overwrite=overwrite)
-    if plot:
-        from resnest_cli.outputs import plots  # noqa: PLC0415 - numpy: the command itself loads no framework
-
-        plots.require()
-        batches = {options.batch for options in every}
-        if len(batches) == 1 and not any(catalog.resolve(options).facts for options in every):
-            why = "these models have no published accuracy, and there is one batch only."
-            raise UsageError(f"--plot: nothing to draw: {why}")
+def measured(every: Sequence[Options], asked: Request) -> Iterator[dict[str, Any]]:
+    """Yield the row of each configuration as it ends."""
+    images = str(asked.images) if asked.images else None
+    return sweep.sweep(every, asked.seconds, images=images, exclude=asked.exclude, baseline=asked.baseline)
 
 
 def saved(
@@ -117,6 +99,15 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     from resnest_cli.outputs import plots  # noqa: PLC0415 - numpy, see above
 
     saving.save(path, plots.speed_png(rows))
+
+
+def _check_plot(every: Sequence[Options]) -> None:
+    from resnest_cli.outputs import plots  # noqa: PLC0415 - numpy: the command itself loads no framework
+
+    plots.require()
+    if len({options.batch for options in every}) == 1 and not any(catalog.resolve(options).facts for options in every):
+        why = "these models have no published accuracy, and there is one batch only."
+        raise UsageError(f"--plot: nothing to draw: {why}")
 
 
 def _check_images(images: Path, exclude: Sequence[str]) -> None:

@@ -47,10 +47,13 @@ def ensure(options: Options, calibrate: Path, exclude: Sequence[str] = ()) -> Op
         exclude: patterns of what to leave out of it, see `selection.Rule`.
 
     Raises:
-        UsageError: `options` name a device or engine that int8 does not run on, or a model that cannot be calibrated.
+        UsageError: `options` name another precision, a device or engine that int8 does not run on, or a model that
+            cannot be calibrated.
         BadCheckpoint: the weights changed meanwhile.
         ModelError and others: see `quantize`.
     """
+    if options.precision != folders.INT8:
+        raise UsageError("--calibrate is for --precision int8: add that.")
     options = _on_cpu(options)
     spec = catalog.resolve(options)
     from resnest_cli.engines.runtime import has_int8  # noqa: PLC0415 - heavy

@@ -15,10 +15,14 @@ from resnest_cli.errors import UsageError
 class QuantizeOptions:
     """Which images a model is calibrated on, and how near to fp32 it must stay.
 
+    The first line of a value is its help on the command line.
+
     Attributes:
-        samples: images to calibrate on, at least 1; see `calibration.draw`.
-        seed: random seed for the choice of images.
-        min_agreement: the least share of judged images whose first class is that of fp32, 0..1; 0 keeps any graph.
+        samples: Images to calibrate on.
+            At least 1; see `calibration.draw`.
+        seed: Random seed for the choice of images.
+        min_agreement: Least share of other images with fp32's first class.
+            From 0, which keeps any graph, to 1.
         exclude: patterns of what to leave out of the folder of images, see `selection.Rule`.
 
     Raises:

@@ -65,7 +65,7 @@ def claim(
         UsageError: a suffix that is not known, one path for two results, or a picture without matplotlib.
         OutputError: a file exists, or cannot be written.
     """
-    wanted = [(numbers, _summary), (classes, report.classes_csv), (mistakes, report.mistakes_html)]
+    wanted = [(numbers, summary), (classes, report.classes_csv), (mistakes, report.mistakes_html)]
     chosen = [(path, write) for path, write in wanted if path] + [(path, _confusion(path)) for path in confusion]
     writers = dict(chosen)
     if len(writers) < len(chosen):
@@ -76,7 +76,8 @@ def claim(
     return ResultFiles(writers)
 
 
-def _summary(found: Validation) -> str:
+def summary(found: Validation) -> str:
+    """Return the numbers as a line of JSON."""
     return json.dumps(found.summary()) + "\n"
 
 
