@@ -47,13 +47,23 @@ AT_TOP = {
     "click": {"cli"},
     "filelock": set(),
     "matplotlib": set(),
-    "numpy": {"inputs", "engines", "pipeline", "outputs", "tasks", "training", "cluster"},
+    "numpy": {
+        "models.state",
+        "models.random_weights",
+        "inputs",
+        "engines",
+        "pipeline",
+        "outputs",
+        "tasks",
+        "training",
+        "cluster",
+    },
     "openvino": {"engines.runtime"},
     "pyarrow": {"outputs.parquet"},
     "platformdirs": {"system.cache"},
     "requests": {"net"},
     "rich": {"cli.answers", "cli.output", "cli.training_screen"},
-    "safetensors": {"engines.pytorch", "tasks.quantize", "training.folder"},
+    "safetensors": {"models.state", "tasks.quantize", "tasks.export.to_torch", "training.folder"},
     "timm": {"engines.pytorch", "tasks.explain", "tasks.export", "training"},
     "torch": {
         "engines.pytorch",
@@ -71,7 +81,7 @@ INSIDE = {
     "captum": {"tasks.explain"},
     "filelock": {"system.locks"},
     "matplotlib": {"outputs.lettering", "outputs.plots"},
-    "nncf": {"engines.pytorch.int8"},
+    "nncf": {"engines.int8"},
     "onnx": {"tasks.export"},
     "onnxruntime": {"tasks.export"},
     "pyarrow": {"inputs", "outputs", "tasks.cosine", "cluster"},
@@ -454,10 +464,10 @@ def uses(path: Path) -> Iterator[str]:
 # Where else files are written: in folders that nobody else may write in, since we have made them there and then.
 WRITES_IN_ITS_OWN_FOLDER = {
     "tasks.export.exporter": {"write_text"},  # in `atomic.folder`
-    "tasks.export.formats": {"write_bytes", "onnx.save", "torch.export.save"},  # ... too
+    "tasks.export.to_torch": {"write_bytes", "onnx.save", "torch.export.save"},  # ... too
     "tasks.quantize.quantization": {"write_text", "write_bytes", "shutil.copyfile"},  # ... too
-    "engines.pytorch.int8": {"openvino.save_model", "shutil.copyfile"},  # ... too, or in the cache's
-    "engines.convert": {"openvino.save_model"},  # ... too
+    "engines.int8": {"openvino.save_model", "shutil.copyfile"},  # ... too, or in the cache's
+    "engines.runtime": {"openvino.save_model"},  # ... too
     "inputs.labelled.layouts": {"target.open"},  # a `TemporaryDirectory`
     "cluster.stages": {"write_bytes"},  # ... too
     "system.trust": {"chmod"},  # in a new folder of the cache

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resnest_cli.engines.convert import save
 from resnest_cli.engines.foreign import adopt
-from resnest_cli.engines.runtime import VERSION
+from resnest_cli.engines.runtime import VERSION, save
 from resnest_cli.errors import ModelError
 from resnest_cli.models import graphs
 

@@ -1,8 +1,8 @@
 """Which engine runs a model, in which precision, and why.
 
 In: a spec and `Options`. Out: an opened `Engine` whose `reason` says why it was chosen. Engines are imported in
-functions only: torch is not loaded where a converted graph is in the cache and nothing hints at a GPU. Does not know
-what the rows are for.
+functions only: torch need not be installed, and is not loaded where nothing hints at a GPU. Does not know what the rows
+are for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import OutputError, UsageError
-from resnest_cli.models import folders, graphs, weights
+from resnest_cli.models import architecture, folders, graphs, weights
+from resnest_cli.models.check import require_torch
 from resnest_cli.models.folders import INT8
 from resnest_cli.system import imports, machine
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from resnest_cli.options import Options
     from resnest_cli.types import ModelSpec
 
-
 _log = logging.getLogger(__name__)
 
 
@@ -37,7 +37,7 @@ def open_engine(spec: ModelSpec, options: Options, *, want: str = "logits") -> E
 
     Raises:
         UsageError: the engine cannot do what the options ask for.
-        WeightsUnavailable, BadCheckpoint: see `weights.locate` and `network.build`.
+        WeightsUnavailable, BadCheckpoint: see `weights.locate` and `checkpoints.load`.
         DeviceError: the device is missing, or does not compute the precision.
         OutputError: OpenVINO was asked for, and its graph cannot be kept in the cache.
     """
@@ -56,8 +56,8 @@ def open_engine(spec: ModelSpec, options: Options, *, want: str = "logits") -> E
             return _open_openvino(spec, options, path, want)
         except OSError as error:
             why_torch = f"no converted graph can be kept ({error})"
-            if options.engine == "openvino":
-                message = f"--engine openvino: {why_torch}. Set RESNEST_CACHE to a folder that can be written."
+            if options.engine == "openvino" or not imports.has_torch():
+                message = f"{spec.name}: {why_torch}. Set RESNEST_CACHE to a folder that can be written."
                 raise OutputError(message) from error
             _log.warning("%s, so that torch runs instead of openvino", why_torch)
     imports.announce("torch")
@@ -69,19 +69,32 @@ def open_engine(spec: ModelSpec, options: Options, *, want: str = "logits") -> E
 
 
 def _why_torch(spec: ModelSpec, options: Options) -> str:
-    """Return why torch must run the model, or "" if OpenVINO can."""
-    if options.engine == "torch":
-        return "torch asked for"
-    if options.precision == "fp16":
-        return f"{options.precision} runs in torch"
-    if find_spec("openvino") is None:
-        return "openvino is not installed"
+    """Return why torch must run the model, or "" if OpenVINO can.
+
+    Raises:
+        UsageError: torch must, and is not installed.
+    """
+    require_torch(options)
+    if why := _why_torch_at_once(spec, options):
+        imports.require_torch(f"{spec.name} ({why})")
+        return why
     if options.device == "cpu" or (options.device == "auto" and _why_auto_is_cpu(spec, options)):
         return ""
     imports.announce("torch")
     from resnest_cli.engines.pytorch.engine import choose_device  # noqa: PLC0415 - seconds
 
     return "" if choose_device(options.device)[0].type == "cpu" else "GPUs run in torch"
+
+
+def _why_torch_at_once(spec: ModelSpec, options: Options) -> str:
+    """Return why torch must run the model, whatever the device is, or ""."""
+    if options.engine == "torch":
+        return "torch asked for"
+    if options.precision == "fp16":
+        return f"{options.precision} runs in torch"
+    if find_spec("openvino") is None:
+        return "openvino is not installed"
+    return "" if folders.is_exported(spec) else architecture.why_timm(spec)
 
 
 def _why_auto_is_cpu(spec: ModelSpec, options: Options) -> str:
@@ -92,12 +105,15 @@ def _why_auto_is_cpu(spec: ModelSpec, options: Options) -> str:
         return "openvino asked for"
     if options.precision == INT8:
         return "int8 asked for"
-    return "an exported model" if folders.is_exported(spec) else ""
+    if folders.is_exported(spec):
+        return "an exported model"
+    return "" if imports.has_torch() else "torch is not installed"
 
 
 def _why_cpu(spec: ModelSpec, options: Options) -> str:
     if options.device == "cpu":
         return "asked for"
+    machine.mention_idle_gpu()
     if why := _why_auto_is_cpu(spec, options):
         return why
     from resnest_cli.engines.pytorch.engine import choose_device  # noqa: PLC0415 - `_why_torch` has imported it
@@ -140,7 +156,7 @@ def _why_not_int8(spec: ModelSpec, options: Options, want: str, *, own: bool) ->
 
 
 def _open_openvino(spec: ModelSpec, options: Options, path: Path | None, want: str) -> Engine:
-    """Open the graph of these weights, converted now if the cache has none.
+    """Open the graph of these weights, made now if the cache has none.
 
     Raises:
         OSError: no graph can be kept anywhere.
@@ -151,17 +167,12 @@ def _open_openvino(spec: ModelSpec, options: Options, path: Path | None, want: s
         from resnest_cli.engines.runtime import require_native  # noqa: PLC0415 - heavy
 
         require_native(options.precision)
-        digest, graph = looked_up.result()
-    if graph is None:
+        digest, found = looked_up.result()
+    if found is None:
+        from resnest_cli.engines import graph  # noqa: PLC0415 - not needed for what is cached
 
-        def convert() -> graphs.Graph:
-            imports.announce("torch")
-            from resnest_cli.engines.pytorch.export import make_graph  # noqa: PLC0415 - seconds
-
-            return make_graph(spec, path, digest, want)
-
-        graph = graphs.ensure(graphs.key(spec, digest, want), convert)
-    return OpenVinoEngine(spec, graph, precision=options.precision, reason=_why_cpu(spec, options))
+        found = graph.ensure(spec, path, digest, want)
+    return OpenVinoEngine(spec, found, precision=options.precision, reason=_why_cpu(spec, options))
 
 
 def _look_up(spec: ModelSpec, path: Path | None, want: str) -> tuple[str, graphs.Graph | None]:
@@ -198,8 +209,7 @@ def _open_int8(spec: ModelSpec, options: Options) -> Engine:
     name = graphs.key(spec, weights.RANDOM, INT8)
 
     def make() -> graphs.Graph:
-        imports.announce("torch")
-        from resnest_cli.engines.pytorch.int8 import make_random_graph  # noqa: PLC0415 - seconds
+        from resnest_cli.engines.int8 import make_random_graph  # noqa: PLC0415 - NNCF: seconds
 
         return make_random_graph(spec, name)
 

@@ -1,18 +1,21 @@
 """OpenVINO, imported without its telemetry, and what it says of this CPU.
 
-In: nothing. Out: the module `openvino` for all other modules here, its version, and the precisions that the CPU has
-instructions for. Does not know graphs or engines.
+In: nothing. Out: the module `openvino` for all other modules here, its version, a writer of its files, and the
+precisions that the CPU has instructions for. Does not know graphs or engines.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from resnest_cli.errors import DeviceError
 from resnest_cli.system import machine
 from resnest_cli.system.imports import without
 
-# Importing OpenVINO's converter sends telemetry and is a third of the import time: it waits for the first conversion.
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Importing OpenVINO's converter sends telemetry and is a third of the import time. Nothing here converts.
 try:
     with without("openvino.tools.ovc"):
         import openvino
@@ -20,19 +23,8 @@ except ImportError as error:  # installed, but it does not load: half installed,
     words = f"openvino cannot be loaded: {error}. Install it anew (pip install --force-reinstall openvino), or use "
     raise DeviceError(f"{words}--engine torch.") from error
 
-__all__ = ["VERSION", "has_int8", "native_precisions", "next_to_int8", "openvino", "require_native"]
+__all__ = ["VERSION", "has_int8", "native_precisions", "next_to_int8", "openvino", "require_native", "save"]
 VERSION = openvino.__version__.split("-")[0]  # without the build number
-
-
-def _convert_model(*args: Any, **kwargs: Any) -> openvino.Model:  # noqa: ANN401 - as openvino declares it
-    with without("openvino_telemetry"):  # openvino has a stub for systems without it
-        from openvino.tools.ovc import convert_model  # noqa: PLC0415 - see above
-    openvino.convert_model = convert_model
-    return convert_model(*args, **kwargs)
-
-
-if not hasattr(openvino, "convert_model"):
-    openvino.convert_model = _convert_model  # other libraries in this process call it too
 
 
 def native_precisions() -> list[str]:
@@ -63,3 +55,16 @@ def require_native(precision: str) -> None:
     """
     if precision == "bf16" and "BF16" not in native_precisions():
         raise DeviceError("--precision bf16: this CPU has no instructions for bf16. Use fp32, or --engine torch.")
+
+
+def save(graph: openvino.Model, path: Path) -> None:
+    """Write a graph to `path`, .xml, and its weights beside it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    try:
+        openvino.save_model(graph, str(path), compress_to_fp16=False)
+    except RuntimeError as error:
+        message = f"{path} cannot be written"
+        raise OSError(message) from error

@@ -5,6 +5,7 @@ In: nothing but the machine. Out: numbers and names. Imports no framework, so it
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import platform
@@ -52,6 +53,17 @@ def mention_idle_gpu() -> None:
     """Warn, once in a process, of an NVIDIA GPU that stays idle because torch is not installed."""
     if has_nvidia() and not imports.has_torch():
         files.warn_once(f"the NVIDIA GPU stays idle, as torch is not installed: {imports.PIP_TORCH}")
+
+
+def return_freed_memory() -> None:
+    """Give memory that Python has freed back to the system, where the C library would keep it (glibc).
+
+    Measured after the graph of resnest50d was built: 144 MB of 174 MB, all of it arrays that are gone.
+    """
+    import ctypes  # noqa: PLC0415 - other commands need none
+
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def cpu_name() -> str:

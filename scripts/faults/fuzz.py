@@ -34,7 +34,7 @@ with atheris.instrument_imports(include=["torch"]):  # instrumenting all of torc
     importlib.reload(torch._weights_only_unpickler)  # noqa: SLF001
 
 with atheris.instrument_imports(include=["resnest_cli"]):
-    from resnest_cli.engines.pytorch.state import read_state
+    from resnest_cli.engines import checkpoints
     from resnest_cli.errors import BadCheckpoint, ImageError
     from resnest_cli.inputs.decode import images
     from resnest_cli.types import DataConfig
@@ -53,7 +53,7 @@ def checkpoint(content: bytes) -> None:
     """Read a checkpoint; the first byte of `content` chooses the layout of the rest."""
     FILE.write_bytes(WRAPPERS[content[0] % len(WRAPPERS)](content[1:]) if content else b"")
     with contextlib.suppress(BadCheckpoint):
-        read_state(FILE.read_bytes(), FILE)
+        checkpoints.read(FILE.read_bytes(), FILE)
     watch()
 
 

@@ -16,6 +16,7 @@ from conftest import SAMPLES
 
 from resnest_cli import Options, find_model
 from resnest_cli.cluster.spans import Span, read_span
+from resnest_cli.engines import build, graph
 from resnest_cli.engines.pytorch import network
 from resnest_cli.errors import BadCheckpoint, ModelError, OutputError, TrainingStopped, UsageError
 from resnest_cli.models.catalog import DIGITS
@@ -181,12 +182,12 @@ def test_a_network_that_the_weights_cannot_fill_is_refused_before_it_is_made(
 ) -> None:
     (folder / "config.json").write_text(json.dumps(DIGITS_CONFIG | changes))
 
-    def fork_rng(devices: object) -> None:
-        pytest.fail(f"it was made, on {devices}")
-
-    monkeypatch.setattr(torch.random, "fork_rng", fork_rng)  # where it begins
-    with pytest.raises(BadCheckpoint, match=r"model\.safetensors has 1\.\d MB, and .* has [\d,]+ million numbers"):
-        network.build(find_model(str(folder)), folder / "model.safetensors")
+    monkeypatch.setattr(torch.nn.Module, "to_empty", lambda *_, **__: pytest.fail("memory was taken for it"))
+    monkeypatch.setattr(build, "build", lambda *_, **__: pytest.fail("memory was taken for it"))
+    spec, file = find_model(str(folder)), folder / "model.safetensors"
+    for take in (lambda: network.build(spec, file), lambda: graph.ensure(spec, file, "", "logits")):
+        with pytest.raises(BadCheckpoint, match=r"model\.safetensors does not fit .*: tensors [^.]* of another shape"):
+            take()
 
 
 @pytest.mark.parametrize(

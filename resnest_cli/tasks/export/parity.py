@@ -1,7 +1,7 @@
-"""How far an exported file is from torch, on real pictures.
+"""How far an exported file is from its model, on real pictures.
 
-In: a function that runs the file, the network, pictures. Out: a `Parity`, or a refusal where the file is too far off.
-Does not know formats.
+In: a function that runs the file, one that runs the model, pictures. Out: a `Parity`, or a refusal where the file is
+too far off. Does not know formats.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
+from resnest_cli.engines.choose import open_engine
 from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.errors import ModelError, UsageError
 from resnest_cli.inputs.find import find_sources
+from resnest_cli.options import Options
 from resnest_cli.pipeline.trunk import Trunk
+from resnest_cli.system import imports
 from resnest_cli.tasks.predict import softmax
 from resnest_cli.types import Failure
 
@@ -23,10 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
-    from torch import nn
 
-    from resnest_cli.options import Options
-    from resnest_cli.tasks.export.formats import Run
+    from resnest_cli.engines.base import Engine
+    from resnest_cli.tasks.export.formats import Original, Run
     from resnest_cli.types import ModelSpec
 
 BATCHES = (8, 3, 1)
@@ -35,17 +36,19 @@ TOLERANCE = 1e-4  # of probabilities, and of logits as a share of the largest
 
 @dataclass(frozen=True)
 class Parity:
-    """The largest differences between the file and torch, in logits and in probabilities.
+    """The largest differences between the file and the model, in logits and in probabilities.
 
     Attributes:
+        against: the engine that ran the model: "torch", or "openvino" where torch is not installed.
         images: pictures that were compared.
         batches: the sizes of the batches that the file got.
-        max_logit: the largest logit of torch, without its sign.
+        max_logit: the largest logit of the model, without its sign.
         max_logit_difference: of any class of any picture.
         max_probability_difference: likewise.
         same_class: pictures whose first class is the same.
     """
 
+    against: str
     images: int
     batches: tuple[int, ...]
     max_logit: float
@@ -70,18 +73,27 @@ def load(spec: ModelSpec, options: Options, pictures: Iterable[str], exclude: Se
     return np.stack(found)
 
 
-def compare(run: Run, network: nn.Module, spec: ModelSpec, pixels: NDArray[np.uint8], *, raw: bool) -> Parity:
-    """Run all pictures through the file, in batches of several sizes in turn, and through eager torch."""
+def reference(original: Original) -> Engine:
+    """Return an engine that runs the model in fp32: torch's, or the CPU's where torch is not installed."""
+    name = "torch" if imports.has_torch() else "openvino"
+    options = Options(
+        weights=original.path, random_weights=original.path is None, engine=name, device="cpu", precision="fp32"
+    )
+    return open_engine(original.spec, options)
+
+
+def compare(run: Run, model: Engine, spec: ModelSpec, pixels: NDArray[np.uint8], *, raw: bool) -> Parity:
+    """Run all pictures through the file, in batches of several sizes in turn, and one by one through the model."""
     mean, std = (np.array(values, np.float32) for values in (spec.data.mean, spec.data.std))
     images = ((pixels / np.float32(255) - mean) / std).astype(np.float32).transpose(0, 3, 1, 2)
     given = pixels if raw else np.ascontiguousarray(images)
     sizes = _sizes(len(pixels))
     ends = np.cumsum(sizes)
     found = np.concatenate([run(given[end - size : end]) for end, size in zip(ends, sizes, strict=True)])
-    with torch.inference_mode():
-        expected = np.concatenate([network(torch.from_numpy(image[None].copy())).numpy() for image in images])
+    expected = np.concatenate(list(model.run(pixels[i : i + 1] for i in range(len(pixels)))))
     probabilities = [np.stack([softmax(row) for row in rows]) for rows in (found, expected)]
     return Parity(
+        against=model.name,
         images=len(pixels),
         batches=tuple(sizes),
         max_logit=float(np.abs(expected).max()),
@@ -101,7 +113,7 @@ def _sizes(count: int) -> list[int]:
 
 
 def check(parity: Parity, to: str) -> None:
-    """Refuse a file whose answers differ from torch's, NaN included.
+    """Refuse a file whose answers differ from the model's, NaN included.
 
     Raises:
         ModelError: the difference is above `TOLERANCE`.
@@ -109,8 +121,8 @@ def check(parity: Parity, to: str) -> None:
     logits = parity.max_logit_difference / max(1.0, parity.max_logit)
     if not (logits <= TOLERANCE and parity.max_probability_difference <= TOLERANCE):
         message = (
-            f"the {to} file does not give torch's answers: logits differ by {parity.max_logit_difference:.1e}, "
-            f"probabilities by {parity.max_probability_difference:.1e} (allowed: {TOLERANCE}). Nothing was kept; try "
-            f"another format, or other versions of the libraries."
+            f"the {to} file does not give {parity.against}'s answers: logits differ by "
+            f"{parity.max_logit_difference:.1e}, probabilities by {parity.max_probability_difference:.1e} (allowed: "
+            f"{TOLERANCE}). Nothing was kept; try another format, or other versions of the libraries."
         )
         raise ModelError(message)

@@ -11,14 +11,17 @@ if TYPE_CHECKING:
 
 
 def facts(made: Exported) -> Iterator[tuple[str, str]]:
-    """Yield folder, inputs, outputs, and how near the file's answers are to torch's."""
+    """Yield folder, inputs, outputs, and how near the file's answers are to the model's."""
     block, parity = made.config["export"], made.parity
     size = sum((made.folder / name).stat().st_size for name in block["files"])
     yield "folder", f"{made.folder} ({', '.join(block['files'])}: {size / 1e6:.1f} MB)"
     for end in ("input", "output"):
         yield end, f"{block[end]['name']}: {block[end]['dtype']} {block[end]['shape']}".replace("'", "")
     yield "takes", block["input"]["range"]
-    yield "compared", f"{parity.images} pictures with torch, in batches of {', '.join(map(str, parity.batches))}"
+    yield (
+        "compared",
+        f"{parity.images} pictures with {parity.against}, in batches of {', '.join(map(str, parity.batches))}",
+    )
     yield "logits", f"up to {parity.max_logit:.2f}, differ by at most {parity.max_logit_difference:.1e}"
     yield "probabilities", f"differ by at most {parity.max_probability_difference:.1e}"
     yield "first class", f"the same for {parity.same_class} of {parity.images}"

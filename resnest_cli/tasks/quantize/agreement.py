@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnest_cli.engines.pytorch import int8
+from resnest_cli.engines import int8
 from resnest_cli.models import folders
 from resnest_cli.tasks.predict import softmax
 from resnest_cli.tasks.validate.metrics import wilson

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from resnest_cli.options import Options
     from resnest_cli.types import ModelSpec, Source
 
-# Of `int8.strangeness`, measured: images of the model's own kind 0 to 0.1; digits to a model for photographs,
+# Of `engines.strangeness`, measured: images of the model's own kind 0 to 0.1; digits to a model for photographs,
 # photographs to one for digits, inverted ones 0.1 to 0.3; noise from 0.36 on, black or very dark ones from 0.66 on.
 STRANGE = 0.3
 
@@ -66,7 +66,7 @@ def check_count(calibration: Pictures, held_out: Pictures, folder: Path) -> None
 def check_strangeness(strangeness: float, folder: Path) -> None:
     """Refuse images that the model is not for: ranges that are calibrated on them fit no others.
 
-    `strangeness` is that of `int8.strangeness`, in nats.
+    `strangeness` is that of `engines.strangeness`, in nats.
 
     Raises:
         ModelError: it is above `STRANGE`, as for noise or black pictures.

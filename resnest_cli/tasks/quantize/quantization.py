@@ -13,17 +13,18 @@ import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import save
+from safetensors.numpy import save
 
-from resnest_cli.engines.pytorch import int8
-from resnest_cli.engines.pytorch.network import build
+from resnest_cli.engines import checkpoints, int8
 from resnest_cli.engines.runtime import has_int8, next_to_int8
+from resnest_cli.engines.strangeness import strangeness
 from resnest_cli.errors import DeviceError, ModelError, UsageError
 from resnest_cli.inputs.labelled.dataset import Dataset, Labelled
-from resnest_cli.models import catalog, folders, graphs, labels, weights
+from resnest_cli.models import architecture, catalog, folders, graphs, labels, weights
 from resnest_cli.outputs import saving
 from resnest_cli.system import atomic, files
 from resnest_cli.tasks.export import exporter
+from resnest_cli.tasks.export.formats import Original
 from resnest_cli.tasks.quantize import pictures, speed
 from resnest_cli.tasks.quantize.agreement import Exam
 from resnest_cli.tasks.quantize.calibration import draw
@@ -99,18 +100,22 @@ def quantize(
     spec = catalog.resolve(options)
     _check(spec, folder, overwrite=overwrite)
     path = None if options.random_weights else weights.locate(spec, options.weights)
-    network = build(spec, path)
-    config = exporter.describe(spec, options, network, folders.INT8, raw=True)
+    network = architecture.of(spec)
+    state, digest = checkpoints.load(spec, path, network.shapes)
+    original = Original(spec, path, digest)
+    config = exporter.describe(
+        original, options, folders.INT8, int8.VERSIONED, raw=True, param_count=network.param_count
+    )
     parts = draw(calibrate, how.samples, how.seed, how.exclude)
     calibration, held_out = (pictures.load(spec, options, part) for part in parts)
     pictures.check_count(calibration, held_out, calibrate)
-    strangeness = int8.strangeness(network, spec, calibration.pixels[:_LOOKED_AT])
-    pictures.check_strangeness(strangeness if how.min_agreement and path else 0, calibrate)
+    strange = strangeness(spec, state, calibration.pixels[:_LOOKED_AT])
+    pictures.check_strangeness(strange if how.min_agreement and path else 0, calibrate)
     truths = _truths(calibrate, how.exclude, labels.load(spec, options.labels))
     with files.as_output_error(folder), atomic.folder(folder) as new:
         # 2. Its answers before; then the first int8 graph that keeps them.
-        (new / weights.FILENAMES[0]).write_bytes(save(network.state_dict(), {"format": "pt"}))
-        dense = int8.prepare(network, spec, new.parent / "dense")
+        (new / weights.FILENAMES[0]).write_bytes(save(state, {"format": "pt"}))
+        dense = int8.prepare(spec, state, new.parent / "dense")
         before = int8.rows(dense, spec, held_out.pixels, "fp32")
         exam = Exam(spec, held_out.pixels, before, [truths.get(name) for name in held_out.paths], how.min_agreement)
         graph, tried = _ladder(dense, calibration.pixels, exam)
@@ -120,7 +125,7 @@ def quantize(
             shutil.copyfile(graph.folder / source, new / name)
         made = Quantized(folder, tried, (*calibration.failures, *held_out.failures), graph.facts["floating"], rates)
         config["export"]["files"] = {name: weights.sha256(new / name) for name in folders.FILES[folders.INT8]}
-        given = {"seed": how.seed, "min_agreement": how.min_agreement, "strangeness": strangeness}
+        given = {"seed": how.seed, "min_agreement": how.min_agreement, "strangeness": strange}
         record = _record(config, given, calibration, held_out, made)
         folders.write_config(new, config)
         (new / SIDECAR).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -130,6 +135,9 @@ def quantize(
 def _check(spec: ModelSpec, folder: Path, *, overwrite: bool) -> None:
     if folders.is_exported(spec) or folders.is_int8(spec):
         message = f"{spec.name} is an exported model: quantize the model that it was made from."
+        raise UsageError(message)
+    if why := architecture.why_timm(spec):
+        message = f"{spec.name} cannot be quantized: {why}."
         raise UsageError(message)
     folders.require(folders.INT8)
     if not has_int8():

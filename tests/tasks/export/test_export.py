@@ -34,7 +34,7 @@ from resnest_cli.inputs.decode.images import load
 from resnest_cli.models import folders
 from resnest_cli.models.catalog import DIGITS
 from resnest_cli.system import imports
-from resnest_cli.tasks.export import formats
+from resnest_cli.tasks.export import to_torch
 from resnest_cli.tasks.export.exporter import export
 from resnest_cli.tasks.export.parity import Parity, check
 from resnest_cli.tasks.export.snippet import snippet
@@ -376,8 +376,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_file_that_answers_otherwise_is_not_kept(tmp_path: Path, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = formats.FORMATS["torch"]._replace(load=lambda _: lambda batch: np.zeros((len(batch), 10), np.float32))
-    monkeypatch.setitem(formats.FORMATS, "torch", wrong)
+    wrong = to_torch.FORMATS["torch"]._replace(load=lambda _: lambda batch: np.zeros((len(batch), 10), np.float32))
+    monkeypatch.setitem(to_torch.FORMATS, "torch", wrong)
     before = contents(tmp_path)
     with pytest.raises(ModelError, match=r"^the torch file does not give torch's answers: logits differ by \d\.\d"):
         export(Options("digits"), "torch", old, overwrite=True)
@@ -386,9 +386,9 @@ def test_a_file_that_answers_otherwise_is_not_kept(tmp_path: Path, old: Path, mo
 
 @pytest.mark.parametrize(("logit", "probability"), [(5e-4, 0.0), (0.0, 2e-4), (float("nan"), 0.0)])
 def test_the_tolerance_is_of_logits_and_of_probabilities(logit: float, probability: float) -> None:
-    check(Parity(1, (1,), 4.0, 3e-4, 9e-5, 1), "onnx")
+    check(Parity("torch", 1, (1,), 4.0, 3e-4, 9e-5, 1), "onnx")
     with pytest.raises(ModelError):
-        check(Parity(1, (1,), 4.0, logit, probability, 1), "onnx")
+        check(Parity("torch", 1, (1,), 4.0, logit, probability, 1), "onnx")
 
 
 def test_overwrite_replaces_a_model_folder_and_nothing_else(tmp_path: Path, old: Path) -> None:

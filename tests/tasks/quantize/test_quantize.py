@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import json
 import os
@@ -22,12 +21,11 @@ import timm
 import torch
 from conftest import SAMPLES
 from PIL import Image
-from torch import nn
 
 from resnest_cli import Classifier, Options, find_model
 from resnest_cli.engines.choose import open_engine
 from resnest_cli.engines.pytorch.network import build
-from resnest_cli.engines.pytorch.program import ungroup
+from resnest_cli.engines.runtime import has_int8
 from resnest_cli.errors import ExitCode, ModelError, UsageError
 from resnest_cli.inputs.find import find_sources
 from resnest_cli.inputs.read import read_source
@@ -59,41 +57,6 @@ RADIX = {"resnest50d_4s2x40d": (4, 2), "resnest50d_1s4x24d": (1, 4)}  # and card
 VARIANTS = [spec.name for spec in list_models()]
 
 
-# --- the rewrite: the same numbers from splits of their own
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-@pytest.mark.filterwarnings("ignore:TF32 acceleration")
-def test_parted_splits_give_exactly_the_numbers_of_grouped_ones(name: str) -> None:
-    """Every variant's own groups and radix. torch's own kernels add in one order, grouped or not; oneDNN's do not."""
-    dice = torch.Generator().manual_seed(0)
-    network = timm.create_model(name, layers=(1, 1, 2, 1), num_classes=10).eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):  # timm's fresh ones are zero at the end of each block
-            for values in (module.weight.data, module.running_var):
-                assert isinstance(values, torch.Tensor)
-                values.uniform_(0.5, 1.5, generator=dice)
-            for values in (module.bias.data, module.running_mean):
-                assert isinstance(values, torch.Tensor)
-                values.normal_(0, 0.2, generator=dice)
-    images = torch.randn(2, 3, 64, 64, generator=dice)
-    with torch.inference_mode(), torch.backends.mkldnn.flags(enabled=False):
-        expected = network(images)
-        parted = ungroup(copy.deepcopy(network))
-        assert (parted(images) - expected).abs().max() == 0
-    assert expected.std() > 1e-3
-    radix, cardinality = RADIX.get(name, (2, 1))
-    assert grouped(network) == 5 * [radix * cardinality]
-    assert grouped(parted) == 5 * radix * [cardinality]
-
-
-def grouped(network: nn.Module) -> list[int]:
-    """List the groups of the split attentions' convolutions."""
-    return [
-        conv.groups for name, conv in network.named_modules() if isinstance(conv, nn.Conv2d) and ".conv2.conv" in name
-    ]
-
-
 # --- what is made
 
 
@@ -121,6 +84,8 @@ def write(folder: Path, digits: list[Any]) -> None:
 def made(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Quantized:
     """Quantize the digits model, once for all tests; they leave the folder as it is."""
     pytest.importorskip("nncf", reason="nncf is not installed (extra int8)")
+    if not has_int8():
+        pytest.skip("this CPU has no instructions for int8")
     return quantize(Options("digits"), images / "calibrate", tmp_path_factory.mktemp("made") / "out")
 
 
@@ -158,7 +123,7 @@ def test_all_layers_with_weights_are_int8_and_the_answers_near(made: Quantized) 
 @needs_nncf
 def test_what_adds_the_splits_up_takes_what_the_convolutions_give(made: Quantized) -> None:
     """Of two splits: two shares, their sum, and the sum that is pooled; all that as it was, in each of four blocks."""
-    from resnest_cli.engines.pytorch.int8 import attention
+    from resnest_cli.engines.int8 import attention
 
     assert len(attention(openvino.Core().read_model(made.folder / "model.xml"))) == 4 * 4
 
@@ -179,7 +144,7 @@ def test_the_record_says_what_was_done(made: Quantized, images: Path) -> None:
     low, high = tried["accuracy_after_ci95"]
     assert 0 < low <= tried["accuracy_after"] <= high <= 1
     assert record["floating_layers"] == []
-    assert set(record["versions"]) == {"nncf", "openvino", "torch", "timm"}
+    assert set(record["versions"]) == {"nncf", "openvino"}
     assert {"int8"} < set(record["images_per_second"])
 
 
@@ -362,7 +327,7 @@ def test_better_ways_are_tried_and_then_it_is_refused(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """NNCF sees black pictures only, as if what is asked before had let them through: of that no way makes good."""
-    from resnest_cli.engines.pytorch import int8
+    from resnest_cli.engines import int8
     from resnest_cli.tasks.quantize import quantization as task
 
     real, seen = int8.quantize, []
@@ -408,22 +373,6 @@ def test_the_agreement_is_that_worked_out_by_hand() -> None:
     assert found.max_probability_change == pytest.approx(0.2, abs=1e-6)
     assert found.mean_probability_change == pytest.approx((0.1 + 0.2 + 0.1) / 3, abs=1e-6)
     assert (found.labelled, found.right_before, found.right_after) == (2, 1, 2)
-
-
-def test_strangeness_is_the_divergence_of_normal_distributions() -> None:
-    from torch.distributions import Normal, kl_divergence
-
-    from resnest_cli.engines.pytorch.int8 import strangeness
-
-    spec = find_model("digits")
-    pixels = noise(6, 256)
-    norm = nn.BatchNorm2d(3, eps=0)
-    norm.running_mean = torch.tensor([0.1, -0.2, 0.3])
-    norm.running_var = torch.tensor([0.5, 1.0, 2.0])
-    given = torch.from_numpy(pixels).permute(3, 0, 1, 2).flatten(1).double() / 127.5 - 1
-    here = Normal(given.mean(dim=1), given.std(dim=1, correction=0))
-    expected = kl_divergence(here, Normal(norm.running_mean, norm.running_var.sqrt())).mean()
-    assert strangeness(nn.Sequential(norm).eval(), spec, pixels) == pytest.approx(float(expected), abs=1e-4)
 
 
 # --- the choice of images
@@ -561,7 +510,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from resnest_cli import Options
-from resnest_cli.engines.pytorch import int8
+from resnest_cli.engines import int8
 from resnest_cli.tasks.quantize import quantization
 def kill(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)

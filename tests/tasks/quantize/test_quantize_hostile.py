@@ -14,7 +14,7 @@ import pytest
 from conftest import SAMPLES
 from PIL import Image
 
-from resnest_cli.engines.pytorch import int8
+from resnest_cli.engines import int8
 from resnest_cli.errors import ExitCode
 from resnest_cli.models import graphs
 from resnest_cli.models.graphs import Graph

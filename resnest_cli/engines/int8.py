@@ -1,6 +1,6 @@
 """A network in int8: NNCF runs it on real pictures and takes from them which range of values each layer needs.
 
-In: a network and pixels, uint8 [N, H, W, 3]. Out: graphs that take such pixels, first in floating point, then in int8.
+In: weights and pixels, uint8 [N, H, W, 3]. Out: graphs that take such pixels, first in floating point, then in int8.
 Does not judge the int8 graph; `tasks/quantize` does.
 """
 
@@ -17,15 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import nn
 
+from resnest_cli.engines.build import build
 from resnest_cli.engines.openvino import OpenVinoEngine
-from resnest_cli.engines.pytorch import export
-from resnest_cli.engines.pytorch.network import SEED, build
-from resnest_cli.engines.pytorch.program import FromPixels
-from resnest_cli.engines.runtime import openvino
-from resnest_cli.models import folders, graphs
+from resnest_cli.engines.runtime import openvino, save
+from resnest_cli.models import architecture, folders, graphs, random_weights
 from resnest_cli.models.graphs import Graph
 from resnest_cli.system.imports import without
 
@@ -34,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from resnest_cli.models.state import State
     from resnest_cli.types import ModelSpec
 
     Pixels = NDArray[np.uint8]
@@ -42,6 +39,7 @@ if TYPE_CHECKING:
 METHODS = ("calibrated", "biases corrected one by one", "most sensitive layers left in floating point")
 _RANDOM_PICTURES = 8
 _RANKED = 100  # pictures that tell how much each layer harms the answers
+VERSIONED = ("nncf", "openvino")  # the libraries that make int8 graphs
 _COMPUTE = {"Convolution", "GroupConvolution", "MatMul"}
 
 _log = logging.getLogger(__name__)
@@ -49,14 +47,15 @@ _log = logging.getLogger(__name__)
 
 def versions() -> dict[str, str]:
     """Return the versions of the libraries that make int8 graphs."""
-    return {name: version(name) for name in ("nncf", "openvino", "torch", "timm")}
+    return {name: version(name) for name in VERSIONED}
 
 
-def prepare(network: nn.Module, spec: ModelSpec, folder: Path) -> Graph:
-    """Write the network as a graph in floating point into a new `folder`. It changes the network, see `ungroup`."""
+def prepare(spec: ModelSpec, state: State, folder: Path) -> Graph:
+    """Write a model with these weights as a graph in floating point into a new `folder`."""
     folder.mkdir()
-    export.write(network, spec, folder / graphs.FILES[0])
-    return Graph(folder, {"width": spec.num_classes, "param_count": sum(p.numel() for p in network.parameters())})
+    network = architecture.of(spec)
+    save(build(network, dict(state), spec.data), folder / graphs.FILES[0])
+    return Graph(folder, {"width": network.num_classes, "param_count": network.param_count})
 
 
 def quantize(dense: Graph, pixels: Pixels, method: str, folder: Path, least: float) -> Graph:
@@ -98,9 +97,11 @@ def make_random_graph(spec: ModelSpec, name: str) -> Graph:
     folders.require(folders.INT8)
     _log.info("converting %s to int8 with random weights: once, a minute or two", spec.name)
     channels, height, width = spec.data.input_size
-    pixels = np.random.default_rng(SEED).integers(0, 256, (_RANDOM_PICTURES, height, width, channels), np.uint8)
+    shape = (_RANDOM_PICTURES, height, width, channels)
+    pixels = np.random.default_rng(random_weights.SEED).integers(0, 256, shape, np.uint8)
+    state = random_weights.make(architecture.of(spec).shapes, spec)
     with tempfile.TemporaryDirectory(prefix="resnest-") as scratch:
-        dense = prepare(build(spec, None), spec, Path(scratch) / "dense")
+        dense = prepare(spec, state, Path(scratch) / "dense")
         made = quantize(dense, pixels, METHODS[0], Path(scratch) / "int8", 0)
         return graphs.store(name, lambda folder: _copy(made.folder, folder), made.facts)
 
@@ -108,34 +109,6 @@ def make_random_graph(spec: ModelSpec, name: str) -> Graph:
 def _copy(source: Path, target: Path) -> None:
     for name in graphs.FILES:
         shutil.copyfile(source / name, target / name)
-
-
-def strangeness(network: nn.Module, spec: ModelSpec, pixels: Pixels) -> float:
-    """Return how far pictures, uint8 [N, H, W, 3], are from the network's training images, in nats, from 0.
-
-    Batch norms keep the mean and variance that each channel had in training. The strangeness is the Kullback-Leibler
-    divergence of the normal distribution of the pictures' channel from the normal distribution of training: the mean
-    over channels, then the median over norms. Trained statistics tell which pictures suit a network: Cai et al.,
-    "ZeroQ", 2020 (arXiv:2001.00281), equation 3.
-    """
-    found: list[float] = []
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-
-    def look(norm: Any, given: tuple[torch.Tensor]) -> None:  # noqa: ANN401 - torch's types know no statistics
-        found.append(_divergence(norm.running_mean, norm.running_var + norm.eps, *given))
-
-    hooks = [norm.register_forward_pre_hook(look) for norm in norms]
-    with torch.inference_mode():
-        FromPixels(network, spec)(torch.from_numpy(pixels))
-    for hook in hooks:
-        hook.remove()
-    return float(np.median(found))
-
-
-def _divergence(mean: torch.Tensor, variance: torch.Tensor, given: torch.Tensor) -> float:
-    here = given.var((0, 2, 3), unbiased=False) + 1e-5
-    shift = (given.mean((0, 2, 3)) - mean) ** 2
-    return float(((variance / here).log() + (here + shift) / variance - 1).mean() / 2)
 
 
 def rows(graph: Graph, spec: ModelSpec, pixels: Pixels, precision: str) -> NDArray[np.float32]:
