@@ -42,8 +42,7 @@ FOLDERS = [
 # Where each library of others is imported at the top of a file, by folder or module. Whatever loads long is imported by
 # few, which others import in functions: so nothing that a command does not need is loaded (see the tests below).
 AT_TOP = {
-    "PIL": {"inputs", "tasks.explain.pictures"},
-    "captum": set(),
+    "PIL": {"tasks.explain.heatmap", "inputs", "tasks.explain.pictures"},
     "click": {"cli"},
     "filelock": set(),
     "matplotlib": set(),
@@ -78,7 +77,6 @@ AT_TOP = {
 }
 # ... and in functions.
 INSIDE = {
-    "captum": {"tasks.explain"},
     "filelock": {"system.locks"},
     "matplotlib": {"outputs.lettering", "outputs.plots"},
     "nncf": {"engines.int8"},

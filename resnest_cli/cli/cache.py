@@ -12,7 +12,7 @@ from resnest_cli.text.terminal import data, put, put_json
 def cache() -> None:
     """Show or clear the cache.
 
-    It holds converted graphs and the list of class names. Downloaded weights are in the Hugging Face cache, which
+    It holds graphs of networks and the list of class names. Downloaded weights are in the Hugging Face cache, which
     `hf cache` manages.
     """
 

@@ -51,26 +51,23 @@ def explain(  # noqa: PLR0913 - one parameter per option
     evidence for the class (Grad-CAM on the last stage). NUMBER-NAME.attention.png and .json have the split attention:
     in every block, the share of each radix split of each channel. explain.jsonl has a record per input.
 
-    The last stage has one cell per 32 x 32 pixels: an image of 224 has a map of 7 x 7. Needs the extra explain.
+    The last stage has one cell per 32 x 32 pixels: an image of 224 has a map of 7 x 7.
 
     Examples:
       resnest explain dog.jpg -o looked/
       resnest explain dog.jpg -o looked/ --class "tennis ball" --raw
     """
     from resnest_cli.models.check import check
-    from resnest_cli.system.imports import require
     from resnest_cli.tasks.explain import folder
+    from resnest_cli.tasks.explain.heatmap import Explainer
 
     check(options)
-    require("explain", "explain", "captum")
     found = inputs.find()
     folder.claim(output, overwrite=overwrite)
-    with view.doing("loading torch"):
-        from resnest_cli.tasks.explain.heatmap import Explainer
-
     explainer = Explainer(options, named["class"])
     weights = ", random weights (the pictures mean nothing)" if options.random_weights else ""
-    view.say(f"{explainer.spec.name} on {explainer.device} ({explainer.reason}), torch fp32{weights}")
+    by = explainer.inspector
+    view.say(f"{explainer.spec.name} on {by.device} ({by.reason}), {by.name} fp32{weights}")
     failed = count = 0
     for record in folder.write(explainer.explain(found), output, raw=raw):
         count += 1

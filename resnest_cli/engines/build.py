@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Node: TypeAlias = openvino.Node
 
-LOGITS, FEATURES, STAGE, SHARES = "logits", "features", "stage", "shares"
+LOGITS, FEATURES, EVIDENCE, SHARES = "logits", "features", "evidence", "shares"
 EPSILON = 1e-5  # added to the variance of a norm
 _MAX_PIXEL = 255.0
 _ops = openvino.opset13
@@ -43,15 +43,17 @@ def build(
         network: its shape.
         state: its weights, checked (`state.check`). They are taken out of it, so that each is in memory once.
         data: size, mean and standard deviation of its input.
-        outputs: which of "logits" float32 [N, C], "features" [N, F] (pooled), "stage" [N, F, h, w] (of the last stage)
-            and "shares" [N, radix, channels], one per block: how each channel is shared among the splits.
+        outputs: which of "logits" float32 [N, C]; "features" [N, F] (pooled); "evidence" [N, C, h, w], the head on
+            each cell of the last stage, without its bias; and "shares" [N, radix, channels], one per block: how each
+            channel is shared among the splits.
         raw: whether pixels uint8 [N, H, W, 3] go in; if not, normalized images float32 [N, 3, H, W].
     """
     entry, images = _pixels(data) if raw else _images(data)
     builder = _Builder(network, state)
     stage = builder.stages(builder.stem(images))
     features = _ops.reduce_mean(stage, _integers(2, 3), keep_dims=False)
-    made = {STAGE: stage, FEATURES: features, LOGITS: builder.head(features)}
+    logits, evidence = builder.head(features, stage)
+    made = {FEATURES: features, LOGITS: logits, EVIDENCE: evidence}
     results = [_output(name, made[name]) for name in outputs if name != SHARES]
     if SHARES in outputs:
         results += [_output(f"{name}.{SHARES}", share) for name, share in builder.shares.items()]
@@ -74,10 +76,11 @@ class _Builder:
     def stages(self, x: Node) -> Node:
         return reduce(self._block, self._network.blocks, x)
 
-    def head(self, features: Node) -> Node:
+    def head(self, features: Node, stage: Node) -> tuple[Node, Node]:
         weight, bias = self._take("fc.weight"), self._take("fc.bias")
         product = _ops.matmul(features, _constant(weight), transpose_a=False, transpose_b=True)
-        return _ops.add(product, _constant(bias[None]))
+        logits = _ops.add(product, _constant(bias[None]))
+        return logits, _convolve(stage, weight[..., None, None], np.zeros_like(bias))
 
     def _block(self, x: Node, block: Block) -> Node:
         network, name = self._network, block.name

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from resnest_cli.engines.base import Engine
+    from resnest_cli.engines.inspection import Inspector
     from resnest_cli.options import Options
     from resnest_cli.types import ModelSpec
+
+EXPLANATION = "explanation"  # what the graph of an inspector is for
 
 _log = logging.getLogger(__name__)
 
@@ -55,10 +58,9 @@ def open_engine(spec: ModelSpec, options: Options, *, want: str = "logits") -> E
         try:
             return _open_openvino(spec, options, path, want)
         except OSError as error:
-            why_torch = f"no converted graph can be kept ({error})"
             if options.engine == "openvino" or not imports.has_torch():
-                message = f"{spec.name}: {why_torch}. Set RESNEST_CACHE to a folder that can be written."
-                raise OutputError(message) from error
+                raise _no_room(spec, error) from error
+            why_torch = f"its graph cannot be kept ({error})"
             _log.warning("%s, so that torch runs instead of openvino", why_torch)
     imports.announce("torch")
     from resnest_cli.engines.pytorch.engine import TorchEngine  # noqa: PLC0415 - seconds
@@ -167,17 +169,48 @@ def _open_openvino(spec: ModelSpec, options: Options, path: Path | None, want: s
         from resnest_cli.engines.runtime import require_native  # noqa: PLC0415 - heavy
 
         require_native(options.precision)
-        digest, found = looked_up.result()
-    if found is None:
-        from resnest_cli.engines import graph  # noqa: PLC0415 - not needed for what is cached
-
-        found = graph.ensure(spec, path, digest, want)
-    return OpenVinoEngine(spec, found, precision=options.precision, reason=_why_cpu(spec, options))
+    made = _made(spec, path, want, *looked_up.result())
+    return OpenVinoEngine(spec, made, precision=options.precision, reason=_why_cpu(spec, options))
 
 
 def _look_up(spec: ModelSpec, path: Path | None, want: str) -> tuple[str, graphs.Graph | None]:
     digest = weights.sha256(path) if path else weights.RANDOM
     return digest, graphs.find(graphs.key(spec, digest, want))
+
+
+def _made(spec: ModelSpec, path: Path | None, want: str, digest: str, found: graphs.Graph | None) -> graphs.Graph:
+    """Return the graph that was found, or one that is made now."""
+    if found:
+        return found
+    from resnest_cli.engines import graph  # noqa: PLC0415 - not needed for what is cached
+
+    return graph.ensure(spec, path, digest, want)
+
+
+def open_inspector(spec: ModelSpec, options: Options) -> Inspector:
+    """Open what shows how a model comes to its answers: on the CPU without torch, on GPUs with it.
+
+    Raises:
+        UsageError: an exported model, which has its answers only; or torch must run it, and is not installed.
+        WeightsUnavailable, BadCheckpoint, DeviceError: see `open_engine`.
+        OutputError: the graph cannot be kept in the cache.
+    """
+    if folders.is_exported(spec):
+        message = f"{spec.name} is an exported model, which gives answers only. Use the model that it was made from."
+        raise UsageError(message)
+    why_torch = _why_torch(spec, options)
+    path = None if options.random_weights else weights.locate(spec, options.weights)
+    if why_torch:
+        from resnest_cli.engines.pytorch.inspection import TorchInspector  # noqa: PLC0415 - seconds
+
+        return TorchInspector(spec, path, options.device)
+    from resnest_cli.engines.inspection import OpenVinoInspector  # noqa: PLC0415 - heavy
+
+    try:
+        made = _made(spec, path, EXPLANATION, *_look_up(spec, path, EXPLANATION))
+    except OSError as error:
+        raise _no_room(spec, error) from error
+    return OpenVinoInspector(made, _why_cpu(spec, options))
 
 
 def _open_exported(spec: ModelSpec, options: Options, why_torch: str, want: str) -> Engine:
@@ -234,5 +267,8 @@ def _kept(spec: ModelSpec, name: str, make: Callable[[], graphs.Graph]) -> graph
     try:
         return graphs.find(name) or graphs.ensure(name, make)
     except OSError as error:
-        message = f"{spec.name}: no converted graph can be kept: {error}. Set RESNEST_CACHE to a folder to write in."
-        raise OutputError(message) from error
+        raise _no_room(spec, error) from error
+
+
+def _no_room(spec: ModelSpec, error: OSError) -> OutputError:
+    return OutputError(f"{spec.name}: its graph cannot be kept ({error}). Set RESNEST_CACHE to a folder to write in.")

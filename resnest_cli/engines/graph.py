@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resnest_cli.engines import checkpoints
-from resnest_cli.engines.build import FEATURES, LOGITS, SHARES, STAGE, build
+from resnest_cli.engines.build import EVIDENCE, FEATURES, LOGITS, SHARES, build
 from resnest_cli.engines.runtime import VERSION, save
 from resnest_cli.models import architecture, graphs
 from resnest_cli.system import machine
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec
 
 # What a graph is for -> its outputs, in order.
-OUTPUTS = {"logits": (LOGITS,), "features": (FEATURES,), "explanation": (LOGITS, STAGE, SHARES)}
+OUTPUTS = {"logits": (LOGITS,), "features": (FEATURES,), "explanation": (LOGITS, EVIDENCE, SHARES)}
 
 _log = logging.getLogger(__name__)
 

@@ -117,11 +117,6 @@ def draw(folder):
 if __name__ == "__main__":
     draw(Path(sys.argv[1]))
 """
-EXPLAINS = """
-from resnest_cli import Options
-from resnest_cli.tasks.explain import heatmap
-heatmap.Explainer(Options(model="digits"))
-"""
 
 
 @pytest.fixture
@@ -154,12 +149,6 @@ def test_no_settings_are_read_for_our_pictures(content: bytes, hostile: Path, sh
     assert len(drawn["here"]) == 3
     assert drawn["there"] == drawn["here"]
     assert not [*hostile.rglob("started")]
-
-
-def test_nor_for_what_other_libraries_draw(hostile: Path, shell: Shell) -> None:
-    (hostile / "run.py").write_text(f"{EXPLAINS}\nimport matplotlib as m; print(m.rcParamsOrig['figure.facecolor'])\n")
-    ended = shell(sys.executable, hostile / "run.py")
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"white\n", b"")
 
 
 def test_letters_come_from_a_font_that_has_them(font: str, caplog: pytest.LogCaptureFixture) -> None:

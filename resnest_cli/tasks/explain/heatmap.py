@@ -1,7 +1,9 @@
-"""Where a network looked, and how its split attention was shared: for one image at a time, on torch.
+"""Where a network looked, and how its split attention was shared, for one image at a time.
 
 In: a stream of sources. Out: for each, in order, an `Explanation` or its failure. The heat map is Grad-CAM (Selvaraju
-et al., arXiv:1610.02391) on the last stage, by captum. The shares are what no other family has: in every block, a
+et al., arXiv:1610.02391) on the last stage. The head is an average over cells and a linear layer, so the gradient of a
+logit by a cell is the weight of the class divided by the number of cells: formulas 1 and 2 of the paper become
+relu(evidence) / cells, exactly, without any gradient. The shares are what no other family has: in every block, a
 softmax over the radix splits of each channel (Zhang et al., arXiv:2004.08955, section 3). `pictures.py` draws them.
 """
 
@@ -10,21 +12,19 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from timm.layers.split_attn import RadixSoftmax
+from PIL import Image
 
+from resnest_cli.engines.choose import open_inspector
 from resnest_cli.engines.pixels import PixelEngine
-from resnest_cli.engines.pytorch.engine import choose_device
-from resnest_cli.engines.pytorch.network import build
 from resnest_cli.errors import UsageError
-from resnest_cli.models import catalog, folders, labels, weights
-from resnest_cli.outputs import lettering, saving
+from resnest_cli.models import catalog, labels
+from resnest_cli.outputs import saving
 from resnest_cli.pipeline import stream
 from resnest_cli.pipeline.trunk import Trunk
-from resnest_cli.system.imports import require
+from resnest_cli.tasks.predict import softmax
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
@@ -100,30 +100,16 @@ class Explainer:
         target: a class by name, index or WordNet id; None explains each image's first class.
 
     Raises:
-        UsageError: captum is not installed, no such class, or a model without gradients.
+        UsageError: no such class, or a model that gives answers only.
         WeightsUnavailable, BadCheckpoint, LabelsError, DeviceError: the model cannot be opened.
     """
 
     def __init__(self, options: Options, target: str | None = None) -> None:
-        require("explain", "explain", "captum")
-        lettering.load()  # captum would import it as it is
-        from captum import attr as captum  # noqa: PLC0415 - of the extra "explain"
-
         self.options = options
         self.spec = catalog.resolve(options)
-        if folders.is_exported(self.spec):
-            message = f"{self.spec.name} is an exported model, without gradients. Use the model that it was made from."
-            raise UsageError(message)
         self.labels = labels.load(self.spec, options.labels)
         self.target = None if target is None else class_index(self.labels, target)
-        self.device, self.reason = choose_device(options.device)
-        path = None if options.random_weights else weights.locate(self.spec, options.weights)
-        self._network: Any = build(self.spec, path).to(self.device)
-        layers = {name: module for name, module in self._network.named_modules() if isinstance(module, RadixSoftmax)}
-        self._blocks = {name.removesuffix(".conv2.rsoftmax"): module.radix for name, module in layers.items()}
-        self._cam = captum.LayerGradCam(self._network, self._network.layer4)
-        self._activation = captum.LayerActivation(self._network, [*layers.values()])
-        self._spread = captum.LayerAttribution.interpolate
+        self.inspector = open_inspector(self.spec, options)
 
     def explain(self, found: Iterable[Source | Failure]) -> Iterator[Explanation | Failure]:
         """Explain every source, lazily and in order."""
@@ -132,43 +118,28 @@ class Explainer:
             yield row if isinstance(row, Failure) else self._explain(row.path, engine.picture(row.values))
 
     def _explain(self, path: str, pixels: NDArray[np.uint8]) -> Explanation | Failure:
-        image = self._to_input(pixels)
-        with torch.no_grad():
-            logits = self._network(image)[0]
-        answer = stream.check_finite(stream.Row(path, logits.cpu().numpy()), "fp32")
+        seen = self.inspector.inspect(pixels)
+        answer = stream.check_finite(stream.Row(path, seen.logits), "fp32")
         if isinstance(answer, Failure):
             return answer
-        probabilities = logits.softmax(dim=0)
-        index = int(probabilities.argmax()) if self.target is None else self.target
-        cells = self._cam.attribute(image, target=index, relu_attributions=True).detach()
-        heat = self._spread(cells, pixels.shape[:2], "bilinear")[0, 0]
+        index = int(seen.logits.argmax()) if self.target is None else self.target
+        cells = np.maximum(seen.evidence[index], 0) / seen.evidence[index].size
         return Explanation(
             path=path,
             pixels=pixels,
             index=index,
             wnid=self.labels.wnids[index],
             label=self.labels.names[index],
-            probability=float(probabilities[index]),
-            heat=np.asarray(heat.cpu(), np.float32),
-            cells=(int(cells.shape[2]), int(cells.shape[3])),
-            shares=self._shares(image),
+            probability=float(softmax(seen.logits)[index]),
+            heat=_spread(cells, pixels.shape[1::-1]),
+            cells=cells.shape,
+            shares=tuple(Shares(block, values) for block, values in seen.shares.items()),
         )
 
-    def _shares(self, image: torch.Tensor) -> tuple[Shares, ...]:
-        with torch.no_grad():
-            found = self._activation.attribute(image)
-        return tuple(
-            Shares(block, np.asarray(values.cpu(), np.float32).reshape(radix, -1))
-            for (block, radix), values in zip(self._blocks.items(), found, strict=True)
-        )
 
-    def _to_input(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
-        mean, std = (
-            torch.tensor(values, device=self.device).view(1, -1, 1, 1)
-            for values in (self.spec.data.mean, self.spec.data.std)
-        )
-        image = torch.from_numpy(pixels).to(self.device).permute(2, 0, 1)[None]
-        return image.float().div(255).sub(mean).div(std)
+def _spread(cells: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return cells float32 [h, w] spread over a picture of `size` (width, height), linearly between their centers."""
+    return np.asarray(Image.fromarray(cells).resize(size, Image.Resampling.BILINEAR), np.float32)
 
 
 def class_index(known: Labels, text: str) -> int:
