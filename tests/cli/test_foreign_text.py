@@ -36,7 +36,7 @@ IN_A_NAME = EVIL.replace("/", "").replace("\ud800", "")  # of a file
 
 @pytest.fixture(autouse=True)
 def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nothing be cut, or wrapped in the middle of what is looked for."""
+    """Make lines long enough that nothing is cut, or wrapped in the middle of what is looked for."""
     monkeypatch.setenv("COLUMNS", "2000")
 
 

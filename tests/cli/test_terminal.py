@@ -25,12 +25,12 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
 def lines(*args: str | Path) -> list[str]:
-    """Run `resnest` on a terminal; give what it writes, without colors and movements of the cursor."""
+    """Run `resnest` on a terminal; return what it writes, without colors and movements of the cursor."""
     return CONTROL.sub("", written(*args).decode()).splitlines()
 
 
 def written(*args: str | Path) -> bytes:
-    """Run `resnest` on a terminal; give all that it writes."""
+    """Run `resnest` on a terminal; return all that it writes."""
     screen, terminal = pty.openpty()
     program = ("-c", PROGRAM) if args[0] == "bench" else ("-m", "resnest_cli")
     command = [sys.executable, *program, *map(str, args)]

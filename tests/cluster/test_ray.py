@@ -61,7 +61,7 @@ SAID = re.compile(
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> list[str]:
-    """Give good files, broken ones, one that is not there, and a folder without images, under names that are odd."""
+    """Return good files, broken ones, one that is not there, and a folder without images, under names that are odd."""
     folder = tmp_path / "in"
     folder.mkdir()
     odd = os.fsencode(folder) + b"/odd \xff'\",\n.png"

@@ -48,12 +48,12 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
 
 @pytest.fixture
 def _loopback_is_public(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let 127.0.0.1 count as a public address, and no other one."""
+    """Count 127.0.0.1 as a public address, and no other."""
     monkeypatch.setattr(urls, "_is_public", lambda address: str(address) == "127.0.0.1")
 
 
 def resolve(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
-    """Let DNS give these addresses, one answer after the other; returns the names that are asked for."""
+    """Have DNS answer with these addresses, one after the other; return the names that are asked for."""
     asked: list[str] = []
 
     def look_up(host: str, port: int, **_: object) -> list[tuple[Any, ...]]:

@@ -168,7 +168,7 @@ class Trap:
 
 
 def by_hand(folder: Path) -> dict[str, bytes]:
-    """Give pickles that call os.mkdir by each opcode that can call or find something."""
+    """Return pickles that call os.mkdir by each opcode that can call or find something."""
     name = str(folder).encode()
     posix = os.mkdir.__module__.encode()
     return {

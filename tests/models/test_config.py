@@ -286,7 +286,7 @@ def npy(shape: str, *, kind: str = "<f4", data: bytes = b"") -> bytes:
 
 @pytest.fixture
 def index(tmp_path: Path) -> Path:
-    """Give the rest of an index of two rows: its paths, and how it was made."""
+    """Return the rest of an index of two rows: its paths, and how it was made."""
     (tmp_path / "index.paths.jsonl").write_bytes(b'{"path": "a"}\n{"path": "b"}\n')
     (tmp_path / "index.npy.json").write_text('{"width": 2}')
     (tmp_path / "index.npy").write_bytes(npy("(2, 2)", data=bytes(16)))

@@ -539,7 +539,7 @@ def test_another_process_that_brings_nothing_is_not_waited_for(site: Stub, monke
 
 @pytest.fixture
 def names(site: Stub, monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """Let the class names be on the same server."""
+    """Put the class names on the same server."""
     content = "\n".join(f"name {i}" for i in range(1000)).encode()
     site.pages["/names.txt"] = Page(content)
     digest = hashlib.sha256(content).hexdigest()

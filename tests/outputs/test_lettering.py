@@ -43,7 +43,7 @@ def _no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Install a font that has one letter, a square dog; give its name."""
+    """Install a font that has one letter, a square dog; return its name."""
     pen = TTGlyphPen(None)
     pen.moveTo((0, 0))
     for point in ((900, 0), (900, 900), (0, 900)):
@@ -65,7 +65,7 @@ def font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def drawn(words: str) -> bytes:
-    """Draw words; give the pixels."""
+    """Draw words; return the pixels."""
     content = BytesIO()
     with drawing([words]):
         figure = Figure(figsize=(1, 1))

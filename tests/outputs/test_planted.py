@@ -41,7 +41,7 @@ BESIDE = ("{}", "{}.part", "{}.lock", "{}.resume.json", ".{}.done.json", "{}.jso
 
 @pytest.fixture(params=[0o755, 0o1777], ids=["theirs", "sticky"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Give a folder that the other user may write in: its own, or one like /tmp."""
+    """Return a folder that the other user may write in: its own, or one like /tmp."""
     place = tmp_path / "folder"
     place.mkdir()
     place.chmod(request.param)
@@ -52,7 +52,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ours(tmp_path: Path) -> Iterator[Path]:
-    """Give a file that only root may touch, in a folder where nothing may appear; it is looked at in the end."""
+    """Yield a file that only root may touch, in a folder where nothing may appear; it is looked at in the end."""
     place = tmp_path / "ours"
     place.mkdir(mode=0o700)
     precious = place / "precious"

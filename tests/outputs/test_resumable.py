@@ -56,7 +56,7 @@ def job(  # noqa: PLR0913 - all but three by name
     resume: bool = False,
     overwrite: bool = False,
 ) -> tuple[int, list[str | None]]:
-    """Write records as a command does, or only the first `stop`; give how many were there, and their errors."""
+    """Write records as a command does, or only the first `stop`; return how many were there, and their errors."""
     seen: list[str | None] = []
     with ResumableFile(path, FORMATS[format], resume=resume, overwrite=overwrite) as out:
         out.begin(About(2, {"model": "m"}), {"model": "m"}, batch)
@@ -182,7 +182,7 @@ def test_killed_again_and_again_a_job_ends_with_the_rows_of_an_uninterrupted_run
 
 @contextmanager
 def no_file_above(size: int) -> Iterator[None]:
-    """Let no file grow above `size` bytes: a full disk for this process alone."""
+    """Allow no file more than `size` bytes: a full disk for this process alone."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

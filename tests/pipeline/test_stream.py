@@ -34,7 +34,7 @@ def decoded(names: Iterable[str]) -> Iterator[Decoded]:
 
 
 def answers(rows: Iterable[Row | Failure]) -> list[str]:
-    """Give the class of each row, which is its name if no row has moved."""
+    """Return the class of each row, which is its name if no row has moved."""
     return ["bad" if isinstance(row, Failure) else str(row.values.argmax()) for row in rows]
 
 

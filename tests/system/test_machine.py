@@ -23,7 +23,7 @@ CORES = 16
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty folder that stands for / to `machine`, on a Linux with 16 cores and torch for CUDA."""
+    """Return an empty folder that stands for / to `machine`, on a Linux with 16 cores and torch for CUDA."""
 
     def below(*parts: str) -> Path:
         path = Path(*parts)

@@ -42,7 +42,7 @@ class _Capabilities(ctypes.Structure):
 
 @contextmanager
 def owner_only() -> Iterator[None]:
-    """Let the modes of files hold for root too: take CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH from this thread."""
+    """Make the modes of files hold for root too: take CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH from this thread."""
     if os.geteuid():
         yield
         return
@@ -61,7 +61,7 @@ def owner_only() -> Iterator[None]:
 
 @pytest.fixture
 def closed(tmp_path: Path) -> Iterator[Path]:
-    """Give a folder that may not be entered, with an image in it."""
+    """Yield a folder that may not be entered, with an image in it."""
     if os.geteuid() == 0 and sys.platform != "linux":
         pytest.skip("root may enter everything")
     folder = tmp_path / "closed"

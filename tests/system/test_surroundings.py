@@ -62,7 +62,7 @@ print(json.dumps(run()))
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """Give a folder that other users may enter; pytest's own are private."""
+    """Yield a folder that other users may enter; pytest's own are private."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)

@@ -43,14 +43,14 @@ only_root = pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="
 
 @pytest.fixture
 def cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty cache of the test's own, which need not stay the one that is used."""
+    """Return an empty cache of the test's own, which need not stay the one that is used."""
     monkeypatch.setenv("RESNEST_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """Give a folder that other users may enter; pytest's own are private."""
+    """Yield a folder that other users may enter; pytest's own are private."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -73,7 +73,7 @@ def answer(resnest: Resnest, *words: str | Path) -> str:
 
 
 def in_hub(content: Callable[[Path], object], name: str = "0123456789abcdef" * 4) -> Path:
-    """Put a file into the Hugging Face cache, named by a hash; give the link that leads to it."""
+    """Put a file into the Hugging Face cache, named by a hash; return the link that leads to it."""
     repo = hub_cache.folder() / "models--owner--name"
     blob, link = repo / "blobs" / name, repo / "snapshots" / "main" / "model.safetensors"
     for path in (blob, link):
@@ -141,7 +141,7 @@ def test_a_damaged_blob_gets_no_graph_under_the_hash_of_the_right_one(cold: Path
 
 
 def swapping(monkeypatch: pytest.MonkeyPatch, swap: Callable[[], object]) -> None:
-    """Let `swap` happen after files were hashed and before anything is made of them."""
+    """Call `swap` after files were hashed and before anything is made of them."""
     ensure = graphs.ensure
 
     def later(name: str, make: Callable[[], graphs.Graph]) -> graphs.Graph:
@@ -213,7 +213,7 @@ def test_an_int8_model_of_other_weights_than_it_is_named_by_is_removed(tmp_path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Give an export of the digits, made of the graph in the cache: converting it takes seconds."""
+    """Return an export of the digits, made of the graph in the cache: converting it takes seconds."""
     engine = open_engine(find_model("digits"), Options("digits", device="cpu", engine="openvino"))
     made = engine.graph.folder  # type: ignore[attr-defined] # it is OpenVINO's
     (tmp_path / "export").mkdir()

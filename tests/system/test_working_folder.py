@@ -94,7 +94,7 @@ def test_python_itself_is_told_not_to_look_there(planted: Planted, shell: Shell)
 
 @pytest.fixture
 def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Stand in an empty folder, with a search path of one folder elsewhere; give the path."""
+    """Stand in an empty folder, with a search path of one folder elsewhere; return the path."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["/elsewhere"])
     return sys.path

@@ -333,7 +333,7 @@ def test_pairs_and_groups_are_those_of_all_comparisons(monkeypatch: pytest.Monke
 
 
 def at(*degrees: float) -> NDArray[np.float32]:
-    """Give points of the plane, each by its angle."""
+    """Return points of the plane, each by its angle."""
     angles = np.radians(degrees)
     return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 

@@ -78,7 +78,7 @@ def job(root: Path, asked: Recipe = SHORT, **changes: Any) -> Job:  # noqa: ANN4
 
 
 def finish(asked: Job, out: Path, *, resume: bool = False) -> dict[str, Any]:
-    """Run a job to its end; give its metrics."""
+    """Run a job to its end; return its metrics."""
     *_, last = Run(asked, out, device="cpu", workers=0).events(resume=resume)
     assert isinstance(last, Done)
     return last.metrics
@@ -104,14 +104,14 @@ def losses(out: Path) -> list[tuple[str, ...]]:
 
 @pytest.fixture(scope="module")
 def whole(colored: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder of a run that nothing disturbed."""
+    """Return the folder of a run that nothing disturbed."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     finish(job(colored), out)
     return out
 
 
 def weights(out: Path) -> str:
-    """Give the hash that names a run's weights."""
+    """Return the hash that names a run's weights."""
     return str(json.loads((out / "metrics.json").read_text())["sha256"])
 
 

@@ -59,7 +59,7 @@ EXPORTS = {"onnx": False, "openvino": True, "torch": False}
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Any:  # noqa: ANN401 - a cached function
-    """Give the folder of a digits export, made once for all tests; they leave it as it is."""
+    """Return the folder of a digits export, made once for all tests; they leave it as it is."""
     base = tmp_path_factory.mktemp("exports")
 
     @cache
