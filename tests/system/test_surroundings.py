@@ -9,7 +9,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from conftest import SAMPLES
@@ -21,12 +21,12 @@ from resnest_cli.system import atomic, cache
 from resnest_cli.system.paths import Kind, Look
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from conftest import Shell
 SEVEN = SAMPLES / "seven_0081.png"
-# Runs commands in one process, as a user whom the system does not know. What they import is imported before: the
-# interpreter itself may lie where that user may not look.
+# Runs the commands of each line of standard input in a fork, as a user whom the system does not know, and says when it
+# has ended. What they import is imported before: the interpreter itself may lie where that user may not look.
 AS_NOBODY = """
 import json, os, pathlib, sys
 from click.testing import CliRunner
@@ -35,7 +35,6 @@ from resnest_cli.engines.fake import FakeEngine
 from resnest_cli.models import graphs, weights
 from resnest_cli.pipeline import trunk
 from resnest_cli.tasks import doctor
-commands, environment = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 def write(folder):
     for name in graphs.FILES:
         (folder / name).write_text(name)
@@ -45,18 +44,26 @@ def open_engine(spec, options, want):  # it converts in a moment, and torch is n
     return FakeEngine(spec)
 trunk.open_engine = open_engine
 doctor._torch = doctor._openvino = lambda: "as it is"
-def run():
+def run(commands):
     ended = [CliRunner().invoke(cli, words, prog_name="resnest") for words in commands]
     return [(one.exit_code, one.stdout, one.stderr) for one in ended]
-run()
-if os.geteuid() == 0:
-    os.setgroups([])
-    os.setgid(54321)
-    os.setuid(54321)
-for name in ("HOME", "XDG_CACHE_HOME", "RESNEST_CACHE", "HF_HOME", "TORCH_HOME"):
-    os.environ.pop(name, None)
-os.environ |= environment
-print(json.dumps(run()))
+def become_nobody(environment):
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(54321)
+        os.setuid(54321)
+    for name in ("HOME", "XDG_CACHE_HOME", "RESNEST_CACHE", "HF_HOME", "TORCH_HOME"):
+        os.environ.pop(name, None)
+    os.environ |= environment
+run(json.loads(sys.argv[1]))
+for line in sys.stdin:
+    if not os.fork():
+        commands, environment = json.loads(line)
+        become_nobody(environment)
+        print(json.dumps(run(commands)), flush=True)
+        sys.exit()
+    os.wait()
+    print("ended", flush=True)
 """
 
 
@@ -68,15 +75,32 @@ def place() -> Iterator[Path]:
         yield Path(folder)
 
 
-def as_nobody(*commands: tuple[str | Path, ...], **environment: str) -> list[tuple[int, str, str]]:
-    words = json.dumps([[*map(str, command)] for command in commands])
-    ended = subprocess.run(
-        [sys.executable, "-c", AS_NOBODY, words, json.dumps(environment)], capture_output=True, check=False, timeout=120
-    )
-    assert ended.returncode == 0, ended.stderr
-    found: list[tuple[int, str, str]] = [tuple(one) for one in json.loads(ended.stdout.splitlines()[-1])]
-    assert not [one for one in found if "Traceback" in one[2]]
-    return found
+class Nobody(Protocol):
+    """Runs commands as a user whom the system does not know; returns the exit code and both outputs of each."""
+
+    def __call__(self, *commands: tuple[str | Path, ...], **environment: str) -> list[tuple[int, str, str]]: ...
+
+
+@pytest.fixture(scope="module")
+def as_nobody() -> Iterator[Nobody]:
+    """Start one process for all tests here: importing what commands need takes a CPU second."""
+
+    def run(*commands: tuple[str | Path, ...], **environment: str) -> list[tuple[int, str, str]]:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(json.dumps([in_words(commands), environment]) + "\n")
+        found: list[tuple[int, str, str]] = [tuple(one) for one in json.loads(process.stdout.readline())]
+        assert process.stdout.readline() == "ended\n"
+        assert not [one for one in found if "Traceback" in one[2]]
+        return found
+
+    command = [sys.executable, "-c", AS_NOBODY, json.dumps(in_words(EVERY))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        yield run
+
+
+def in_words(commands: Iterable[tuple[str | Path, ...]]) -> list[list[str]]:
+    return [[*map(str, command)] for command in commands]
 
 
 PREDICT = ("predict", SEVEN, "-m", "digits", "-f", "jsonl", "-j", "0")
@@ -91,7 +115,7 @@ EVERY = (
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become a user without a name")
-def test_a_user_without_a_home_gets_answers_or_is_told_what_to_set() -> None:
+def test_a_user_without_a_home_gets_answers_or_is_told_what_to_set(as_nobody: Nobody) -> None:
     predict, models, doctor, kept, download, variant = as_nobody(*EVERY)
     assert (predict[0], json.loads(predict[1])["status"]) == (0, "ok")
     assert predict[2].count("this user has no home folder: converted models are kept for this run only. Set ") == 1
@@ -106,7 +130,7 @@ def test_a_user_without_a_home_gets_answers_or_is_told_what_to_set() -> None:
     assert variant[2].endswith("~/.cache/huggingface: set HF_HOME to a folder to write in.\n")
 
 
-def test_caches_that_may_not_be_entered_are_named(place: Path) -> None:
+def test_caches_that_may_not_be_entered_are_named(as_nobody: Nobody, place: Path) -> None:
     names = ("RESNEST_CACHE", "HF_HOME", "TORCH_HOME")
     environment = {name: str(place / name) for name in names}
     for name in names:
@@ -124,7 +148,7 @@ def test_caches_that_may_not_be_entered_are_named(place: Path) -> None:
     assert (variant[0], variant[2]) == (2, f"error: {why}\n")
 
 
-def test_our_own_cache_that_may_not_be_read_is_named(place: Path) -> None:
+def test_our_own_cache_that_may_not_be_read_is_named(as_nobody: Nobody, place: Path) -> None:
     (place / "mine").mkdir(mode=0)
     kept, cleared = as_nobody(("cache", "list"), ("cache", "clear"), RESNEST_CACHE=str(place / "mine"))
     words = f"error: {place}/mine cannot be read: Permission denied. Set RESNEST_CACHE to a folder that can.\n"
@@ -162,7 +186,9 @@ def test_a_cache_that_is_a_file_is_said_and_another_serves_for_this_run(
     assert logged == [f"{why}: converted models are kept for this run only. Set RESNEST_CACHE to a folder to write in"]
 
 
-def test_what_is_in_a_cache_serves_where_nothing_can_be_added(environment: pytest.MonkeyPatch, place: Path) -> None:
+def test_what_is_in_a_cache_serves_where_nothing_can_be_added(
+    as_nobody: Nobody, environment: pytest.MonkeyPatch, place: Path
+) -> None:
     """An image of a container may bring it, read-only."""
     ready = place / "ready"
     environment.setenv("RESNEST_CACHE", str(ready))
@@ -218,7 +244,7 @@ def test_the_variable_that_is_set_is_the_one_that_is_named(monkeypatch: pytest.M
     assert weights.is_cached(find_model("resnest14d")) is None
 
 
-def test_a_home_of_the_mirror_that_may_not_be_entered_is_no_obstacle(place: Path) -> None:
+def test_a_home_of_the_mirror_that_may_not_be_entered_is_no_obstacle(as_nobody: Nobody, place: Path) -> None:
     (place / "torch").mkdir(mode=0)
     (models,) = as_nobody(("list-models", "resnest14d"), TORCH_HOME=str(place / "torch"), HF_HOME=str(place / "hf"))
     assert (models[0], models[1].split()[-1]) == (0, "no")
