@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick coverage check fix docs digits fuzz clean
+.PHONY: help demo test quick pythons coverage check fix docs digits fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
-demo: $(VENV)/installed ## set everything up and classify the bundled digits
+demo: $(VENV)/installed ## install the base and classify the bundled digits
 	$(BIN)/resnest predict resnest_cli/data/digits/samples --model digits --topk 3 --format table
 
 # A worker takes a file at a time, in the order of tests/helpers/lanes.py.
@@ -24,6 +24,18 @@ test: check ## lint, types, and all tests, in minutes; the last lines list what 
 
 quick: $(VENV)/installed-dev ## the tests that load no torch and start no cluster, in about a minute
 	$(PYTEST) --quick
+
+# Interpreters are looked for on the search path and among pyenv's.
+pythons: $(VENV)/installed-dev ## try every command of the base on each Python from 3.10 to 3.13 that is here
+	@for version in 3.10 3.11 3.12 3.13; do \
+		for python in python$$version $$HOME/.pyenv/versions/$$version.*/bin/python; do \
+			$$python -c '' 2>/dev/null && break; python=; \
+		done; \
+		if [ -z "$$python" ]; then echo "Python $$version is not here: left out"; continue; fi; \
+		echo "Python $$version"; rm -rf build/python build/lib; \
+		{ $$python -m venv build/python && build/python/bin/pip install --quiet . && \
+			$(BIN)/pytest tests/test_without_torch.py --bare-python build/python/bin/python; } || exit 1; \
+	done; rm -rf build/python
 
 coverage: $(VENV)/installed-dev ## the tests, and which lines they reach; it takes a third longer
 	$(PYTEST) --cov --cov-report=term
@@ -68,10 +80,11 @@ $(VENV)/created:
 	@touch $@
 
 $(VENV)/installed: $(VENV)/created pyproject.toml
-	@echo 'Installing into $(VENV): torch is several GB on Linux, so this takes some minutes.'
+	@echo 'Installing the base into $(VENV): 18 packages, 87 MB to download.'
 	$(BIN)/pip install --quiet --editable .
 	@touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
+$(VENV)/installed-dev: $(VENV)/created pyproject.toml
+	@echo 'Installing everything into $(VENV): with torch several GB on Linux, so this takes some minutes.'
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@

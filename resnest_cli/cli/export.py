@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         "--to",
         required=True,
         type=click.Choice(["onnx", "openvino", "torch"]),
-        help="Format; onnx needs the extra onnx.",
+        help="Format; onnx and torch need the extra of that name.",
     ),
     shared.OUTPUT_FOLDER,
     click.option("--raw-uint8", is_flag=True, help="Input is pixels, uint8 [N, H, W, 3], normalized inside the model."),

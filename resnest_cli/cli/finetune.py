@@ -23,7 +23,7 @@ def finetune(**values: Any) -> None:  # noqa: ANN401 - as declared
     the columns path and label. Every file is checked before training begins.
 
     First a new head is trained on features that are computed once: minutes on a CPU. Then, with a GPU or --full, all
-    layers are. OUT is a model folder that every command takes as --model.
+    layers are. OUT is a model folder that every command takes as --model. Needs the extra torch.
 
     Examples:
       resnest finetune flowers/

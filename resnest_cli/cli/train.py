@@ -21,7 +21,7 @@ def train(*, recipe: str, **values: Any) -> None:  # noqa: ANN401, ARG001 - as d
     """Train a network from scratch with the published recipe.
 
     DIR is as for `resnest finetune`. Each item of the recipe is an option; the settled recipe is printed. With --lr
-    auto the rate is 0.1 per 256 images of a step.
+    auto the rate is 0.1 per 256 images of a step. Needs the extra torch.
 
     With --gpus all it runs in one process per GPU. On several nodes start it on each with torchrun; OUT and DIR must be
     on disks that all of them see:

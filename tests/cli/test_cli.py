@@ -348,35 +348,6 @@ def test_doctor_tells_what_is_there_and_what_is_not(resnest: Resnest) -> None:
     assert f"versions torch            {version('torch')}" in table
 
 
-def test_without_torch_doctor_names_the_pip_line(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
-    found = json.loads(resnest("doctor", "-f", "json").stdout)
-    assert found["engines"]["torch"] == "not installed: pip install 'resnest-cli[torch]'"
-
-
-@pytest.mark.parametrize(
-    ("words", "what"),
-    [
-        (("finetune", "nowhere"), "finetune"),
-        (("train", "nowhere", "-m", "nothing"), "train"),
-        (("export", "digits", "--to", "torch", "-o", "out"), "--to torch"),
-        (("bench", "-m", "digits", "--engine", "all"), "--engine torch"),
-        (("bench", "-m", "digits", "--precision", "fp16"), "--precision fp16"),
-        (("bench", "-m", "digits", "--device", "cuda:1"), "--device cuda:1"),
-        (("bench", "-m", "digits", "--baseline"), "--baseline"),
-    ],
-)
-def test_what_needs_torch_says_so_before_anything_else(
-    words: tuple[str, ...], what: str, resnest: Resnest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "torch", None)
-    ended = resnest(*words)
-    assert ended.exit_code == ExitCode.USAGE
-    assert ended.stderr == f"error: {what} needs torch: pip install 'resnest-cli[torch]'\n"
-    assert not [*tmp_path.iterdir()]
-
-
 def test_text_from_outside_cannot_move_the_cursor() -> None:
     assert one_line("a\x1b[2Jb\n\u202e\ud8ff犬 é") == "a\\x1b[2Jb\\n\\u202e\\ud8ff犬 é"
     assert printable("two\nlines\r") == "two\nlines\\r"

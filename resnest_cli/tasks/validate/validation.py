@@ -21,6 +21,7 @@ from resnest_cli.errors import OutputError
 from resnest_cli.inputs import splits
 from resnest_cli.inputs.labelled.dataset import Dataset, Labelled
 from resnest_cli.models import catalog, labels
+from resnest_cli.models.check import require_torch
 from resnest_cli.pipeline.stream import Row
 from resnest_cli.pipeline.trunk import Trunk
 from resnest_cli.tasks.validate.metrics import Hits, Tally, judge
@@ -71,11 +72,12 @@ def validate(  # noqa: PLR0913 - what may be asked of it
         engine: an engine to use instead of the one that `options` ask for.
 
     Raises:
-        UsageError: labels that name no class, or nothing to score.
+        UsageError: labels that name no class, nothing to score, or an option needs torch, which is not installed.
         UnreadableInput: a damaged archive or list.
         OutputError: no room to unpack an archive.
         ModelError: the model cannot be opened.
     """
+    require_torch(options)
     spec, options = _settled(options, keep_worst=keep_worst)
     named = labels.load(spec, options.labels)
     dataset = Dataset(place, named, split, exclude=exclude)
