@@ -126,8 +126,9 @@ class _Builder:
         gain, shift, mean, variance = (self._take(f"{norm}.{part}").astype(np.float64) for part in parts)
         scale = gain / np.sqrt(variance + EPSILON)
         bias = self._state.pop(f"{conv}.bias", np.zeros(1)) - mean
-        weight = self._take(f"{conv}.weight") * scale[:, None, None, None]
-        return weight.astype(np.float32), (shift + bias * scale).astype(np.float32)
+        weight = self._take(f"{conv}.weight")
+        folded = np.multiply(weight, scale[:, None, None, None], out=np.empty_like(weight), casting="same_kind")
+        return folded, (shift + bias * scale).astype(np.float32)
 
     def _take(self, name: str) -> NDArray[np.float32]:
         return self._state.pop(name).astype(np.float32, copy=False)
