@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 import shutil
 from collections import Counter
 from itertools import product
@@ -141,7 +142,9 @@ def test_explain(bare: Bare, tmp_path: Path) -> None:
 
 
 def test_export_to_openvino(bare: Bare, tmp_path: Path) -> None:
-    done(bare("export", "digits", "--to", "openvino", "-o", tmp_path / "out"))
+    ended = bare("export", "digits", "--to", "openvino", "-o", tmp_path / "out")
+    done(ended)
+    assert b"torch" not in ended.stderr
     (row,) = rows(done(bare("predict", TWO, "-m", tmp_path / "out", "-k", "1", "-f", "jsonl")))
     assert row["predictions"][0]["probability"] == pytest.approx(0.8315453, abs=1e-5)
 
@@ -150,7 +153,9 @@ def test_quantize(bare_int8: Bare, bare: Bare, tmp_path: Path) -> None:
     for image, shift in product(SAMPLES.iterdir(), (-2, 0, 2)):
         ImageChops.offset(Image.open(image), shift, 0).save(tmp_path / f"{image.stem}{shift}.png")
     options = ("--calibrate", tmp_path, "-o", tmp_path / "out", "--min-agreement", "0.9", "--samples", "20")
-    done(bare_int8.run("-c", WITH_INT8, "quantize", "digits", *options))
+    ended = bare_int8.run("-c", WITH_INT8, "quantize", "digits", *options)
+    done(ended)
+    assert b"torch" not in ended.stderr
     (row,) = rows(done(bare.run("-c", WITH_INT8, "predict", TWO, "-m", tmp_path / "out", "-f", "jsonl")))
     assert row["predictions"][0]["label"] == "two"
 
@@ -208,6 +213,14 @@ def test_what_needs_torch_says_so_before_anything_else(
     expected = f"error: {what} needs torch and timm: pip install 'resnest-cli[torch]'"
     assert ended.stderr.decode().splitlines()[-1] == expected
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_checkpoint_in_torchs_format_names_the_pip_line(bare: Bare, tmp_path: Path) -> None:
+    (tmp_path / "mine.pth").write_bytes(pickle.dumps({}, protocol=2))
+    ended = bare("predict", TWO, *DIGITS, "--weights", tmp_path / "mine.pth")
+    done(ended, ExitCode.USAGE)
+    said = f"{tmp_path / 'mine.pth'}, a checkpoint in torch's own format, needs torch and timm"
+    assert ended.stderr.decode().splitlines()[-1] == f"error: {said}: pip install 'resnest-cli[torch]'"
 
 
 def test_what_needs_torch_and_an_extra_names_one_pip_line(bare: Bare, tmp_path: Path) -> None:

@@ -70,9 +70,8 @@ def export(  # noqa: PLR0913 - one parameter per option
     check(options)
     folders.require(to)
     saving.claim_folder(output, overwrite=overwrite)
-    with view.doing("loading torch"):
-        from resnest_cli.tasks.export import exporter as task
     from resnest_cli.cli.output import print_facts
+    from resnest_cli.tasks.export import exporter as task
     from resnest_cli.tasks.export.words import facts
 
     compared = pictures or (str(task.SAMPLES),)

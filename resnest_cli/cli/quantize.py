@@ -61,9 +61,8 @@ def quantize(  # noqa: PLR0913 - one parameter per option
     if not os.path.lexists(calibrate):
         raise UsageError(f"--calibrate {calibrate}: no such folder.")
     saving.claim_folder(output, overwrite=overwrite)
-    with view.doing("loading torch"):
-        from resnest_cli.tasks.quantize import quantization as task
     from resnest_cli.cli.output import print_facts
+    from resnest_cli.tasks.quantize import quantization as task
     from resnest_cli.tasks.quantize.words import facts
 
     view.say(f"{options.model}, to be calibrated on images in {calibrate}")

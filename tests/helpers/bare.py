@@ -48,7 +48,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def bare(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bare:
     """Return an environment of the base."""
     given: Path | None = request.config.getoption("--bare-python")
-    return Bare(given or make(tmp_path_factory.mktemp("bare")), tmp_path_factory.mktemp("bare-cache"))
+    python = given.absolute() if given else make(tmp_path_factory.mktemp("bare"))
+    return Bare(python, tmp_path_factory.mktemp("bare-cache"))
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from resnest_cli.errors import UsageError
 from resnest_cli.models import architecture, catalog, folders, labels, weights
 from resnest_cli.outputs import saving
-from resnest_cli.system import atomic, files
+from resnest_cli.system import atomic, files, imports
 from resnest_cli.tasks.export import parity
 from resnest_cli.tasks.export.formats import Format, Original
 from resnest_cli.tasks.export.snippet import snippet
@@ -101,6 +101,7 @@ def _find(to: str) -> Format:
         from resnest_cli.tasks.export import to_openvino  # noqa: PLC0415 - the other formats need no openvino
 
         return Format(to_openvino.write, to_openvino.load, ("openvino",))
+    imports.announce("torch")
     from resnest_cli.tasks.export import to_torch  # noqa: PLC0415 - torch: seconds
 
     return to_torch.FORMATS[to]

@@ -547,7 +547,7 @@ def test_pictures_that_cannot_be_read_end_it_before_it_begins(resnest: Resnest, 
     words = ("export", "digits", "--to", "torch", "-o", tmp_path / "out", "--pictures", "lost.png")
     ended = resnest(*words)
     assert ended.exit_code == ExitCode.USAGE
-    assert ended.stderr == "loading torch ...\nerror: --pictures lost.png: no such file.\n"
+    assert ended.stderr == "error: --pictures lost.png: no such file.\n"
     assert not list(tmp_path.iterdir())
 
 
