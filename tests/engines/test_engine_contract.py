@@ -425,7 +425,7 @@ def test_torch_instead_of_openvino_is_said(monkeypatch: pytest.MonkeyPatch, capl
 
     monkeypatch.setattr("resnest_cli.models.graphs.find", lambda _: None)
     monkeypatch.setattr("resnest_cli.models.graphs.ensure", refuse)
-    why = "no converted graph can be kept (disk quota exceeded)"
+    why = "its graph cannot be kept (disk quota exceeded)"
     assert chosen(device="cpu") == ("torch", f"asked for; {why}")
     assert f"{why}, so that torch runs instead of openvino" in caplog.text
 

@@ -568,7 +568,7 @@ def with_a_limit_of_file_sizes(_: Path, monkeypatch: pytest.MonkeyPatch) -> str:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     monkeypatch.setattr(openvino, "save_model", save_model)
-    return "no converted graph can be kept"
+    return "its graph cannot be kept"
 
 
 FAULTS = pytest.mark.parametrize(
@@ -625,7 +625,7 @@ def test_without_a_cache_openvino_says_what_to_set(
     assert done.exit_code == ExitCode.FAILED
     assert done.stdout == ""
     assert cause in done.stderr
-    assert "Set RESNEST_CACHE to a folder that can be written." in done.stderr
+    assert "Set RESNEST_CACHE to a folder to write in." in done.stderr
     assert not cold.exists() or names(cold) == [f"{digits_key()}.lock"]
 
 
