@@ -61,7 +61,7 @@ AT_TOP = {
     "pyarrow": {"outputs.parquet"},
     "platformdirs": {"system.cache"},
     "requests": {"net"},
-    "rich": {"cli.answers", "cli.output", "cli.training_screen"},
+    "rich": {"cli.output", "cli.training_screen"},
     "safetensors": {"models.state", "tasks.quantize", "tasks.export.to_torch", "training.folder"},
     "timm": {"engines.pytorch", "tasks.explain", "tasks.export", "training"},
     "torch": {
@@ -91,11 +91,11 @@ INSIDE = {
 # What commands import at the top of their files; all else they import in their bodies.
 CLI_AT_TOP = {
     *("", "errors", "options", "types", "inputs.splits", "outputs.limits", "outputs.formats"),
-    *("tasks.bench.request", "tasks.quantize.options", "training.recipe"),
+    *("tasks.bench.request", "tasks.quantize.options", "tasks.validate.request", "training.recipe"),
     *("system", "system.lifetime", "system.paths", "system.streams"),
-    *("text", "text.terminal", "text.words"),
+    *("text", "text.layout", "text.terminal", "text.words"),
 }
-SCREENS = {"cli.answers", "cli.output", "cli.training_screen"}  # imported by commands in their bodies: rich is heavy
+SCREENS = {"cli.output", "cli.training_screen"}  # imported by commands in their bodies: rich is heavy
 HEAVY = {
     "torch",
     "timm",

@@ -69,19 +69,6 @@ class ResnestGroup(click.Group):
 
     context_class = Context
 
-    def make_context(
-        self,
-        info_name: str | None,
-        args: list[str],
-        parent: click.Context | None = None,
-        **extra: Any,  # noqa: ANN401
-    ) -> click.Context:
-        """Parse the options of the group itself."""
-        try:
-            return super().make_context(info_name, args, parent, **extra)
-        except click.UsageError as error:
-            _refuse(error)
-
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -107,8 +94,6 @@ class ResnestGroup(click.Group):
         except KeyboardInterrupt:
             note("interrupted.")
             ctx.exit(ExitCode.INTERRUPTED)
-        except click.UsageError as error:
-            _refuse(error)
         except ResnestError as error:
             _fail(ctx, error)
         except BrokenPipeError as error:  # `-o /dev/stdout | head -1`
@@ -118,23 +103,24 @@ class ResnestGroup(click.Group):
         return result
 
     def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - as click declares it
-        """Run a command or write help; either may meet a full disk, or a reader that stopped."""
+        """Run a command or write help, and end; either may meet a full disk, or a reader that stopped."""
         try:
-            return super().main(*args, **extra)
+            code: int | None = super().main(*args, **extra | {"standalone_mode": False})
+            sys.exit(code)
         except ReaderGone:
             streams.abandon_stdout()
             sys.exit(ExitCode.OK)
         except OutputError as error:
             _report(error)
             sys.exit(error.exit_code)
-
-
-def _refuse(error: click.UsageError) -> NoReturn:
-    """Write click's usage error like ours, and exit; a call without arguments gets the help."""
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        raise error
-    _write_error(words_of(error))
-    raise click.exceptions.Exit(error.exit_code)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.UsageError as error:
+            _write_error(words_of(error))
+            sys.exit(error.exit_code)
+        except click.Abort:  # Ctrl-C before a command began
+            sys.exit(ExitCode.INTERRUPTED)
 
 
 def _fail(ctx: click.Context, error: ResnestError | OSError) -> NoReturn:

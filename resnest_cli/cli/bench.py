@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,12 +13,11 @@ from resnest_cli.cli.parameters import AnyPath, ModelName, Number, OutputPath, S
 from resnest_cli.errors import ExitCode
 from resnest_cli.options import ALL, ENGINES, PRECISIONS, Options
 from resnest_cli.tasks.bench.request import Request
-from resnest_cli.text.terminal import data, note
+from resnest_cli.text.layout import Screen
+from resnest_cli.text.terminal import data, note, write_lines
 from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from resnest_cli.cli.view import View
 
 FORMATS = ("auto", "table", "json", "jsonl", "csv", "tsv")
@@ -60,8 +58,7 @@ def bench(*, asked: Request, options: Options, view: View) -> ExitCode:
       resnest bench --batch 1,8,32 --precision fp32,bf16 --baseline
       resnest bench --engine all --images photos/ --format json
     """
-    from resnest_cli.tasks.bench import job
-    from resnest_cli.tasks.bench.words import line
+    from resnest_cli.tasks.bench import job, words
 
     every = job.configurations(options, asked)
     format = job.settle_format(asked)
@@ -70,43 +67,19 @@ def bench(*, asked: Request, options: Options, view: View) -> ExitCode:
     measured = job.measured(every, asked)
     found = view.follow(measured, lambda: len(every), "measuring", rows_on_stdout=as_they_come)
     if asked.output:
-        found = job.saved(found, asked.output, partial(_as_text, format=format))
+        found = job.saved(found, asked.output, format)
     rows = []
     for row in found:
         rows.append(row)
         if as_they_come:
-            data(_as_text([row], format))
+            data(words.as_text([row], format))
         if not view.quiet:
-            note(line(row))
+            note(words.line(row))
     if format == "table" and not asked.output:
-        _print(rows, sys.stdout)
+        write_lines(sys.stdout, words.lines(rows, Screen.of(sys.stdout)))
     elif not (as_they_come or asked.output):
-        data(_as_text(rows, format))
+        data(words.as_text(rows, format))
     failed = sum("error" in row for row in rows)
     if asked.plot and failed < len(rows):
         job.draw(rows, asked.plot)
     return ExitCode.SOME_FAILED if failed else ExitCode.OK
-
-
-def _as_text(rows: Sequence[dict[str, Any]], format: str) -> str:
-    from resnest_cli.tasks.bench.rows import WRITERS
-
-    if format != "table":
-        return WRITERS[format](rows)
-    text = io.StringIO()
-    _print(rows, text)
-    return text.getvalue()
-
-
-def _print(rows: Sequence[dict[str, Any]], stream: IO[str]) -> None:
-    """Print one configuration as facts, several as a table."""
-    from resnest_cli.cli.output import print_facts, print_table
-    from resnest_cli.tasks.bench import words
-
-    if len(rows) == 1:
-        print_facts(words.facts(rows[0]), stream)
-        return
-    made = words.table(rows)
-    print_table(made.headings, made.cells, numeric=made.numeric, stream=stream)
-    for together in (made.shared, *([fact] for fact in made.failed)):
-        print_facts(together, stream)

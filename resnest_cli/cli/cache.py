@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from resnest_cli.cli.options import format_option
+from resnest_cli.text.layout import put_table
 from resnest_cli.text.terminal import data, put, put_json
 
 
@@ -35,11 +36,9 @@ def list_(*, format: str) -> None:
     if format == "json":
         put_json(rows)
         return
-    from resnest_cli.cli.output import print_table
-
     cells = [[row["name"], row["model"], row["want"], f"{row['bytes'] / 1e6:.1f}"] for row in rows]
     cells.append(["", "", "in all", f"{sum(row['bytes'] for row in rows) / 1e6:.1f}"])
-    print_table(["name", "model", "gives", "MB"], cells, numeric=[3])
+    put_table(["name", "model", "gives", "MB"], cells, numeric=[3])
 
 
 @cache.command()

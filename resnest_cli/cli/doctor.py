@@ -7,6 +7,7 @@ import click
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.options import format_option
 from resnest_cli.cli.view import View
+from resnest_cli.text.layout import put_facts
 from resnest_cli.text.terminal import put_json
 
 
@@ -18,13 +19,11 @@ def doctor(*, format: str) -> None:
     That is versions, instruction sets, devices and engines, the cache, and whether the hub can be reached. Paste the
     output into a bug report.
     """
-    with View(quiet=False, progress=True).doing("looking at what is installed (some seconds)"):
+    with View().doing("looking at what is installed (some seconds)"):
         from resnest_cli.tasks.doctor import examine
 
         sections = examine()
     if format == "json":
         put_json(sections)
         return
-    from resnest_cli.cli.output import print_facts
-
-    print_facts((f"{section} {name}", text) for section, named in sections.items() for name, text in named.items())
+    put_facts((f"{section} {name}", text) for section, named in sections.items() for name, text in named.items())

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from resnest_cli.cli import jobs
 from resnest_cli.cli import options as shared
-from resnest_cli.cli.jobs import Target, ended, following
 from resnest_cli.cli.parameters import OutputPath
 from resnest_cli.options import Options
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from resnest_cli.cli.view import View
     from resnest_cli.errors import ExitCode
     from resnest_cli.inputs.named import Inputs
-    from resnest_cli.outputs.limits import MaxFailures
-    from resnest_cli.pipeline.trunk import RunnerFactory
 
 
 @shared.command(
@@ -28,23 +26,18 @@ if TYPE_CHECKING:
         help="Ends in .npy, .parquet or .jsonl, with --ray also in /; without it JSON lines go to stdout.",
     ),
     click.option("--normalize", is_flag=True, help="Scale each row to length 1 (L2)."),
-    shared.OVERWRITE_FILE,
-    shared.RESUME,
-    shared.MAX_FAILURES,
-    *shared.RAY,
+    *jobs.REWRITE,
+    *jobs.RUN,
     *(shared.MODEL, *shared.WEIGHTS, *shared.RUN, *shared.images()),
     inputs=shared.inputs,
-    runner=shared.runner,
-    target=Target,
+    target=jobs.Target,
     options=Options,
 )
-def embed(  # noqa: PLR0913 - one parameter per option, or per group of them
+def embed(
     *,
     inputs: Inputs,
-    target: Target,
+    target: jobs.Target,
     normalize: bool,
-    max_failures: MaxFailures | None,
-    runner: RunnerFactory | None,
     options: Options,
     view: View,
 ) -> ExitCode:
@@ -65,10 +58,10 @@ def embed(  # noqa: PLR0913 - one parameter per option, or per group of them
 
     found = inputs.find()
     with (
-        target.open(features.named(target.output), runner) as out,
-        Embedder(options, normalize=normalize, runner=runner) as embedder,
+        target.open(features.named(target.output)) as out,
+        Embedder(options, normalize=normalize, runner=target.runner) as embedder,
     ):
         view.say(embedder.words("features"))
-        follow = following(view, inputs, "embedding", target.output)
-        summary = embedder.write_to(out, found, max_failures=max_failures, follow=follow)
-    return ended(view, summary)
+        follow = jobs.following(view, inputs, "embedding", target)
+        summary = embedder.write_to(out, found, max_failures=target.max_failures, follow=follow)
+    return jobs.ended(view, summary)

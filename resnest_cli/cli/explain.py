@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from resnest_cli.cli import options as shared
-from resnest_cli.cli.parameters import OutputFolder
+from resnest_cli.cli.parameters import OutputPath
 from resnest_cli.errors import ExitCode
 from resnest_cli.options import Options
 from resnest_cli.text.terminal import one_line, put
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 @shared.command(
     *shared.INPUTS,
-    click.option("-o", "--output", required=True, type=OutputFolder(), metavar="DIR", help="Folder for the pictures."),
+    click.option(
+        "-o", "--output", required=True, type=OutputPath(stdout=False), metavar="DIR", help="Folder for the pictures."
+    ),
     click.option(
         *("--class", "class"),
         metavar="CLASS",
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     ),
     click.option("--raw", is_flag=True, help="Also write the heat map: float32 [H, W] in a .npy file."),
     click.option("--overwrite", is_flag=True, help="Replace the files of an earlier run in DIR."),
-    # One image at a time, on torch.
+    # One image at a time, without a choice of engine.
     *(shared.MODEL, *shared.WEIGHTS, shared.LABELS, shared.DEVICE, shared.IMG_SIZE, *shared.images()),
     inputs=shared.inputs,
     options=Options,

@@ -9,6 +9,7 @@ import click
 from resnest_cli.cli import options as shared
 from resnest_cli.cli.parameters import AnyName, ModelName
 from resnest_cli.options import Options
+from resnest_cli.text.layout import put_facts
 from resnest_cli.text.terminal import put
 
 if TYPE_CHECKING:
@@ -70,13 +71,12 @@ def export(  # noqa: PLR0913 - one parameter per option
     check(options)
     folders.require(to)
     saving.claim_folder(output, overwrite=overwrite)
-    from resnest_cli.cli.output import print_facts
     from resnest_cli.tasks.export import exporter as task
     from resnest_cli.tasks.export.words import facts
 
     compared = pictures or (str(task.SAMPLES),)
     made = task.export(options, to, output, pictures=compared, overwrite=overwrite, **settings)
-    print_facts(facts(made))
+    put_facts(facts(made))
     if not view.quiet:
         put(f"\nWithout resnest: python {output / 'example.py'} IMAGE, which is\n")
         put(made.snippet.removesuffix("\n"))

@@ -47,6 +47,10 @@ SECTIONS = {
 }
 
 
+_A_RUN = "--overwrite: a run is never replaced; add --resume to continue it, or name another folder with -o."
+INSTEAD_OF_OVERWRITE = {"finetune": _A_RUN, "train": _A_RUN}
+
+
 class Formatter(click.HelpFormatter):
     """Click's formatter, for narrow screens too."""
 
@@ -103,6 +107,8 @@ class Command(click.Command):
 def words_of(error: click.UsageError) -> str:
     """Return click's usage error in the form of ours: object, problem, command."""
     words = error.format_message()
+    if isinstance(error, click.NoSuchOption) and error.ctx and error.option_name == "--overwrite":
+        words = INSTEAD_OF_OVERWRITE.get(str(error.ctx.info_name), words)
     if isinstance(error, click.BadParameter) and error.param and not isinstance(error, click.MissingParameter):
         name = _long(error.param) or error.param.human_readable_name
         words = f"{name}: {error.message.replace('integer range', 'whole number').replace('float range', 'number')}"

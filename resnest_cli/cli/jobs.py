@@ -5,9 +5,13 @@ In: options of a command. Out: an open output; a bar, and at the end what was wr
 
 from __future__ import annotations
 
-import sys
+import os
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
+
+from resnest_cli.cli.options import option
+from resnest_cli.outputs.limits import LEAST_ROWS, MaxFailures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,34 +29,67 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """Where rows go: a file, standard output (None), or a folder (text) that a cluster writes."""
+    """Where the rows of a job go, where they are computed, and when the job stops.
 
-    output: Path | str | None
-    overwrite: bool
-    resume: bool
+    Attributes:
+        output: A file, standard output (None), or a folder (text) that a cluster writes.
+        overwrite: Replace an output file that exists.
+        resume: Continue the job that was stopped while it wrote that file.
+        max_failures: How many inputs may fail.
+        ray: Run on Ray Data: a cluster (see --ray-address), or a private one here.
+        ray_address: The cluster; RAY_ADDRESS names it too, with --ray.
+    """
 
-    def open(self, format: Format, runner: RunnerFactory | None) -> AbstractContextManager[Output]:
+    output: Path | str | None = None
+    overwrite: bool = False
+    resume: bool = False
+    max_failures: MaxFailures | None = None
+    ray: bool = False
+    ray_address: str | None = None
+
+    @property
+    def runner(self) -> RunnerFactory | None:
+        """What opens the cluster; None for this machine."""
+        if not (self.ray or self.ray_address):
+            return None
+        from resnest_cli.cluster.trunk import RayTrunk
+
+        address = self.ray_address or os.environ.get("RAY_ADDRESS") or "local"
+        return partial(RayTrunk, address=None if address == "local" else address)
+
+    def open(self, format: Format) -> AbstractContextManager[Output]:
         """Open it, before a model is loaded."""
-        how = {"overwrite": self.overwrite, "resume": self.resume}
         if isinstance(self.output, str):
             from resnest_cli.cluster.output import open_folder
 
-            return open_folder(self.output, runner, **how)
+            return open_folder(self.output, self.runner, overwrite=self.overwrite, resume=self.resume)
         from resnest_cli.outputs.opening import open_output
 
-        return open_output(self.output, format, **how)
+        return open_output(self.output, format, overwrite=self.overwrite, resume=self.resume)
 
 
-def following(view: View, inputs: Inputs, what: str, output: object, *, on_screen: bool = False) -> Follow:
-    """Return what follows the records of a job with a bar: on stderr, or below the table that is `on_screen`."""
+REWRITE = (option(Target, "--overwrite"), option(Target, "--resume"))
+_LIMIT = f"Stop, with code 1, when more inputs have failed; P% from {LEAST_ROWS} rows on, and at the end."
+RUN = (
+    option(Target, "--max-failures", type=MaxFailures.of, metavar="N|P%", help=_LIMIT),
+    option(Target, "--ray"),
+    option(Target, "--ray-address", metavar="auto|HOST:PORT"),
+)
+
+
+def following(view: View, inputs: Inputs, what: str, target: Target, *, table: bool = False) -> Follow:
+    """Return what follows the records of a job with a bar, which begins to count the inputs."""
 
     def follow(records: Iterable[Any], earlier: int) -> Iterable[Any]:
-        has_bar = view.progress and sys.stdout.isatty() if on_screen else view.has_bar(rows_on_stdout=output is None)
-        if not has_bar:
-            return records
-        from resnest_cli.cli.output import bar, console
+        count = cache(partial(inputs.count, earlier))
+        on_stdout = target.output is None
 
-        return bar(records, inputs.count(earlier), what, console(sys.stdout if on_screen else sys.stderr))
+        def total() -> int | None:
+            return count()()
+
+        return view.follow(
+            records, total, what, rows_on_stdout=on_stdout and not table, below_table=on_stdout and table
+        )
 
     return follow
 

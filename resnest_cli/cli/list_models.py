@@ -6,6 +6,7 @@ import click
 
 from resnest_cli.cli.help import Command
 from resnest_cli.cli.options import format_option
+from resnest_cli.text.layout import put_table
 from resnest_cli.text.terminal import data, put_json
 
 FORMATS = ("table", "json", "csv")
@@ -44,7 +45,5 @@ def list_models(*, pattern: str, format: str, sort: str | None) -> None:
     elif format == "csv":
         data(facts.rows_csv(rows))
     else:
-        from resnest_cli.cli.output import print_table
-
         cells = [[facts.cell(key, row) for key in COLUMNS.values()] for row in rows]
-        print_table(list(COLUMNS), cells, numeric=range(1, len(COLUMNS) - 1))
+        put_table(list(COLUMNS), cells, numeric=range(1, len(COLUMNS) - 1))

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 from resnest_cli.cli.help import Command
-from resnest_cli.cli.parameters import AnyName, ModelName, OutputFolder, or_auto
+from resnest_cli.cli.parameters import AnyName, ModelName, OutputPath, or_auto
 from resnest_cli.cli.view import VERBOSE, View
 from resnest_cli.options import ENGINES, INTERPOLATIONS, PRECISIONS, Options
-from resnest_cli.outputs.limits import LEAST_ROWS, MaxFailures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from resnest_cli.errors import ExitCode
     from resnest_cli.inputs.named import Inputs
-    from resnest_cli.pipeline.trunk import RunnerFactory
 
     Decorator: TypeAlias = Callable[[Any], Any]
 
@@ -41,7 +38,8 @@ def command(
 
     def decorate(function: Callable[..., ExitCode | None]) -> click.Command:
         def collect(**values: Any) -> None:  # noqa: ANN401 - as declared
-            for keyword, make in {"view": _view, **made}.items():
+            click.get_current_context().meta[VERBOSE] = values["verbose"]
+            for keyword, make in {"view": View, **made}.items():
                 taken = [key for key in inspect.signature(make).parameters if key in values]
                 values[keyword] = make(**{key: values.pop(key) for key in taken})
             if code := function(**values):
@@ -77,17 +75,7 @@ def _help(function: Callable[..., Any]) -> str:
     return "\n\n".join(f"\b\n{text}" if "\n  " in f"\n{text}" else text for text in paragraphs)
 
 
-_VIEW = (
-    click.option("-q", "--quiet", is_flag=True, help="Write only errors on stderr."),
-    click.option("-v", "--verbose", is_flag=True, help="Write more: sources, times per stage, tracebacks."),
-    click.option("--no-progress", is_flag=True, help="Show no progress bar."),
-)
-
-
-def _view(*, quiet: bool, verbose: bool, no_progress: bool) -> View:
-    click.get_current_context().meta[VERBOSE] = verbose
-    return View(quiet=quiet, progress=not (quiet or no_progress), verbose=verbose)
-
+_VIEW = (option(View, "-q", "--quiet"), option(View, "-v", "--verbose"), option(View, "--no-progress"))
 
 # Which model, and how it runs.
 _option = functools.partial(option, Options)
@@ -157,30 +145,6 @@ def inputs(
 
 # What is written.
 OUTPUT_FOLDER = click.option(
-    "-o", "--output", required=True, type=OutputFolder(), metavar="DIR", help="The folder to make."
+    "-o", "--output", required=True, type=OutputPath(stdout=False), metavar="DIR", help="The folder to make."
 )
 OVERWRITE_FOLDER = click.option("--overwrite", is_flag=True, help="Replace the folder if there is one.")
-OVERWRITE_FILE = click.option("--overwrite", is_flag=True, help="Replace an output file that exists.")
-RESUME = click.option("--resume", is_flag=True, help="Continue the job that was stopped while it wrote that file.")
-MAX_FAILURES = click.option(
-    "--max-failures",
-    type=MaxFailures.of,
-    metavar="N|P%",
-    help=f"Stop, with code 1, when more inputs have failed; P% from {LEAST_ROWS} rows on, and at the end.",
-)
-
-# Where rows are computed.
-RAY = (
-    click.option("--ray", is_flag=True, help="Run on Ray Data: a cluster (see --ray-address), or a private one here."),
-    click.option("--ray-address", metavar="auto|HOST:PORT", help="The cluster; RAY_ADDRESS names it too, with --ray."),
-)
-
-
-def runner(*, ray: bool, ray_address: str | None) -> RunnerFactory | None:
-    """Return what `RAY` asks for; None is this machine."""
-    if not (ray or ray_address):
-        return None
-    from resnest_cli.cluster.trunk import RayTrunk
-
-    address = ray_address or os.environ.get("RAY_ADDRESS") or "local"
-    return functools.partial(RayTrunk, address=None if address == "local" else address)

@@ -71,30 +71,22 @@ class ModelName(Named):
 
 
 class OutputPath(Named):
-    """A file for a result, as a `Path`; None for "-", standard output.
+    """Where a result goes, as a `Path`; "-" is None, standard output, unless it cannot take a folder.
 
     With `folders`, a folder (its name ends in /) or a prefix in an object store is possible too, as text.
     """
 
-    def __init__(self, *, folders: bool = False) -> None:
+    def __init__(self, *, stdout: bool = True, folders: bool = False) -> None:
         super().__init__()
-        self.folders = folders
+        self.stdout, self.folders = stdout, folders
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401, ARG002 - as click declares it
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as click declares it
         """Convert to a path, text or None."""
+        if value == STDOUT and not self.stdout:
+            self.fail("the result is a folder, which standard output cannot hold: name one.", param, ctx)
         if self.folders and isinstance(value, str) and (value.endswith("/") or value.startswith(("s3://", "gs://"))):
             return value
         return None if value == STDOUT else Path(value)
-
-
-class OutputFolder(Named):
-    """A folder for a result, as a `Path`."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ANN401 - as click declares it
-        """Refuse "-"."""
-        if value == STDOUT:
-            self.fail("the result is a folder, which standard output cannot hold: name one.", param, ctx)
-        return Path(value)
 
 
 class Several(click.ParamType[tuple[Any, ...]]):

@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import click
 
+from resnest_cli.cli import jobs
 from resnest_cli.cli import options as shared
-from resnest_cli.cli.jobs import Target, ended, following
 from resnest_cli.cli.parameters import AnyPath, Number, OutputPath
 from resnest_cli.options import DEFAULT_TOPK, Options
-from resnest_cli.outputs.formats import AUTO, FORMATS, Format, named
-from resnest_cli.text.terminal import as_text
+from resnest_cli.outputs.formats import AUTO, FORMATS, TABLE, named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from resnest_cli.cli.view import View
     from resnest_cli.errors import ExitCode
     from resnest_cli.inputs.named import Inputs
-    from resnest_cli.outputs.limits import MaxFailures
-    from resnest_cli.outputs.rows import About
-    from resnest_cli.pipeline.trunk import RunnerFactory
-    from resnest_cli.types import Record
-
-
-def _write_table(records: Iterable[Record], out: IO[bytes], about: About) -> None:
-    from resnest_cli.cli.answers import print_records
-    from resnest_cli.cli.output import console
-
-    with as_text(out) as text:
-        print_records(records, console(text), single=about.topk == 1)
-
-
-TABLE = Format("table", None, _write_table, to_row=lambda record: record)
 
 
 @shared.command(
@@ -52,15 +34,12 @@ TABLE = Format("table", None, _write_table, to_row=lambda record: record)
         metavar="FILE",
         help="Write there, not to stdout; with --ray also DIR/.",
     ),
-    shared.OVERWRITE_FILE,
-    shared.RESUME,
+    *jobs.REWRITE,
     click.option("--calibrate", type=AnyPath, metavar="DIR", help="Images to make an int8 model with, once."),
-    shared.MAX_FAILURES,
-    *shared.RAY,
+    *jobs.RUN,
     *(shared.MODEL, *shared.WEIGHTS, shared.LABELS, *shared.RUN, *shared.images()),
     inputs=shared.inputs,
-    runner=shared.runner,
-    target=Target,
+    target=jobs.Target,
     options=Options,
 )
 def predict(  # noqa: PLR0913 - one parameter per option, or per group of them
@@ -69,10 +48,8 @@ def predict(  # noqa: PLR0913 - one parameter per option, or per group of them
     topk: int,
     threshold: float,
     format: str,
-    target: Target,
+    target: jobs.Target,
     calibrate: Path | None,
-    max_failures: MaxFailures | None,
-    runner: RunnerFactory | None,
     options: Options,
     view: View,
 ) -> ExitCode:
@@ -99,21 +76,19 @@ def predict(  # noqa: PLR0913 - one parameter per option, or per group of them
         from resnest_cli.tasks.quantize import cached
 
         options = cached.ensure(options, calibrate, inputs.exclude)
-    if format == AUTO and output is None and sys.stdout.isatty():
-        format = TABLE.name
-    kind = TABLE if format == TABLE.name and not isinstance(output, str) else named(format, output)
+    kind = named(format, output)
     options = replace(options, thumbnails=kind.name == "html")
-    follow = following(view, inputs, "classifying", output, on_screen=output is None and kind is TABLE)
+    follow = jobs.following(view, inputs, "classifying", target, table=kind is TABLE)
     with (
-        target.open(kind, runner) as out,
-        Classifier(options, many=inputs.may_be_many, runner=runner) as classifier,
+        target.open(kind) as out,
+        Classifier(options, many=inputs.may_be_many, runner=target.runner) as classifier,
     ):
         view.say(classifier.words("answers"))
         view.detail(f"class names: {classifier.labels.source}")
         summary = classifier.write_to(
-            out, found, topk=topk, threshold=threshold, max_failures=max_failures, follow=follow
+            out, found, topk=topk, threshold=threshold, max_failures=target.max_failures, follow=follow
         )
-        gains_from_bf16 = classifier.would_gain_from_bf16(summary)
-    if gains_from_bf16:
-        view.say("hint: this CPU computes bf16 natively: --precision bf16 is about twice as fast, and less exact.")
-    return ended(view, summary)
+        hint = classifier.hint(summary)
+    if hint:
+        view.say(hint)
+    return jobs.ended(view, summary)

@@ -12,6 +12,7 @@ from resnest_cli.cli.parameters import AnyPath, ModelName, Number
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import Options
 from resnest_cli.tasks.quantize.options import QuantizeOptions
+from resnest_cli.text.layout import put_facts
 from resnest_cli.text.terminal import note_failure
 
 if TYPE_CHECKING:
@@ -61,7 +62,6 @@ def quantize(  # noqa: PLR0913 - one parameter per option
     if not os.path.lexists(calibrate):
         raise UsageError(f"--calibrate {calibrate}: no such folder.")
     saving.claim_folder(output, overwrite=overwrite)
-    from resnest_cli.cli.output import print_facts
     from resnest_cli.tasks.quantize import quantization as task
     from resnest_cli.tasks.quantize.words import facts
 
@@ -69,5 +69,5 @@ def quantize(  # noqa: PLR0913 - one parameter per option
     made = task.quantize(options, calibrate, output, how, overwrite=overwrite)
     for failure in made.failures:
         note_failure(failure)
-    print_facts(facts(made))
+    put_facts(facts(made))
     return ExitCode.SOME_FAILED if made.failures else ExitCode.OK

@@ -8,6 +8,7 @@ from resnest_cli.cli.help import Command
 from resnest_cli.cli.list_models import FORMATS
 from resnest_cli.cli.options import format_option
 from resnest_cli.cli.parameters import ModelName
+from resnest_cli.text.layout import put_facts, put_note
 from resnest_cli.text.terminal import data, put_json
 
 
@@ -28,8 +29,6 @@ def show(*, model: str, format: str) -> None:
     elif format == "csv":
         data(facts.facts_csv(known))
     else:
-        from resnest_cli.cli.output import print_facts, print_note
-
-        print_facts(facts.in_words(known))
+        put_facts(facts.in_words(known))
         for note in facts.notes(known):
-            print_note(note)
+            put_note(note)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,10 +10,11 @@ from resnest_cli.cli import options as shared
 from resnest_cli.cli.parameters import AnyName, AnyPath, ModelName, Number
 from resnest_cli.errors import UsageError
 from resnest_cli.options import Options
+from resnest_cli.text.layout import put_paragraphs
 from resnest_cli.text.terminal import put_json_items
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from resnest_cli.cli.view import View
@@ -59,7 +60,7 @@ def similar(  # noqa: PLR0913 - one parameter per option
     format: str,
     options: Options,
     view: View,
-) -> ExitCode | None:
+) -> ExitCode:
     """Find the images of an index that look most like others.
 
     QUERY is an image, a folder or a pattern; it goes through the network that the index names. Similarity is the cosine
@@ -76,24 +77,19 @@ def similar(  # noqa: PLR0913 - one parameter per option
     from resnest_cli.outputs.summary import Summary
     from resnest_cli.tasks import similar as task
 
-    def show(found: Iterable[task.Item]) -> None:
-        if format == "json":
-            put_json_items(map(task.row, found))
-            return
-        from resnest_cli.cli.output import print_paragraphs
-
-        print_paragraphs(map(task.words, found))
-
     if bool(queries) == (duplicates is not None):
         raise UsageError("give either images to look for, or --duplicates THRESHOLD.")
     known, summary = read(index), Summary()
+    is_json = format == "json"
+    put: Callable[[Iterator[Any]], None] = put_json_items if is_json else put_paragraphs
+    shown: Callable[[task.Item], Any] = task.row if is_json else task.words
     if duplicates is not None:
-        show(task.duplicates(known, duplicates))
-        return None
+        put(map(shown, task.duplicates(known, duplicates)))
+        return summary.exit_code
     sought = find_sources(queries, exclude=exclude)
     with task.opened(known, options) as embedder:
         view.say(embedder.words("features"))
-        show(summary.watch(task.search(known, embedder, sought, topk=topk)))
+        put(map(shown, summary.watch(task.search(known, embedder, sought, topk=topk))))
     if summary.failed:
         view.say(f"{summary.failed:,} {'query' if summary.failed == 1 else 'queries'} failed.")
     return summary.exit_code

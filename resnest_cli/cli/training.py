@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from resnest_cli.cli import options as shared
-from resnest_cli.cli.parameters import AnyPath, Number, OutputFolder, or_auto
+from resnest_cli.cli.parameters import AnyPath, Number, OutputPath, or_auto
 from resnest_cli.options import Options
 from resnest_cli.training.recipe import PRECISIONS, VAL, Recipe
 
@@ -23,7 +23,7 @@ _RUN = (
     shared.EXCLUDE,
     click.option(
         *("-o", "--output"),
-        type=OutputFolder(),
+        type=OutputPath(stdout=False),
         metavar="OUT",
         help="The model folder to make, outside DIR.  [default: DIR-MODEL-finetuned or -trained]",
     ),

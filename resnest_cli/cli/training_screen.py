@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from resnest_cli.cli.output import Shown, console, facts, print_facts, print_table, progress, table
-from resnest_cli.text.terminal import put
+from resnest_cli.cli.output import console, progress
+from resnest_cli.text.layout import put_facts, put_table
+from resnest_cli.text.terminal import note, one_line, put
 from resnest_cli.training import words
 from resnest_cli.training.events import Cached, Done, Epoch, Scanned, Settled, Step
 
@@ -32,7 +33,6 @@ class Screen:
 
     def __init__(self, view: View, out: Path) -> None:
         self.view, self.out = view, out
-        self.stderr = console(sys.stderr)
         self.epochs = 0
         self.task = TaskID(0)
         self.top1 = ""
@@ -57,15 +57,15 @@ class Screen:
     def _say(self, event: Scanned | Settled | Epoch) -> None:
         if isinstance(event, Scanned):
             headings = ["class", "train", "val", "left out"]
-            self.stderr.print(table(headings, words.counts(event.data), numeric=(1, 2, 3)))
+            put_table(headings, words.counts(event.data), numeric=(1, 2, 3), stream=sys.stderr)
             for text in event.data.notes:
-                self.stderr.print(Shown(text))
+                note(one_line(text))
         elif isinstance(event, Settled) and event.rank.first:
             self.epochs = event.recipe.epochs
-            self.stderr.print(facts(words.settled(event)))
+            put_facts(words.settled(event), sys.stderr)
         elif isinstance(event, Epoch):
             self.top1 = f"{event.val_top1:.2%}"
-            self.stderr.print(words.epoch(event, self.epochs))
+            note(words.epoch(event, self.epochs))
 
     def _advance(self, event: Step | Cached, bar: Progress) -> None:
         if isinstance(event, Cached):
@@ -76,14 +76,14 @@ class Screen:
 
     def _progress(self) -> Progress:
         loss = TextColumn("{task.fields[loss]}", markup=False)
-        bar = progress(self.stderr, MofNCompleteColumn(), loss, TimeRemainingColumn())
+        bar = progress(console(sys.stderr), MofNCompleteColumn(), loss, TimeRemainingColumn())
         self.task = bar.add_task("reading", total=None, loss="")
         return bar
 
     def _report(self, metrics: dict[str, Any]) -> None:
-        print_facts(words.figures(metrics))
+        put_facts(words.figures(metrics))
         rows, more = words.weakest(metrics)
-        print_table(["class", "images", "recall"], rows, numeric=(1, 2))
+        put_table(["class", "images", "recall"], rows, numeric=(1, 2))
         if more:
             put(f"... and {more:,} better ones, all in metrics.json")
         put(f"next: {shlex.join(['resnest', 'predict', 'IMAGE', '-m', str(self.out)])}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +14,18 @@ from resnest_cli.cli.parameters import STDOUT, AnyName, AnyPath
 from resnest_cli.errors import ExitCode
 from resnest_cli.inputs.splits import CHOICES
 from resnest_cli.options import Options
+from resnest_cli.tasks.validate.request import Results
+from resnest_cli.text.layout import put_facts, put_table
 from resnest_cli.text.terminal import data as put_data
 from resnest_cli.text.terminal import note_failure, put
 from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from resnest_cli.cli.view import View
+
+_result = partial(shared.option, Results)
 
 
 @shared.command(
@@ -29,28 +37,21 @@ if TYPE_CHECKING:
         "--real-labels", type=AnyPath, metavar="FILE", help="ReaL labels for ImageNet's validation set (real.json)."
     ),
     shared.format_option(("table", "json"), "table"),
-    click.option(
-        "-o", "--output", type=AnyPath, metavar="FILE", help="Write the numbers there too, as JSON; - is -f json."
-    ),
-    click.option("--per-class", type=AnyPath, metavar="FILE.csv", help="Write the table of classes."),
-    click.option(
-        "--confusion", type=AnyPath, multiple=True, metavar="FILE", help="Write the confusion matrix: .csv or .png."
-    ),
-    click.option("--mistakes", type=AnyPath, metavar="FILE.html", help="Write a page of the worst mistakes."),
-    click.option("--overwrite", is_flag=True, help="Replace files that exist."),
+    _result("-o", "--output", type=AnyPath, metavar="FILE"),
+    _result("--per-class", type=AnyPath, metavar="FILE.csv"),
+    _result("--confusion", type=AnyPath, multiple=True, metavar="FILE"),
+    _result("--mistakes", type=AnyPath, metavar="FILE.html"),
+    _result("--overwrite"),
     *(shared.MODEL, *shared.WEIGHTS, shared.LABELS, *shared.RUN),
     *shared.images("exif, but no-exif for models with a published number"),
+    wanted=Results,
     options=Options,
 )
-def validate(  # noqa: PLR0913 - one parameter per option
+def validate(
     *,
     data: str,
     format: str,
-    output: Path | None,
-    per_class: Path | None,
-    confusion: tuple[Path, ...],
-    mistakes: Path | None,
-    overwrite: bool,
+    wanted: Results,
     options: Options,
     view: View,
     **settings: Any,  # noqa: ANN401 - as `task.validate` has them
@@ -72,27 +73,29 @@ def validate(  # noqa: PLR0913 - one parameter per option
     from resnest_cli.tasks.validate import files, overview
     from resnest_cli.tasks.validate import validation as task
 
-    if output == Path(STDOUT):
-        output, format = None, "json"
-    results = files.claim(output, per_class, mistakes, confusion, overwrite=overwrite)
-    view.say(f"{options.model}{', random weights (the numbers mean nothing)' * options.random_weights} on {data}")
+    if wanted.output == Path(STDOUT):
+        wanted, format = replace(wanted, output=None), "json"
+    results = files.claim(wanted)
+
+    def follow(items: Iterable[task.Scored], total: int) -> Iterator[task.Scored]:
+        view.say(f"{options.model}{', random weights (the numbers mean nothing)' * options.random_weights} on {data}")
+        return view.follow(items, lambda: total, "validating")
+
     found = task.validate(
         data,
         options,
-        keep_worst=mistakes is not None,
+        keep_worst=wanted.mistakes is not None,
         on_failure=note_failure,
-        progress=lambda items, total: view.follow(items, lambda: total, "validating"),
+        progress=follow,
         **settings,
     )
     if format == "json":
         put_data(files.summary(found))
     else:
-        from resnest_cli.cli.output import print_facts, print_table
-
-        print_facts(overview.facts(found))
+        put_facts(overview.facts(found))
         if rows := overview.hardest(found):
             put("")
-            print_table(overview.HARDEST, rows, numeric=(1, 2, 4))
+            put_table(overview.HARDEST, rows, numeric=(1, 2, 4))
     if found.errors:
         view.say(f"no answer for {found.errors:,} of {counted(found.errors + found.tally.images, 'image')}.")
     results.save(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from resnest_cli.text.terminal import LogHandler, note
@@ -19,11 +19,17 @@ VERBOSE = "resnest_cli.verbose"  # the key of -v in `Context.meta`, for the grou
 
 @dataclass(frozen=True)
 class View:
-    """How much is written to stderr."""
+    """How much is written to stderr.
 
-    quiet: bool
-    progress: bool
+    Attributes:
+        quiet: Write only errors on stderr.
+        verbose: Write more: sources, times per stage, tracebacks.
+        no_progress: Show no progress bar.
+    """
+
+    quiet: bool = False
     verbose: bool = False
+    no_progress: bool = False
 
     def __post_init__(self) -> None:
         """Show what the library and others log."""
@@ -35,8 +41,12 @@ class View:
     @property
     def flags(self) -> list[str]:
         """The options that make the same view."""
-        flags = {"--quiet": self.quiet, "--verbose": self.verbose, "--no-progress": not (self.progress or self.quiet)}
-        return [flag for flag, is_set in flags.items() if is_set]
+        return [f"--{name.replace('_', '-')}" for name, is_set in asdict(self).items() if is_set]
+
+    @property
+    def progress(self) -> bool:
+        """Whether steps that take time are shown."""
+        return not (self.quiet or self.no_progress)
 
     @property
     def is_watched(self) -> bool:
@@ -68,16 +78,26 @@ class View:
         with status(f"{what} ...", console(sys.stderr)):
             yield
 
-    def has_bar(self, *, rows_on_stdout: bool = False) -> bool:
-        """Return whether stderr gets a progress bar: not if rows go to the same terminal."""
-        return self.progress and sys.stderr.isatty() and not (rows_on_stdout and sys.stdout.isatty())
+    def has_bar(self) -> bool:
+        """Return whether stderr gets a progress bar."""
+        return self.progress and sys.stderr.isatty()
 
     def follow(
-        self, items: Iterable[_Item], total: Callable[[], int | None], what: str, *, rows_on_stdout: bool = False
+        self,
+        items: Iterable[_Item],
+        total: Callable[[], int | None],
+        what: str,
+        *,
+        rows_on_stdout: bool = False,
+        below_table: bool = False,
     ) -> Iterator[_Item]:
-        """Yield the items, with a bar on stderr if it gets one; see `output.bar`."""
-        if not self.has_bar(rows_on_stdout=rows_on_stdout):
+        """Yield the items, with a bar; see `output.bar`.
+
+        It is on stderr, unless rows go to the same terminal; or on stdout, below a table that grows there.
+        """
+        stream = sys.stdout if below_table else sys.stderr
+        if not (self.progress and stream.isatty()) or (rows_on_stdout and sys.stdout.isatty()):
             return iter(items)
         from resnest_cli.cli.output import bar, console
 
-        return bar(items, total, what, console(sys.stderr))
+        return bar(items, total, what, console(stream))

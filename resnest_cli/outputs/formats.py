@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from resnest_cli.errors import UsageError
-from resnest_cli.outputs import html
+from resnest_cli.outputs import answers, html
 from resnest_cli.outputs.rows import read_json, to_json, to_row, with_thumbnail
 from resnest_cli.text import cells
 
@@ -164,20 +165,23 @@ _ALL = (
     Format("html", JSONL, html.write, to_row=with_thumbnail, has_facts=True),
 )
 FORMATS = {format.name: format for format in _ALL}
+TABLE = Format("table", None, answers.write, to_row=lambda record: record)  # for people
 AUTO = "auto"
 
 
 def named(name: str, output: Path | str | None) -> Format:
     """Return the format called `name`, with what it needs loaded.
 
-    For "auto" it is the one of the output's suffix; jsonl for standard output (None). A folder (text) has Parquet
-    files.
+    For "auto" it is the one of the output's suffix; for standard output (None) the table on a terminal, else jsonl. A
+    folder (text) has Parquet files.
 
     Raises:
         UsageError: there is no such format, the suffix names none, or a package is missing.
     """
     if isinstance(output, str) and name not in {AUTO, "parquet"}:
         raise UsageError(f"-o {output}: a folder has Parquet files; leave out -f {name}, or name a file.")
+    if name == TABLE.name or (name == AUTO and output is None and sys.stdout.isatty()):
+        return TABLE
     if isinstance(output, Path):
         suffix = output.suffix.lower().removeprefix(".")
     else:

@@ -192,11 +192,16 @@ class Classifier(OpenedModel):
             raise UsageError(message)
         return Ranking(self.labels, topk, threshold)
 
-    def would_gain_from_bf16(self, summary: Summary) -> bool:
-        """Return whether a long job in fp32 waited mostly for the network, on a CPU that computes bf16 natively."""
+    def hint(self, summary: Summary) -> str:
+        """Return what would make the next job faster, or "".
+
+        A long job in fp32 that waited mostly for the network gains from bf16, on a CPU that computes it natively.
+        """
         native = "BF16" in self.engine.facts.get("native", ())
         waited = summary.stages.forward > summary.seconds / 2
-        return native and self.engine.precision == "fp32" and summary.ok >= LONG_JOB and waited
+        if not (native and self.engine.precision == "fp32" and summary.ok >= LONG_JOB and waited):
+            return ""
+        return "hint: this CPU computes bf16 natively: --precision bf16 is about twice as fast, and less exact."
 
     def _job(self, out: Output, topk: int, threshold: float) -> job.Job:
         finish = self.ranking(topk, threshold)

@@ -1,7 +1,7 @@
 """Text for a terminal: every text that a command writes for a person is made harmless here, and written here.
 
 In: text with names, class names and messages from outside. Out: lines on stdout (`put`) and stderr (`note`, `error`),
-and data for programs (`data`, `harmless`). Tables are made by `cli.output`, which escapes each cell with `one_line`.
+and data for programs (`data`, `harmless`). Tables are made by `layout`, which escapes each cell with `one_line`.
 """
 
 from __future__ import annotations
@@ -46,6 +46,12 @@ def one_line(text: str, encoding: str | None = None) -> str:
 def put(text: str) -> None:
     """Write a line to stdout."""
     _write(sys.stdout, f"{printable(text, sys.stdout.encoding)}\n")
+
+
+def write_lines(out: IO[str], lines: Iterable[str]) -> None:
+    """Write lines that `layout` has made harmless."""
+    for line in lines:
+        _write(out, f"{line}\n")
 
 
 def data(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.inputs import splits
+from resnest_cli.text.layout import KEPT
 from resnest_cli.training import recipe
 from resnest_cli.training.events import HEAD
 
@@ -41,7 +42,9 @@ def settled(event: Settled) -> Iterator[tuple[str, str]]:
     yield "runs on", f"{event.rank.device}{processes}"
     yield (
         "recipe",
-        ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in items),
+        ", ".join(
+            f"{key}{KEPT}{value:g}" if isinstance(value, float) else f"{key}{KEPT}{value}" for key, value in items
+        ),
     )
     yield "steps", f"{event.steps:,}" + (f", goes on from step {event.step:,}" if event.step else "")
 

@@ -8,18 +8,19 @@ import json
 import os
 import sys
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from conftest import SAMPLES
 
-from resnest_cli.cli.answers import print_records
-from resnest_cli.cli.output import console
 from resnest_cli.errors import ExitCode
 from resnest_cli.models.catalog import DIGITS, list_models
+from resnest_cli.outputs import answers
 from resnest_cli.outputs.summary import Summary
 from resnest_cli.system import machine
+from resnest_cli.text.layout import Screen
 from resnest_cli.text.terminal import one_line, printable
 from resnest_cli.types import Failure, Prediction, Result, Stages
 
@@ -56,9 +57,8 @@ def test_exit_codes_are_the_contract() -> None:
 
 
 def test_table_of_answers() -> None:
-    out = io.StringIO()
-    print_records([SAMOYED, HOSTILE, Result("none.jpg", ())], console(out))
-    assert lines(out.getvalue()) == GOLDEN_ANSWERS.splitlines()
+    shown = [answers.lines(record, Screen()) for record in (SAMOYED, HOSTILE, Result("none.jpg", ()))]
+    assert list(chain.from_iterable(shown)) == GOLDEN_ANSWERS.splitlines()
 
 
 GOLDEN_ANSWERS = """\

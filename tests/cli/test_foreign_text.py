@@ -17,7 +17,7 @@ from hub_stub import Page, Stub
 from safetensors.numpy import save_file
 
 from resnest_cli.cli import MAX_ERROR
-from resnest_cli.cli.output import DownloadBar, bar, console, facts, status, table
+from resnest_cli.cli.output import DownloadBar, bar, console, status
 from resnest_cli.errors import ExitCode
 from resnest_cli.outputs.rows import read_json, to_json
 
@@ -215,7 +215,7 @@ def test_whatever_rich_prints(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("COLUMNS", width)
         out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
         screen = console(out)
-        screen.print(EVIL, facts([(EVIL, EVIL)]), table([EVIL, "n"], [[EVIL, "1"]], numeric=[1]))
+        screen.print(EVIL)
         with status(EVIL.replace("[/]", ""), screen):
             screen.print("done")
         for _ in bar([1], lambda: 1, EVIL, screen):

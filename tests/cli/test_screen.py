@@ -274,6 +274,9 @@ def test_a_word_that_is_no_command_gets_the_one_that_was_meant(words: tuple[str,
     assert ended.stderr == f"error: No such command {words[0]!r}. Did you mean: {meant}\n"
 
 
+NEVER_REPLACED = "--overwrite: a run is never replaced; add --resume to continue it, or name another folder with -o."
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -284,6 +287,13 @@ def test_a_word_that_is_no_command_gets_the_one_that_was_meant(words: tuple[str,
         (("show",), "Missing argument 'MODEL'.\nSee resnest show --help."),
         (("cache", "lost"), "No such command 'lost'. Did you mean 'list'?\nSee resnest cache --help."),
         (("predict", "x", "--device", "gpu"), "--device gpu: use one of auto, cpu, cuda, mps, xpu, or cuda:N."),
+        (("finetune", "x", "--overwrite"), f"{NEVER_REPLACED}\nSee resnest finetune --help."),
+        (("train", "x", "--overwrite"), f"{NEVER_REPLACED}\nSee resnest train --help."),
+        (("train", "x", "--warmup-epochs", "-0.5"), "--warmup-epochs -0.5: use a number from 0."),
+        (
+            ("validate", "lost", "-m", "digits"),
+            "lost: no such folder or file. Give a folder of class folders, a tar archive or a CSV file.",
+        ),
     ],
     ids=str,
 )

@@ -14,12 +14,12 @@ from resnest_cli.options import ALL
 from resnest_cli.outputs import saving
 from resnest_cli.system import imports
 from resnest_cli.system.paths import Kind, look
-from resnest_cli.tasks.bench import sweep
+from resnest_cli.tasks.bench import sweep, words
 from resnest_cli.tasks.bench.rows import WRITERS
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from resnest_cli.options import Options
@@ -75,9 +75,7 @@ def measured(every: Sequence[Options], asked: Request) -> Iterator[dict[str, Any
     return sweep.sweep(every, asked.seconds, images=images, exclude=asked.exclude, baseline=asked.baseline)
 
 
-def saved(
-    rows: Iterable[dict[str, Any]], output: Path, write: Callable[[Sequence[dict[str, Any]]], str]
-) -> Iterator[dict[str, Any]]:
+def saved(rows: Iterable[dict[str, Any]], output: Path, format: str) -> Iterator[dict[str, Any]]:
     """Yield the rows; write the file anew with each row, so that an interrupted sweep leaves its rows.
 
     Raises:
@@ -86,7 +84,7 @@ def saved(
     done = []
     for row in rows:
         done.append(row)
-        saving.save(output, write(done))
+        saving.save(output, words.as_text(done, format))
         yield row
 
 

@@ -1,12 +1,16 @@
 """Rows of a benchmark in words: facts of one configuration, a table of several, a line of each.
 
-In: rows (`rows.row`). Out: texts for people. Does not know where they are shown.
+In: rows (`rows.row`). Out: texts for people, and the lines of them. Does not know where they are shown.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from resnest_cli.tasks.bench.rows import WRITERS
+from resnest_cli.text import layout
+from resnest_cli.text.layout import Screen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +25,24 @@ class Table:
     numeric: list[int]
     shared: list[tuple[str, str]]
     failed: list[tuple[str, str]]
+
+
+def as_text(rows: Sequence[dict[str, Any]], format: str) -> str:
+    """Return rows as the text of a file, in a format of `rows.WRITERS` or as the "table" of a plain screen."""
+    if format == "table":
+        return "".join(f"{line}\n" for line in lines(rows, Screen()))
+    return WRITERS[format](rows)
+
+
+def lines(rows: Sequence[dict[str, Any]], screen: Screen) -> Iterator[str]:
+    """Yield the lines of one configuration's facts, or of a table of several."""
+    if len(rows) == 1:
+        yield from layout.facts([*facts(rows[0])], screen)
+        return
+    made = table(rows)
+    yield from layout.table([made.headings, *made.cells], screen, {*made.numeric})
+    for together in (made.shared, *([fact] for fact in made.failed)):
+        yield from layout.facts(together, screen)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Table:

@@ -14,9 +14,10 @@ from resnest_cli.outputs import plots, saving
 from resnest_cli.tasks.validate import report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
+    from resnest_cli.tasks.validate.request import Results
     from resnest_cli.tasks.validate.result import Validation
 
 _PICTURE, _TABLE = ".png", ".csv"
@@ -44,35 +45,21 @@ class ResultFiles:
             raise OutputError("\n".join(problems))
 
 
-def claim(
-    numbers: Path | None,
-    classes: Path | None,
-    mistakes: Path | None,
-    confusion: Iterable[Path],
-    *,
-    overwrite: bool,
-) -> ResultFiles:
+def claim(wanted: Results) -> ResultFiles:
     """Return the result files, after a check that each can be written.
-
-    Args:
-        numbers: for the summary, as JSON.
-        classes: for the table of classes, as CSV.
-        mistakes: for the page of the worst mistakes, as HTML.
-        confusion: for the confusion matrix, as .csv or .png.
-        overwrite: replace files that exist.
 
     Raises:
         UsageError: a suffix that is not known, one path for two results, or a picture without matplotlib.
         OutputError: a file exists, or cannot be written.
     """
-    wanted = [(numbers, summary), (classes, report.classes_csv), (mistakes, report.mistakes_html)]
-    chosen = [(path, write) for path, write in wanted if path] + [(path, _confusion(path)) for path in confusion]
+    one = [(wanted.output, summary), (wanted.per_class, report.classes_csv), (wanted.mistakes, report.mistakes_html)]
+    chosen = [(path, write) for path, write in one if path] + [(path, _confusion(path)) for path in wanted.confusion]
     writers = dict(chosen)
     if len(writers) < len(chosen):
         message = "two results would have the same name: give each a file of its own."
         raise UsageError(message)
     for path in writers:
-        saving.claim(path, overwrite=overwrite)
+        saving.claim(path, overwrite=wanted.overwrite)
     return ResultFiles(writers)
 
 
