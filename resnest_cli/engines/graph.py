@@ -49,9 +49,9 @@ def ensure(spec: ModelSpec, path: Path | None, digest: str, want: str) -> graphs
 
 
 def _make(spec: ModelSpec, path: Path | None, digest: str, want: str) -> graphs.Graph:
-    _log.info("building the graph of %s for the CPU: once, where the cache can keep it", spec.name)
     network = architecture.of(spec)
     state = checkpoints.load(spec, path, network.shapes, sha256=digest if path else "").state
+    _log.info("building the graph of %s for the CPU: once, where the cache can keep it", spec.name)
     graph = build(network, state, spec.data, OUTPUTS[want])
     facts = _facts(spec, network, digest, want)
     return graphs.store(graphs.key(spec, digest, want), lambda folder: save(graph, folder / graphs.FILES[0]), facts)
