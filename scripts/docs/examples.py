@@ -7,11 +7,13 @@ Commands run in a folder with the pictures of `playground` and share one home.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
 
 import click
+import cog
 import playground
 
 from resnest_cli import errors as all_errors
@@ -20,6 +22,8 @@ from resnest_cli.cli import cli
 WORLD = tempfile.TemporaryDirectory()  # removed when cog ends
 HOME, FOLDER = Path(WORLD.name, "home"), Path(WORLD.name, "work")
 OK_OR_SOME_INPUTS_FAILED = {0, 3}
+LONG_NUMBER = re.compile(r"\b\d\.\d{5,}")
+SAME = 1e-6  # another CPU adds up in another order
 
 
 def show(command: str) -> None:
@@ -40,7 +44,18 @@ def show(command: str) -> None:
         message = f"{command}: {ended.stderr}"
         raise RuntimeError(message)
     lines = [f"$ {command}", *ended.stdout.splitlines()]
-    print("```console", *(line.rstrip() for line in lines), "```", sep="\n")
+    print("```console", *(_as_before(line.rstrip()) for line in lines), "```", sep="\n")
+
+
+def _as_before(line: str) -> str:
+    """Return a line with the numbers that stood in the page before, where they differ by rounding only."""
+    before = LONG_NUMBER.findall(cog.previous)
+
+    def settle(number: re.Match[str]) -> str:
+        near = [known for known in before if abs(float(known) - float(number[0])) < SAME]
+        return near[0] if near else number[0]
+
+    return LONG_NUMBER.sub(settle, line)
 
 
 def helps() -> None:

@@ -242,11 +242,14 @@ def test_the_baseline_is_plain_timm() -> None:
     import torch
 
     from resnest_cli.engines.pytorch.plain import PlainTimm
+    from resnest_cli.models import architecture, random_weights
 
-    engine = PlainTimm(find_model("resnest14d"), "cpu", "fp32")
+    spec = find_model("resnest14d")
+    engine = PlainTimm(spec, "cpu", "fp32")
     (rows,) = engine.run([np.zeros((2, 224, 224, 3), np.uint8)])
-    torch.manual_seed(0)
-    network = timm.create_model("resnest14d").eval()
+    network = timm.create_model(spec.architecture).eval()
+    state = random_weights.make(architecture.of(spec).shapes, spec)
+    network.load_state_dict({name: torch.from_numpy(values) for name, values in state.items()})
     with torch.inference_mode():
         assert np.array_equal(rows, network(engine.images).numpy())
     assert engine.images.shape == (2, 3, 224, 224)
