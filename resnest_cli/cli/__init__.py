@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 SYNONYMS = {"list": "list-models", "models": "list-models", "classify": "predict"}
 MAX_SUMMARY = 1000  # characters: no summary is longer
-MAX_ERROR = 3000  # characters: more than a screen
 
 
 class Commands(Mapping[str, click.Command]):
@@ -117,7 +116,7 @@ class ResnestGroup(click.Group):
             error.show()
             sys.exit(error.exit_code)
         except click.UsageError as error:
-            _write_error(words_of(error))
+            terminal.error(words_of(error))
             sys.exit(error.exit_code)
         except click.Abort:  # Ctrl-C before a command began
             sys.exit(ExitCode.INTERRUPTED)
@@ -133,13 +132,7 @@ def _fail(ctx: click.Context, error: ResnestError | OSError) -> NoReturn:
 def _report(error: ResnestError | OSError) -> None:
     if isinstance(error, OutputError):
         streams.abandon_stdout()
-    _write_error(f"{error.filename or 'the system'}: {reason(error)}" if isinstance(error, OSError) else str(error))
-
-
-def _write_error(text: str) -> None:
-    if len(text) > MAX_ERROR:  # cut the middle, a long name: the command to type is at the end
-        text = f"{text[: MAX_ERROR // 2]} ... {text[-MAX_ERROR // 2 :]}"
-    terminal.error(text)
+    terminal.error(f"{error.filename or 'the system'}: {reason(error)}" if isinstance(error, OSError) else str(error))
 
 
 def _unknown_command(args: list[str]) -> str:

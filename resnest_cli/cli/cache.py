@@ -36,9 +36,7 @@ def list_(*, format: str) -> None:
     if format == "json":
         put_json(rows)
         return
-    cells = [[row["name"], row["model"], row["want"], f"{row['bytes'] / 1e6:.1f}"] for row in rows]
-    cells.append(["", "", "in all", f"{sum(row['bytes'] for row in rows) / 1e6:.1f}"])
-    put_table(["name", "model", "gives", "MB"], cells, numeric=[3])
+    put_table(graphs.COLUMNS, graphs.in_cells(rows), numeric=[3])
 
 
 @cache.command()

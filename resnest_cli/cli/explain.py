@@ -67,18 +67,12 @@ def explain(  # noqa: PLR0913 - one parameter per option
     found = inputs.find()
     folder.claim(output, overwrite=overwrite)
     explainer = Explainer(options, named["class"])
-    weights = ", random weights (the pictures mean nothing)" if options.random_weights else ""
-    by = explainer.inspector
-    view.say(f"{explainer.spec.name} on {by.device} ({by.reason}), {by.name} fp32{weights}")
+    view.say(explainer.words())
     failed = count = 0
     for record in folder.write(explainer.explain(found), output, raw=raw):
         count += 1
-        if error := record.get("error"):
-            failed += 1
-            put(one_line(f"{record['path']}: {error['type']}: {error['message']}"))
-        else:
-            named_class = f"{record['class']['label']} {record['class']['probability']:.2%}"
-            put(one_line(f"{record['path']}: {named_class} -> {output / record['picture']}"))
+        failed += "error" in record
+        put(one_line(folder.words(record, output)))
     if failed:
         view.say(f"{failed:,} of {counted(count, 'input')} failed.")
     return ExitCode.SOME_FAILED if failed else ExitCode.OK

@@ -10,7 +10,6 @@ from resnest_cli.cli import options as shared
 from resnest_cli.cli.parameters import AnyName, ModelName
 from resnest_cli.options import Options
 from resnest_cli.text.layout import put_facts
-from resnest_cli.text.terminal import put
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,18 +32,17 @@ if TYPE_CHECKING:
         type=AnyName,
         multiple=True,
         metavar="PATH",
-        help="Images for the comparison with torch.  [default: bundled ones]",
+        help="Images for the comparison.  [default: bundled ones]",
     ),
     shared.EXCLUDE,
     shared.OVERWRITE_FOLDER,
     *shared.SETTLED,
     options=Options,
 )
-def export(  # noqa: PLR0913 - one parameter per option
+def export(
     *,
     to: str,
     output: Path,
-    pictures: tuple[str, ...],
     overwrite: bool,
     options: Options,
     view: View,
@@ -56,7 +54,7 @@ def export(  # noqa: PLR0913 - one parameter per option
     [N, 3, H, W], or as raw pixels with --raw-uint8. Class names and preprocessing are in the file's metadata and in
     config.json beside it.
 
-    The folder appears once the file in it has given torch's answers to real pictures, in batches of 1, 3 and 8.
+    The folder appears once the file in it has given the model's answers to real pictures, in batches of 1, 3 and 8.
     `resnest predict -m DIR` runs it, with OpenVINO for onnx and openvino. A torch program may hold code, and is never
     loaded from a folder: the weights beside it run instead.
 
@@ -64,19 +62,9 @@ def export(  # noqa: PLR0913 - one parameter per option
       resnest export resnest50d --to onnx -o resnest50d-onnx
       resnest export digits --to openvino --raw-uint8 -o digits-openvino
     """
-    from resnest_cli.models import folders
-    from resnest_cli.models.check import check
-    from resnest_cli.outputs import saving
-
-    check(options)
-    folders.require(to)
-    saving.claim_folder(output, overwrite=overwrite)
     from resnest_cli.tasks.export import exporter as task
     from resnest_cli.tasks.export.words import facts
 
-    compared = pictures or (str(task.SAMPLES),)
-    made = task.export(options, to, output, pictures=compared, overwrite=overwrite, **settings)
+    made = task.export(options, to, output, overwrite=overwrite, **settings)
     put_facts(facts(made))
-    if not view.quiet:
-        put(f"\nWithout resnest: python {output / 'example.py'} IMAGE, which is\n")
-        put(made.snippet.removesuffix("\n"))
+    view.say(f"without resnest: python {output / task.EXAMPLE} IMAGE")

@@ -9,7 +9,6 @@ from resnest_cli.cli.options import format_option
 from resnest_cli.text.layout import put_table
 from resnest_cli.text.terminal import data, put_json
 
-FORMATS = ("table", "json", "csv")
 # Heading in the table -> key in a row; --sort takes the keys.
 COLUMNS = {
     "model": "name",
@@ -26,7 +25,7 @@ COLUMNS = {
 
 @click.command("list-models", cls=Command)
 @click.argument("pattern", default="")
-@format_option(FORMATS, "table")
+@format_option(("table", "json", "csv"), "table")
 @click.option(
     "--sort", type=click.Choice([*COLUMNS.values()]), help="Sort by this column: names ascending, numbers descending."
 )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
 
 from resnest_cli.cli import options as shared
 from resnest_cli.cli.parameters import AnyPath, ModelName, Number
-from resnest_cli.errors import ExitCode, UsageError
+from resnest_cli.errors import ExitCode
 from resnest_cli.options import Options
 from resnest_cli.tasks.quantize.options import QuantizeOptions
 from resnest_cli.text.layout import put_facts
@@ -53,15 +52,6 @@ def quantize(  # noqa: PLR0913 - one parameter per option
       resnest quantize resnest50d --calibrate photos/ -o resnest50d-int8
       resnest predict photos/ --model resnest50d-int8
     """
-    from resnest_cli.models import folders
-    from resnest_cli.models.check import check
-    from resnest_cli.outputs import saving
-
-    check(options)
-    folders.require(folders.INT8)
-    if not os.path.lexists(calibrate):
-        raise UsageError(f"--calibrate {calibrate}: no such folder.")
-    saving.claim_folder(output, overwrite=overwrite)
     from resnest_cli.tasks.quantize import quantization as task
     from resnest_cli.tasks.quantize.words import facts
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from resnest_cli.cli.help import Command
-from resnest_cli.cli.list_models import FORMATS
 from resnest_cli.cli.options import format_option
 from resnest_cli.cli.parameters import ModelName
 from resnest_cli.text.layout import put_facts, put_note
@@ -14,7 +13,7 @@ from resnest_cli.text.terminal import data, put_json
 
 @click.command(cls=Command)
 @click.argument("model", type=ModelName())
-@format_option(FORMATS, "table")
+@format_option(("table", "json", "csv"), "table")
 def show(*, model: str, format: str) -> None:
     """Show all that is known of a model.
 

@@ -38,15 +38,14 @@ _RUN = (
     ),
     shared.MODEL,
 )
-_GPUS = click.option("--gpus", metavar="N|all", help="Train in N processes, each with a GPU.")
 _TYPES = {"int": int, "float": float, "str": str, "int | str": or_auto(int), "float | str": or_auto(float)}
 
 
 def training_command(defaults: Recipe, *own: Callable[[Any], Any]) -> Callable[[Callable[..., None]], click.Command]:
     """Declare a command that trains: its `own` options, those of the recipe, of the model and of the machine."""
     recipe = [_recipe_option(item.name, str(item.type), getattr(defaults, item.name)) for item in fields(Recipe)]
-    machine = (shared.DEVICE, _GPUS, shared.WORKERS)
-    declared = (*_RUN, *own, *recipe, shared.IMG_SIZE, *shared.PREPROCESSING, *machine)
+    gpus = click.option("--gpus", metavar="N|all", help="Train in N processes, each with a GPU.")
+    declared = (*_RUN, *own, *recipe, shared.IMG_SIZE, *shared.PREPROCESSING, shared.DEVICE, gpus, shared.WORKERS)
     return shared.command(*declared, how=Recipe, options=Options)
 
 

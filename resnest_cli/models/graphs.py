@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 # Of what is kept: raise it with each change of what engines/build.py makes. tests/engines/test_build.py tells when.
 FORMAT = 1
+COLUMNS = ("name", "model", "gives", "MB")
 FILES = ("graph.xml", "graph.bin")
 _log = logging.getLogger(__name__)
 SIDECAR = "graph.json"
@@ -108,6 +109,13 @@ def kept() -> list[dict[str, Any]]:
         row = {"name": item.name, "model": known.get("model", ""), "want": known.get("want", "")}
         rows.append({**row, "bytes": cache.size(item), "path": str(item)})
     return rows
+
+
+def in_cells(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
+    """Return rows of `kept` as cells of a table with `COLUMNS`, and a last row with the sum."""
+    sizes = [(row, row["bytes"] / 1e6) for row in rows]
+    cells = [[row["name"], row["model"], row["want"], f"{size:.1f}"] for row, size in sizes]
+    return [*cells, ["", "", "in all", f"{sum(size for _, size in sizes):.1f}"]]
 
 
 def _is_ours(place: Path, names: Iterable[str]) -> bool:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Control, format (bidi and zero-width) and surrogate characters, and line and paragraph separators.
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+MAX_ERROR = 3000  # characters: more than a screen
 _DIM, _RED, _PLAIN = "\x1b[2m", "\x1b[31m\x1b[1m", "\x1b[0m"
 
 
@@ -104,7 +105,9 @@ def note(text: str, *, dim: bool = False) -> None:
 
 
 def error(text: str) -> None:
-    """Write an error message to stderr, like `note`."""
+    """Write an error message to stderr, like `note`; of a very long one, the middle is left out."""
+    if len(text) > MAX_ERROR:  # a long name stands there: the command to type is at the end
+        text = f"{text[: MAX_ERROR // 2]} ... {text[-MAX_ERROR // 2 :]}"
     _note("error:", f" {text}", "", _RED)
 
 

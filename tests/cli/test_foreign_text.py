@@ -16,10 +16,10 @@ from conftest import SAMPLES
 from hub_stub import Page, Stub
 from safetensors.numpy import save_file
 
-from resnest_cli.cli import MAX_ERROR
 from resnest_cli.cli.output import DownloadBar, bar, console, status
 from resnest_cli.errors import ExitCode
 from resnest_cli.outputs.rows import read_json, to_json
+from resnest_cli.text.terminal import MAX_ERROR
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -535,7 +535,12 @@ def test_a_word_comes_before_what_takes_seconds(words: tuple[str, ...], first: s
 
 
 @pytest.mark.usefixtures("here")
-def test_a_first_conversion_says_so_before_torch_is_loaded(tmp_path: Path, shell: Shell) -> None:
+def test_torch_is_announced_before_it_is_loaded_and_the_cpu_needs_none(
+    tmp_path: Path, shell: Shell
+) -> None:
     words = ("predict", "six.png", "-m", "digits", "--img-size", "40")  # no other test's graph
-    ended = shell(sys.executable, "-c", WATCHED, *words, RESNEST_CACHE=str(tmp_path / "c"))
+    first = shell(sys.executable, "-c", WATCHED, *words, RESNEST_CACHE=str(tmp_path / "c")).stderr.decode()
+    assert first.startswith("building the graph of digits for the CPU: once, where the cache can keep it.\n")
+    assert "HEAVY" not in first
+    ended = shell(sys.executable, "-c", WATCHED, *words, "--engine", "torch")
     assert ended.stderr.decode().splitlines()[:2] == ["loading torch, which takes seconds.", "HEAVY"]

@@ -45,6 +45,14 @@ def claim(output: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{output / ours[-1]} exists; add --overwrite to replace it.")
 
 
+def words(record: dict[str, Any], output: Path) -> str:
+    """Return a record in a line: the class and where its picture is, or what failed."""
+    if error := record.get("error"):
+        return f"{record['path']}: {error['type']}: {error['message']}"
+    explained = record["class"]
+    return f"{record['path']}: {explained['label']} {explained['probability']:.2%} -> {output / record['picture']}"
+
+
 def write(found: Iterable[Explanation | Failure], output: Path, *, raw: bool = False) -> Iterator[dict[str, Any]]:
     """Write the files of each explanation, then yield its record; a failed input has a record with an error.
 

@@ -111,6 +111,12 @@ class Explainer:
         self.target = None if target is None else class_index(self.labels, target)
         self.inspector = open_inspector(self.spec, options)
 
+    def words(self) -> str:
+        """Return a line with the model, the device and why, the engine, and whether the weights are random."""
+        by = self.inspector
+        weights = ", random weights (the pictures mean nothing)" if self.options.random_weights else ""
+        return f"{self.spec.name} on {by.device} ({by.reason}), {by.name} fp32{weights}"
+
     def explain(self, found: Iterable[Source | Failure]) -> Iterator[Explanation | Failure]:
         """Explain every source, lazily and in order."""
         engine = PixelEngine(self.spec)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import UsageError
 from resnest_cli.models import architecture, catalog, folders, labels, weights
+from resnest_cli.models.check import check
 from resnest_cli.outputs import saving
 from resnest_cli.system import atomic, files, imports
 from resnest_cli.tasks.export import parity
@@ -38,12 +39,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Exported:
-    """A finished export: its folder, the config in it, how far it is from the model, and a program that runs it."""
+    """A finished export: its folder, the config in it, and how far it is from the model."""
 
     folder: Path
     config: dict[str, Any]
     parity: Parity
-    snippet: str
 
 
 def export(  # noqa: PLR0913 - each is a choice of the user's
@@ -53,7 +53,7 @@ def export(  # noqa: PLR0913 - each is a choice of the user's
     *,
     raw_uint8: bool = False,
     overwrite: bool = False,
-    pictures: Sequence[str] = (str(SAMPLES),),
+    pictures: Sequence[str] = (),
     exclude: Sequence[str] = (),
 ) -> Exported:
     """Export the model that `options` name as "onnx", "openvino" or "torch" into a new `folder`.
@@ -64,7 +64,7 @@ def export(  # noqa: PLR0913 - each is a choice of the user's
         folder: what to make; it appears when it is complete.
         raw_uint8: take pixels uint8 [N, H, W, 3] and normalize inside; if not, normalized float32 [N, 3, H, W].
         overwrite: replace the folder if there is one.
-        pictures: what to compare on: files, folders, patterns.
+        pictures: what to compare on: files, folders, patterns; () is `SAMPLES`.
         exclude: patterns of what to leave out of these folders, see `selection.Rule`.
 
     Raises:
@@ -73,6 +73,7 @@ def export(  # noqa: PLR0913 - each is a choice of the user's
         WeightsUnavailable, BadCheckpoint, LabelsError: the model cannot be opened.
         ModelError: the file does not give the model's answers; nothing is kept of it.
     """
+    check(options)
     spec = catalog.resolve(options)
     _check(spec, to, folder, overwrite=overwrite)
     path = None if options.random_weights else weights.locate(spec, options.weights)
@@ -80,7 +81,7 @@ def export(  # noqa: PLR0913 - each is a choice of the user's
     made = _find(to)
     reference = parity.reference(original)
     config = describe(original, options, to, made.packages, raw=raw_uint8, param_count=reference.facts["param_count"])
-    pixels = parity.load(spec, options, pictures, exclude)
+    pixels = parity.load(spec, options, pictures or [str(SAMPLES)], exclude)
     with files.as_output_error(folder), atomic.folder(folder) as partial, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries, about each other
         _log.info("writing %s as %s: this takes seconds to minutes", spec.name, to)
@@ -89,10 +90,9 @@ def export(  # noqa: PLR0913 - each is a choice of the user's
         parity.check(found, to)
         config["export"]["files"] = {name: weights.sha256(partial / name) for name in folders.FILES[to]}
         config["export"]["parity"] = asdict(found)
-        text = snippet(config)
         folders.write_config(partial, config)
-        (partial / EXAMPLE).write_text(text, encoding="utf-8")
-    return Exported(folder, config, found, text)
+        (partial / EXAMPLE).write_text(snippet(config), encoding="utf-8")
+    return Exported(folder, config, found)
 
 
 def _find(to: str) -> Format:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from resnest_cli.engines.strangeness import strangeness
 from resnest_cli.errors import DeviceError, ModelError, UsageError
 from resnest_cli.inputs.labelled.dataset import Dataset, Labelled
 from resnest_cli.models import architecture, catalog, folders, graphs, labels, weights
+from resnest_cli.models.check import check
 from resnest_cli.outputs import saving
 from resnest_cli.system import atomic, files
 from resnest_cli.tasks.export import exporter
@@ -97,8 +99,9 @@ def quantize(
         ModelError: the images are not what the model is for, or no method keeps its answers.
     """
     # 1. The model in fp32, and the images.
+    check(options)
     spec = catalog.resolve(options)
-    _check(spec, folder, overwrite=overwrite)
+    _check(spec, calibrate, folder, overwrite=overwrite)
     path = None if options.random_weights else weights.locate(spec, options.weights)
     network = architecture.of(spec)
     state, digest = checkpoints.load(spec, path, network.shapes)
@@ -132,7 +135,7 @@ def quantize(
     return made
 
 
-def _check(spec: ModelSpec, folder: Path, *, overwrite: bool) -> None:
+def _check(spec: ModelSpec, calibrate: Path, folder: Path, *, overwrite: bool) -> None:
     if folders.is_exported(spec) or folders.is_int8(spec):
         message = f"{spec.name} is an exported model: quantize the model that it was made from."
         raise UsageError(message)
@@ -140,6 +143,9 @@ def _check(spec: ModelSpec, folder: Path, *, overwrite: bool) -> None:
         message = f"{spec.name} cannot be quantized: {why}."
         raise UsageError(message)
     folders.require(folders.INT8)
+    if not os.path.lexists(calibrate):
+        message = f"--calibrate {calibrate}: no such folder."
+        raise UsageError(message)
     if not has_int8():
         message = f"this CPU has no instructions for int8, which would be slower: use --precision {next_to_int8()}."
         raise DeviceError(message)

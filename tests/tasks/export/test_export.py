@@ -554,15 +554,15 @@ def test_pictures_that_cannot_be_read_end_it_before_it_begins(resnest: Resnest, 
 # --- what a person sees
 
 
-def test_the_report_and_the_example_are_printed(resnest: Resnest, tmp_path: Path) -> None:
+def test_the_report_is_printed_and_the_example_named(resnest: Resnest, tmp_path: Path) -> None:
     ended = resnest("export", "digits", "--to", "torch", "--raw-uint8", "-o", tmp_path / "out")
     lines = [line.rstrip() for line in ended.stdout.splitlines()]
     assert ended.exit_code == 0
-    names = [line.split()[0] for line in lines[: lines.index("")]]
+    names = [line.split()[0] for line in lines]
     assert {"folder", "input", "output", "takes", "compared", "logits", "probabilities", "first"} <= set(names)
     assert "compared       12 pictures with torch, in batches of 8, 3, 1" in lines
     assert "first class    the same for 12 of 12" in lines
-    assert ended.stdout.endswith((tmp_path / "out" / "example.py").read_text())
+    assert ended.stderr.endswith(f"without resnest: python {tmp_path / 'out' / 'example.py'} IMAGE\n")
 
 
 def test_the_pixel_engine_gives_pictures_back() -> None:
