@@ -535,9 +535,7 @@ def test_a_word_comes_before_what_takes_seconds(words: tuple[str, ...], first: s
 
 
 @pytest.mark.usefixtures("here")
-def test_torch_is_announced_before_it_is_loaded_and_the_cpu_needs_none(
-    tmp_path: Path, shell: Shell
-) -> None:
+def test_torch_is_announced_before_it_is_loaded_and_the_cpu_needs_none(tmp_path: Path, shell: Shell) -> None:
     words = ("predict", "six.png", "-m", "digits", "--img-size", "40")  # no other test's graph
     first = shell(sys.executable, "-c", WATCHED, *words, RESNEST_CACHE=str(tmp_path / "c")).stderr.decode()
     assert first.startswith("building the graph of digits for the CPU: once, where the cache can keep it.\n")
