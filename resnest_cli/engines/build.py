@@ -70,7 +70,7 @@ class _Builder:
 
     def stem(self, x: Node) -> Node:
         for index, norm, stride in ((0, "conv1.1", 2), (3, "conv1.4", 1), (6, "bn1", 1)):
-            x = _relu(self._convolution(x, f"conv1.{index}", norm, stride=stride))
+            x = _ops.relu(self._convolution(x, f"conv1.{index}", norm, stride=stride))
         return _ops.max_pool(x, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
 
     def stages(self, x: Node) -> Node:
@@ -85,14 +85,14 @@ class _Builder:
     def _block(self, x: Node, block: Block) -> Node:
         network, name = self._network, block.name
         pooled = network.avd and block.stride > 1
-        out = _relu(self._convolution(x, f"{name}.conv1", f"{name}.bn1"))
+        out = _ops.relu(self._convolution(x, f"{name}.conv1", f"{name}.bn1"))
         if pooled and network.avd_first:
             out = _pool(out)
         out = self._split_attention(out, block, 1 if pooled else block.stride)
         if pooled and not network.avd_first:
             out = _pool(out)
         out = self._convolution(out, f"{name}.conv3", f"{name}.bn3")
-        return _relu(_ops.add(out, self._shortcut(x, block)))
+        return _ops.relu(_ops.add(out, self._shortcut(x, block)))
 
     def _shortcut(self, x: Node, block: Block) -> Node:
         if not block.projected:
@@ -107,11 +107,11 @@ class _Builder:
         weights, biases = self._folded(f"{name}.conv", f"{name}.bn0")
         parts = zip(_split(x, radix), np.split(weights, radix), np.split(biases, radix), strict=True)
         splits = [
-            _relu(_named(f"{name}.bn0/{i}", _convolve(part, weight, bias, groups, stride)))
+            _ops.relu(_named(f"{name}.bn0/{i}", _convolve(part, weight, bias, groups, stride)))
             for i, (part, weight, bias) in enumerate(parts)
         ]
         pooled = _ops.reduce_mean(reduce(_ops.add, splits), _integers(2, 3), keep_dims=True)
-        hidden = _relu(self._convolution(pooled, f"{name}.fc1", f"{name}.bn1", groups))
+        hidden = _ops.relu(self._convolution(pooled, f"{name}.fc1", f"{name}.bn1", groups))
         found = _convolve(hidden, self._take(f"{name}.fc2.weight"), self._take(f"{name}.fc2.bias"), groups)
         shares = self.shares[block.name] = _shares(found, radix, groups)
         column = _ops.reshape(shares, _integers(0, -1, 1, 1), special_zero=True)
@@ -179,10 +179,6 @@ def _split(x: Node, parts: int) -> list[Any]:
 
 def _pool(x: Node) -> Node:
     return _ops.avg_pool(x, [2, 2], [1, 1], [1, 1], [3, 3], exclude_pad=False)
-
-
-def _relu(x: Node) -> Node:
-    return _ops.relu(x)
 
 
 def _named(name: str, node: Node) -> Node:
