@@ -28,8 +28,8 @@ open({mark!r}, "w").close()
 os._exit(1)
 """
 # With `--dist loadfile` a file is one worker's. Files that take long come first, or one worker would end long after the
-# others: these folders, and what else there is after them.
-FIRST = ("cluster", "training", "tasks", "engines", "cli", "outputs")
+# others: these files and folders, and what else there is after them.
+FIRST = ("test_docs.py", "cluster", "test_without_torch.py", "training", "tasks", "engines", "cli", "outputs")
 FOLDER = pytest.StashKey[Path]()
 ERRORS = pytest.StashKey[list[BaseException]]()
 

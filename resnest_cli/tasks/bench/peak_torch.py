@@ -11,13 +11,22 @@ import torch
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _PRODUCTS, _LEAST_RUNS = 4, 2  # products in a row, and how often at least
+_PATIENCE_S = 20.0  # a CPU without instructions for bf16 or fp16 would take minutes for the largest product
 
 
 def peak_flops(device: str, precision: str, seconds: float) -> float:
-    """Return the rate of the best of several sizes."""
+    """Return the rate of the best of several sizes, those that do not take too long."""
     sizes = (512, 1024, 2048) if device == "cpu" else (2048, 4096, 8192)
-    dtype = _DTYPES.get(precision, torch.float32)
-    return max(_rate(torch.ones(size, size, device=device, dtype=dtype), seconds / len(sizes)) for size in sizes)
+    dtype, best = _DTYPES.get(precision, torch.float32), 0.0
+    for size in sizes:
+        if best and _operations(size) * _LEAST_RUNS / best > _PATIENCE_S:
+            break
+        best = max(best, _rate(torch.ones(size, size, device=device, dtype=dtype), seconds / len(sizes)))
+    return best
+
+
+def _operations(size: int) -> int:
+    return 2 * size**3 * _PRODUCTS
 
 
 def _rate(matrix: torch.Tensor, seconds: float) -> float:
@@ -31,4 +40,4 @@ def _rate(matrix: torch.Tensor, seconds: float) -> float:
             product = matrix @ matrix
         product[0, 0].item()  # waits for the device
         times.append(time.perf_counter() - begin)
-    return 2 * len(matrix) ** 3 * _PRODUCTS / min(times)
+    return _operations(len(matrix)) / min(times)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    import torch
     from conftest import Resnest, Shell
     from numpy.typing import NDArray
 
@@ -254,6 +255,23 @@ def test_the_baseline_is_plain_timm() -> None:
         assert np.array_equal(rows, network(engine.images).numpy())
     assert engine.images.shape == (2, 3, 224, 224)
     assert [len(rows) for rows in engine.run([np.zeros((0, 224, 224, 3), np.uint8)])] == [0]
+
+
+@pytest.mark.parametrize(("rate", "sizes"), [(5e10, [512, 1024, 2048]), (1e9, [512, 1024]), (1e8, [512])])
+def test_a_cpu_that_is_slow_in_a_precision_multiplies_small_matrices_only(
+    rate: float, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from resnest_cli.tasks.bench import peak_torch
+
+    seen: list[int] = []
+
+    def measured(matrix: torch.Tensor, _: float) -> float:
+        seen.append(len(matrix))
+        return rate
+
+    monkeypatch.setattr(peak_torch, "_rate", measured)
+    assert peak_torch.peak_flops("cpu", "bf16", 0.01) == rate
+    assert seen == sizes
 
 
 def test_a_worker_that_the_system_kills_was_out_of_memory() -> None:
