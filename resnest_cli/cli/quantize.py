@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -55,9 +56,9 @@ def quantize(  # noqa: PLR0913 - one parameter per option
     from resnest_cli.tasks.quantize import quantization as task
     from resnest_cli.tasks.quantize.words import facts
 
-    view.say(f"{options.model}, to be calibrated on images in {calibrate}")
     made = task.quantize(options, calibrate, output, how, overwrite=overwrite)
     for failure in made.failures:
         note_failure(failure)
     put_facts(facts(made))
+    view.say(f"next: {shlex.join(['resnest', 'predict', 'IMAGE', '-m', str(output)])}")
     return ExitCode.SOME_FAILED if made.failures else ExitCode.OK

@@ -52,7 +52,7 @@ CONSOLE_SCRIPT = Path(sys.executable).with_name("resnest")
 PLAIN = (sys.executable, "-m", "resnest_cli")
 # All that a run says on stderr, line by line; nothing else may stand there, and nothing of Ray's.
 SAID = re.compile(
-    r"digits on cpu .*|class names: .*|converting .*|converted .*|loading torch.*|"
+    r"digits on cpu .*|class names: .*|building the graph .*|loading torch.*|"
     r"starting Ray on this machine\.|joining the cluster at .*|"
     r"[\d,]+ inputs, \d nodes?: \d actors? with \d CPUs?( each)?, about .*|"
     r"[\d,]+ inputs? in .*|wrote .*, [\d,]+ rows?, in .*|[\d,]+ of [\d,]+ inputs? failed: .*|hint: .*"

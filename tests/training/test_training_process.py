@@ -150,7 +150,7 @@ def test_two_processes_validate_every_image_once_and_agree_with_one(
     colored: Path, tmp_path: Path, shell: Shell, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each has half of every batch, and so other statistics in its norms: the weights differ by that only."""
-    longer = [*NETWORK, *RECIPE, "--ema", "0", "--epochs", "8"]
+    longer = [*NETWORK, *RECIPE, "--ema", "0", "--epochs", "16"]
     out = {name: tmp_path / name for name in ("one", "two")}
     assert resnest("train", colored, "-o", out["one"], *longer).exit_code == 0
     words = ["train", str(colored), "-o", str(out["two"]), *longer, "--gpus", "all"]

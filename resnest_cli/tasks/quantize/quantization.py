@@ -102,6 +102,7 @@ def quantize(
     check(options)
     spec = catalog.resolve(options)
     _check(spec, calibrate, folder, overwrite=overwrite)
+    _log.info("%s, to be calibrated on images in %s", options.model, calibrate)
     path = None if options.random_weights else weights.locate(spec, options.weights)
     network = architecture.of(spec)
     state, digest = checkpoints.load(spec, path, network.shapes)
