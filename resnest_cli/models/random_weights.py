@@ -1,7 +1,7 @@
 """Weights from a seed, for speed tests and trials: the same for every engine.
 
-In: the shapes of a network's tensors. Out: a `State` with timm's distributions: Kaiming normal convolutions (He et al.,
-arXiv:1502.01852, by their outputs), norms that change nothing, and 0 for the last norm of each block.
+In: the shapes of a network's tensors. Out: a `State`: Kaiming normal convolutions and head (He et al.,
+arXiv:1502.01852, by their outputs), norms that change nothing, and 0 for the last norm of each block, as timm has it.
 """
 
 from __future__ import annotations

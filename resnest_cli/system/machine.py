@@ -56,7 +56,7 @@ def mention_idle_gpu() -> None:
 
 
 def return_freed_memory() -> None:
-    """Give memory that Python has freed back to the system, where the C library would keep it (glibc).
+    """Return to the system what memory Python has freed, where the C library would keep it (glibc).
 
     Measured after the graph of resnest50d was built: 144 MB of 174 MB, all of it arrays that are gone.
     """

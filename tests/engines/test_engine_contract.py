@@ -67,7 +67,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
 
 
 def pictures(count: int) -> Batch:
-    """Give so many pictures, uint8 [N, 32, 32, 3], that differ in what they show and, for FakeEngine, in brightness."""
+    """Return pictures, uint8 [N, 32, 32, 3], that differ in what they show and, for FakeEngine, in brightness."""
     paths = sorted((DIGITS / "samples").glob("*.png"))
     shown = np.stack([np.asarray(Image.open(path).convert("RGB").resize((32, 32))) for path in paths])
     light = np.arange(len(shown), dtype=np.uint8)[:, None, None, None]
@@ -81,7 +81,7 @@ def cut(images: Batch, sizes: Sequence[int]) -> list[Batch]:
 
 
 def alone(engine: Engine, images: Batch) -> Rows:
-    """Give the rows of images that were each asked for alone, so that no order and no neighbour can matter."""
+    """Return the rows of images that were each asked for alone, so that no order and no neighbour can matter."""
     rows = [row for image in images for row in engine.run([image[None]])]
     return np.concatenate([np.empty((0, SPEC.num_classes), np.float32), *rows])
 
@@ -266,9 +266,9 @@ def test_features_are_those_of_timm_without_a_classifier(name: str) -> None:
     np.testing.assert_allclose(np.concatenate(rows), expected, rtol=0, atol=1e-5)
 
 
-# Conversion time grows with the number of blocks and nothing else: half a minute for resnest269e. So the default
-# one runs here as it is, and those with no fewer blocks run with five: one of each kind that changes a shape, and
-# one that keeps it. With FULL_DEPTH=1 in the environment all run as they are, in minutes.
+# Making weights like a trained network's takes seconds for a deep one. So the default variant runs here as it is, and
+# those with no fewer blocks run with five: one of each kind that changes a shape, and one that keeps it. With
+# FULL_DEPTH=1 in the environment all run as they are, in minutes.
 LAYERS = {
     name: (1, 1, 2, 1)
     for name in ("resnest50d_1s4x24d", "resnest50d_4s2x40d", "resnest101e", "resnest200e", "resnest269e")

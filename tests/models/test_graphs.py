@@ -50,7 +50,7 @@ UNWANTED = {"torch", "timm", "torchvision", "requests", "huggingface_hub", "open
 
 
 def labels(output: bytes) -> list[str]:
-    """Give the best label of each row, which must be those of the samples, in order."""
+    """Return the best label of each row, which must be those of the samples, in order."""
     rows = [json.loads(line) for line in output.splitlines()]
     assert [row["path"] for row in rows] == [str(path) for path in sorted(SAMPLES.iterdir())]
     return [row["predictions"][0]["label"] for row in rows]
@@ -65,7 +65,7 @@ def digits_key() -> str:
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Graph:
-    """Give a graph of the digits that no test may touch, and no other process does."""
+    """Return a graph of the digits that no test may touch, and no other process does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RESNEST_CACHE", str(tmp_path_factory.mktemp("original")))
         patch.setenv("HF_HUB_OFFLINE", "1")
@@ -91,14 +91,14 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the graphs' folder, not yet there, of an empty cache that is the test's own (`conversions` come before)."""
+    """Return the graphs' folder, not yet there, of an empty cache of the test's own (`conversions` come before)."""
     monkeypatch.setenv("RESNEST_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "graphs"
 
 
 @pytest.fixture
 def warm(original: Graph, cold: Path) -> Graph:
-    """Give the digits' graph in a cache that is the test's own, to damage it."""
+    """Return the digits' graph in a cache that is the test's own, to damage it."""
     shutil.copytree(original.folder, cold / original.folder.name)
     found = graphs.find(original.folder.name)
     assert found

@@ -42,7 +42,7 @@ class TorchInspector:
         if network.global_pool.pool_type != "avg":
             message = f"{spec.name} cannot be explained: its global_pool is {network.global_pool.pool_type}, not avg."
             raise UsageError(message)
-        self._network, self._mixed = network, FromPixels(network, spec).to(chosen)
+        self._network, self._from_pixels = network, FromPixels(network, spec).to(chosen)
         self._stage = torch.empty(0)
         self._shares: dict[str, NDArray[np.float32]] = {}
         network.layer4.register_forward_hook(self._keep_stage)
@@ -53,7 +53,7 @@ class TorchInspector:
     def inspect(self, pixels: NDArray[np.uint8]) -> Inspection:
         """Run the network on one image, uint8 [H, W, 3]."""
         with torch.inference_mode():
-            logits = self._mixed(torch.from_numpy(pixels[None]).to(self.device))[0]
+            logits = self._from_pixels(torch.from_numpy(pixels[None]).to(self.device))[0]
             evidence = torch.einsum("cf,fhw->chw", self._network.fc.weight, self._stage[0])
         return Inspection(_array(logits), _array(evidence), dict(self._shares))
 

@@ -52,7 +52,7 @@ def origin(network: nn.Module) -> str:
 
 
 def _fill(network: nn.Module, state: State) -> None:
-    """Give a network without memory its weights; counters that the file lacks are 0."""
+    """Fill a network without memory with its weights; counters that the file lacks are 0."""
     network.to_empty(device="cpu")
     for name, value in network.state_dict().items():
         value.copy_(torch.from_numpy(state[name])) if name in state else value.zero_()

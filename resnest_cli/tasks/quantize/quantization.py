@@ -106,10 +106,8 @@ def quantize(
     path = None if options.random_weights else weights.locate(spec, options.weights)
     network = architecture.of(spec)
     state, digest = checkpoints.load(spec, path, network.shapes)
-    original = Original(spec, path, digest)
-    config = exporter.describe(
-        original, options, folders.INT8, int8.VERSIONED, raw=True, param_count=network.param_count
-    )
+    made_of, count = Original(spec, path, digest), network.param_count
+    config = exporter.describe(made_of, options, folders.INT8, int8.VERSIONED, raw=True, param_count=count)
     parts = draw(calibrate, how.samples, how.seed, how.exclude)
     calibration, held_out = (pictures.load(spec, options, part) for part in parts)
     pictures.check_count(calibration, held_out, calibrate)

@@ -52,7 +52,7 @@ def pictures(folder: Path, count: int) -> None:
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
-    """Give a folder with forty pictures among what harms or hangs."""
+    """Return a folder with forty pictures among what harms or hangs."""
     folder = tmp_path / "hostile"
     pictures(folder, 40)
     for i in range(8):
