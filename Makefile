@@ -12,8 +12,9 @@ help: ## list the targets
 demo: $(VENV)/installed ## install the base and classify the bundled digits
 	$(BIN)/resnest predict resnest_cli/data/digits/samples --model digits --topk 3 --format table
 
-# A worker takes a file at a time, in the order of tests/helpers/lanes.py.
-PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A worker takes a file at a time, in the order of tests/helpers/lanes.py. A worker that dies ends the run with the name of
+# its test: with another in its place pytest-xdist 3.8 can wait forever (its issue 1378).
+PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # The shell blocks between cog's marks are written by `show` and its like, in scripts/docs/examples.py.
 PAGES := README.md $(wildcard docs/*.md)
@@ -22,7 +23,7 @@ COG := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cog -P -I scripts/docs -p "from exa
 test: check ## lint, types, and all tests, in minutes; the last lines list what was left out
 	$(PYTEST)
 
-quick: $(VENV)/installed-dev ## the tests that load no torch and start no cluster, in about a minute
+quick: $(VENV)/installed-dev ## the quick tests, which load no torch and start no cluster, in about a minute
 	$(PYTEST) --quick
 
 # Interpreters are looked for on the search path and among pyenv's.

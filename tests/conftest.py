@@ -6,6 +6,7 @@ import logging
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,24 @@ def _world_of_fixtures(graphs: Path, tmp_path_factory: pytest.TempPathFactory) -
         patch.setenv("COLUMNS", "80")
         _move_in(tmp_path_factory.mktemp("home"), graphs, patch)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answer at once that a name is unknown, but for this machine's: a resolver elsewhere is asked nothing.
+
+    Its answer could also take longer than the fractions of a second that tests of deadlines allow.
+    """
+    system = socket.getaddrinfo
+    own = ("localhost", socket.gethostname())
+
+    def look_up(host: str | bytes | None, *args: Any, **settings: Any) -> list[Any]:  # noqa: ANN401 - passed on
+        name = host.decode("utf-8", "replace") if isinstance(host, bytes) else host
+        if name is None or name.rstrip(".").endswith(own):
+            return system(host, *args, **settings)
+        return system(host, *args, **{**settings, "flags": settings.get("flags", 0) | socket.AI_NUMERICHOST})
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
 
 
 @pytest.fixture(autouse=True)

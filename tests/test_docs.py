@@ -163,6 +163,7 @@ def playground(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page, found in RUNNABLE.items() if found])
 def test_the_examples_of_a_page_run(
     page: str, playground: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -77,6 +77,7 @@ def test_predict_of_one_file(bare: Bare) -> None:
     assert " 1  two " in done(bare("predict", TWO, *DIGITS, "-f", "table"))
 
 
+@pytest.mark.slow
 def test_predict_of_a_folder_that_is_stopped_and_resumed(bare: Bare, folders: Path, tmp_path: Path) -> None:
     broken = tmp_path / "pictures" / "five" / "a.png"
     shutil.copytree(folders, tmp_path / "pictures")
@@ -116,6 +117,7 @@ def test_models_are_listed_and_shown(bare: Bare) -> None:
     assert "digits" in done(bare("show", "digits"))
 
 
+@pytest.mark.slow
 def test_bench(bare: Bare) -> None:
     (row,) = json.loads(done(bare("bench", *DIGITS, "--seconds", "0", "-f", "json")))
     assert (row["engine"], row["device"], row["param_count"]) == ("openvino", "cpu", 0.31)
@@ -128,6 +130,7 @@ def test_validate(bare: Bare, folders: Path) -> None:
     assert (found["top1"], found["n"], found["errors"]) == (100.0, 12, 0)
 
 
+@pytest.mark.slow
 def test_embed_and_similar(bare: Bare, tmp_path: Path) -> None:
     done(bare("embed", SAMPLES, *DIGITS, "-o", tmp_path / "f.npy"))
     assert np.load(tmp_path / "f.npy").shape[0] == 12
@@ -141,6 +144,7 @@ def test_explain(bare: Bare, tmp_path: Path) -> None:
     assert row["class"]["label"] == "two"
 
 
+@pytest.mark.slow
 def test_export_to_openvino(bare: Bare, tmp_path: Path) -> None:
     ended = bare("export", "digits", "--to", "openvino", "-o", tmp_path / "out")
     done(ended)
@@ -170,7 +174,8 @@ def test_doctor_says_that_torch_is_not_installed(bare: Bare) -> None:
     found = json.loads(done(bare("doctor", "-f", "json")))
     assert found["versions"]["torch"] == "not installed"
     assert found["engines"]["torch"] == "not installed: pip install 'resnest-cli[torch]'"
-    assert found["engines"]["openvino"].startswith("cpu, native FP32")
+    assert found["engines"]["openvino"].startswith("cpu, native ")
+    assert "FP32" in found["engines"]["openvino"]
 
 
 def test_the_cache_is_listed_and_cleared(bare: Bare, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ class Connections:
 
     def connect(self, host: str, port: int, *, checked: bool) -> socket.socket:
         """Connect to a host's first address that answers; if `checked`, only if `check_address` allows all of them."""
-        addresses = _look_up(host, port, min(CONNECT_S, self.deadline.remaining()))
+        addresses = self._look_up(host, port, CONNECT_S)
         if checked and self.check_address:
             for *_, address in addresses:
                 self.check_address(str(address[0]))
@@ -146,13 +146,27 @@ class Connections:
         parts = urlsplit(url)
         host = parts.hostname or ""
         try:
-            addresses = _look_up(host, parts.port or 80, min(CONNECT_S / 2, self.deadline.remaining()))
+            addresses = self._look_up(host, parts.port or 80, CONNECT_S / 2)
         except ExchangeError:
             if _PRIVATE_NAME.search(host.rstrip(".")):
                 self.check_address(host)
             return
         for *_, address in addresses:
             self.check_address(str(address[0]))
+
+    def _look_up(self, host: str, port: int, seconds: float) -> list[tuple[Any, ...]]:
+        """Look a name up within `seconds` and the deadline.
+
+        Raises:
+            ExchangeError: it has no address, or the time is over.
+        """
+        remaining = self.deadline.remaining()
+        try:
+            return _look_up(host, port, min(seconds, remaining))
+        except ExchangeError as error:
+            if remaining < seconds and not self.deadline.remaining():
+                raise ExchangeError(self.deadline.message) from error
+            raise
 
     def _cut_at_deadline(self) -> None:
         while not self._done.wait(self.deadline.remaining()):

@@ -222,6 +222,7 @@ def test_nothing_cached_and_no_network_names_three_ways_out(resnest: Resnest) ->
         assert way in ended.stderr
 
 
+@pytest.mark.slow
 def test_pipes_get_json_lines_and_files_the_format_of_their_suffix(resnest: Resnest, tmp_path: Path) -> None:
     piped = resnest("predict", SEVEN, SEVEN, "-m", "digits", "-q")
     rows = [json.loads(line) for line in piped.stdout.splitlines()]
@@ -294,6 +295,7 @@ def _fixed(value: float) -> property:
     return property(lambda _: value, lambda *_: None)
 
 
+@pytest.mark.slow
 def test_a_long_job_in_fp32_hints_at_native_bf16_where_the_network_takes_the_time(
     resnest: Resnest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

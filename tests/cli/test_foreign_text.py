@@ -101,6 +101,7 @@ def test_names_of_tensors(resnest: Resnest, tmp_path: Path, suffix: str) -> None
         assert is_harmless(ended.stderr), ended.stderr
 
 
+@pytest.mark.slow
 def test_what_a_hub_says(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> None:
     evil = "\x1b]8;;http://127.0.0.1/\x07\x1b[2J\x9b31m\x7f" + 60_000 * "x"
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")

@@ -1,7 +1,7 @@
 """A pytest plugin that skips slow tests on request and orders the others (loaded by conftest).
 
-`--quick` skips every test that loads torch or starts a cluster. No list names the tests: empty modules replace `torch`
-and `ray`, here and in the processes that tests start, and importing one skips the test.
+`--quick` skips every test that is marked slow, loads torch or starts a cluster. No list names the last two kinds: empty
+modules replace `torch` and `ray`, here and in the processes that tests start, and importing one skips the test.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ERRORS = pytest.StashKey[list[BaseException]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--quick", action="store_true", help="leave out what loads torch or starts a cluster")
+    parser.addoption("--quick", action="store_true", help="leave out what is slow, loads torch or starts a cluster")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,8 +53,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (folder.name, os.environ.get("PYTHONPATH"))))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order tests so that slow files come first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order tests so that slow files come first; skip slow tests for `--quick`."""
+    for item in items:
+        if config.getoption("quick") and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip("is slow"))
     rank = {name: number for number, name in enumerate(FIRST)}
     tests = Path(__file__).parents[1]
     items.sort(key=lambda item: rank.get(item.path.relative_to(tests).parts[0], len(rank)))

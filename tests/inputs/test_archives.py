@@ -173,6 +173,7 @@ def test_a_lying_header_costs_no_memory(tmp_path: Path) -> None:
         assert peak(tmp_path / "x.tar.gz") < 8 * MB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [gzip, bz2, lzma])
 def test_a_member_is_unpacked_piece_by_piece_and_an_archive_within_a_limit(
     module: Any,  # noqa: ANN401 - they are alike

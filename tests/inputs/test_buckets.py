@@ -175,6 +175,7 @@ def test_a_listing_leads_to_no_other_bucket(store: Stub, resnest: Resnest) -> No
     assert not any("/other/x.png" in line or line.endswith("/x.png") for line in store.log)
 
 
+@pytest.mark.slow
 def test_a_store_whose_folders_never_end_is_a_row(store: Stub, resnest: Resnest) -> None:
     store.pages["/photos"] = listing(folder="a/")
     bad, good = rows(resnest, "s3://photos/", SEVEN, "-j", "0")

@@ -53,6 +53,7 @@ def test_a_name_that_no_file_has_is_refused_before_it_is_repeated(path: Path, in
         read(written(path, path=names))
 
 
+@pytest.mark.slow
 def test_what_needs_too_much_memory_ends_its_reader_at_most(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(columns, "LIMITS", columns.Limits(memory=200 * MB))
     with pytest.raises(ResnestError, match=r"cannot be read to its end: it (needs more than|ends the process)"):

@@ -83,6 +83,7 @@ def test_an_image_whose_worker_was_killed_for_no_fault_of_its_own_gets_another(t
     assert (tmp_path / "mark").exists()
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_the_workers_lose_nothing(tmp_path: Path) -> None:
     names = [name for i in range(25) for name in (str(i % 10), f"pid:{tmp_path}/{i % 2}")]
     seen = []
@@ -96,6 +97,7 @@ def test_killed_again_and_again_the_workers_lose_nothing(tmp_path: Path) -> None
     assert all(isinstance(item, Pixels) for item in seen)
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_given_up_and_its_worker_replaced() -> None:
     decoded = run([*"12", "slow", *"34"], timeout=1.0)
     assert outcomes(decoded) == ["1", "2", "DecodeTimeout", "3", "4"]

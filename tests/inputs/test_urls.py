@@ -249,6 +249,13 @@ def test_the_whole_transfer_has_a_deadline(site: Stub, fault: str) -> None:
         urls.read(site.url + PATH, allow_private=True)
 
 
+def test_the_deadline_is_over_when_a_resolver_takes_all_of_it(site: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(urls, "DEADLINE_S", 0.1)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [site.closing.wait()][1:])
+    with pytest.raises(DownloadFailed, match=r"longer than 0\.1 s"):
+        urls.read("http://slow.example.invalid/x.png")
+
+
 def test_a_refused_connection_and_an_unknown_name_are_told() -> None:
     with closed_port() as nowhere, pytest.raises(DownloadFailed, match="connection refused"):
         urls.read(nowhere, allow_private=True)

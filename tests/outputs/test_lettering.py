@@ -134,6 +134,7 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_no_settings_are_read_for_our_pictures(hostile: Path, shell: Shell) -> None:
     (hostile / "run.py").write_text(PICTURES)
     (hostile / "here").mkdir()

@@ -133,6 +133,7 @@ def test_nothing_in_a_name_or_a_class_is_executed(tmp_path: Path) -> None:
     assert "\\u{1b}[31m\\u{202e}gpj.exe\\u{a}\\u{dcff}\\u{2028}" in shown.cards[4]
 
 
+@pytest.mark.slow
 @in_browser
 def test_filters_come_from_the_address_and_thousands_of_rows_are_drawn_as_they_are_needed(tmp_path: Path) -> None:
     picture = thumbnails.of(Image.open(SAMPLES / "two_0051.png").convert("RGB"))

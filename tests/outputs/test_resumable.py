@@ -144,6 +144,7 @@ def test_a_batch_that_was_not_whole_is_made_again(tmp_path: Path) -> None:
 # Killed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_killed_again_and_again_a_job_ends_with_the_rows_of_an_uninterrupted_run(
     resnest: Resnest, tmp_path: Path, format: str
@@ -256,6 +257,7 @@ def test_a_finished_job_is_complete_and_its_file_is_left_alone(tmp_path: Path, f
     assert (path.read_bytes(), path.stat().st_mtime_ns, files(tmp_path)) == (before, at, {path.name})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("inputs", "code"), [(("seven_0081.png",), 0), (("lost.png", "seven_0081.png"), 3)])
 def test_the_same_command_again_says_complete_and_has_its_exit_code(
     resnest: Resnest, tmp_path: Path, inputs: tuple[str, ...], code: int
@@ -381,6 +383,7 @@ def ends_before_step(last: int, path: Path, format: str) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["jsonl", "json"])
 def test_killed_before_any_step_a_job_goes_on_and_is_complete(tmp_path: Path, format: str) -> None:
     job(tmp_path / "whole", format, RECORDS)
@@ -670,6 +673,7 @@ def test_with_an_engine_whose_digits_depend_on_the_batch_the_rows_are_the_same(
     assert (tmp_path / "x.jsonl").read_text() == resnest("predict", SAMPLES, *DIGITS, *words).stdout
 
 
+@pytest.mark.slow
 def test_few_descriptors_and_a_poor_locale_are_enough(shell: Shell, tmp_path: Path) -> None:
     name = os.fsdecode("\u00e9\udcff犬.png".encode("utf-8", "surrogateescape"))
     (tmp_path / name).hardlink_to(SAMPLES / "two_0051.png")

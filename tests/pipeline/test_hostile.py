@@ -65,6 +65,7 @@ def mixed(tmp_path: Path) -> list[Path]:
     return [path for i, good in enumerate(GOOD) for path in (good, odd[i % len(odd)])]
 
 
+@pytest.mark.slow
 def test_good_rows_are_those_of_a_clean_run_at_any_batch_and_worker_count(mixed: list[Path], resnest: Resnest) -> None:
     clean = {row["path"]: row for row in rows(resnest("predict", *GOOD, *DIGITS, "-j", "0", "-b", "1").stdout_bytes)}
     for batch, workers in [("1", "0"), ("1", "3"), ("5", "1"), ("64", "2")]:
@@ -216,6 +217,7 @@ def test_a_picture_in_an_icon_is_refused_by_its_own_header(resnest: Resnest, tmp
     )
 
 
+@pytest.mark.slow
 def test_the_pixel_limit_is_an_option(resnest: Resnest, tmp_path: Path) -> None:
     large = tmp_path / "large.png"  # 178,964,480 pixels: just more than the default, and legal
     large.write_bytes(bare_png(16384, 10924, zlib.compress((b"\0" + bytes(2048)) * 10924)))
@@ -226,6 +228,7 @@ def test_the_pixel_limit_is_an_option(resnest: Resnest, tmp_path: Path) -> None:
     assert outcomes(lowered.stdout_bytes) == ["ImageTooLarge"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["2", "0"])
 def test_an_image_that_takes_minutes_is_given_up(shell: Shell, tmp_path: Path, workers: str) -> None:
     (tmp_path / "scans.jpg").write_bytes(many_scans(2000, 20000))
@@ -413,6 +416,7 @@ def job() -> Iterator[subprocess.Popen[bytes]]:
 LINUX = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs /proc and pidfd_open")
 
 
+@pytest.mark.slow
 @LINUX
 def test_workers_that_are_killed_cost_no_row(job: subprocess.Popen[bytes]) -> None:
     number = 400

@@ -56,6 +56,7 @@ def test_any_text_is_shown(text: str) -> None:
     redact.message(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_job_writes_no_secret_down(tmp_path: Path, shell: Shell, workers: str) -> None:
     seven = (SAMPLES / "seven_0081.png").read_bytes()

@@ -149,8 +149,12 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(
 def test_two_processes_validate_every_image_once_and_agree_with_one(
     colored: Path, tmp_path: Path, shell: Shell, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each has half of every batch, and so other statistics in its norms: the weights differ by that only."""
-    longer = [*NETWORK, *RECIPE, "--ema", "0", "--epochs", "16"]
+    """Each has half of every batch, and so other statistics in its norms: the weights differ by that only.
+
+    The images stay as they are, so that the colors are learned on any CPU, whatever it rounds.
+    """
+    plain = ["--augment", "none", "--crop-scale", "1", "--mixup", "0", "--drop-block", "0", "--ema", "0"]
+    longer = [*NETWORK, *RECIPE, *plain, "-b", "16", "--epochs", "12"]
     out = {name: tmp_path / name for name in ("one", "two")}
     assert resnest("train", colored, "-o", out["one"], *longer).exit_code == 0
     words = ["train", str(colored), "-o", str(out["two"]), *longer, "--gpus", "all"]
@@ -164,8 +168,7 @@ def test_two_processes_validate_every_image_once_and_agree_with_one(
     one, two = (json.loads((folder / "metrics.json").read_text()) for folder in out.values())
     assert one["val_images"] == two["val_images"] == 10
     assert [row["images"] for row in two["per_class"]] == [5, 5]
-    assert one["top1"] == 1
-    assert two["top1"] >= 0.8
+    assert one["top1"] == two["top1"] == 1
     assert ended.stdout.decode().count("accuracy") == 1
     # What they found is what one process finds with the same weights.
     found = resnest("predict", colored / "val", "-m", out["two"], "--engine", "torch", "-f", "jsonl")

@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from class_folders import draw, fill
 from loads import Moody
 from odd_files import bare_png, many_scans
@@ -14,8 +15,6 @@ from resnest_cli.inputs.labelled import check, training_set
 from resnest_cli.inputs.splits import LEFT_OUT, TRAIN, VAL
 
 if TYPE_CHECKING:
-    import pytest
-
     from resnest_cli.inputs.labelled.training_set import TrainingSet
 
 
@@ -23,6 +22,7 @@ def load(root: Path) -> TrainingSet:
     return training_set.load(root, share=0.25, seed=0)
 
 
+@pytest.mark.slow
 def test_a_picture_that_stalls_or_ends_its_decoder_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "Check", Moody)
     monkeypatch.setattr(check, "TIMEOUT_S", 2.0)
@@ -37,6 +37,7 @@ def test_a_picture_that_stalls_or_ends_its_decoder_is_left_out(tmp_path: Path, m
     }
 
 
+@pytest.mark.slow
 def test_a_jpeg_of_20000_scans_and_a_png_of_65536_pixels_an_edge_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,7 @@ def test_unicode_names_are_one_class_however_they_are_written(tmp_path: Path) ->
     assert data.counts(VAL) == {"caf\u00e9": 1, "日本": 1}
 
 
+@pytest.mark.slow
 def test_two_thousand_classes(tmp_path: Path) -> None:
     content = draw(tmp_path / "one.png", 0).read_bytes()
     sides = {"train": range(2000), "val": range(0, 2000, 200)}

@@ -157,6 +157,7 @@ def test_the_arithmetic_of_a_row() -> None:
     assert (other["gmacs"], other["achieved_tflops"], other["utilisation"]) == (None, None, None)
 
 
+@pytest.mark.slow
 def test_json_has_the_contracts_keys(resnest: Resnest) -> None:
     ended = resnest("bench", "-m", "resnest14d", "--img-size", "64", "-b", "2", "--seconds", "0", "-f", "json")
     assert ended.exit_code == ExitCode.OK, ended.stderr
@@ -175,6 +176,7 @@ def test_json_has_the_contracts_keys(resnest: Resnest) -> None:
     assert "with random weights" in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_sweep_measures_every_combination(resnest: Resnest, tmp_path: Path) -> None:
     to = tmp_path / "speed.csv"
     words = ("bench", "-m", "digits", "-b", "1,2", "--engine", "all", "--seconds", "0", "-o", to)
@@ -197,6 +199,7 @@ def test_a_batch_that_no_memory_holds_has_a_row_that_says_so(resnest: Resnest) -
     assert "Unable to allocate" in row["error"]["message"]
 
 
+@pytest.mark.slow
 def test_a_configuration_that_is_refused_has_a_row_beside_the_others(resnest: Resnest) -> None:
     ended = resnest(
         "bench", "-m", "digits", "--precision", "fp32,fp16", "--engine", "openvino", "--seconds", "0", "-f", "jsonl"
@@ -217,6 +220,7 @@ def test_a_table_has_what_differs_in_its_columns_and_what_does_not_below(resnest
     assert lines[3:] == [["model", "digits"], ["engine", "openvino"], ["precision", "fp32"]]
 
 
+@pytest.mark.slow
 def test_an_image_that_ends_its_decoder_or_stalls_it_has_no_times() -> None:
     sources = [Source(word) for word in ("3", "crash", "slow", "bad", "5")]
     load: Any = ByName()
@@ -224,6 +228,7 @@ def test_an_image_that_ends_its_decoder_or_stalls_it_has_no_times() -> None:
     assert [int(each.values[0, 0, 0]) for each in found] == [26 * 3, 26 * 5]
 
 
+@pytest.mark.slow
 def test_for_a_person_with_files_and_plain_timm_beside(resnest: Resnest, tmp_path: Path) -> None:
     for sample in SAMPLES.iterdir():
         (tmp_path / sample.name).write_bytes(sample.read_bytes())
@@ -287,6 +292,7 @@ def test_a_worker_that_the_system_kills_was_out_of_memory() -> None:
         worker.ask("no such thing")
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_leaves_its_rows(tmp_path: Path) -> None:
     to = tmp_path / "speed.jsonl"
     words = [sys.executable, "-m", "resnest_cli", "bench", "-m", "digits", "--seconds", "0", "-o", str(to)]
@@ -330,6 +336,7 @@ def test_a_picture_of_speed(resnest: Resnest, tmp_path: Path) -> None:
     assert "nothing to draw" in ended.stderr
 
 
+@pytest.mark.slow
 def test_measuring_loads_no_framework_in_the_command_itself(shell: Shell) -> None:
     code = (
         "import sys; from resnest_cli.cli import cli\n"

@@ -521,6 +521,7 @@ def test_an_archive_cut_short_is_said_before_anything_is_run(
     assert ended.stderr.splitlines()[-1].startswith(f"error: {tmp_path}/images.tar cannot be read: ")
 
 
+@pytest.mark.slow
 def test_the_worst_mistakes_as_a_page(resnest: Resnest, held_out: HeldOut, tmp_path: Path) -> None:
     data, page = tmp_path / "data", tmp_path / "worst.html"
     mislabeled(held_out, data)
@@ -613,6 +614,7 @@ def test_numbers_come_before_files(tmp_path: Path, resnest: Resnest, monkeypatch
     assert "No space left on device" in ended.stderr
 
 
+@pytest.mark.slow
 def test_real_labels(tmp_path: Path) -> None:
     # FakeEngine answers by brightness; image 1 is right by ReaL only, 2 has no ReaL label, 3 is right by both.
     rows = [[] for _ in range(50_000)]  # type: list[list[int]]
@@ -737,6 +739,7 @@ def test_without_matplotlib_a_picture_names_the_extra(tmp_path: Path, shell: She
     assert b"pip install 'resnest-cli[plot]'" in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_large_confusion_matrix_shows_the_classes_with_most_mistakes(tmp_path: Path) -> None:
     for name in ("n02012849", "n01440764"):
         (tmp_path / name).mkdir()
