@@ -13,7 +13,7 @@ from resnest_cli.cli.output import console, progress
 from resnest_cli.text.layout import put_facts, put_table
 from resnest_cli.text.terminal import note, one_line, put
 from resnest_cli.training import words
-from resnest_cli.training.events import Cached, Done, Epoch, Scanned, Settled, Step
+from resnest_cli.training.events import Cached, Done, Epoch, Scanned, Settled, Solved, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,12 +54,14 @@ class Screen:
         elif not self.view.quiet:
             self._say(event)
 
-    def _say(self, event: Scanned | Settled | Epoch) -> None:
+    def _say(self, event: Scanned | Solved | Settled | Epoch) -> None:
         if isinstance(event, Scanned):
             headings = ["class", "train", "val", "left out"]
             put_table(headings, words.counts(event.data), numeric=(1, 2, 3), stream=sys.stderr)
             for text in event.data.notes:
                 note(one_line(text))
+        elif isinstance(event, Solved):
+            note(words.solved(event))
         elif isinstance(event, Settled) and event.rank.first:
             self.epochs = event.recipe.epochs
             put_facts(words.settled(event), sys.stderr)
@@ -71,8 +73,8 @@ class Screen:
         if isinstance(event, Cached):
             bar.update(self.task, description="features", completed=event.done, total=event.total, loss="")
             return
-        loss, stage = f"loss {event.loss:.3f}  {self.top1}", words.stage(event.stage)
-        bar.update(self.task, description=stage, completed=event.step, total=event.steps, loss=loss)
+        loss = f"loss {event.loss:.3f}  {self.top1}"
+        bar.update(self.task, description="layers", completed=event.step, total=event.steps, loss=loss)
 
     def _progress(self) -> Progress:
         loss = TextColumn("{task.fields[loss]}", markup=False)

@@ -1,6 +1,6 @@
 """Atomic checkpoints of a run, each with its checksum in its name.
 
-In: a state of plain values and tensors. Out: files named by stage, step and the hash of their content. A file cut short
+In: a state of plain values and tensors. Out: files named by step and the hash of their content. A file cut short
 does not have the hash of its name: the checkpoint before it is taken. Does not know what a state holds. timm's
 CheckpointSaver is not used: it writes in place and keeps no hash.
 """
@@ -20,12 +20,12 @@ from resnest_cli.system import atomic
 if TYPE_CHECKING:
     from pathlib import Path
 
-KEYS = {"stage", "step", "lr", "earlier"}  # every state has these
+KEYS = {"step", "lr", "earlier"}  # every state has these
 KEPT = 2  # the newest, and the one before it in case the newest is damaged
 _HASH = 16  # hex digits of the sha256 in a name
 
 
-def save(folder: Path, stage: str, step: int, state: dict[str, Any]) -> Path:
+def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """Write `state` and remove all but the newest two.
 
     Raises:
@@ -34,7 +34,7 @@ def save(folder: Path, stage: str, step: int, state: dict[str, Any]) -> Path:
     content = BytesIO()
     torch.save(state, content)
     digest = hashlib.sha256(content.getbuffer()).hexdigest()[:_HASH]
-    path = folder / f"{stage}-{step:09d}-{digest}.pt"
+    path = folder / f"step-{step:09d}-{digest}.pt"
     try:
         atomic.write(path, content.getvalue())
     except OSError as error:
@@ -73,5 +73,5 @@ def _state(content: bytes, path: Path) -> dict[str, Any]:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    """Return the files, sorted by stage (stages sort by name) and step."""
-    return sorted(folder.glob("*-*-*.pt"), reverse=True)
+    """Return the files, sorted by step."""
+    return sorted(folder.glob("step-*-*.pt"), reverse=True)

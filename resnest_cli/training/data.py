@@ -1,6 +1,6 @@
-"""Batches of images or of cached features for training, the same on every run.
+"""Batches of images for training, the same on every run.
 
-In: (path, class) pairs and a preprocessing, or features. Out: float32 inputs and int64 targets for lists of rows. The
+In: (path, class) pairs and a preprocessing. Out: float32 inputs and int64 targets for lists of rows. The
 augmentation of an image depends on (seed, epoch, row) alone, not on the number of workers or on earlier images. So a
 run that resumes in the middle of an epoch needs no state of a random generator.
 """
@@ -48,19 +48,6 @@ class Data(Protocol):
 
     def batches(self, epoch: int, groups: Iterable[list[int]]) -> Iterator[torch.Tensor]:
         """Return the float32 inputs of each group of rows, in order, augmented for `epoch`."""
-
-
-class Features:
-    """Cached features float32 [N, F] as inputs."""
-
-    def __init__(self, rows: torch.Tensor, targets: torch.Tensor) -> None:
-        self.rows = rows
-        self.targets = targets
-
-    def batches(self, epoch: int, groups: Iterable[list[int]]) -> Iterator[torch.Tensor]:  # noqa: ARG002 - features do not vary
-        """Yield the features of each group."""
-        for group in groups:
-            yield self.rows[group]
 
 
 class Images:

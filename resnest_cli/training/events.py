@@ -1,7 +1,7 @@
 """What a training run reports as it goes, one frozen value per event.
 
-In: nothing. Out: the types of events, in the order in which they come: `Scanned`; then for each stage `Cached` (of the
-head only), `Settled`, `Step` and `Epoch`; at last `Done`.
+In: nothing. Out: the types of events, in the order in which they come: `Scanned`; in finetuning `Cached` and `Solved`;
+where all layers are trained, `Settled`, `Step` and `Epoch`; at last `Done`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from resnest_cli.training.distributed import Rank
     from resnest_cli.training.recipe import Recipe
 
-HEAD, LAYERS = "1-head", "2-layers"  # the stages; checkpoints sort by these names
+HEAD, LAYERS = "head", "layers"  # the stages, in the history
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,20 @@ class Cached:
 
 
 @dataclass(frozen=True)
-class Settled:
-    """A stage about to begin: its recipe with nothing left open, its steps, and the step that it resumes from."""
+class Solved:
+    """The head is solved and validated; `strength` is the C of its penalty, `seconds` are those of solving."""
 
-    stage: str
+    strength: float
+    train_loss: float
+    val_loss: float
+    val_top1: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Settled:
+    """All layers are about to be trained: the recipe with nothing left open, its steps, and the step to resume from."""
+
     recipe: Recipe
     rank: Rank
     steps: int
@@ -47,7 +57,6 @@ class Settled:
 class Step:
     """One optimization step done: number `step` of `steps`, its loss and its highest learning rate."""
 
-    stage: str
     step: int
     steps: int
     loss: float
@@ -56,7 +65,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch done and validated. `train_loss` is the mean over its steps, as the recipe smooths and mixes it."""
+    """One epoch done and validated. `train_loss` is the mean over its steps, as the recipe smooths and mixes it.
+
+    The head is epoch 0: it took none.
+    """
 
     stage: str
     epoch: int
@@ -75,4 +87,4 @@ class Done:
     metrics: dict[str, Any]
 
 
-Event: TypeAlias = Scanned | Cached | Settled | Step | Epoch | Done
+Event: TypeAlias = Scanned | Cached | Solved | Settled | Step | Epoch | Done

@@ -59,6 +59,12 @@ def score_of(row: dict[str, Any]) -> tuple[float, float]:
     return row["val_top1"], -row["val_loss"]
 
 
+def of_logits(logits: torch.Tensor, targets: torch.Tensor) -> Judgement:
+    """Return the judgement of logits, float32 [N, C]."""
+    losses = functional.cross_entropy(logits, targets, reduction="none").double()
+    return Judgement(logits.argmax(dim=1), losses, targets)
+
+
 def judge(
     val: Data, forward: Callable[[torch.Tensor], torch.Tensor], rank: Rank, after_batch: Callable[[], None]
 ) -> Judgement:
@@ -76,8 +82,7 @@ def judge(
     # Each process fills in its own rows; the sum over all processes is the whole.
     predicted, losses = torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.float64)
     for group, inputs in zip(groups, val.batches(0, groups), strict=True):
-        logits = forward(inputs)
-        predicted[group] = logits.argmax(dim=1)
-        losses[group] = functional.cross_entropy(logits, val.targets[group], reduction="none").double()
+        part = of_logits(forward(inputs), val.targets[group])
+        predicted[group], losses[group] = part.predicted, part.losses
         after_batch()
     return Judgement(summed(rank, predicted), summed(rank, losses), val.targets)

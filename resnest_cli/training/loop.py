@@ -28,7 +28,7 @@ from resnest_cli.errors import TrainingStopped
 from resnest_cli.training import checkpoints
 from resnest_cli.training.data import number, order, seed_everything
 from resnest_cli.training.distributed import Rank, summed, wrap
-from resnest_cli.training.events import Epoch, Step
+from resnest_cli.training.events import LAYERS, Epoch, Step
 from resnest_cli.training.judgement import WORST, judge, score_of
 from resnest_cli.training.optimizer import make_mixup, make_optimizer, make_schedule
 
@@ -49,7 +49,7 @@ Feed: TypeAlias = "Iterator[tuple[list[int], torch.Tensor]]"  # rows and their i
 
 
 class Loop:
-    """One stage of a run.
+    """The training of all layers.
 
     Args:
         network: on the CPU, in any mode; after `events` it holds the weights to keep.
@@ -58,10 +58,9 @@ class Loop:
         recipe: settled, with a number as learning rate.
         rank: this process.
         folder: where checkpoints go; only the first process writes.
-        stage: the name of this stage; the stages of a run sort by name.
         signals: asked after every step whether to end.
         classes: the number of classes.
-        earlier: the history of the stages before this one.
+        earlier: the history before this stage: the head's row, if one was solved.
     """
 
     def __init__(  # noqa: PLR0913 - a loop is where everything meets
@@ -73,13 +72,12 @@ class Loop:
         rank: Rank,
         *,
         folder: Path,
-        stage: str,
         signals: Signals,
         classes: int,
         earlier: list[dict[str, Any]],
     ) -> None:
         self.train, self.val, self.recipe, self.rank = train, val, recipe, rank
-        self.folder, self.stage, self.signals, self.earlier = folder, stage, signals, earlier
+        self.folder, self.signals, self.earlier = folder, signals, earlier
         self.batch = int(recipe.batch)
         self.steps_per_epoch = len(train.targets) // self.batch
         self.steps = recipe.epochs * self.steps_per_epoch
@@ -98,7 +96,7 @@ class Loop:
         self.step = 0
         self.loss_so_far = 0.0  # the sum over this epoch's steps
         self.history: list[dict[str, Any]] = []
-        # An earlier stage left the weights that this stage begins with: they are kept if no epoch does better.
+        # Solving the head left the weights that this stage begins with: they are kept if no epoch does better.
         self.best = copy.deepcopy(self.network.state_dict()) if earlier and recipe.patience else None
 
     def events(self) -> Iterator[Step | Epoch]:
@@ -130,7 +128,7 @@ class Loop:
             loss = self._optimize(feed)
             self.loss_so_far += loss
             self.step += 1
-            yield Step(self.stage, self.step, self.steps, loss, self._lr())
+            yield Step(self.step, self.steps, loss, self._lr())
             # 5. Stop where the loss diverges; write a checkpoint from time to time.
             if not math.isfinite(loss):
                 message = f"the loss became {loss} at step {self.step}. Try a lower --lr, or --clip 1, from the start."
@@ -144,7 +142,7 @@ class Loop:
         self.network.load_state_dict(self._judged().state_dict())
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Load the state of a checkpoint of this stage."""
+        """Load the state of a checkpoint."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema:
@@ -217,7 +215,7 @@ class Loop:
         if judgement.score > before and self.recipe.patience:
             self.best = copy.deepcopy(self._judged().state_dict())
         done = Epoch(
-            self.stage,
+            LAYERS,
             len(self.history) + 1,
             self.step,
             self._lr(),
@@ -261,11 +259,10 @@ class Loop:
             "loss_so_far": self.loss_so_far,
             "history": self.history,
             "best": self.best,
-            "stage": self.stage,
             "earlier": self.earlier,
             "lr": self.recipe.lr,
         }
-        checkpoints.save(self.folder, self.stage, self.step, state)
+        checkpoints.save(self.folder, self.step, state)
 
     def _judged(self) -> nn.Module:
         """Return the network that is validated and kept: the average if there is one."""

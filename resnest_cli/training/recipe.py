@@ -65,7 +65,7 @@ class Recipe:
 
     Attributes:
         epochs: Passes over the training images.
-            In finetuning, of each stage.
+            Of all layers; a head alone takes none.
         batch: Images per step, over all processes.
         accumulate: Forward passes that share one step.
         optimizer: timm's name; sgd has Nesterov momentum.
@@ -170,11 +170,6 @@ def settled(recipe: Recipe, architecture: str, *, images: int, processes: int, d
         raise UsageError(message)
     dropout = DROPOUT.get(architecture, 0.0) if recipe.dropout == AUTO else recipe.dropout
     return replace(recipe, batch=batch, dropout=dropout)
-
-
-def head_of(recipe: Recipe) -> Recipe:
-    """Return the recipe for a linear head on cached features: no augmentation, no layers to tell apart."""
-    return replace(recipe, mixup=0.0, accumulate=1, layer_decay=1.0, drop_block=0.0, sync_bn=False, precision="fp32")
 
 
 def taken(given: Entries) -> Recipe:

@@ -137,8 +137,8 @@ def _with_full(asked: Job, rank: Rank) -> Job:
 
 def _work(ready: Setup, signals: Signals) -> Iterator[Event]:
     stage = stages.finetune if ready.job.command == job.FINETUNE else stages.from_scratch
-    loop = yield from stage(ready, signals)
-    yield Done(finish(ready, loop))
+    outcome = yield from stage(ready, signals)
+    yield Done(finish(ready, outcome))
 
 
 @contextlib.contextmanager

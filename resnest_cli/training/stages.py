@@ -1,33 +1,24 @@
-"""The stages of a run: a new head on cached features, then all layers; or all layers from new weights.
+"""The stages of a run: a new head, solved on cached features, then all layers; or all layers from new weights.
 
-In: a `Setup`. Out: events, and the last stage's `Loop` with the weights to keep. A stage goes on from its newest
-checkpoint. In finetuning, all layers are trained with a GPU or if asked for, each with a rate below that of the layer
-above it.
+In: a `Setup`. Out: events, and an `Outcome`. A resumed run goes on from the newest checkpoint of all layers; the head,
+which takes seconds, is solved again.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+import time
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from resnest_cli.errors import TrainingStopped
 from resnest_cli.inputs import splits
-from resnest_cli.training import judgement, recipe
-from resnest_cli.training.data import (
-    AHEAD,
-    EvalTransform,
-    Features,
-    Images,
-    lacks_shared_memory,
-    seed_everything,
-    train_transform,
-)
+from resnest_cli.training import head, judgement, recipe
+from resnest_cli.training.data import AHEAD, EvalTransform, Images, lacks_shared_memory, train_transform
 from resnest_cli.training.distributed import shared
-from resnest_cli.training.events import HEAD, LAYERS, Settled
+from resnest_cli.training.events import HEAD, Epoch, Settled, Solved
 from resnest_cli.training.features import cached_features
 from resnest_cli.training.job import TRAIN
 from resnest_cli.training.loop import Loop
@@ -37,14 +28,37 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
+    from torch import nn
+
     from resnest_cli.training.data import Data
     from resnest_cli.training.distributed import Rank
     from resnest_cli.training.events import Event
+    from resnest_cli.training.head import Head
+    from resnest_cli.training.judgement import Judgement
     from resnest_cli.training.recipe import Recipe
     from resnest_cli.training.setup import Setup
     from resnest_cli.training.signals import Signals
 
-    Stage = Generator[Event, None, Loop]
+    Stage = Generator[Event, None, "Outcome"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run leads to.
+
+    Attributes:
+        state: the weights of the whole network, on the CPU.
+        judgement: the validation side as this network sees it.
+        history: a row per epoch; the head's is epoch 0.
+        recipe: with a learning rate where all layers were trained.
+        parameters: how many were trained last.
+    """
+
+    state: dict[str, torch.Tensor]
+    judgement: Judgement
+    history: list[dict[str, Any]]
+    recipe: Recipe
+    parameters: int
 
 
 def from_scratch(setup: Setup, signals: Signals) -> Stage:
@@ -53,80 +67,71 @@ def from_scratch(setup: Setup, signals: Signals) -> Stage:
 
 
 def finetune(setup: Setup, signals: Signals) -> Stage:
-    """Train a new head; then all layers, if the job asks for it."""
-    state = setup.state
-    if state is None or state["stage"] == HEAD:
-        loop = yield from _head(setup, signals)
-        if not setup.job.full:
-            return loop
-        head, earlier = {f"fc.{name}": value for name, value in loop.network.state_dict().items()}, loop.history
-    else:  # the checkpoint of all layers has the head
-        head, earlier = {}, state["earlier"]
+    """Solve a new head; then train all layers, if the job asks for it."""
     made = setup.pretrained(setup.for_training(setup.start))
-    made.load_state_dict(head, strict=False)
-    return (yield from _layers(setup, signals, made, earlier))
+    if setup.state is not None:  # a checkpoint of all layers, with the head in it
+        return (yield from _layers(setup, signals, made, setup.state["earlier"]))
+    solved, judged, row = yield from _head(setup, signals)
+    made.load_state_dict({"fc.weight": solved.weight, "fc.bias": solved.bias}, strict=False)
+    if setup.job.full:
+        return (yield from _layers(setup, signals, made, [row]))
+    return Outcome(made.state_dict(), judged, [row], setup.recipe, solved.weight.numel() + solved.bias.numel())
 
 
-def _head(setup: Setup, signals: Signals) -> Stage:
-    """Train a linear classifier on the pooled features of images as `predict` sees them."""
-    rows = yield from cached_features(setup, signals)
-    count = len(setup.data.side(splits.TRAIN))
-    train, val = (
-        Features(torch.from_numpy(part), torch.tensor([label for _, label in setup.data.side(split)]))
-        for part, split in ((rows[:count], splits.TRAIN), (rows[count:], splits.VAL))
-    )
-    seed_everything(setup.job.recipe.seed, "head")
-    head = nn.Linear(rows.shape[1], len(setup.data.classes))
-    settled = replace(setup, recipe=recipe.head_of(setup.recipe), rank=setup.rank.alone())
-    return (yield from _train(settled, signals, HEAD, head, train, val, earlier=[]))
+def _head(setup: Setup, signals: Signals) -> Generator[Event, None, tuple[Head, Judgement, dict[str, Any]]]:
+    """Solve a linear classifier on the pooled features of images as `predict` sees them; return it and its row."""
+    rows = torch.from_numpy((yield from cached_features(setup, signals)))
+    targets = [torch.tensor([label for _, label in setup.data.side(split)]) for split in (splits.TRAIN, splits.VAL)]
+    count, classes, settled = len(targets[0]), len(setup.data.classes), setup.recipe
+    began = time.monotonic()
+    solved = head.solve(rows[:count], targets[0], classes, balance=settled.balance, seed=settled.seed)
+    solved = shared(setup.rank, solved)  # other processes may have other CPUs, which round otherwise
+    judged = judgement.of_logits(solved.logits(rows[count:]), targets[1])
+    event = Solved(solved.strength, solved.loss, judged.loss, judged.top1, round(time.monotonic() - began, 3))
+    yield event
+    row = Epoch(HEAD, 0, 0, 0.0, event.train_loss, event.val_loss, event.val_top1, event.seconds)
+    return solved, judged, asdict(row)
 
 
 def _layers(setup: Setup, signals: Signals, made: nn.Module, earlier: list[dict[str, Any]]) -> Stage:
-    """Train all layers of a network on images."""
+    """Train all layers of a network on images, from the newest checkpoint if there is one."""
+    train, val = _images(setup)
+    rate = setup.state["lr"] if setup.state else _rate(setup, made, train)
+    loop = Loop(
+        made,
+        train,
+        val,
+        replace(setup.recipe, lr=rate),
+        setup.rank,
+        folder=setup.checkpoints,
+        signals=signals,
+        classes=len(setup.data.classes),
+        earlier=earlier,
+    )
+    if setup.state:
+        _resume(loop, setup.state, setup.checkpoints)
+    yield Settled(loop.recipe, setup.rank, loop.steps, loop.step)
+    yield from loop.events()
+    state = {name: value.cpu() for name, value in loop.network.state_dict().items()}
+    count = sum(value.numel() for value in loop.network.parameters())
+    return Outcome(state, loop.validate(), [*earlier, *loop.history], loop.recipe, count)
+
+
+def _images(setup: Setup) -> tuple[Images, Images]:
+    """Return the images to train and to validate on."""
     config, workers, seed = setup.result.data, setup.decoders, setup.job.recipe.seed
     passes = int(setup.recipe.batch) // setup.recipe.accumulate, setup.rank.processes * judgement.BATCH
     needed = 2 * workers * AHEAD * max(passes) * 4 * math.prod(config.input_size)  # two sides, float32
     piped = lacks_shared_memory(needed)
     transform = train_transform(config, setup.recipe)
-    train = Images(setup.data.side(splits.TRAIN), transform, seed, workers, piped=piped)
-    val = Images(setup.data.side(splits.VAL), EvalTransform(config), seed, workers, piped=piped)
-    return (yield from _train(setup, signals, LAYERS, made, train, val, earlier))
-
-
-def _train(  # noqa: PLR0913, PLR0917 - what the two stages differ in
-    setup: Setup,
-    signals: Signals,
-    stage: str,
-    made: nn.Module,
-    train: Data,
-    val: Data,
-    earlier: list[dict[str, Any]],
-) -> Stage:
-    """Train one stage to its end, from its newest checkpoint if there is one."""
-    state = setup.state if setup.state and setup.state["stage"] == stage else None
-    rate = state["lr"] if state else _rate(setup, made, train)
-    settled = replace(setup.recipe, lr=rate)
-    loop = Loop(
-        made,
-        train,
-        val,
-        settled,
-        setup.rank,
-        folder=setup.checkpoints,
-        stage=stage,
-        signals=signals,
-        classes=len(setup.data.classes),
-        earlier=earlier,
+    return (
+        Images(setup.data.side(splits.TRAIN), transform, seed, workers, piped=piped),
+        Images(setup.data.side(splits.VAL), EvalTransform(config), seed, workers, piped=piped),
     )
-    if state:
-        _resume(loop, state, setup.checkpoints)
-    yield Settled(stage, settled, setup.rank, loop.steps, loop.step)
-    yield from loop.events()
-    return loop
 
 
 def _rate(setup: Setup, made: nn.Module, train: Data) -> float:
-    """Return the learning rate of a stage: the one given, the published one, or in finetuning the one found."""
+    """Return the learning rate: the one given, the published one, or in finetuning the one found."""
     settled: Recipe = setup.recipe
     if settled.lr != recipe.AUTO:
         return float(settled.lr)

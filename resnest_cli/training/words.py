@@ -7,20 +7,14 @@ from typing import TYPE_CHECKING, Any
 from resnest_cli.inputs import splits
 from resnest_cli.text.layout import KEPT
 from resnest_cli.training import recipe
-from resnest_cli.training.events import HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from resnest_cli.inputs.labelled.training_set import TrainingSet
-    from resnest_cli.training.events import Epoch, Settled
+    from resnest_cli.training.events import Epoch, Settled, Solved
 
 ROWS = 20  # classes in a table
-
-
-def stage(name: str) -> str:
-    """Return the name of a stage."""
-    return "head" if name == HEAD else "layers"
 
 
 def counts(data: TrainingSet) -> list[list[str]]:
@@ -35,10 +29,9 @@ def counts(data: TrainingSet) -> list[list[str]]:
 
 
 def settled(event: Settled) -> Iterator[tuple[str, str]]:
-    """Yield stage, device, the settled recipe and the number of steps."""
+    """Yield device, the settled recipe and the number of steps."""
     processes = f", {event.rank.processes} processes" if event.rank.processes > 1 else ""
     items = recipe.items(event.recipe).items()
-    yield "stage", stage(event.stage)
     yield "runs on", f"{event.rank.device}{processes}"
     yield (
         "recipe",
@@ -49,10 +42,18 @@ def settled(event: Settled) -> Iterator[tuple[str, str]]:
     yield "steps", f"{event.steps:,}" + (f", goes on from step {event.step:,}" if event.step else "")
 
 
+def solved(event: Solved) -> str:
+    """Return a line about the solved head."""
+    return (
+        f"head solved in {event.seconds:.1f} s (C {event.strength:g})  loss {event.train_loss:.4f}  "
+        f"validation loss {event.val_loss:.4f}, top-1 {event.val_top1:.2%}"
+    )
+
+
 def epoch(event: Epoch, epochs: int) -> str:
     """Return a line about a finished epoch."""
     return (
-        f"{stage(event.stage)} epoch {event.epoch}/{epochs}  loss {event.train_loss:.4f}  "
+        f"epoch {event.epoch}/{epochs}  loss {event.train_loss:.4f}  "
         f"validation loss {event.val_loss:.4f}, top-1 {event.val_top1:.2%}  {event.seconds:.1f} s"
     )
 

@@ -188,7 +188,7 @@ def test_classes_of_any_name_are_validated_and_drawn(tmp_path: Path, resnest: Re
 
 
 def test_training_draws_classes_of_any_name(tmp_path: Path) -> None:
-    history = [{"stage": "1-head", "train_loss": 1.0, "val_loss": 1.0, "val_top1": 0.5}]
+    history = [{"stage": "head", "train_loss": 1.0, "val_loss": 1.0, "val_top1": 0.5}]
     true = np.arange(len(ODD) + 1)
     report.draw(tmp_path, history, [*ODD, DOG], true, true)
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")

@@ -139,9 +139,9 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(
     assert ended.returncode == 1
     lines = ended.stderr.decode().splitlines()
     said = next(i for i, line in enumerate(lines) if "error: " in line)  # after it, coverage cannot write either
-    assert re.search(r"error: .*2-layers-000000008-\w+\.pt cannot be written \(File too large\)\.", lines[said])
+    assert re.search(r"error: .*step-000000008-\w+\.pt cannot be written \(File too large\)\.", lines[said])
     assert lines[said + 1] == f"To go on: resnest train {colored} -o {out} --resume"
-    assert [path.name[:18] for path in (out / "checkpoints").iterdir()] == ["2-layers-000000004"]
+    assert [path.name[:14] for path in (out / "checkpoints").iterdir()] == ["step-000000004"]
     assert resnest("train", colored, "-o", out, "--resume").exit_code == 0
     assert (history(out), sha256(out)) == (history(whole), sha256(whole))
 
