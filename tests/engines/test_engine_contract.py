@@ -418,7 +418,7 @@ def test_without_openvino_torch_runs_and_says_so(monkeypatch: pytest.MonkeyPatch
         chosen(engine="openvino", device="cpu")
 
 
-def test_torch_instead_of_openvino_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_torch_instead_of_openvino_is_said(monkeypatch: pytest.MonkeyPatch, logged: list[str]) -> None:
     def refuse(*_: object) -> None:
         message = "disk quota exceeded"
         raise OSError(message)
@@ -427,7 +427,7 @@ def test_torch_instead_of_openvino_is_said(monkeypatch: pytest.MonkeyPatch, capl
     monkeypatch.setattr("resnest_cli.models.graphs.ensure", refuse)
     why = "its graph cannot be kept (disk quota exceeded)"
     assert chosen(device="cpu") == ("torch", f"asked for; {why}")
-    assert f"{why}, so that torch runs instead of openvino" in caplog.text
+    assert f"{why}, so that torch runs instead of openvino" in logged
 
 
 def test_fp16_runs_in_torch_and_openvino_refuses_it_with_a_way_out() -> None:

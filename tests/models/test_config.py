@@ -433,15 +433,15 @@ def test_a_job_that_no_run_wrote_is_refused(content: str, tmp_path: Path) -> Non
         job.read(tmp_path)
 
 
-STATE: dict[str, Any] = {"stage": "layers", "step": 1, "lr": 0.1, "earlier": []}
+STATE: dict[str, Any] = {"step": 1, "lr": 0.1, "earlier": []}
 
 
 def test_a_state_is_read(tmp_path: Path) -> None:
-    checkpoints.save(tmp_path, "layers", 1, STATE)
+    checkpoints.save(tmp_path, 1, STATE)
     assert checkpoints.newest(tmp_path) == STATE
 
 
-@pytest.mark.parametrize("state", [{}, [1], {"stage": "head"}, {"lr": 0.1}, STATE | {"lr": "x"}, None, "deflated"])
+@pytest.mark.parametrize("state", [{}, [1], {"step": 1}, {"lr": 0.1}, STATE | {"lr": "x"}, None, "deflated"])
 def test_a_state_that_no_run_wrote_is_refused_though_its_hash_is_right(state: object, tmp_path: Path) -> None:
     out = BytesIO()
     torch.save(STATE if state == "deflated" else state, out)
