@@ -452,6 +452,6 @@ def test_a_state_that_no_run_wrote_is_refused_though_its_hash_is_right(state: ob
             for name in stored.namelist():
                 packed.writestr(name, stored.read(name))
         content = out.getvalue()
-    (tmp_path / f"layers-000000001-{hashlib.sha256(content).hexdigest()[:16]}.pt").write_bytes(content)
+    (tmp_path / f"step-000000001-{hashlib.sha256(content).hexdigest()[:16]}.pt").write_bytes(content)
     with pytest.raises(TrainingStopped, match="is not a state that a run wrote"):
         checkpoints.newest(tmp_path)
