@@ -61,6 +61,7 @@ class Loop:
         signals: asked after every step whether to end.
         classes: the number of classes.
         earlier: the history before this stage: the head's row, if one was solved.
+        best: weights to keep if no epoch does better than `earlier`.
     """
 
     def __init__(  # noqa: PLR0913 - a loop is where everything meets
@@ -75,6 +76,7 @@ class Loop:
         signals: Signals,
         classes: int,
         earlier: list[dict[str, Any]],
+        best: dict[str, torch.Tensor] | None = None,
     ) -> None:
         self.train, self.val, self.recipe, self.rank = train, val, recipe, rank
         self.folder, self.signals, self.earlier = folder, signals, earlier
@@ -96,8 +98,7 @@ class Loop:
         self.step = 0
         self.loss_so_far = 0.0  # the sum over this epoch's steps
         self.history: list[dict[str, Any]] = []
-        # Solving the head left the weights that this stage begins with: they are kept if no epoch does better.
-        self.best = copy.deepcopy(self.network.state_dict()) if earlier and recipe.patience else None
+        self.best = best if recipe.patience else None
 
     def events(self) -> Iterator[Step | Epoch]:
         """Train to the end, from `step` on.

@@ -135,14 +135,12 @@ FINETUNE = Recipe(
     epochs=30,
     optimizer="adamw",
     weight_decay=0.05,
-    layer_decay=0.75,
     warmup_epochs=1,
     clip=1.0,
     mixup=0.0,
-    augment="rand-m8-inc1",  # from m9-mstd0.5 on timm asks Pillow to keep 0 bits of a color, which it may refuse
-    crop_scale=0.3,
+    augment="none",
+    crop_scale=0.5,
     drop_block=0.0,
-    ema=0.9998,
     patience=10,
 )
 

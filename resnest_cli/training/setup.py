@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from resnest_cli.types import ModelSpec
 
 CHECKPOINTS, SPLIT = "checkpoints", "split.csv"
-DEFAULT_BATCH = {"cpu": 32, "mps": 32}  # per process; other devices take 128
+DEFAULT_BATCH = {"cpu": 32, "mps": 32}  # of training from scratch, per process; other devices take 128
+FINETUNE_BATCH, FINETUNE_STEPS = 64, 8  # per process, and the steps that an epoch of a small data set still has
+LEAST_BATCH = 8  # norms learn little from fewer
 MAX_AUTO_WORKERS = 8
 FEW_PIXELS = 64 * 64  # an image this small is decoded sooner than passed between processes
 
@@ -173,12 +175,16 @@ def make_folder(asked: Job, out: Path, data: TrainingSet) -> None:
 
 def settle(asked: Job, result: ModelSpec, data: TrainingSet, rank: Rank) -> Recipe:
     """Return the job's recipe with precision, batch and dropout settled for this machine; see `recipe.settled`."""
+    images = len(data.side(splits.TRAIN))
+    default = DEFAULT_BATCH.get(rank.device.type, 128)
+    if asked.command == job.FINETUNE:
+        default = min(FINETUNE_BATCH, max(LEAST_BATCH, images // (FINETUNE_STEPS * rank.processes)))
     return recipe.settled(
         replace(asked.recipe, precision=_precision(asked.recipe.precision, rank.device)),
         result.architecture,
-        images=len(data.side(splits.TRAIN)),
+        images=images,
         processes=rank.processes,
-        default_batch=DEFAULT_BATCH.get(rank.device.type, 128),
+        default_batch=default,
     )
 
 

@@ -6,6 +6,7 @@ which takes seconds, is solved again.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from dataclasses import asdict, dataclass, replace
@@ -20,9 +21,8 @@ from resnest_cli.training.data import AHEAD, EvalTransform, Images, lacks_shared
 from resnest_cli.training.distributed import shared
 from resnest_cli.training.events import HEAD, Epoch, Settled, Solved
 from resnest_cli.training.features import cached_features
-from resnest_cli.training.job import TRAIN
 from resnest_cli.training.loop import Loop
-from resnest_cli.training.rate import find_rate
+from resnest_cli.training.trials import Trials
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from resnest_cli.training.data import Data
-    from resnest_cli.training.distributed import Rank
     from resnest_cli.training.events import Event
     from resnest_cli.training.head import Head
     from resnest_cli.training.judgement import Judgement
@@ -61,21 +60,38 @@ class Outcome:
     parameters: int
 
 
+@dataclass(frozen=True)
+class Start:
+    """What all layers are trained from; `best` are the weights to keep if no epoch does better than `earlier`."""
+
+    network: nn.Module
+    rate: float
+    earlier: list[dict[str, Any]]
+    best: dict[str, torch.Tensor] | None = None
+
+
 def from_scratch(setup: Setup, signals: Signals) -> Stage:
     """Train all layers from new weights."""
-    return (yield from _layers(setup, signals, setup.untrained(), earlier=[]))
+    settled = setup.recipe
+    published = recipe.LR_PER_256 * int(settled.batch) / 256
+    rate = published if settled.lr == recipe.AUTO else float(settled.lr)
+    return (yield from _layers(setup, signals, Start(setup.untrained(), rate, [])))
 
 
 def finetune(setup: Setup, signals: Signals) -> Stage:
     """Solve a new head; then train all layers, if the job asks for it."""
     made = setup.pretrained(setup.for_training(setup.start))
     if setup.state is not None:  # a checkpoint of all layers, with the head in it
-        return (yield from _layers(setup, signals, made, setup.state["earlier"]))
+        return (yield from _layers(setup, signals, Start(made, setup.state["lr"], setup.state["earlier"])))
     solved, judged, row = yield from _head(setup, signals)
-    made.load_state_dict({"fc.weight": solved.weight, "fc.bias": solved.bias}, strict=False)
-    if setup.job.full:
-        return (yield from _layers(setup, signals, made, [row]))
-    return Outcome(made.state_dict(), judged, [row], setup.recipe, solved.weight.numel() + solved.bias.numel())
+    with_head = copy.deepcopy(made)
+    with_head.load_state_dict({"fc.weight": solved.weight, "fc.bias": solved.bias}, strict=False)
+    state = with_head.state_dict()
+    if not setup.job.full:
+        return Outcome(state, judged, [row], setup.recipe, solved.weight.numel() + solved.bias.numel())
+    images = _images(setup)
+    chosen, rate = _choose(setup, made, with_head, images[0])
+    return (yield from _layers(setup, signals, Start(chosen, rate, [row], copy.deepcopy(state)), images))
 
 
 def _head(setup: Setup, signals: Signals) -> Generator[Event, None, tuple[Head, Judgement, dict[str, Any]]]:
@@ -93,20 +109,20 @@ def _head(setup: Setup, signals: Signals) -> Generator[Event, None, tuple[Head, 
     return solved, judged, asdict(row)
 
 
-def _layers(setup: Setup, signals: Signals, made: nn.Module, earlier: list[dict[str, Any]]) -> Stage:
+def _layers(setup: Setup, signals: Signals, start: Start, images: tuple[Images, Images] | None = None) -> Stage:
     """Train all layers of a network on images, from the newest checkpoint if there is one."""
-    train, val = _images(setup)
-    rate = setup.state["lr"] if setup.state else _rate(setup, made, train)
+    train, val = images or _images(setup)
     loop = Loop(
-        made,
+        start.network,
         train,
         val,
-        replace(setup.recipe, lr=rate),
+        replace(setup.recipe, lr=start.rate),
         setup.rank,
         folder=setup.checkpoints,
         signals=signals,
         classes=len(setup.data.classes),
-        earlier=earlier,
+        earlier=start.earlier,
+        best=start.best,
     )
     if setup.state:
         _resume(loop, setup.state, setup.checkpoints)
@@ -114,7 +130,7 @@ def _layers(setup: Setup, signals: Signals, made: nn.Module, earlier: list[dict[
     yield from loop.events()
     state = {name: value.cpu() for name, value in loop.network.state_dict().items()}
     count = sum(value.numel() for value in loop.network.parameters())
-    return Outcome(state, loop.validate(), [*earlier, *loop.history], loop.recipe, count)
+    return Outcome(state, loop.validate(), [*start.earlier, *loop.history], loop.recipe, count)
 
 
 def _images(setup: Setup) -> tuple[Images, Images]:
@@ -130,15 +146,18 @@ def _images(setup: Setup) -> tuple[Images, Images]:
     )
 
 
-def _rate(setup: Setup, made: nn.Module, train: Data) -> float:
-    """Return the learning rate: the one given, the published one, or in finetuning the one found."""
-    settled: Recipe = setup.recipe
-    if settled.lr != recipe.AUTO:
-        return float(settled.lr)
-    if setup.job.command == TRAIN:
-        return recipe.LR_PER_256 * int(settled.batch) / 256
-    rank: Rank = setup.rank
-    return shared(rank, find_rate(made, train, settled, rank.device) if rank.first else 0.0)
+def _choose(setup: Setup, made: nn.Module, with_head: nn.Module, train: Data) -> tuple[nn.Module, float]:
+    """Return the network that all layers are trained from, with a new head or the solved one, and the rate.
+
+    The solved head fits features as `predict` computes them. In training, crops and the statistics of batches change
+    features: those of a start that is far from these images so much that answers are worse than chance (a loss of 14
+    and of 228, where chance has 2.6 and 2.3). From there a new head learns faster.
+    """
+    settled = setup.recipe
+    trials = Trials(train, settled, setup.rank.device)
+    is_good = shared(setup.rank, trials.loss(with_head) < math.log(len(setup.data.classes)))
+    chosen = with_head if is_good else made
+    return chosen, shared(setup.rank, trials.rate(chosen)) if settled.lr == recipe.AUTO else float(settled.lr)
 
 
 def _resume(loop: Loop, state: dict[str, Any], folder: Path) -> None:
