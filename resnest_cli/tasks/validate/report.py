@@ -1,18 +1,16 @@
 """The content of the result files: the table of classes, the confusion matrix, and the page of the worst mistakes.
 
-In: a `Validation`. Out: CSV, HTML or PNG. The page is one file that fetches nothing; names in it come from outside and
-are escaped. Does not know where a file goes.
+In: a `Validation`. Out: CSV, HTML or PNG. Does not know where a file goes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnest_cli.outputs import plots
+from resnest_cli.outputs import mistakes, plots
 from resnest_cli.outputs.lettering import drawable
 from resnest_cli.text import cells
 
@@ -25,15 +23,6 @@ CLASS_COLUMNS = (
     *("index", "wnid", "label", "n", "right", "right_in_5", "top1", "top5", "predicted", "precision"),
     *("mistaken_for_index", "mistaken_for_label", "mistaken_for_n"),
 )
-_STYLE = """
-:root { color-scheme: light dark }
-body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem }
-li { display: flex; gap: 1rem; align-items: center; padding: .6rem 0; border-top: 1px solid #8886 }
-ol { list-style: none; padding: 0 }
-img, .none { width: 160px; height: 160px; flex: none; object-fit: contain; background: #8882 }
-.path { overflow-wrap: anywhere; font-size: 85%; opacity: .75 }
-td { padding-right: 1rem; vertical-align: top }
-""".strip()
 
 
 @dataclass(frozen=True)
@@ -105,13 +94,7 @@ def mistakes_html(found: Validation) -> str:
     """Return a page of the worst mistakes, the highest loss first, with their thumbnails inside."""
     wrong = found.tally.images - found.tally.right
     title = f"{found.spec.name}: {len(found.worst)} worst of {wrong} mistakes in {found.tally.images} images"
-    items = "\n".join(_item(found, mistake) for mistake in found.worst)
-    return (
-        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{_STYLE}\n</style>\n"
-        f"<h1>{escape(title)}</h1>\n<ol>\n{items}\n</ol>\n</html>\n"
-    )
+    return mistakes.page(title, (_item(found, mistake) for mistake in found.worst))
 
 
 def _class_row(found: Validation, index: int) -> ClassRow:
@@ -146,24 +129,15 @@ def _class_cells(found: Validation, row: ClassRow) -> list[Any]:
     ]
 
 
-def _item(found: Validation, mistake: Mistake) -> str:
+def _item(found: Validation, mistake: Mistake) -> mistakes.Item:
     names, answer = found.labels.names, mistake.answer
-    picture = f'<img alt="" src="{mistake.thumbnail}">' if mistake.thumbnail else '<div class="none"></div>'
-    rows = (
+    facts = (
         ("is", f"{names[answer.truth]} ({answer.truth})"),
         ("taken for", f"{names[answer.best[0]]} ({answer.best[0]}), {answer.confidence:.1%}"),
         ("then", ", ".join(names[i] for i in answer.best[1:])),
         ("loss", f"{answer.loss:.2f}"),
     )
-    table = "".join(f"<tr><td>{name}</td><td><bdi>{_plain(value)}</bdi></td></tr>" for name, value in rows)
-    return (
-        f'<li>{picture}<div><table>{table}</table><div class="path"><bdi>{_plain(mistake.path)}</bdi></div></div></li>'
-    )
-
-
-def _plain(text: str) -> str:
-    """Escape markup, and bytes of a name that are not UTF-8."""
-    return escape(text.encode("utf-8", "backslashreplace").decode())
+    return mistakes.Item(mistake.path, mistake.thumbnail, facts)
 
 
 def _share(part: int, whole: int) -> float | None:

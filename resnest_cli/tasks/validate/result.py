@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from resnest_cli.outputs import mistakes
 from resnest_cli.tasks.validate.metrics import wilson
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from resnest_cli.tasks.validate.metrics import Answer, Hits, Tally
     from resnest_cli.types import ModelSpec
 
-WORST = 50  # mistakes that are kept
+WORST = mistakes.MOST  # that are kept
 
 
 @dataclass(frozen=True, slots=True)
