@@ -474,6 +474,7 @@ WRITES_IN_ITS_OWN_FOLDER = {
     "engines.runtime": {"openvino.save_model"},  # ... too
     "inputs.labelled.layouts": {"target.open"},  # a `TemporaryDirectory`
     "cluster.stages": {"write_bytes"},  # ... too
+    "training.board": {"SummaryWriter"},  # in the folder of the run
     "system.trust": {"chmod"},  # in a new folder of the cache
 }
 WRITING = {
@@ -481,7 +482,7 @@ WRITING = {
     *("np.save", "np.savez", "np.memmap", "torch.save", "torch.export.save", "onnx.save", "openvino.save_model"),
     *("save_file", "savefig", "os.truncate", "os.chown", "os.mkfifo", "os.mknod", "os.link"),
     *("shutil.copy", "shutil.copy2", "shutil.copyfile", "shutil.copymode", "shutil.copystat", "shutil.move"),
-    *("shutil.copytree", "tempfile.mktemp", "tarfile.extractall", "extractall"),
+    *("shutil.copytree", "tempfile.mktemp", "tarfile.extractall", "extractall", "SummaryWriter"),
 }
 INTO_MEMORY = {"content", "out", "file", "text"}  # what a `BytesIO`, or what `files` has opened, is called
 

@@ -88,4 +88,6 @@ class Screen:
         put_table(["class", "images", "recall"], rows, numeric=(1, 2))
         if more:
             put(f"... and {more:,} better ones, all in metrics.json")
-        put(f"next: {shlex.join(['resnest', 'predict', 'IMAGE', '-m', str(self.out)])}")
+        put_facts(words.verdict(metrics))
+        if metrics["verdict"]["learned"]:
+            put(f"next: {shlex.join(['resnest', 'predict', 'IMAGE', '-m', str(self.out)])}")

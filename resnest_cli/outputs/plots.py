@@ -103,26 +103,43 @@ def _draw_confusion(figure: Figure, counts: NDArray[np.int64], names: list[str],
     figure.colorbar(image, label="share of the true class", fraction=0.046, pad=0.03)
 
 
-def curves_png(history: Sequence[dict[str, Any]]) -> bytes:
+def curves_png(history: Sequence[dict[str, Any]], kept: int) -> bytes:
     """Return the picture of a training run, by epoch: losses, and the accuracy on the validation images.
 
-    A dotted line marks the epoch from which on all layers are trained.
+    Args:
+        history: a row per epoch; the head's, if there is one, is epoch 0 and drawn as points of its own.
+        kept: the epoch whose weights are kept, which is marked.
     """
     with drawing(()):
-        figure = _figure(9, 3.5)
-        losses, accuracy = figure.subplots(1, 2)
-        epochs = range(1, len(history) + 1)
-        losses.plot(epochs, [row["train_loss"] for row in history], label="training (smoothed, mixed)")
-        losses.plot(epochs, [row["val_loss"] for row in history], label="validation")
-        losses.set(xlabel="epoch", ylabel="loss")
-        losses.legend(frameon=False)
-        accuracy.plot(epochs, [100 * row["val_top1"] for row in history], color="tab:green")
-        accuracy.set(xlabel="epoch", ylabel="validation top-1, %")
-        for i in range(1, len(history)):
-            if history[i]["stage"] != history[i - 1]["stage"]:
-                losses.axvline(i + 0.5, color="gray", linestyle=":")
-                accuracy.axvline(i + 0.5, color="gray", linestyle=":")
+        figure = _figure(9, 3.7)
+        _draw_curves(figure, history, kept)
         return _png(figure)
+
+
+def _draw_curves(figure: Figure, history: Sequence[dict[str, Any]], kept: int) -> None:
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - an extra, and slow
+
+    losses, accuracy = figure.subplots(1, 2)
+    _draw_curve(losses, history, "train_loss", "training (augmented)", "tab:blue")
+    _draw_curve(losses, history, "val_loss", "validation", "tab:orange")
+    _draw_curve(accuracy, history, "val_top1", "validation", "tab:green", scale=100)
+    marked = f"kept: epoch {kept}" if kept else "kept: the head alone"
+    for axes, label in ((losses, "loss"), (accuracy, "top-1, %")):
+        axes.axvline(kept, color="gray", linestyle=":", label=marked)
+        axes.set(xlabel="epoch; 0 is the head alone" if history[0]["epoch"] == 0 else "epoch", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)  # over no point
+
+
+def _draw_curve(  # noqa: PLR0913, PLR0917 - what is drawn, and how
+    axes: Axes, history: Sequence[dict[str, Any]], key: str, label: str, color: str, scale: float = 1
+) -> None:
+    """Draw a line through the epochs of all layers, and the head, which no step leads from, as a point."""
+    for rows, style, named in (
+        ([row for row in history if row["epoch"] > 0], ".-", label),
+        ([row for row in history if row["epoch"] == 0], "D", None),
+    ):
+        axes.plot([row["epoch"] for row in rows], [scale * row[key] for row in rows], style, color=color, label=named)
 
 
 def speed_png(rows: Sequence[dict[str, Any]]) -> bytes:

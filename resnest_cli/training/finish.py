@@ -1,6 +1,6 @@
 """The end of a run: its folder becomes a model folder.
 
-In: a `Setup` and the `Outcome` of its stages. Out: the folder's model, history, pictures and metrics.
+In: a `Setup` and the `Outcome` of its stages. Out: the folder's model, history, pictures, mistakes and metrics.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import platform
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 import resnest_cli
 from resnest_cli.errors import OutputError
 from resnest_cli.inputs import splits
-from resnest_cli.training import folder, report
+from resnest_cli.training import folder, mistakes, report, verdict
 
 if TYPE_CHECKING:
     from resnest_cli.training.setup import Setup
@@ -38,23 +39,24 @@ def finish(setup: Setup, outcome: Outcome) -> dict[str, Any]:
     sha256 = folder.write(setup.out, setup.result, outcome.state, description)
     metrics = _metrics(setup, outcome, sha256=sha256)
     report.write_history(setup.out, outcome.history)
-    if report.can_draw():
-        _draw(setup, outcome)
+    _write_extras(setup, outcome, metrics["verdict"]["kept_epoch"])
     report.write_metrics(setup.out, metrics)
     return metrics
 
 
 def _metrics(setup: Setup, outcome: Outcome, *, sha256: str) -> dict[str, Any]:
-    judgement = outcome.judgement
-    true, predicted = judgement.targets.numpy(), judgement.predicted.numpy()
+    judgement, keeps_best = outcome.judgement, setup.recipe.patience > 0
+    true, predicted, losses = judgement.targets.numpy(), judgement.predicted.numpy(), judgement.losses.numpy()
     train_targets = np.array([label for _, label in setup.data.side(splits.TRAIN)])
+    found = verdict.of(train_targets, true, predicted, losses, outcome.history, keeps_best=keeps_best)
     return {
         "model": setup.start.name,
         "command": setup.job.command,
         **report.figures(setup.data.classes, train_targets, true, predicted),
         "val_loss": judgement.loss,
         "left_out": len(setup.data.examples) - len(train_targets) - len(true),
-        "weights": "of the best epoch on the validation images" if setup.recipe.patience else "of the last epoch",
+        "verdict": asdict(found),
+        "weights": _which(found.kept_epoch, keeps_best=keeps_best),
         "epochs": sum(row["epoch"] > 0 for row in outcome.history),
         "trained_parameters": outcome.parameters,
         "recipe": asdict(outcome.recipe),
@@ -68,10 +70,25 @@ def _metrics(setup: Setup, outcome: Outcome, *, sha256: str) -> dict[str, Any]:
     }
 
 
-def _draw(setup: Setup, outcome: Outcome) -> None:
-    """Draw the pictures; a folder without pictures is complete too."""
-    try:
-        true, predicted = outcome.judgement.targets.numpy(), outcome.judgement.predicted.numpy()
-        report.draw(setup.out, outcome.history, setup.data.classes, true, predicted)
-    except OutputError as error:
-        _log.warning("%s", error)
+def _which(kept: int, *, keeps_best: bool) -> str:
+    """Return whose weights are kept."""
+    if not kept:
+        return "of the head alone"
+    return f"of epoch {kept}, the best on the validation images" if keeps_best else "of the last epoch"
+
+
+def _write_extras(setup: Setup, outcome: Outcome, kept: int) -> None:
+    """Write pictures and the page of mistakes; a folder without them is complete too."""
+    classes, judgement = setup.data.classes, outcome.judgement
+    extras = [partial(mistakes.write, setup, judgement)]
+    if report.can_draw():
+        true, predicted = judgement.targets.numpy(), judgement.predicted.numpy()
+        extras += [
+            partial(report.draw_confusion, setup.out, classes, true, predicted),
+            partial(report.draw_curves, setup.out, outcome.history, kept),
+        ]
+    for write in extras:
+        try:
+            write()
+        except OutputError as error:  # noqa: PERF203 - a few files
+            _log.warning("%s", error)

@@ -32,11 +32,13 @@ class Judgement:
         predicted: the class that it takes each row for, int64 [N].
         losses: cross-entropy of each row without smoothing, float64 [N].
         targets: the true classes, int64 [N].
+        confidence: the probability of the class that it takes each row for, 0..1, float64 [N].
     """
 
     predicted: torch.Tensor
     losses: torch.Tensor
     targets: torch.Tensor
+    confidence: torch.Tensor
 
     @property
     def top1(self) -> float:
@@ -62,7 +64,7 @@ def score_of(row: dict[str, Any]) -> tuple[float, float]:
 def of_logits(logits: torch.Tensor, targets: torch.Tensor) -> Judgement:
     """Return the judgement of logits, float32 [N, C]."""
     losses = functional.cross_entropy(logits, targets, reduction="none").double()
-    return Judgement(logits.argmax(dim=1), losses, targets)
+    return Judgement(logits.argmax(dim=1), losses, targets, logits.double().softmax(dim=1).amax(dim=1))
 
 
 def judge(
@@ -80,9 +82,10 @@ def judge(
     rows = list(range(count))[rank.number :: rank.processes]
     groups = [rows[at : at + BATCH] for at in range(0, len(rows), BATCH)]
     # Each process fills in its own rows; the sum over all processes is the whole.
-    predicted, losses = torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.float64)
+    predicted = torch.zeros(count, dtype=torch.int64)
+    losses, confidence = torch.zeros(2, count, dtype=torch.float64)
     for group, inputs in zip(groups, val.batches(0, groups), strict=True):
         part = of_logits(forward(inputs), val.targets[group])
-        predicted[group], losses[group] = part.predicted, part.losses
+        predicted[group], losses[group], confidence[group] = part.predicted, part.losses, part.confidence
         after_batch()
-    return Judgement(summed(rank, predicted), summed(rank, losses), val.targets)
+    return Judgement(summed(rank, predicted), summed(rank, losses), val.targets, summed(rank, confidence))

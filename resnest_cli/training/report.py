@@ -1,7 +1,7 @@
 """The results of a training run, in numbers, tables and pictures.
 
 In: classes, the true and the predicted class of every validation image, and the history. Out: `metrics.json`,
-`history.csv`, and with matplotlib `curves.png` and `confusion.png`. Knows no framework.
+`history.csv`, and with matplotlib `confusion.png` and, where epochs were trained, `curves.png`. Knows no framework.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resnest_cli.outputs import plots
+from resnest_cli.outputs.lettering import drawable
 from resnest_cli.system import atomic
 from resnest_cli.text import cells
 
@@ -78,22 +79,25 @@ def can_draw() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def draw(
-    folder: Path,
-    history: list[dict[str, Any]],
-    classes: Sequence[str],
-    true: NDArray[np.int64],
-    taken: NDArray[np.int64],
-) -> None:
-    """Write `curves.png` and `confusion.png`.
+def draw_confusion(folder: Path, classes: Sequence[str], true: NDArray[np.int64], taken: NDArray[np.int64]) -> None:
+    """Write `confusion.png`, the picture that `validate` draws of this folder.
 
     Raises:
-        OutputError: a picture cannot be drawn or written.
+        OutputError: the picture cannot be drawn or written.
     """
-    title = f"{len(true)} validation images"
+    title = f"{drawable(str(folder))}, {len(true)} images"
     confusion = plots.confusion_png(true, taken, np.ones_like(true), dict(enumerate(classes)), title)
-    atomic.write(folder / "curves.png", plots.curves_png(history))
     atomic.write(folder / "confusion.png", confusion)
+
+
+def draw_curves(folder: Path, history: list[dict[str, Any]], kept: int) -> None:
+    """Write `curves.png`, with the epoch `kept` marked; nothing of a head alone, which took no epochs.
+
+    Raises:
+        OutputError: the picture cannot be drawn or written.
+    """
+    if history[-1]["epoch"] > 0:
+        atomic.write(folder / "curves.png", plots.curves_png(history, kept))
 
 
 def _confusions(true: NDArray[np.int64], taken: NDArray[np.int64]) -> list[tuple[tuple[int, int], int]]:

@@ -16,6 +16,7 @@ import torch
 from resnest_cli.errors import DeviceError, ExitCode, OutputError, TrainingStopped
 from resnest_cli.inputs.labelled.training_set import TrainingSet
 from resnest_cli.training import checkpoints, distributed, job, setup, stages
+from resnest_cli.training.board import Board
 from resnest_cli.training.distributed import join, leave, shared
 from resnest_cli.training.events import Done, Scanned
 from resnest_cli.training.finish import finish
@@ -58,8 +59,11 @@ class Run:
         try:
             with self._resumable():
                 ready = yield from self.prepare(resume=resume)
-                with Signals(wanted=ready.rank.processes == 1) as signals, _translated(ready.rank):
+                board = Board(self.out, wanted=ready.rank.first)
+                signals = Signals(wanted=ready.rank.processes == 1)
+                with signals, _translated(ready.rank), contextlib.closing(board):
                     for event in _work(ready, signals):
+                        board.add(event)
                         if ready.rank.first:
                             yield event
         finally:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from resnest_cli.inputs import splits
 from resnest_cli.text.layout import KEPT
 from resnest_cli.training import recipe
+from resnest_cli.training.verdict import OVER, UNDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,12 +60,72 @@ def epoch(event: Epoch, epochs: int) -> str:
 
 
 def figures(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield accuracy, baseline and the worst confusions."""
+    """Yield accuracy, baseline, the worst confusions, and where to look at mistakes."""
     images = f"{metrics['val_images']:,} validation images (weights {metrics['weights']})"
     yield "accuracy", f"{metrics['top1']:.2%} of {images}"
     yield "baseline", f"{metrics['majority_top1']:.2%} by always saying {metrics['majority_class']!r}"
     worst = [f"{row['class']} for {row['taken_for']} ({row['images']})" for row in metrics["worst_confusions"]]
     yield "confused", ", ".join(worst) or "none"
+    if worst:
+        yield "look at", "mistakes.html, the images whose labels the model contradicts most: some may be wrong labels"
+
+
+def verdict(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what a person should know of the result, each with what to try; nothing where all is well."""
+    found = metrics["verdict"]
+    if not found["learned"]:
+        yield from _learned_nothing(metrics)
+        return
+    if not found["beats_majority"]:
+        yield "verdict", f"it tells classes apart, but {_no_better(metrics)}"
+        if not metrics["recipe"]["balance"]:
+            yield "try", "--balance, which draws rare classes as often, and more images of these"
+    if found["beats_head"] is False:
+        what = "is kept" if not found["kept_epoch"] else "would have been better than the last epoch"
+        yield "verdict", f"training all layers did not beat the head alone, which {what}"
+        if metrics["worst_confusions"]:
+            yield "try", "a lower --lr, more images, or --head-only, which takes no epochs"
+    yield from _fit(metrics)
+
+
+def _learned_nothing(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "verdict", f"it has learned nothing that can be shown: {_no_better(metrics)}"
+    all_layers, few = metrics["epochs"] > 0, metrics["top1"] > metrics["majority_top1"]
+    advice = ["more validation images (--val, or a val folder)"] if few else []
+    if all_layers and metrics["verdict"]["fit"] == UNDER:
+        advice.append("a higher --lr or more --epochs, since the training loss hardly fell")
+    if metrics["worst_confusions"]:
+        advice += ["more images per class", "a look at the labels (mistakes.html)"]
+        advice += [] if all_layers else ["all layers (--full)", "another model to start from (-m)"]
+    yield "try", ", ".join(advice)
+
+
+def _no_better(metrics: dict[str, Any]) -> str:
+    """Return how top-1 compares with the baseline, which it does not beat."""
+    mine, theirs = metrics["top1"], metrics["majority_top1"]
+    images = f"{metrics['val_images']:,} validation images"
+    always = f"always saying {metrics['majority_class']!r}"
+    if mine > theirs:
+        return f"{mine:.2%} of {images} is more than the {theirs:.2%} of {always}, but chance can do that"
+    often = "as often" if mine == theirs else f"more often ({theirs:.2%})"
+    return f"it is right about {mine:.2%} of {images}, and {always} is right {often}"
+
+
+def _fit(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield which side of a good fit the run is on, if that shows."""
+    fit, since, all_layers = metrics["verdict"]["fit"], metrics["verdict"]["since"], metrics["epochs"] > 0
+    if fit == OVER and all_layers:
+        yield "verdict", f"overfitting: after epoch {since} the validation loss rises while the training loss falls"
+        yield "try", f"more images, a stronger --augment, or --epochs {since}"
+    elif fit == OVER:
+        yield "verdict", "overfitting: the head fits the training images far better than the validation images"
+        yield "try", "more images per class, and a look at the labels (mistakes.html)"
+    elif fit == UNDER and all_layers:
+        yield "verdict", "underfitting: both losses still fell in the last epochs"
+        yield "try", f"more epochs (--epochs {2 * metrics['epochs']}) or a higher --lr"
+    elif fit == UNDER:
+        yield "verdict", "underfitting: the features of this model separate even the training images badly"
+        yield "try", "all layers (--full), or another model to start from (-m)"
 
 
 def weakest(metrics: dict[str, Any]) -> tuple[list[list[str]], int]:

@@ -110,9 +110,11 @@ import numpy as np
 from resnest_cli.outputs import plots
 from resnest_cli.training import report
 row = {"model": "m", "engine": "e", "precision": "p", "batch": 1, "samples_per_sec": 9.0, "published_top1": 80.0}
-epoch = {"stage": "1", "train_loss": 1.0, "val_loss": 1.0, "val_top1": 0.5}
+epoch = {"epoch": 1, "train_loss": 1.0, "val_loss": 1.0, "val_top1": 0.5}
 def draw(folder):
-    report.draw(folder, [epoch], "ab", *np.eye(2, dtype=int))
+    counts = np.array([[0, 1], [0, 1], [3, 3]])
+    (folder / "confusion.png").write_bytes(plots.confusion_png(*counts, {0: "a", 1: "b"}, "title"))
+    report.draw_curves(folder, [epoch], 1)
     (folder / "speed.png").write_bytes(plots.speed_png([row]))
 if __name__ == "__main__":
     draw(Path(sys.argv[1]))
@@ -188,9 +190,8 @@ def test_classes_of_any_name_are_validated_and_drawn(tmp_path: Path, resnest: Re
 
 
 def test_training_draws_classes_of_any_name(tmp_path: Path) -> None:
-    history = [{"stage": "head", "train_loss": 1.0, "val_loss": 1.0, "val_top1": 0.5}]
     true = np.arange(len(ODD) + 1)
-    report.draw(tmp_path, history, [*ODD, DOG], true, true)
+    report.draw_confusion(tmp_path, [*ODD, DOG], true, true)
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -216,7 +217,7 @@ def test_long_names_are_drawn_at_once_in_every_picture(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(Text, "_get_layout", watched)
     true = np.arange(len(LONG))
-    report.draw(tmp_path, [{"stage": "1", "train_loss": 1.0, "val_loss": 1.0, "val_top1": 0.5}], LONG, true, true)
+    report.draw_confusion(tmp_path, LONG, true, true)
     row = {"engine": "torch", "precision": "fp32", "batch": 1, "samples_per_sec": 1.0, "published_top1": None}
     assert plots.speed_png([row | {"model": name} for name in LONG]).startswith(b"\x89PNG")
     assert 0 < longest < 1000
