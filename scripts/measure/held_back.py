@@ -22,9 +22,9 @@ RECIPE = "--batch 64 --lr 4e-3 --augment rand-m9-n2 --hflip 0 --crop-scale 0.5"
 SCHEDULE = "--optimizer adamw --epochs 30 --warmup-epochs 1 --mixup 0 --drop-block 0"
 TRAIN = f"train first {NETWORK} {DATA} {RECIPE} {SCHEDULE}"
 ROWS = {
-    "head alone, features of an untrained network": f"finetune then -m trained --random-weights --head-only {RECIPE}",
-    "head alone, features of the network of 0 to 4": f"finetune then -m trained --head-only {RECIPE}",
-    "all layers, from the network of 0 to 4": f"finetune then -m trained --full {RECIPE}",
+    "head alone, features of an untrained network": "finetune then -m trained --random-weights --head-only",
+    "head alone, features of the network of 0 to 4": "finetune then -m trained --head-only",
+    "all layers, from the network of 0 to 4": "finetune then -m trained --full",
 }
 
 
