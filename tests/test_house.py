@@ -377,11 +377,21 @@ OPTIONS = {
     "list-models": ["--format", "--sort"],
     "show": ["--format"],
     "finetune": [
-        *("--exclude", "--output", "--resume", "--val", "--model", "--weights", "--random-weights", "--full"),
+        *(
+            "--exclude",
+            "--output",
+            "--resume",
+            "--val",
+            "--groups",
+            "--model",
+            "--weights",
+            "--random-weights",
+            "--full",
+        ),
         *(*RECIPE, *FIXED_SIZE, *WHERE, *VIEW),
     ],
     "train": [
-        *("--exclude", "--output", "--resume", "--val", "--model", "--recipe", "--arch"),
+        *("--exclude", "--output", "--resume", "--val", "--groups", "--model", "--recipe", "--arch"),
         *(*RECIPE, *FIXED_SIZE, *WHERE, *VIEW),
     ],
     "cache": [],

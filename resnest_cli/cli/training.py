@@ -36,6 +36,12 @@ _RUN = (
         metavar="P",
         help="Share of each class to hold out, if DIR has no val folder.",
     ),
+    click.option(
+        "--groups",
+        metavar="COLUMN",
+        help="Keep images with one value in this column of the table on one side; of class folders, 'folder': those in "
+        "one subfolder.",
+    ),
     shared.MODEL,
 )
 _TYPES = {"int": int, "float": float, "str": str, "int | str": or_auto(int), "float | str": or_auto(float)}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from resnest_cli.cli.output import console, progress
+from resnest_cli.inputs.labelled.check import Scanning
 from resnest_cli.text.layout import put_facts, put_table
 from resnest_cli.text.terminal import note, one_line, put
 from resnest_cli.training import words
@@ -44,9 +45,11 @@ class Screen:
                 self._show(event, bar)
 
     def _show(self, event: Event, bar: Progress | None) -> None:
-        if isinstance(event, Step | Cached):
+        if isinstance(event, Scanning | Step | Cached):
             if bar:
                 self._advance(event, bar)
+            elif isinstance(event, Scanning) and not event.done:
+                self.view.say(f"checking {event.total:,} files ...")
         elif isinstance(event, Done):
             if bar:
                 bar.stop()  # the figures begin on its line
@@ -69,9 +72,10 @@ class Screen:
             self.top1 = f"{event.val_top1:.2%}"
             note(words.epoch(event, self.epochs))
 
-    def _advance(self, event: Step | Cached, bar: Progress) -> None:
-        if isinstance(event, Cached):
-            bar.update(self.task, description="features", completed=event.done, total=event.total, loss="")
+    def _advance(self, event: Scanning | Step | Cached, bar: Progress) -> None:
+        if not isinstance(event, Step):
+            what = "checking" if isinstance(event, Scanning) else "features"
+            bar.update(self.task, description=what, completed=event.done, total=event.total, loss="")
             return
         loss = f"loss {event.loss:.3f}  {self.top1}"
         bar.update(self.task, description="layers", completed=event.step, total=event.steps, loss=loss)

@@ -1,6 +1,7 @@
 """What worker processes make of a source: its pixels for a network, or a check that its file decodes.
 
-In: a source. Out: `Loaded` pixels, or the sha256 of a checked file. `start` opens a `Pool` of processes that do either.
+In: a source. Out: `Loaded` pixels, or what a file that decodes is known by: `Checked`. `start` opens a `Pool` of
+processes that do either.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from resnest_cli.inputs import thumbnails
+from resnest_cli.inputs import likeness, thumbnails
 from resnest_cli.inputs.decode import images
 from resnest_cli.inputs.pool import Pool, limit_memory
 from resnest_cli.inputs.read import read_source
@@ -89,9 +90,16 @@ class Loader:
         return Loaded(pixels, read - begun, time.perf_counter() - read, small, resized - decoded)
 
 
+class Checked(NamedTuple):
+    """What an image that decodes is known by: the sha256 of its file, and its fingerprint, see `likeness`."""
+
+    sha256: str
+    fingerprint: bytes
+
+
 @dataclass(frozen=True)
 class Check:
-    """Reads and decodes an image, and returns the sha256 of its file; the `Load` of a `Pool`."""
+    """Reads and decodes an image, and returns what it is known by; the `Load` of a `Pool`."""
 
     max_pixels: int = MAX_PIXELS
 
@@ -99,15 +107,15 @@ class Check:
         """Limit the memory of this process, as `Loader` does."""
         _limit_memory(self.max_pixels)
 
-    def __call__(self, source: Source) -> str:
-        """Return the sha256 of the file, if it decodes.
+    def __call__(self, source: Source) -> Checked:
+        """Return what the image is known by, if it decodes.
 
         Raises:
             ImageError: see `read_source` and `images.decode`.
         """
         content = read_source(source)
-        images.decode(content, max_pixels=self.max_pixels)
-        return hashlib.sha256(content).hexdigest()
+        picture = images.decode(content, max_pixels=self.max_pixels)
+        return Checked(hashlib.sha256(content).hexdigest(), likeness.fingerprint(picture))
 
 
 def start(load: Loader | Check, workers: int, timeout: float) -> Pool:

@@ -56,6 +56,7 @@ class Example:
         split: its side: "train", "val", "test", "left out" (for `reason`), or "" where nothing says one.
         reason: why it is left out.
         sha256: of the file's content; "" of a file that could not be read.
+        group: what it belongs to, such as the animal that it shows; "" of an image by itself. It is not written.
         number: its row in the table.
     """
 
@@ -64,11 +65,16 @@ class Example:
     split: str = ""
     reason: str = ""
     sha256: str = ""
+    group: str = field(default="", compare=False)
     number: int = field(default=0, compare=False)
 
 
-def read(table: Path) -> Iterator[Example]:
+def read(table: Path, groups: str | None = None) -> Iterator[Example]:
     """Read the rows of a table, lazily; blank rows are skipped.
+
+    Args:
+        table: the file.
+        groups: the column that has the group of each image, if any.
 
     Raises:
         UnreadableInput: it cannot be read as a table.
@@ -77,13 +83,9 @@ def read(table: Path) -> Iterator[Example]:
         UsageError: Parquet without pyarrow.
     """
     with _readable(table):
-        cells = _parquet(table) if table.suffix.lower() == ".parquet" else _text(table)
+        cells = _parquet(table, groups) if table.suffix.lower() == ".parquet" else _text(table)
         _, header = next(cells, (0, ()))
-        places = _columns(header)
-        if not set(places) >= NEEDED:
-            names = columns.first_names(header) or "none"
-            message = f"{table}: the first line must name the columns path and label (`path,label`); it has: {names}."
-            raise BadDataSet(message)
+        places = _required(table, header, groups)
         has_split = None
         for number, values in cells:
             row = _example(table, number, values, places, len(header))
@@ -139,12 +141,12 @@ def _example(table: Path, number: int, values: Sequence[str], places: dict[str, 
         raise _bad(table, number, "more cells than columns; a path or label with a delimiter in it needs quotes")
     cells = {name: values[at] if at < len(values) else "" for name, at in places.items()}
     split = _split(table, number, cells.pop("split", "").strip())
-    label = cells.pop("label").strip()
+    label, group = cells.pop("label").strip(), cells.pop("group", "").strip()
     if not cells["path"].strip():
         raise _bad(table, number, "it has no path")
     if not label and split != splits.LEFT_OUT:
         raise _bad(table, number, "it has no label")
-    return Example(label=label, split=split, number=number, **cells)
+    return Example(label=label, split=split, group=group, number=number, **cells)
 
 
 def _split(table: Path, number: int, word: str) -> str:
@@ -159,11 +161,32 @@ def _bad(table: Path, number: int, problem: str) -> BadDataSet:
     return BadDataSet(f"{table}, row {number}: {problem}.")
 
 
-def _columns(header: Sequence[str]) -> dict[str, int]:
-    """Return the places of our columns in a header, by our names."""
-    there = [re.sub(r'[\s_"-]', "", name).casefold() for name in header]
-    found = {name: next((word for word in words if word in there), "") for name, words in COLUMNS.items()}
+def _required(table: Path, header: Sequence[str], groups: str | None) -> dict[str, int]:
+    """Return the places of our columns in a header, and of the one for groups.
+
+    Raises:
+        BadDataSet: one that is needed is not there.
+    """
+    places, names = _columns(header, groups), columns.first_names(header) or "none"
+    if not set(places) >= NEEDED:
+        message = f"{table}: the first line must name the columns path and label (`path,label`); it has: {names}."
+        raise BadDataSet(message)
+    if groups and "group" not in places:
+        message = f"{table} has no column {groups!r} for --groups; it has: {names}."
+        raise BadDataSet(message)
+    return places
+
+
+def _columns(header: Sequence[str], groups: str | None = None) -> dict[str, int]:
+    """Return the places of our columns in a header, by our names; that of the groups as "group"."""
+    there = [_plain(name) for name in header]
+    own = COLUMNS if groups is None else {**COLUMNS, "group": (_plain(groups),)}
+    found = {name: next((word for word in words if word in there), "") for name, words in own.items()}
     return {name: there.index(word) for name, word in found.items() if word}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r'[\s_"-]', "", name).casefold()
 
 
 def _text(table: Path) -> Iterator[Cells]:
@@ -202,11 +225,12 @@ def _encoding(table: Path) -> str:
     return marked or "utf-8"
 
 
-def _parquet(table: Path) -> Iterator[Cells]:
+def _parquet(table: Path, groups: str | None) -> Iterator[Cells]:
     with columns.opened(table) as file:
-        found = _columns(file.names)
-        ours = [file.names[at] for at in found.values()] if set(found) >= NEEDED else []
-        yield 0, ours or file.names
+        found = _columns(file.names, groups)
+        ours = [file.names[at] for at in dict.fromkeys(found.values())]
+        is_whole = set(found) >= {*NEEDED, *(["group"] if groups else [])}
+        yield 0, ours if is_whole else file.names
         for number, row in enumerate(file.rows(ours), 1):
             yield number, ["" if value is None else str(value) for value in row]
 

@@ -1,7 +1,7 @@
 """What a training run reports as it goes, one frozen value per event.
 
-In: nothing. Out: the types of events, in the order in which they come: `Scanned`; in finetuning `Cached` and `Solved`;
-where all layers are trained, `Settled`, `Step` and `Epoch`; at last `Done`.
+In: nothing. Out: the types of events, in the order in which they come: `Scanning` and `Scanned`; in finetuning `Cached`
+and `Solved`; where all layers are trained, `Settled`, `Step` and `Epoch`; at last `Done`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from resnest_cli.inputs.labelled.check import Scanning
     from resnest_cli.inputs.labelled.training_set import TrainingSet
     from resnest_cli.training.distributed import Rank
     from resnest_cli.training.recipe import Recipe
@@ -87,4 +88,4 @@ class Done:
     metrics: dict[str, Any]
 
 
-Event: TypeAlias = Scanned | Cached | Solved | Settled | Step | Epoch | Done
+Event: TypeAlias = "Scanning | Scanned | Cached | Solved | Settled | Step | Epoch | Done"

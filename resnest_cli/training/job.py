@@ -40,7 +40,7 @@ OF_MODEL = ("model", "weights", "random_weights", "img_size", "crop_pct", "inter
 class Job:
     """One run. `full` trains all layers after the head (None: with a GPU); `arch` are arguments of the network.
 
-    `exclude` are patterns of what to leave out of the folders of images.
+    `exclude` are patterns of what to leave out of the folders of images, `groups` is as in `training_set.load`.
     """
 
     command: str
@@ -51,6 +51,7 @@ class Job:
     val: float = VAL
     full: bool | None = None
     exclude: tuple[str, ...] = ()
+    groups: str | None = None
 
     def options(self, **where: Any) -> Options:  # noqa: ANN401 - fields of Options
         """Return the options that open the model this job starts from, on the device that `where` names."""
@@ -120,6 +121,7 @@ def _job(given: Entries) -> Job:
         val=given.number("val", 0, 1) if "val" in given.values else Job.val,
         full=None if given.values.get("full") is None else given.flag("full"),
         exclude=given.texts("exclude") if "exclude" in given.values else (),
+        groups=None if given.values.get("groups") is None else given.text("groups"),
     )
 
 

@@ -38,6 +38,7 @@ class Request:
         full: train all layers after the head; None: with a GPU.
         arch: KEY=VALUE arguments of the network.
         exclude: patterns of what to leave out of folders.
+        groups: the column of a table, or "folder", that says which images must lie on one side.
     """
 
     command: str
@@ -50,6 +51,7 @@ class Request:
     full: bool | None = None
     arch: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    groups: str | None = None
 
     def settle(self, given: Collection[str] = ()) -> tuple[Job, Path]:
         """Return the job to do and its folder.
@@ -90,6 +92,7 @@ class Request:
             val=self.val,
             full=self.full,
             exclude=self.exclude,
+            groups=self.groups,
         )
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
     from pathlib import Path
 
+    from resnest_cli.inputs.labelled.check import Scanning
     from resnest_cli.training.distributed import Rank
     from resnest_cli.training.events import Event
     from resnest_cli.training.job import Job
@@ -86,7 +87,7 @@ class Run:
             yield from self.prepare(resume=resume)
             distributed.launch(processes, [*self._words(), "-j", str(self.workers), *flags])
 
-    def prepare(self, *, resume: bool) -> Generator[Scanned, None, Setup]:
+    def prepare(self, *, resume: bool) -> Generator[Scanning | Scanned, None, Setup]:
         """Check the model and the data, settle what the job left open, and make the folder.
 
         Raises:
@@ -99,7 +100,7 @@ class Run:
             setup.locate_weights(self.job, start)
         setup.check_names(self.job, start)
         # 2. The data: the first process reads them for all.
-        found = shared(rank, setup.read_data(self.job, self.out, resume=resume) if rank.first else None)
+        found = shared(rank, (yield from setup.read_data(self.job, self.out, resume=resume)) if rank.first else None)
         if not isinstance(found, TrainingSet):
             raise found if rank.first and found else SystemExit(ExitCode.FAILED)
         if rank.first:

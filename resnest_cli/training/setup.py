@@ -27,8 +27,9 @@ from resnest_cli.training.data import seed_everything, train_transform
 from resnest_cli.training.optimizer import make_optimizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
+    from resnest_cli.inputs.labelled.check import Scanning
     from resnest_cli.inputs.labelled.training_set import TrainingSet
     from resnest_cli.training.distributed import Rank
     from resnest_cli.training.job import Job
@@ -130,18 +131,23 @@ def _try(option: str, attempt: Callable[[], object], given: object) -> None:
         raise UsageError(message) from error
 
 
-def read_data(asked: Job, out: Path, *, resume: bool) -> TrainingSet | ResnestError:
-    """Return what is trained on, or the error: other processes wait for either."""
+def read_data(asked: Job, out: Path, *, resume: bool) -> Generator[Scanning, None, TrainingSet | ResnestError]:
+    """Return what is trained on, or the error: other processes wait for either. Yield how many files are checked."""
     try:
-        if resume:
-            return _data_of_before(asked, out)
-        seed = asked.recipe.seed
-        return training_set.load(Path(asked.data), share=asked.val, seed=seed, exclude=asked.exclude)
+        data = Path(asked.data)
+        reading = (
+            _data_of_before(asked, out)
+            if resume
+            else training_set.load(
+                data, share=asked.val, seed=asked.recipe.seed, exclude=asked.exclude, groups=asked.groups
+            )
+        )
+        return (yield from reading)
     except ResnestError as error:
         return error
 
 
-def _data_of_before(asked: Job, out: Path) -> TrainingSet:
+def _data_of_before(asked: Job, out: Path) -> Generator[Scanning, None, TrainingSet]:
     """Read the data that the run was begun with. If the images have moved, the new paths are kept.
 
     Raises:
@@ -155,7 +161,7 @@ def _data_of_before(asked: Job, out: Path) -> TrainingSet:
         raise BadDataSet(message)
     if before != now:
         roots = (before.parent, now.parent) if seen.is_file else (before, now)
-        data = training_set.moved(data, *roots)
+        data = yield from training_set.moved(data, *roots)
         make_folder(asked, out, data)
     return data
 

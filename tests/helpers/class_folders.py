@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
+from resnest_cli.inputs.labelled import training_set
+
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
+
+    from resnest_cli.inputs.labelled.training_set import TrainingSet
+
+_Value = TypeVar("_Value")
 
 
 def draw(path: Path, seed: int) -> Path:
@@ -26,3 +34,19 @@ def fill(root: Path, counts: dict[str, int], first: int = 0) -> Path:
         for i in range(count):
             draw(root / name / f"{i}.png", next(seeds))
     return root
+
+
+def load(root: Path, share: float = 0.25, seed: int = 0, **how: Any) -> TrainingSet:  # noqa: ANN401 - as `training_set.load`
+    """Read a training set, as `training_set.load` does, past its progress."""
+    return ended(training_set.load(root, share=share, seed=seed, **how))
+
+
+def ended(steps: Generator[object, None, _Value]) -> _Value:
+    """Return what a generator returns."""
+    box: list[_Value] = []
+
+    def returned() -> Generator[object, None, None]:
+        box.append((yield from steps))
+
+    deque(returned(), maxlen=0)
+    return box[0]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from resnest_cli.errors import BrokenImage, ImageTooLarge
-from resnest_cli.inputs.loading import Check, Loaded, Loader
+from resnest_cli.inputs.loading import Check, Checked, Loaded, Loader
 from resnest_cli.system import atomic
 from resnest_cli.types import Source
 
@@ -77,7 +77,7 @@ class Hungry:
 class Moody(Check):
     """Checks images; a file whose content names a fault causes this fault."""
 
-    def __call__(self, source: Source) -> str:
+    def __call__(self, source: Source) -> Checked:
         """Check one source."""
         content = Path(source.path).read_bytes()
         if content.isalpha():

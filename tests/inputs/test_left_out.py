@@ -9,6 +9,7 @@ import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
+from class_folders import fill, load
 from conftest import SAMPLES
 
 from resnest_cli.errors import ExitCode
@@ -103,17 +104,11 @@ def test_bench_counts_once_and_refuses_a_folder_without_images(
 
 
 def test_finetune_leaves_thumbnails_out(album: Path) -> None:
-    from resnest_cli.inputs.labelled.training_set import load
-
-    for number, name in enumerate(("two", "six")):
-        for copy in range(4):
-            shutil.copy(album / name / f"{(TWO, SIX)[number].name}", album / name / f"{copy}.png")
-            with (album / name / f"{copy}.png").open("ab") as file:
-                file.write(bytes([copy, number]))  # what follows the end of a PNG is not read
-    data = load(album, share=0.25, seed=0)
+    fill(album, {"two": 4, "six": 4})
+    data = load(album)
     assert len(data.examples) == 10
     assert data.notes[0] == f"{album}: {EXPECTED}."
-    data = load(album, share=0.25, seed=0, exclude=["two/0.png", "1.*"])
+    data = load(album, exclude=("two/0.png", "1.*"))
     assert len(data.examples) == 7
     assert data.notes[0] == f"{album}: {EXPECTED}; 3 left out by --exclude."
 

@@ -7,12 +7,13 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from class_folders import load
 from conftest import SAMPLES
 from hub_stub import Page, Stub
+from PIL import Image, ImageChops
 
 from resnest_cli.errors import ExitCode, UnreadableInput
 from resnest_cli.inputs import tables
-from resnest_cli.inputs.labelled import training_set
 from resnest_cli.inputs.tables import Example
 
 if TYPE_CHECKING:
@@ -94,15 +95,15 @@ def test_validate_and_finetune_read_the_same_table(resnest: Resnest, tmp_path: P
     lines = ["File;Class"]
     for name in ("seven", "two"):
         for i in range(4):
-            path = next(SAMPLES.glob(f"{name}*.png"))
-            (tmp_path / "pictures" / f"{name} {i}.png").write_bytes(path.read_bytes() + bytes([i]))
+            picture = Image.open(next(SAMPLES.glob(f"{name}*.png")))
+            ImageChops.offset(picture, i, 0).save(tmp_path / "pictures" / f"{name} {i}.png")
             lines.append(f"pictures\\{name} {i}.png;{name}")
     table = tmp_path / "list.txt"
     table.write_bytes("\r\n".join(lines).encode("utf-16"))
     ended = resnest("validate", table, "-m", "digits", "-f", "json")
     assert ended.exit_code == ExitCode.OK, ended.output
     assert (json.loads(ended.stdout)["n"], json.loads(ended.stdout)["top1"]) == (8, 100)
-    data = training_set.load(table, share=0.25, seed=0)
+    data = load(table)
     assert data.classes == ("seven", "two")
     assert data.counts("train") == {"seven": 3, "two": 3}
 

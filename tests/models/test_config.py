@@ -407,13 +407,17 @@ STRANGE: list[tuple[str, Any]] = [
     *(("recipe", value) for value in each({"seed": 2**40}, {"evil": 1}, {"mixup": "x"})),
     *(("arch", value) for value in each(5, {"layers": [10**6] * 4}, {"checkpoint_path": "x"})),
     *(("model", value) for value in each(5, {"model": 5}, {"weights": []}, {"evil": "x"})),
-    *(("val", 2), ("full", 1), ("exclude", [5]), ("exclude", "x"), ("x", 1)),
+    *(("val", 2), ("full", 1), ("exclude", [5]), ("exclude", "x"), ("groups", 5), ("x", 1)),
 ]
 
 
 def test_a_job_is_read(tmp_path: Path) -> None:
-    (tmp_path / job.FILENAME).write_text(json.dumps(JOB | {"arch": {"stem_width": 8}, "full": False}))
-    expected = job.Job("train", "photos", Recipe(epochs=3, balance=True), arch={"stem_width": 8}, full=False)
+    (tmp_path / job.FILENAME).write_text(
+        json.dumps(JOB | {"arch": {"stem_width": 8}, "full": False, "groups": "animal"})
+    )
+    expected = job.Job(
+        "train", "photos", Recipe(epochs=3, balance=True), arch={"stem_width": 8}, full=False, groups="animal"
+    )
     assert job.read(tmp_path) == expected
 
 

@@ -37,7 +37,7 @@ from resnest_cli.models.catalog import DIGITS
 from resnest_cli.training import board, checkpoints, data, loop, recipe
 from resnest_cli.training.data import EvalTransform, order, seed_everything, train_transform
 from resnest_cli.training.distributed import Rank
-from resnest_cli.training.events import Done, Solved, Step
+from resnest_cli.training.events import Done, Scanned, Solved, Step
 from resnest_cli.training.job import Job, folder_for
 from resnest_cli.training.loop import Loop
 from resnest_cli.training.recipe import FINETUNE, RESNEST, Recipe
@@ -552,7 +552,7 @@ def test_a_file_that_changed_stops_the_run_with_its_name(colored: Path, tmp_path
     shutil.copytree(colored, images)
     run = Run(job(images), tmp_path / "out", device="cpu", workers=workers)
     events = run.events()
-    next(events)
+    next(event for event in events if isinstance(event, Scanned))
     for path in (images / "train").rglob("*.png"):
         path.write_bytes(b"")
     with pytest.raises(

@@ -1,7 +1,8 @@
 """Every labelled file, read and decoded once, in worker processes that can be killed.
 
-In: examples. Out: the same examples, each with the sha256 of its file, or left out for a reason. A file that hangs or
-crashes its decoder, or takes all memory, costs itself only.
+In: examples. Out: the same examples, each with the sha256 of its file, or left out for a reason; the fingerprints of
+their pictures; and on the way, how many are done. A file that hangs or crashes its decoder, or takes all memory, costs
+itself only.
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ import re
 from collections import deque
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from resnest_cli.errors import ImageError, as_image_error
 from resnest_cli.inputs import loading
-from resnest_cli.inputs.loading import Check
+from resnest_cli.inputs.loading import Check, Checked
 from resnest_cli.inputs.splits import LEFT_OUT
 from resnest_cli.options import Options
 from resnest_cli.system import machine
 from resnest_cli.types import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from resnest_cli.inputs.tables import Example
 
@@ -31,18 +32,38 @@ FILES_PER_WORKER = 32  # that are worth the start of a process
 AHEAD = 8  # files that a worker is given at a time
 
 
-def check(examples: list[Example]) -> list[Example]:
-    """Return the examples with their hashes; files that do not decode become left out."""
+class Scanning(NamedTuple):
+    """So many files are checked, out of all."""
+
+    done: int
+    total: int
+
+
+def check(examples: list[Example]) -> Generator[Scanning, None, tuple[list[Example], dict[str, bytes]]]:
+    """Return the examples with their hashes, and the fingerprint of each hash; yield the progress, from 0.
+
+    Files that do not decode become left out.
+    """
     found = [Source(example.path) for example in examples if example.split != LEFT_OUT]
+    yield Scanning(0, len(found))
     answers = _in_processes(found) if os.name == "posix" else (_answer(partial(Check(), each)) for each in found)
-    return [example if example.split == LEFT_OUT else _checked(example, next(answers)) for example in examples]
+    done, fingerprints, judged = 0, {}, list(examples)
+    for at, example in enumerate(examples):
+        if example.split != LEFT_OUT:
+            answer = next(answers)
+            judged[at] = _judged(example, answer)
+            if isinstance(answer, Checked):
+                fingerprints[answer.sha256] = answer.fingerprint
+            done += 1
+            yield Scanning(done, len(found))
+    return judged, fingerprints
 
 
-def _in_processes(found: list[Source]) -> Iterator[str | ImageError]:
+def _in_processes(found: list[Source]) -> Iterator[Checked | ImageError]:
     if not found:
         return
     workers = min(machine.usable_cores(), -(-len(found) // FILES_PER_WORKER))
-    waiting: deque[Callable[[], str]] = deque()
+    waiting: deque[Callable[[], Checked]] = deque()
     with loading.start(Check(), workers, TIMEOUT_S) as pool:
         for source in found:
             waiting.append(partial(pool.result, pool.submit(source)))
@@ -52,17 +73,17 @@ def _in_processes(found: list[Source]) -> Iterator[str | ImageError]:
             yield _answer(waiting.popleft())
 
 
-def _answer(check: Callable[[], str]) -> str | ImageError:
+def _answer(check: Callable[[], Checked]) -> Checked | ImageError:
     try:
         return check()
     except Exception as error:  # noqa: BLE001 - see `as_image_error`
         return as_image_error(error)
 
 
-def _checked(example: Example, answer: str | ImageError) -> Example:
+def _judged(example: Example, answer: Checked | ImageError) -> Example:
     if isinstance(answer, ImageError):
         return replace(example, split=LEFT_OUT, reason=f"{type(answer).__name__}: {_without_options(str(answer))}")
-    return replace(example, sha256=answer)
+    return replace(example, sha256=answer.sha256)
 
 
 def _without_options(message: str) -> str:

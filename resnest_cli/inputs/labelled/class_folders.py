@@ -1,7 +1,7 @@
 """Labelled files of a folder whose classes nobody knows yet: class folders, or sides (train, val) with such folders.
 
-In: a folder. Out: an `Example` per file, its label the name of its class folder, its side from the folder above; and
-notes for the user. Opens no image.
+In: a folder. Out: an `Example` per file, its label the name of its class folder, its side from the folder above, its
+group the folder below; and notes for the user. Opens no image.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections import defaultdict
 from itertools import chain
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import BadDataSet
@@ -159,4 +160,5 @@ def _class(folder: Path, split: str, rule: Rule) -> Iterator[Example]:
         if isinstance(item, Failure):
             yield Example(item.path, label, LEFT_OUT, item.message)
         else:
-            yield Example(item.path, label, split)
+            inside = PurePath(item.path).relative_to(folder).parts[:-1]
+            yield Example(item.path, label, split, group=next(iter(inside), ""))

@@ -1,7 +1,7 @@
-"""The split of labeled images into a train and a val side, so that no image is on both.
+"""The split of labeled images into a train and a val side, so that no image and no group is on both.
 
-In: examples with the hashes of their files. Out: the same examples, each on a side or left out for a reason. The split
-depends on the content of the images and on a seed, not on the order or the names of files.
+In: examples with the hashes of their files, and which belong together. Out: the same examples, each on a side or left
+out for a reason. The split depends on the content of the images and on a seed, not on the order or the names of files.
 """
 
 from __future__ import annotations
@@ -11,25 +11,29 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from resnest_cli.inputs.labelled.grouping import units
 from resnest_cli.inputs.splits import LEFT_OUT, TRAIN, VAL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from resnest_cli.inputs.tables import Example
 
 
-def split(examples: list[Example], *, share: float, seed: int) -> list[Example]:
+def split(examples: list[Example], near: Sequence[tuple[str, str]] = (), *, share: float, seed: int) -> list[Example]:
     """Return the examples, each on the train side, on the val side or left out.
 
     Copies of an image in two classes are left out, as are copies on the train side of an image in val.
 
     Args:
         examples: those with the split "" are put on a side, if there are any.
+        near: hashes of two files that are to lie on one side, as those of one group are.
         share: of the files of each class that go to val, 0..1; at least one image of a class that has two.
         seed: random seed of the choice.
     """
     examples = _without_conflicts(examples)
     if any(example.split == "" for example in examples):
-        examples = _hold_out(examples, share, seed)
+        examples = _held_out(examples, near, share, seed)
     return _without_leaks(examples)
 
 
@@ -48,13 +52,12 @@ def _without_conflicts(examples: list[Example]) -> list[Example]:
     return [judge(example) for example in examples]
 
 
-def _hold_out(examples: list[Example], share: float, seed: int) -> list[Example]:
-    """Split each class by itself."""
-    groups: dict[str, dict[str, int]] = defaultdict(Counter)
-    for example in examples:
-        if example.split != LEFT_OUT:
-            groups[example.label][example.sha256] += 1
-    held_out = {digest for group in groups.values() for digest in _drawn(group, share, seed)}
+def _held_out(examples: list[Example], near: Sequence[tuple[str, str]], share: float, seed: int) -> list[Example]:
+    """Put the examples on sides, unit by unit; see `grouping.units`."""
+    found = units([example for example in examples if example.split != LEFT_OUT], near)
+    order = sorted(found, key=lambda unit: hashlib.sha256(f"{seed} {_name(unit)}".encode()).digest())
+    drawn = _drawn([Counter(example.label for example in unit) for unit in order], share)
+    held_out = {example.sha256 for unit, is_drawn in zip(order, drawn, strict=True) if is_drawn for example in unit}
 
     def side(example: Example) -> str:
         return example.split or (VAL if example.sha256 in held_out else TRAIN)
@@ -62,15 +65,39 @@ def _hold_out(examples: list[Example], share: float, seed: int) -> list[Example]
     return [replace(example, split=side(example)) for example in examples]
 
 
-def _drawn(group: dict[str, int], share: float, seed: int) -> list[str]:
-    """Draw contents of one class until they hold `share` of its files; at least one content stays to train on."""
-    order = sorted(group, key=lambda digest: hashlib.sha256(f"{seed} {digest}".encode()).digest())
-    wanted = max(1, round(share * sum(group.values())))
-    drawn: list[str] = []
-    for digest in order[:-1]:
-        if sum(group[each] for each in drawn) >= wanted:
-            break
-        drawn.append(digest)
+def _name(unit: list[Example]) -> str:
+    return min(example.sha256 for example in unit)
+
+
+def _drawn(found: list[Counter[str]], share: float) -> list[bool]:
+    """Return which of these units go to val; each is how many images of which class.
+
+    In their order those are drawn that bring the classes nearer to their share, relative to it. A class that then has
+    none gets its smallest unit. Each class keeps an image to train on.
+    """
+    left: Counter[str] = sum(found, Counter())
+    wanted = {label: max(1, round(share * count)) for label, count in left.items()}
+    missing, drawn = Counter(wanted), [False] * len(found)
+
+    def draw(at: int) -> None:
+        drawn[at] = True
+        left.subtract(found[at])
+        missing.subtract(found[at])
+
+    def farther(unit: Counter[str]) -> float:
+        return sum((abs(missing[name] - count) - abs(missing[name])) / wanted[name] for name, count in unit.items())
+
+    def is_free(at: int) -> bool:
+        return not drawn[at] and all(left[name] > count for name, count in found[at].items())
+
+    for at, unit in enumerate(found):
+        if is_free(at) and farther(unit) <= 0:
+            draw(at)
+    for label in sorted(wanted):
+        if missing[label] == wanted[label]:
+            free = [at for at, unit in enumerate(found) if label in unit and is_free(at)]
+            if free:
+                draw(min(free, key=lambda at: found[at].total()))
     return drawn
 
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from resnest_cli.errors import BadDataSet, UnreadableInput
 from resnest_cli.inputs import splits, tables
-from resnest_cli.inputs.labelled import class_folders, layouts
+from resnest_cli.inputs.labelled import class_folders, grouping, layouts
 from resnest_cli.inputs.labelled.check import check
+from resnest_cli.inputs.labelled.grouping import check_groups, kept_together, near_duplicates, parted
 from resnest_cli.inputs.labelled.split import split
 from resnest_cli.inputs.splits import LEFT_OUT, TRAIN, VAL
 from resnest_cli.inputs.tables import Example
@@ -24,8 +25,10 @@ from resnest_cli.text import redact
 from resnest_cli.text.listing import FEW, few_are, files_are
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from pathlib import Path
+
+    from resnest_cli.inputs.labelled.check import Scanning
 
 
 @dataclass(frozen=True)
@@ -52,24 +55,36 @@ class TrainingSet:
         return Counter(example.label for example in self.examples if example.split == split)
 
 
-def load(root: Path, *, share: float, seed: int, exclude: Sequence[str] = ()) -> TrainingSet:
-    """Return the images at `root`, after every file was decoded once.
+def load(
+    root: Path, *, share: float, seed: int, exclude: Sequence[str] = (), groups: str | None = None
+) -> Generator[Scanning, None, TrainingSet]:
+    """Return the images at `root`, after every file was decoded once; yield how many are.
 
     Args:
         root: a folder or a table.
         share: of each class that is held out for validation if the data have one part, 0..1.
         seed: random seed of this split.
         exclude: patterns of what to leave out of folders, see `selection.Rule`.
+        groups: the column of a table, or "folder" for the subfolders of class folders: images of one group, in any
+            class, come to lie on one side. A subfolder is what people make for the photos of one animal or patient,
+            directly in its class; one of the same name in two classes is the same animal.
 
     Raises:
         BadDataSet: nothing can be trained on it; the message says what to mend.
     """
     try:
-        found, notes = _find(root, exclude)
+        found, notes = _find(root, exclude, groups)
         _check_names({example.label for example in found if example.split != LEFT_OUT}, root)
     except BadDataSet as error:
         raise BadDataSet(f"{error}{class_folders.hint_at_table(root)}") from error
-    return _complete(split(check(found), share=share, seed=seed), notes, root)
+    checked, fingerprints = yield from check(found)
+    near = near_duplicates(fingerprints)
+    is_given = all(example.split for example in checked)
+    if groups and not is_given:
+        check_groups(checked, root)
+    done = split(checked, near, share=share, seed=seed)
+    more = parted(done, near) if is_given else kept_together(done, near)
+    return _complete(done, [*notes, *more], root)
 
 
 def read(path: Path) -> TrainingSet:
@@ -87,16 +102,19 @@ def write(path: Path, data: TrainingSet) -> None:
     tables.write(path, data.examples)
 
 
-def moved(data: TrainingSet, old: Path, new: Path) -> TrainingSet:
+def moved(data: TrainingSet, old: Path, new: Path) -> Generator[Scanning, None, TrainingSet]:
     """Return the training set with the files of the folder `old` in `new`; other files stay where they are.
+
+    Yield how many files are compared.
 
     Raises:
         BadDataSet: a file is missing there, or has another content.
     """
     examples = [replace(example, path=_below(example.path, old, new)) for example in data.examples]
+    checked, _ = yield from check(examples)
     others = [
         (now, now.reason or "another image than before")
-        for was, now in zip(examples, check(examples), strict=True)
+        for was, now in zip(examples, checked, strict=True)
         if was.split != LEFT_OUT and (now.split == LEFT_OUT or was.sha256 not in {"", now.sha256})
     ]
     if others:
@@ -114,18 +132,19 @@ def _below(path: str, old: Path, new: Path) -> str:
     return os.path.join(new, os.path.relpath(path, old)) if inside else path  # noqa: PTH118 - paths stay strings
 
 
-def _find(root: Path, exclude: Sequence[str]) -> tuple[list[Example], list[str]]:
+def _find(root: Path, exclude: Sequence[str], groups: str | None) -> tuple[list[Example], list[str]]:
     if layouts.require(root, "a folder with one subfolder per class").is_file:
-        return _from_table(root)
+        return _from_table(root, groups)
     if own := tables.of_folder(root):
-        found, notes = _from_table(own)
+        found, notes = _from_table(own, groups)
         return found, [f"{own} says which images there are.", *notes]
-    return class_folders.scan(root, exclude)
+    found, notes = class_folders.scan(root, exclude)
+    return grouping.taken(found, groups, root), notes
 
 
-def _from_table(table: Path) -> tuple[list[Example], list[str]]:
+def _from_table(table: Path, groups: str | None) -> tuple[list[Example], list[str]]:
     """Return every row, its path absolute; the test side counts as val if there is no val side."""
-    rows = _rows(table)
+    rows = _rows(table, groups)
     if remote := next((row for row in rows if tables.is_remote(row.path.strip())), None):
         message = (
             f"{table}, row {remote.number}: {redact.url(remote.path.strip())} is on no disk of this machine, and "
@@ -141,12 +160,12 @@ def _from_table(table: Path) -> tuple[list[Example], list[str]]:
 
 def _absolute(table: Path, row: Example, split: str) -> Example:
     path = os.path.abspath(tables.source(table, row.path).path)  # noqa: PTH100 - resolve would follow links
-    return Example(path, class_folders.class_name(row.label), split, row.reason)
+    return Example(path, class_folders.class_name(row.label), split, row.reason, group=row.group)
 
 
-def _rows(table: Path) -> list[Example]:
+def _rows(table: Path, groups: str | None = None) -> list[Example]:
     try:
-        return list(tables.read(table))
+        return list(tables.read(table, groups))
     except UnreadableInput as error:
         raise BadDataSet(str(error)) from error
 
@@ -176,7 +195,10 @@ def _complete(examples: list[Example], notes: list[str], root: Path) -> Training
         message = f"{root}: {few_are(empty)} without an image to train on{reason}; add some, or remove the class."
         raise BadDataSet(message)
     if not data.counts(VAL):
-        message = f"{root}: every class has one image only, so none is left to validate on; add some."
+        message = (
+            f"{root}: every class has one image only, so none is left to validate on; add some. Images that must stay "
+            "together (copies, near-duplicates, those of one group) count as one."
+        )
         raise BadDataSet(message)
     return replace(data, notes=(*notes, *_notes(data)))
 

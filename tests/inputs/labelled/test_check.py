@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-from class_folders import draw, fill
+from class_folders import draw, fill, load
 from loads import Moody
 from odd_files import bare_png, many_scans
 
-from resnest_cli.inputs.labelled import check, training_set
+from resnest_cli.inputs.labelled import check
 from resnest_cli.inputs.splits import LEFT_OUT, TRAIN, VAL
-
-if TYPE_CHECKING:
-    from resnest_cli.inputs.labelled.training_set import TrainingSet
-
-
-def load(root: Path) -> TrainingSet:
-    return training_set.load(root, share=0.25, seed=0)
 
 
 @pytest.mark.slow

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from class_folders import draw, fill
+from class_folders import draw, fill, load
 
 from resnest_cli.errors import BadDataSet
 from resnest_cli.inputs import loading
@@ -35,10 +36,6 @@ def processes() -> Iterator[Pool]:
 @pytest.fixture(autouse=True)
 def _shared(processes: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "start", lambda *_: nullcontext(processes))
-
-
-def load(root: Path, share: float = 0.25, seed: int = 0) -> TrainingSet:
-    return training_set.load(root, share=share, seed=seed)
 
 
 def labels_of(data: TrainingSet, split: str) -> set[tuple[str, str]]:
@@ -88,14 +85,11 @@ def test_unicode_names_are_one_class_however_they_are_written(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_two_thousand_classes(tmp_path: Path) -> None:
-    content = draw(tmp_path / "one.png", 0).read_bytes()
+    seeds = count()
     sides = {"train": range(2000), "val": range(0, 2000, 200)}
     for side, classes in sides.items():
         for i in classes:
-            folder = tmp_path / "root" / side / f"{i}"
-            folder.mkdir(parents=True)
-            # What follows the end of a PNG is not read, and makes each file one of its own.
-            (folder / "x.png").write_bytes(content + f"{side} {i}".encode())
+            draw(tmp_path / "root" / side / f"{i}" / "x.png", next(seeds))
     data = load(tmp_path / "root")
     assert (len(data.classes), len(data.side(TRAIN)), len(data.side(VAL))) == (2000, 2000, 10)
     assert all(Path(path).parent.name == data.classes[index] for path, index in data.side(VAL) + data.side(TRAIN))
