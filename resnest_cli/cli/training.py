@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -77,13 +78,20 @@ def execute(command: str, *, how: Recipe, options: Options, view: View, gpus: st
 
     request = Request(command, recipe=how, options=options, **values)
     job, out = request.settle(_given())
+    # What is wrong with the folders is said before torch is loaded. Of several processes the first looks, in `Run`.
+    found = None if request.resume or _is_one_of_several() else job.find()
     with view.doing("loading torch"):
         from resnest_cli.cli.training_screen import Screen
         from resnest_cli.training.run import Run
     if not report.can_draw():
         view.say(report.NO_PICTURES)
-    run, resume = Run(job, out, device=options.device, workers=options.workers), request.resume
+    run, resume = Run(job, out, device=options.device, workers=options.workers, found=found), request.resume
     Screen(view, out).show(run.launch(gpus, view.flags, resume=resume) if gpus else run.events(resume=resume))
+
+
+def _is_one_of_several() -> bool:
+    """Return whether torchrun or Slurm has started this process; timm decides by more of their variables."""
+    return bool({"WORLD_SIZE", "SLURM_NTASKS"} & os.environ.keys())
 
 
 def _given() -> set[str]:

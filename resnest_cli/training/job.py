@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from resnest_cli.errors import UsageError
+from resnest_cli.inputs.labelled import training_set
 from resnest_cli.models import catalog, config
 from resnest_cli.options import Options
 from resnest_cli.system import atomic, files
@@ -26,6 +27,7 @@ from resnest_cli.training.recipe import taken as recipe_of
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from resnest_cli.inputs.labelled.training_set import Found
     from resnest_cli.types import ModelSpec
 
 FILENAME = "run.yaml"
@@ -40,7 +42,7 @@ OF_MODEL = ("model", "weights", "random_weights", "img_size", "crop_pct", "inter
 class Job:
     """One run. `full` trains all layers after the head (None: with a GPU); `arch` are arguments of the network.
 
-    `exclude` are patterns of what to leave out of the folders of images, `groups` is as in `training_set.load`.
+    `exclude` are patterns of what to leave out of the folders of images, `groups` is as in `training_set.find`.
     """
 
     command: str
@@ -66,6 +68,14 @@ class Job:
         spec = catalog.resolve(self.options())
         args = {key: value for key, value in spec.model_args.items() if key != "num_classes"} | self.arch
         return replace(spec, model_args=MappingProxyType(args))
+
+    def find(self) -> Found:
+        """Find the images to train on, without opening them.
+
+        Raises:
+            BadDataSet: see `training_set.find`.
+        """
+        return training_set.find(Path(self.data), exclude=self.exclude, groups=self.groups)
 
     def result(self, classes: tuple[str, ...]) -> ModelSpec:
         """Return the spec of the model that this job makes."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from resnest_cli.inputs.labelled.check import Scanning
+    from resnest_cli.inputs.labelled.training_set import Found
     from resnest_cli.training.distributed import Rank
     from resnest_cli.training.events import Event
     from resnest_cli.training.job import Job
@@ -41,13 +42,16 @@ class Run:
         out: the folder of the run, which the first process makes.
         device: as in `Options`.
         workers: processes that decode, or "auto".
+        found: the images of a new run, if they are found already.
 
     Attributes:
         begun: whether the folder holds what it takes to resume the run.
     """
 
-    def __init__(self, asked: Job, out: Path, *, device: str = "auto", workers: int | str = "auto") -> None:
-        self.job, self.out, self.device, self.workers = asked, out, device, workers
+    def __init__(
+        self, asked: Job, out: Path, *, device: str = "auto", workers: int | str = "auto", found: Found | None = None
+    ) -> None:
+        self.job, self.out, self.device, self.workers, self.found = asked, out, device, workers, found
         self.begun = False
 
     def events(self, *, resume: bool = False) -> Iterator[Event]:
@@ -100,7 +104,8 @@ class Run:
             setup.locate_weights(self.job, start)
         setup.check_names(self.job, start)
         # 2. The data: the first process reads them for all.
-        found = shared(rank, (yield from setup.read_data(self.job, self.out, resume=resume)) if rank.first else None)
+        reading = setup.read_data(self.job, self.out, self.found, resume=resume)
+        found = shared(rank, (yield from reading) if rank.first else None)
         if not isinstance(found, TrainingSet):
             raise found if rank.first and found else SystemExit(ExitCode.FAILED)
         if rank.first:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from resnest_cli.inputs.labelled.check import Scanning
-    from resnest_cli.inputs.labelled.training_set import TrainingSet
+    from resnest_cli.inputs.labelled.training_set import Found, TrainingSet
     from resnest_cli.training.distributed import Rank
     from resnest_cli.training.job import Job
     from resnest_cli.training.recipe import Recipe
@@ -131,18 +131,14 @@ def _try(option: str, attempt: Callable[[], object], given: object) -> None:
         raise UsageError(message) from error
 
 
-def read_data(asked: Job, out: Path, *, resume: bool) -> Generator[Scanning, None, TrainingSet | ResnestError]:
+def read_data(
+    asked: Job, out: Path, found: Found | None, *, resume: bool
+) -> Generator[Scanning, None, TrainingSet | ResnestError]:
     """Return what is trained on, or the error: other processes wait for either. Yield how many files are checked."""
     try:
-        data = Path(asked.data)
-        reading = (
-            _data_of_before(asked, out)
-            if resume
-            else training_set.load(
-                data, share=asked.val, seed=asked.recipe.seed, exclude=asked.exclude, groups=asked.groups
-            )
-        )
-        return (yield from reading)
+        if resume:
+            return (yield from _data_of_before(asked, out))
+        return (yield from training_set.load(found or asked.find(), share=asked.val, seed=asked.recipe.seed))
     except ResnestError as error:
         return error
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from class_folders import fill
 from conftest import SAMPLES
 from rates import PROGRAM
 
@@ -99,6 +100,14 @@ def test_a_bar_is_drawn_beside_a_table_of_answers_and_a_file(tmp_path: Path) -> 
     assert any("classifying" in line for line in lines("predict", SAMPLES, "-m", "digits"))
     to = tmp_path / "answers.jsonl"
     assert any("classifying" in line for line in lines("predict", SAMPLES, "-m", "digits", "-o", to))
+
+
+@pytest.mark.slow
+def test_finetune_shows_how_many_files_are_checked(tmp_path: Path) -> None:
+    images = fill(tmp_path / "images", {"a": 3, "b": 3})
+    shown = lines("train", images, "-m", "digits", "-o", tmp_path / "out", "--batch", "3", "--device", "cpu")
+    assert any(re.search(r"checking \S+ 6/6 ", line) for line in shown)
+    assert shown[-1].startswith("error: --batch 3: ")
 
 
 def test_a_folder_has_a_line_for_each_image_and_at_its_end_how_many_of_each_class() -> None:

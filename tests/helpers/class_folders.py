@@ -36,9 +36,9 @@ def fill(root: Path, counts: dict[str, int], first: int = 0) -> Path:
     return root
 
 
-def load(root: Path, share: float = 0.25, seed: int = 0, **how: Any) -> TrainingSet:  # noqa: ANN401 - as `training_set.load`
-    """Read a training set, as `training_set.load` does, past its progress."""
-    return ended(training_set.load(root, share=share, seed=seed, **how))
+def load(root: Path, share: float = 0.25, seed: int = 0, **how: Any) -> TrainingSet:  # noqa: ANN401 - as `training_set.find`
+    """Find the images at a place and read them, past the progress."""
+    return ended(training_set.load(training_set.find(root, **how), share=share, seed=seed))
 
 
 def ended(steps: Generator[object, None, _Value]) -> _Value:

@@ -55,36 +55,63 @@ class TrainingSet:
         return Counter(example.label for example in self.examples if example.split == split)
 
 
-def load(
-    root: Path, *, share: float, seed: int, exclude: Sequence[str] = (), groups: str | None = None
-) -> Generator[Scanning, None, TrainingSet]:
-    """Return the images at `root`, after every file was decoded once; yield how many are.
+@dataclass(frozen=True)
+class Found:
+    """Files at a place, none of them opened yet.
+
+    Attributes:
+        root: a folder or a table.
+        examples: every file there.
+        notes: lines for the user.
+        has_groups: whether the examples have groups.
+    """
+
+    root: Path
+    examples: list[Example]
+    notes: list[str]
+    has_groups: bool
+
+
+def find(root: Path, *, exclude: Sequence[str] = (), groups: str | None = None) -> Found:
+    """Return the files of the images at `root`.
 
     Args:
         root: a folder or a table.
-        share: of each class that is held out for validation if the data have one part, 0..1.
-        seed: random seed of this split.
         exclude: patterns of what to leave out of folders, see `selection.Rule`.
         groups: the column of a table, or "folder" for the subfolders of class folders: images of one group, in any
             class, come to lie on one side. A subfolder is what people make for the photos of one animal or patient,
             directly in its class; one of the same name in two classes is the same animal.
 
     Raises:
-        BadDataSet: nothing can be trained on it; the message says what to mend.
+        BadDataSet: there are no classes, or no such groups; the message says what to mend.
     """
     try:
         found, notes = _find(root, exclude, groups)
         _check_names({example.label for example in found if example.split != LEFT_OUT}, root)
     except BadDataSet as error:
         raise BadDataSet(f"{error}{class_folders.hint_at_table(root)}") from error
-    checked, fingerprints = yield from check(found)
+    return Found(root, found, notes, has_groups=groups is not None)
+
+
+def load(found: Found, *, share: float, seed: int) -> Generator[Scanning, None, TrainingSet]:
+    """Return the images that were found, after every file was decoded once; yield how many are.
+
+    Args:
+        found: the files.
+        share: of each class that is held out for validation if the data have one part, 0..1.
+        seed: random seed of this split.
+
+    Raises:
+        BadDataSet: nothing can be trained on it; the message says what to mend.
+    """
+    checked, fingerprints = yield from check(found.examples)
     near = near_duplicates(fingerprints)
     is_given = all(example.split for example in checked)
-    if groups and not is_given:
-        check_groups(checked, root)
+    if found.has_groups and not is_given:
+        check_groups(checked, found.root)
     done = split(checked, near, share=share, seed=seed)
     more = parted(done, near) if is_given else kept_together(done, near)
-    return _complete(done, [*notes, *more], root)
+    return _complete(done, [*found.notes, *more], found.root)
 
 
 def read(path: Path) -> TrainingSet:
