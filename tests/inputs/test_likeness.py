@@ -57,9 +57,21 @@ def test_a_changed_picture_is_found_beside_its_original(change: str) -> None:
 
 def test_another_picture_is_none() -> None:
     one = scene(0)
-    red, blue = (Image.merge("RGB", [one.getchannel(at) for at in order]) for order in ((0, 1, 2), (2, 1, 0)))
-    others = [one.transpose(Image.Transpose.FLIP_LEFT_RIGHT), one.rotate(180), one.crop((0, 0, 180, 135)), blue]
-    assert list(pairs([fingerprint(picture) for picture in (red, *others)])) == []
+    gray, blue, red = one.convert("YCbCr").split()
+    colored = Image.merge("YCbCr", (gray, red, blue)).convert("RGB")  # of the same brightness everywhere, but for clips
+    for other in (one.transpose(Image.Transpose.FLIP_LEFT_RIGHT), one.rotate(180), one.crop((0, 0, 180, 135)), colored):
+        assert list(pairs([fingerprint(one), fingerprint(other)])) == []
+
+
+def test_a_strong_color_makes_no_two_textures_alike() -> None:
+    """Fine grain on one red ground: the color of both is the same, and far stronger than what differs."""
+    red = np.array([200, 40, 40])
+    rng = np.random.default_rng(0)
+    grains = [rng.integers(-40, 40, (8, 8, 1)) * np.ones((1, 1, 3), int) for _ in range(40)]
+    pictures = [Image.fromarray((red + grain).astype(np.uint8)).resize((64, 64)) for grain in grains]
+    prints = [fingerprint(picture) for picture in pictures]
+    assert all(prints)
+    assert list(pairs(prints)) == []
 
 
 @pytest.mark.parametrize("kind", ["white", "gray", "slope", "noise on white"])

@@ -75,7 +75,11 @@ def _drawn(found: list[Counter[str]], share: float) -> list[bool]:
     In their order those are drawn that bring the classes nearer to their share, relative to it. A class that then has
     none gets its smallest unit. Each class keeps an image to train on.
     """
-    left: Counter[str] = sum(found, Counter())
+    left, having = Counter[str](), defaultdict(list)
+    for at, unit in enumerate(found):
+        left.update(unit)
+        for label in unit:
+            having[label].append(at)
     wanted = {label: max(1, round(share * count)) for label, count in left.items()}
     missing, drawn = Counter(wanted), [False] * len(found)
 
@@ -94,10 +98,8 @@ def _drawn(found: list[Counter[str]], share: float) -> list[bool]:
         if is_free(at) and farther(unit) <= 0:
             draw(at)
     for label in sorted(wanted):
-        if missing[label] == wanted[label]:
-            free = [at for at, unit in enumerate(found) if label in unit and is_free(at)]
-            if free:
-                draw(min(free, key=lambda at: found[at].total()))
+        if missing[label] == wanted[label] and (free := [at for at in having[label] if is_free(at)]):
+            draw(min(free, key=lambda at: found[at].total()))
     return drawn
 
 
