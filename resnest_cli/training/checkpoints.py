@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import torch
 
@@ -31,18 +31,39 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     Raises:
         OutputError: it cannot be written (a full disk); earlier checkpoints stand.
     """
-    content = BytesIO()
-    torch.save(state, content)
-    digest = hashlib.sha256(content.getbuffer()).hexdigest()[:_HASH]
-    path = folder / f"step-{step:09d}-{digest}.pt"
+    unnamed = folder / f"step-{step:09d}-unnamed.pt"  # a crash here leaves a file whose hash is not its name
+    path = unnamed
     try:
-        atomic.write(path, content.getvalue())
-    except OSError as error:
-        message = f"{path} cannot be written ({error.strerror or error})."
+        with atomic.writer(unnamed) as file:
+            hashing = _Hashing(file)
+            torch.save(state, hashing)
+        path = folder / f"step-{step:09d}-{hashing.digest.hexdigest()[:_HASH]}.pt"
+        unnamed.replace(path)
+    except (OSError, RuntimeError) as error:
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        message = f"{path} cannot be written ({cause.strerror or cause})."  # torch has closed its archive after it
         raise OutputError(message) from error
     for old in _newest_first(folder)[KEPT:]:
         old.unlink(missing_ok=True)
     return path
+
+
+class _Hashing:
+    """A file to write to that hashes what is written; so the state is never in memory a second time."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+
+    def write(self, content: bytes) -> int:
+        """Write and hash."""
+        self.digest.update(content)
+        return self.file.write(content)
+
+    def flush(self) -> None:
+        """Hand the bytes to the system."""
+        self.file.flush()
 
 
 def newest(folder: Path) -> dict[str, Any] | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import re
 import shutil
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGKILL
@@ -238,6 +240,21 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     assert (kept["step"], older.exists(), newest.exists()) == (4, True, False)
     finish(job(colored), tmp_path / "out", resume=True)
     assert weights(tmp_path / "out") == weights(whole)
+
+
+def test_a_checkpoint_is_written_without_a_copy_of_the_state(tmp_path: Path) -> None:
+    state = {"step": 7, "lr": 0.1, "earlier": [], "network": {"weight": torch.randn(4_000_000)}}
+    tracemalloc.start()
+    try:
+        path = checkpoints.save(tmp_path, 7, state)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000  # bytes, of 16 million
+    finally:
+        tracemalloc.stop()
+    assert path.name == f"step-000000007-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.pt"
+    assert list(tmp_path.iterdir()) == [path]
+    kept = checkpoints.newest(tmp_path)
+    assert kept is not None
+    assert torch.equal(kept["network"]["weight"], state["network"]["weight"])  # type: ignore[index]
 
 
 def test_resuming_a_finished_run_changes_nothing(whole: Path, colored: Path) -> None:
