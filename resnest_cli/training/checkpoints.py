@@ -36,7 +36,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     try:
         with atomic.writer(unnamed) as file:
             hashing = _Hashing(file)
-            torch.save(state, hashing)
+            torch.save(state, hashing)  # type: ignore[arg-type] # it writes and flushes, which is enough
         path = folder / f"step-{step:09d}-{hashing.digest.hexdigest()[:_HASH]}.pt"
         unnamed.replace(path)
     except (OSError, RuntimeError) as error:
