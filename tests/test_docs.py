@@ -166,10 +166,16 @@ def playground(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page, found in RUNNABLE.items() if found])
 def test_the_examples_of_a_page_run(
-    page: str, playground: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: str,
+    playground: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(playground, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    # An example clears the cache, whose graphs other tests share.
+    monkeypatch.setenv("RESNEST_CACHE", str(tmp_path_factory.mktemp("cache")))
     for name, value in WORLD.items():
         monkeypatch.setenv(name, value)
     for example in RUNNABLE[page]:

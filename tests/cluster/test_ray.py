@@ -198,7 +198,7 @@ def test_a_folder_that_was_begun_is_gone_on_with_and_no_row_is_doubled(
 
 @pytest.mark.usefixtures("_no_token")
 def test_a_node_that_is_lost_and_then_a_driver_that_is_killed_cost_no_row(tmp_path: Path, shell: Shell) -> None:
-    listed, names = many(tmp_path, 1600)
+    listed, names = many(tmp_path, 3600)
     to = tmp_path / "rows.jsonl"
     job = ("predict", "--files-from", listed, *DIGITS, "--resume", "-o", to)
     # In a process of its own: what Ray's test cluster sets up is for a whole process.
