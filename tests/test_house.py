@@ -484,6 +484,7 @@ WRITES_IN_ITS_OWN_FOLDER = {
     "engines.runtime": {"openvino.save_model"},  # ... too
     "inputs.labelled.layouts": {"target.open"},  # a `TemporaryDirectory`
     "cluster.stages": {"write_bytes"},  # ... too
+    "training.checkpoints": {"torch.save"},  # into a file of `atomic.writer`
     "training.board": {"SummaryWriter"},  # in the folder of the run
     "system.trust": {"chmod"},  # in a new folder of the cache
 }
