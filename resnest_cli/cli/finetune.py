@@ -22,8 +22,8 @@ def finetune(**values: Any) -> None:  # noqa: ANN401 - as declared
     DIR has one subfolder per class, or train and val folders with such subfolders; or it is a CSV or Parquet file with
     the columns path and label. Every file is checked before training begins.
 
-    First a new head is trained on features that are computed once: minutes on a CPU. Then, with a GPU or --full, all
-    layers are. OUT is a model folder that every command takes as --model. Needs the extra torch.
+    First a new head is fitted to features that are computed once. Then, with a GPU or --full, all layers are trained.
+    OUT is a model folder that every command takes as --model. Needs the extra torch.
 
     Examples:
       resnest finetune flowers/

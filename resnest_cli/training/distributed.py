@@ -7,7 +7,7 @@ processes. With one process nothing is started, and every function here returns 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from timm.utils.distributed import init_distributed_device_so, is_distributed_env
@@ -21,7 +21,7 @@ from resnest_cli.errors import DeviceError, ExitCode, TrainingStopped
 from resnest_cli.system.processes import command
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _Value = TypeVar("_Value")
 
@@ -79,6 +79,15 @@ def shared(rank: Rank, value: _Value) -> _Value:
     box: list[_Value] = [value]
     distributed.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def from_first(rank: Rank, compute: Callable[[], _Value]) -> _Value:
+    """Return what the first process computes, in every process; the others wait."""
+    if rank.processes == 1:
+        return compute()
+    found: Any = shared(rank, compute() if rank.first else None)
+    value: _Value = found
+    return value
 
 
 def wrap(network: nn.Module, rank: Rank) -> nn.Module:

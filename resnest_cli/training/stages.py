@@ -18,7 +18,7 @@ from resnest_cli.errors import TrainingStopped
 from resnest_cli.inputs import splits
 from resnest_cli.training import head, judgement, recipe
 from resnest_cli.training.data import AHEAD, EvalTransform, Images, lacks_shared_memory, train_transform
-from resnest_cli.training.distributed import shared
+from resnest_cli.training.distributed import from_first
 from resnest_cli.training.events import HEAD, Epoch, Settled, Solved
 from resnest_cli.training.features import cached_features
 from resnest_cli.training.loop import Loop
@@ -75,7 +75,8 @@ def from_scratch(setup: Setup, signals: Signals) -> Stage:
     settled = setup.recipe
     published = recipe.LR_PER_256 * int(settled.batch) / 256
     rate = published if settled.lr == recipe.AUTO else float(settled.lr)
-    return (yield from _layers(setup, signals, Start(setup.untrained(), rate, [])))
+    begun_at = setup.state["lr"] if setup.state else rate  # with other processes the batch may differ from before
+    return (yield from _layers(setup, signals, Start(setup.untrained(), begun_at, [])))
 
 
 def finetune(setup: Setup, signals: Signals) -> Stage:
@@ -90,7 +91,8 @@ def finetune(setup: Setup, signals: Signals) -> Stage:
     if not setup.job.full:
         return Outcome(state, judged, [row], setup.recipe, solved.weight.numel() + solved.bias.numel())
     images = _images(setup)
-    chosen, rate = _choose(setup, made, with_head, images[0])
+    takes_head, rate = from_first(setup.rank, lambda: _choose(setup, made, with_head, images[0]))
+    chosen = with_head if takes_head else made
     return (yield from _layers(setup, signals, Start(chosen, rate, [row], copy.deepcopy(state)), images))
 
 
@@ -100,8 +102,10 @@ def _head(setup: Setup, signals: Signals) -> Generator[Event, None, tuple[Head, 
     targets = [torch.tensor([label for _, label in setup.data.side(split)]) for split in (splits.TRAIN, splits.VAL)]
     count, classes, settled = len(targets[0]), len(setup.data.classes), setup.recipe
     began = time.monotonic()
-    solved = head.solve(rows[:count], targets[0], classes, balance=settled.balance, seed=settled.seed)
-    solved = shared(setup.rank, solved)  # other processes may have other CPUs, which round otherwise
+    solved = from_first(
+        setup.rank,
+        lambda: head.solve(rows[:count], targets[0], classes, balance=settled.balance, seed=settled.seed),
+    )
     judged = judgement.of_logits(solved.logits(rows[count:]), targets[1])
     event = Solved(solved.strength, solved.loss, judged.loss, judged.top1, round(time.monotonic() - began, 3))
     yield event
@@ -146,18 +150,18 @@ def _images(setup: Setup) -> tuple[Images, Images]:
     )
 
 
-def _choose(setup: Setup, made: nn.Module, with_head: nn.Module, train: Data) -> tuple[nn.Module, float]:
-    """Return the network that all layers are trained from, with a new head or the solved one, and the rate.
+def _choose(setup: Setup, made: nn.Module, with_head: nn.Module, train: Data) -> tuple[bool, float]:
+    """Return whether all layers are trained from the solved head, not from a new one, and at which rate.
 
     The solved head fits features as `predict` computes them. In training, crops and the statistics of batches change
     features: those of a start that is far from these images so much that answers are worse than chance (a loss of 14
     and of 228, where chance has 2.6 and 2.3). From there a new head learns faster.
     """
-    settled = setup.recipe
-    trials = Trials(train, settled, setup.rank.device)
-    is_good = shared(setup.rank, trials.loss(with_head) < math.log(len(setup.data.classes)))
-    chosen = with_head if is_good else made
-    return chosen, shared(setup.rank, trials.rate(chosen)) if settled.lr == recipe.AUTO else float(settled.lr)
+    trials = Trials(train, setup.recipe, setup.rank.device)
+    start, loss = with_head, trials.loss(with_head)
+    if not (takes_head := loss < math.log(len(setup.data.classes))):
+        start, loss = made, trials.loss(made)
+    return takes_head, trials.rate(start, loss) if setup.recipe.lr == recipe.AUTO else float(setup.recipe.lr)
 
 
 def _resume(loop: Loop, state: dict[str, Any], folder: Path) -> None:

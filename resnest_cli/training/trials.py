@@ -56,10 +56,10 @@ class Trials:
         self.groups = [[rest[(step * size + i) % len(rest)] for i in range(size)] for step in range(STEPS)]
         self.parts = [judged[at : at + size] for at in range(0, count - size + 1, size)] or [judged]
 
-    def rate(self, network: nn.Module) -> float:
-        """Return the highest rate of the optimizer's that keeps what this network knows."""
+    def rate(self, network: nn.Module, loss: float) -> float:
+        """Return the highest rate of the optimizer's that keeps what this network knows; `loss` is its own."""
         rates = RATES.get(self.recipe.optimizer, OTHERS)
-        limit = TOLERATED * self.loss(network)
+        limit = TOLERATED * loss
         return next((rate for rate in rates if self.loss(self._short_run(network, rate)) <= limit), rates[-1])
 
     def loss(self, network: nn.Module) -> float:

@@ -67,6 +67,16 @@ def test_its_penalty_is_about_the_best_for_unseen_rows(apart: float, noise: floa
     assert max(losses.values()) > 1.3 * min(losses.values())
 
 
+def test_the_threads_of_torch_are_as_before() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        solve(*features(30, 5, 3, apart=1.0))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_feature_that_is_constant_counts_for_nothing() -> None:
     drawn, labels = features(90, 10, 3, apart=0.5)
     padded = np.concatenate([drawn, np.full((90, 1), 7.1, np.float32), np.zeros((90, 1), np.float32)], axis=1)

@@ -36,7 +36,7 @@ from timm.scheduler import create_scheduler_v2
 from resnest_cli import Classifier
 from resnest_cli.errors import ExitCode, TrainingStopped, UsageError
 from resnest_cli.models.catalog import DIGITS
-from resnest_cli.training import board, checkpoints, data, loop, recipe
+from resnest_cli.training import board, checkpoints, data, loop, recipe, setup
 from resnest_cli.training.data import EvalTransform, order, seed_everything, train_transform
 from resnest_cli.training.distributed import Rank
 from resnest_cli.training.events import Done, Scanned, Solved, Step
@@ -215,6 +215,16 @@ def test_left_after_any_step_it_goes_on_to_the_same_weights(
     finish(job(colored), tmp_path / "out", resume=True)
     assert losses(tmp_path / "out") == losses(whole)
     assert weights(tmp_path / "out") == weights(whole)
+
+
+def test_a_resumed_run_keeps_its_rate(colored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = job(colored, replace(SHORT, lr="auto"))
+    finish(asked, tmp_path / "whole")
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1)
+    steps(asked, tmp_path / "left", 5)
+    monkeypatch.setattr(recipe, "LR_PER_256", 7.0)  # as a batch of another size would change it
+    finish(asked, tmp_path / "left", resume=True)
+    assert losses(tmp_path / "left") == losses(tmp_path / "whole")
 
 
 def test_left_between_checkpoints_it_does_the_steps_again(whole: Path, colored: Path, tmp_path: Path) -> None:
@@ -549,6 +559,21 @@ def test_the_batch_is_shared_or_refused() -> None:
     assert batch(8192) == 100
     with pytest.raises(UsageError, match="Use a multiple of 4"):
         batch(10)
+
+
+@pytest.mark.parametrize(
+    ("command", "images", "processes", "batch"),
+    [
+        *(("finetune", 20, 1, 8), ("finetune", 5, 1, 5), ("finetune", 100, 1, 12), ("finetune", 5000, 1, 64)),
+        *(("finetune", 1000, 4, 124), ("train", 5000, 1, 32)),
+    ],
+)
+def test_a_small_data_set_has_several_steps_in_an_epoch(command: str, images: int, processes: int, batch: int) -> None:
+    asked = Job(command, "data", {"finetune": FINETUNE, "train": replace(RESNEST, mixup=0.0)}[command])
+    found: Any = SimpleNamespace(side=lambda _: range(images))
+    spec: Any = SimpleNamespace(architecture="resnest14d")
+    rank = Rank(torch.device("cpu"), processes=processes)
+    assert setup.settle(asked, spec, found, rank).batch == batch
 
 
 def test_figures_are_those_of_scikit_learn() -> None:

@@ -21,6 +21,8 @@ from resnest_cli.training.trials import OTHERS, RATES, Trials
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from resnest_cli.training.recipe import Recipe
+
 CPU = torch.device("cpu")
 RECIPE = replace(FINETUNE, batch=16)
 CLASSES = 4
@@ -49,6 +51,11 @@ def knowing(points: Points, length: float) -> nn.Linear:
     return network
 
 
+def rate(points: Points, network: nn.Module, recipe: Recipe = RECIPE) -> float:
+    trials = Trials(points, recipe, CPU)
+    return trials.rate(network, trials.loss(network))
+
+
 def test_the_loss_is_that_of_a_fifth_of_the_images_in_whole_batches() -> None:
     points = Points(1.0)
     network = knowing(points, 1.0)
@@ -60,30 +67,30 @@ def test_the_loss_is_that_of_a_fifth_of_the_images_in_whole_batches() -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "rate"), [(1.0, OTHERS[0]), (300.0, OTHERS[1]), (3000.0, OTHERS[2]), (1e6, OTHERS[2])]
+    ("length", "highest"), [(1.0, OTHERS[0]), (300.0, OTHERS[1]), (3000.0, OTHERS[2]), (1e6, OTHERS[2])]
 )
-def test_the_rate_is_the_highest_that_keeps_what_the_network_knows(length: float, rate: float) -> None:
+def test_the_rate_is_the_highest_that_keeps_what_the_network_knows(length: float, highest: float) -> None:
     """The longer the inputs, the more a step of one size changes the answers."""
     points = Points(length)
     network = knowing(points, length)
     before = copy.deepcopy(network.state_dict())
-    assert Trials(points, RECIPE, CPU).rate(network) == rate
+    assert rate(points, network) == highest
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 def test_where_every_rate_spoils_it_the_lowest_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "TOLERATED", 0.0)
     points = Points(1.0)
-    assert Trials(points, RECIPE, CPU).rate(knowing(points, 1.0)) == OTHERS[-1]
+    assert rate(points, knowing(points, 1.0)) == OTHERS[-1]
 
 
 def test_each_optimizer_has_its_rates() -> None:
     points = Points(1.0)
-    assert Trials(points, replace(RECIPE, optimizer="sgd"), CPU).rate(knowing(points, 1.0)) == RATES["sgd"][0]
+    assert rate(points, knowing(points, 1.0), replace(RECIPE, optimizer="sgd")) == RATES["sgd"][0]
 
 
 def test_a_network_that_knows_nothing_takes_the_highest() -> None:
-    assert Trials(Points(1.0), RECIPE, CPU).rate(nn.Linear(8, CLASSES)) == OTHERS[0]
+    assert rate(Points(1.0), nn.Linear(8, CLASSES)) == OTHERS[0]
 
 
 @pytest.mark.parametrize("factor", [1.0, -50.0])
@@ -93,8 +100,6 @@ def test_a_solved_head_is_the_start_unless_it_is_worse_than_chance_in_training(f
     with torch.no_grad():
         solved.weight.mul_(factor)
     setup: Any = SimpleNamespace(recipe=RECIPE, rank=Rank(CPU), data=SimpleNamespace(classes=range(CLASSES)))
-    chosen, rate = stages._choose(setup, new, solved, points)  # noqa: SLF001 - the choice itself
-    assert chosen is (solved if factor == 1 else new)
-    assert rate == OTHERS[0]
+    assert stages._choose(setup, new, solved, points) == (factor == 1, OTHERS[0])  # noqa: SLF001 - the choice itself
     setup.recipe = replace(RECIPE, lr=0.5)
     assert stages._choose(setup, new, solved, points)[1] == 0.5  # noqa: SLF001 - as above

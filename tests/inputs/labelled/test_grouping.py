@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,30 +11,16 @@ from class_folders import draw, fill, load
 from PIL import Image
 
 from resnest_cli.errors import BadDataSet
-from resnest_cli.inputs import loading
 from resnest_cli.inputs.labelled import grouping
-from resnest_cli.inputs.labelled.check import TIMEOUT_S
 from resnest_cli.inputs.labelled.split import split
-from resnest_cli.inputs.loading import Check
 from resnest_cli.inputs.splits import LEFT_OUT, TRAIN, VAL
 from resnest_cli.inputs.tables import Example
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from resnest_cli.inputs.labelled.training_set import TrainingSet
-    from resnest_cli.inputs.pool import Pool
 
 
-@pytest.fixture(scope="module")
-def processes() -> Iterator[Pool]:
-    with loading.start(Check(), 2, TIMEOUT_S) as pool:
-        yield pool
-
-
-@pytest.fixture(autouse=True)
-def _shared(processes: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "start", lambda *_: nullcontext(processes))
+pytestmark = pytest.mark.usefixtures("check_in_shared_processes")
 
 
 def examples(*counts: tuple[str, str, int]) -> list[Example]:

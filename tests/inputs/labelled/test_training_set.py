@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,29 +12,14 @@ import pytest
 from class_folders import draw, fill, load
 
 from resnest_cli.errors import BadDataSet
-from resnest_cli.inputs import loading
 from resnest_cli.inputs.labelled import training_set
-from resnest_cli.inputs.labelled.check import TIMEOUT_S
-from resnest_cli.inputs.loading import Check
 from resnest_cli.inputs.splits import LEFT_OUT, TRAIN, VAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from resnest_cli.inputs.labelled.training_set import TrainingSet
-    from resnest_cli.inputs.pool import Pool
 
 
-@pytest.fixture(scope="module")
-def processes() -> Iterator[Pool]:
-    """Start two processes that check files, for all tests here: with its own, each test takes 0.4 CPU seconds more."""
-    with loading.start(Check(), 2, TIMEOUT_S) as pool:
-        yield pool
-
-
-@pytest.fixture(autouse=True)
-def _shared(processes: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "start", lambda *_: nullcontext(processes))
+pytestmark = pytest.mark.usefixtures("check_in_shared_processes")
 
 
 def labels_of(data: TrainingSet, split: str) -> set[tuple[str, str]]:
