@@ -445,7 +445,6 @@ STARTS = {
     "system.processes": {"subprocess.Popen", "sys.executable"},
     "inputs.pool": {"multiprocessing.connection.Connection"},
     "cluster.surroundings": {"subprocess.Popen"},
-    "training.data": {"torch.utils.data.DataLoader"},
     "training.distributed": {"torch.distributed.run.run"},
 }
 STARTER = re.compile(

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from resnest_cli.inputs import likeness, thumbnails
 from resnest_cli.inputs.decode import images
-from resnest_cli.inputs.pool import Pool, limit_memory
+from resnest_cli.inputs.pool import Load, Pool, limit_memory
 from resnest_cli.inputs.read import read_source
 from resnest_cli.options import MAX_PIXELS
 
@@ -70,7 +70,7 @@ class Loader:
 
     def prepare(self) -> None:
         """Limit the memory of this process to the needs of an image of `max_pixels`, where the system can."""
-        _limit_memory(self.max_pixels)
+        limit(self.max_pixels)
 
     def __call__(self, source: Source) -> Loaded:
         """Return the image, resized and cropped.
@@ -105,7 +105,7 @@ class Check:
 
     def prepare(self) -> None:
         """Limit the memory of this process, as `Loader` does."""
-        _limit_memory(self.max_pixels)
+        limit(self.max_pixels)
 
     def __call__(self, source: Source) -> Checked:
         """Return what the image is known by, if it decodes.
@@ -118,12 +118,23 @@ class Check:
         return Checked(hashlib.sha256(content).hexdigest(), likeness.fingerprint(picture))
 
 
-def start(load: Loader | Check, workers: int, timeout: float) -> Pool:
+class Limited(Load, Protocol):
+    """A dataclass that is a `Load` of images with a limit of pixels."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def max_pixels(self) -> int:
+        """The most pixels that an image may have."""
+
+
+def start(load: Limited, workers: int, timeout: float) -> Pool:
     """Return a pool of processes that load images, each in `timeout` seconds at most; large images take turns."""
     usual = min(load.max_pixels, max(LEAST_USUAL_PIXELS, USUAL_PIXELS // workers))
     large = load if usual < load.max_pixels else None
     return Pool(replace(load, max_pixels=usual), workers, timeout=timeout, large=large)
 
 
-def _limit_memory(max_pixels: int) -> None:
-    limit_memory(OTHER_BYTES + WORKING_BYTES_PER_PIXEL * max_pixels)
+def limit(max_pixels: int, *, more: int = 0) -> None:
+    """Limit the memory of this process to what an image of `max_pixels` needs, and `more` bytes."""
+    limit_memory(OTHER_BYTES + WORKING_BYTES_PER_PIXEL * max_pixels + more)

@@ -26,11 +26,12 @@ from torch import nn
 
 from resnest_cli.errors import TrainingStopped
 from resnest_cli.training import checkpoints
-from resnest_cli.training.data import number, order, seed_everything
+from resnest_cli.training.data import order
 from resnest_cli.training.distributed import Rank, summed, wrap
 from resnest_cli.training.events import LAYERS, Epoch, Step
 from resnest_cli.training.judgement import WORST, judge, score_of
 from resnest_cli.training.optimizer import make_mixup, make_optimizer, make_schedule
+from resnest_cli.training.randomness import number, seed_everything
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

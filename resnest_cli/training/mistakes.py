@@ -5,7 +5,6 @@ In: a `Setup` and a `Judgement`. Out: `mistakes.html` in the folder of the run.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,8 @@ import numpy as np
 
 from resnest_cli.inputs import loading, splits
 from resnest_cli.outputs import mistakes
-from resnest_cli.pipeline import stream
 from resnest_cli.system import atomic
+from resnest_cli.training.data import Decoder
 from resnest_cli.types import Failure, Source
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 FILENAME = "mistakes.html"
 NOTE = "The model contradicts these labels most, the first one most of all. Some may be wrong labels."
-AHEAD = 4  # images queued per process
 
 
 def worst(judgement: Judgement) -> NDArray[np.int64]:
@@ -64,12 +62,7 @@ def write(setup: Setup, judgement: Judgement) -> None:
 def _thumbnails(setup: Setup, paths: Sequence[str]) -> Iterator[str]:
     """Yield the thumbnail of each image, "" where it cannot be read any more; decoded as the run decodes."""
     options = replace(setup.job.options(), thumbnails=True)
-    load, sources = loading.Loader.of(setup.result.data, options), (Source(path) for path in paths)
-    with contextlib.ExitStack() as ends:
-        if workers := min(setup.decoders, len(paths)):
-            pool = ends.enter_context(loading.start(load, workers, options.timeout))
-            decoded = stream.decode_in_pool(pool, sources, load, workers * AHEAD)
-        else:
-            decoded = stream.decode(sources, load, options.timeout)
-        for image in decoded:
+    load, workers = loading.Loader.of(setup.result.data, options), min(setup.decoders, len(paths))
+    with Decoder(load, workers) as decoder:
+        for image in decoder.images(Source(path) for path in paths):
             yield "" if isinstance(image, Failure) else image.thumbnail

@@ -153,27 +153,13 @@ def _work(ready: Setup, signals: Signals) -> Iterator[Event]:
 
 @contextlib.contextmanager
 def _translated(rank: Rank) -> Iterator[None]:
-    """Translate what torch raises where memory ends, and what it says of a decoding process.
+    """Translate what torch raises where memory ends.
 
     Raises:
         DeviceError: the device has not enough memory.
-        TrainingStopped: a decoding process failed.
     """
     try:
         yield
-    except TrainingStopped as error:
-        text = str(error).strip()
-        if text.startswith("Caught"):  # with the traceback of a decoding process, whose last line is the message
-            raise TrainingStopped(text.rpartition("\n")[2].partition(": ")[2]) from error
-        raise
     except torch.OutOfMemoryError as error:
         message = f"{rank.device} has not enough memory: give a smaller --batch, or share a step with --accumulate 2."
         raise DeviceError(message) from error
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader"):
-            raise
-        if "timed out" in str(error):
-            message = "a process that decodes images has stopped answering: has a file changed since the run began?"
-            raise TrainingStopped(message) from error
-        message = "a process that decodes images was killed, perhaps for want of memory: fewer need less (-j 1, -j 0)."
-        raise TrainingStopped(message) from error

@@ -23,8 +23,9 @@ from resnest_cli.models import weights
 from resnest_cli.system import files, machine
 from resnest_cli.system.paths import look
 from resnest_cli.training import job, recipe
-from resnest_cli.training.data import seed_everything, train_transform
+from resnest_cli.training.augmentation import Augmentation
 from resnest_cli.training.optimizer import make_optimizer
+from resnest_cli.training.randomness import seed_everything
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -118,7 +119,8 @@ def check_names(asked: Job, spec: ModelSpec) -> None:
     """
     plain = replace(asked.recipe, lr=1.0, layer_decay=1.0)
     _try("--optimizer", lambda: make_optimizer(nn.Linear(2, 2), plain), plain.optimizer)
-    _try("--augment", lambda: train_transform(spec.data, asked.recipe), asked.recipe.augment)
+    if (augmentation := Augmentation(spec.data, asked.recipe)).by_timm:
+        _try("--augment", lambda: augmentation.transform, asked.recipe.augment)
     if asked.arch:
         _try("--arch", lambda: network.build(spec, None), asked.arch)
 

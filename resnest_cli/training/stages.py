@@ -6,6 +6,7 @@ which takes seconds, is solved again.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import time
@@ -16,8 +17,10 @@ import torch
 
 from resnest_cli.errors import TrainingStopped
 from resnest_cli.inputs import splits
+from resnest_cli.inputs.loading import Loader
 from resnest_cli.training import head, judgement, recipe
-from resnest_cli.training.data import AHEAD, EvalTransform, Images, lacks_shared_memory, train_transform
+from resnest_cli.training.augmentation import Augmentation
+from resnest_cli.training.data import Images
 from resnest_cli.training.distributed import from_first
 from resnest_cli.training.events import HEAD, Epoch, Settled, Solved
 from resnest_cli.training.features import cached_features
@@ -25,7 +28,7 @@ from resnest_cli.training.loop import Loop
 from resnest_cli.training.trials import Trials
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
     from torch import nn
@@ -76,24 +79,27 @@ def from_scratch(setup: Setup, signals: Signals) -> Stage:
     published = recipe.LR_PER_256 * int(settled.batch) / 256
     rate = published if settled.lr == recipe.AUTO else float(settled.lr)
     begun_at = setup.state["lr"] if setup.state else rate  # with other processes the batch may differ from before
-    return (yield from _layers(setup, signals, Start(setup.untrained(), begun_at, [])))
+    with _images(setup) as images:
+        return (yield from _layers(setup, signals, Start(setup.untrained(), begun_at, []), images))
 
 
 def finetune(setup: Setup, signals: Signals) -> Stage:
     """Solve a new head; then train all layers, if the job asks for it."""
-    made = setup.pretrained(setup.for_training(setup.start))
     if setup.state is not None:  # a checkpoint of all layers, with the head in it
-        return (yield from _layers(setup, signals, Start(made, setup.state["lr"], setup.state["earlier"])))
+        start = Start(setup.untrained(), setup.state["lr"], setup.state["earlier"])
+        with _images(setup) as images:
+            return (yield from _layers(setup, signals, start, images))
     solved, judged, row = yield from _head(setup, signals)
-    with_head = copy.deepcopy(made)
+    with_head = setup.pretrained(setup.for_training(setup.start))
+    made = setup.untrained() if setup.job.options().random_weights else copy.deepcopy(with_head)
     with_head.load_state_dict({"fc.weight": solved.weight, "fc.bias": solved.bias}, strict=False)
     state = with_head.state_dict()
     if not setup.job.full:
         return Outcome(state, judged, [row], setup.recipe, solved.weight.numel() + solved.bias.numel())
-    images = _images(setup)
-    takes_head, rate = from_first(setup.rank, lambda: _choose(setup, made, with_head, images[0]))
-    chosen = with_head if takes_head else made
-    return (yield from _layers(setup, signals, Start(chosen, rate, [row], copy.deepcopy(state)), images))
+    with _images(setup) as images:
+        takes_head, rate = from_first(setup.rank, lambda: _choose(setup, made, with_head, images[0]))
+        chosen = with_head if takes_head else made
+        return (yield from _layers(setup, signals, Start(chosen, rate, [row], copy.deepcopy(state)), images))
 
 
 def _head(setup: Setup, signals: Signals) -> Generator[Event, None, tuple[Head, Judgement, dict[str, Any]]]:
@@ -113,9 +119,9 @@ def _head(setup: Setup, signals: Signals) -> Generator[Event, None, tuple[Head, 
     return solved, judged, asdict(row)
 
 
-def _layers(setup: Setup, signals: Signals, start: Start, images: tuple[Images, Images] | None = None) -> Stage:
+def _layers(setup: Setup, signals: Signals, start: Start, images: tuple[Images, Images]) -> Stage:
     """Train all layers of a network on images, from the newest checkpoint if there is one."""
-    train, val = images or _images(setup)
+    train, val = images
     loop = Loop(
         start.network,
         train,
@@ -137,17 +143,16 @@ def _layers(setup: Setup, signals: Signals, start: Start, images: tuple[Images, 
     return Outcome(state, loop.validate(), [*start.earlier, *loop.history], loop.recipe, count)
 
 
-def _images(setup: Setup) -> tuple[Images, Images]:
-    """Return the images to train and to validate on."""
-    config, workers, seed = setup.result.data, setup.decoders, setup.job.recipe.seed
-    passes = int(setup.recipe.batch) // setup.recipe.accumulate, setup.rank.processes * judgement.BATCH
-    needed = 2 * workers * AHEAD * max(passes) * 4 * math.prod(config.input_size)  # two sides, float32
-    piped = lacks_shared_memory(needed)
-    transform = train_transform(config, setup.recipe)
-    return (
-        Images(setup.data.side(splits.TRAIN), transform, seed, workers, piped=piped),
-        Images(setup.data.side(splits.VAL), EvalTransform(config), seed, workers, piped=piped),
-    )
+@contextlib.contextmanager
+def _images(setup: Setup) -> Iterator[tuple[Images, Images]]:
+    """Open the images to train and to validate on."""
+    config, workers = setup.result.data, setup.decoders
+    augmented, as_predicted = Augmentation(config, setup.recipe), Loader.of(config, setup.job.options())
+    with (
+        Images(setup.data.side(splits.TRAIN), augmented, workers) as train,
+        Images(setup.data.side(splits.VAL), as_predicted, workers) as val,
+    ):
+        yield train, val
 
 
 def _choose(setup: Setup, made: nn.Module, with_head: nn.Module, train: Data) -> tuple[bool, float]:

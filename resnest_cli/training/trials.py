@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 import torch
 from timm.loss import LabelSmoothingCrossEntropy
 
-from resnest_cli.training.data import order, seed_everything
+from resnest_cli.training.data import order
 from resnest_cli.training.optimizer import make_optimizer, make_schedule
+from resnest_cli.training.randomness import seed_everything
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,11 +8,10 @@ import json
 import os
 import re
 import shutil
-import time
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGKILL, SIGSTOP
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,7 @@ from sklearn.metrics import accuracy_score, recall_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from timm.data.mixup import Mixup
+from timm.data.transforms_factory import create_transform
 from timm.layers import DropBlock2d
 from timm.loss import SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2
@@ -35,23 +35,26 @@ from timm.scheduler import create_scheduler_v2
 
 from resnest_cli import Classifier
 from resnest_cli.errors import ExitCode, TrainingStopped, UsageError
+from resnest_cli.inputs import loading
 from resnest_cli.models.catalog import DIGITS
 from resnest_cli.training import board, checkpoints, data, loop, recipe, setup
-from resnest_cli.training.data import EvalTransform, order, seed_everything, train_transform
+from resnest_cli.training.data import order
 from resnest_cli.training.distributed import Rank
 from resnest_cli.training.events import Done, Scanned, Solved, Step
 from resnest_cli.training.job import Job, folder_for
 from resnest_cli.training.loop import Loop
+from resnest_cli.training.randomness import seed_everything
 from resnest_cli.training.recipe import FINETUNE, RESNEST, Recipe
 from resnest_cli.training.report import figures
 from resnest_cli.training.run import Run
 from resnest_cli.training.signals import Signals
-from resnest_cli.types import DataConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from conftest import Resnest
+
+    from resnest_cli.inputs.pool import Pool, Worker
 
 
 COLORS = {"1": (200, 40, 40), "10": (40, 200, 40), "blå": (40, 40, 200)}
@@ -169,39 +172,45 @@ def test_decoding_processes_change_nothing(whole: Path, colored: Path, tmp_path:
     assert last.metrics["sha256"] == weights(whole)
 
 
-def test_without_shared_memory_batches_come_through_pipes(
-    whole: Path, colored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Docker gives 64 MB, and a process that shares more is killed."""
-    caplog.set_level("INFO", "resnest_cli.training.data")
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=3 << 20))
-    *_, last = Run(job(colored), tmp_path / "out", device="cpu", workers=2).events()
-    assert isinstance(last, Done)
-    assert last.metrics["sha256"] == weights(whole)
-    assert [record.getMessage() for record in caplog.records] == [
-        f"{data.SHARED} has 3 of 6 MB that batches need: they come through pipes"
-    ]
+def decoders(monkeypatch: pytest.MonkeyPatch) -> list[Worker]:
+    """Return the processes that decode, as they are started."""
+    started: list[Worker] = []
+
+    def start(*args: Any, **options: Any) -> Pool:  # noqa: ANN401 - of `loading.start`
+        made = loading.start(*args, **options)
+        started.extend(made._workers)  # noqa: SLF001 - to do something to them
+        return made
+
+    monkeypatch.setattr(data, "loading", SimpleNamespace(start=start))
+    return started
 
 
-def test_a_decoding_process_that_is_killed_ends_it_in_words(
-    colored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_decoding_process_that_is_killed_is_replaced(
+    whole: Path, colored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "resnest_cli.training.stages.train_transform", lambda *_: lambda _: os.kill(os.getpid(), SIGKILL)
-    )
-    with pytest.raises(TrainingStopped, match="a process that decodes images was killed, perhaps for want of memory"):
-        list(Run(job(colored), tmp_path / "out", device="cpu", workers=1).events())
+    workers, killed = decoders(monkeypatch), set()
+    done = None
+    for event in Run(job(colored), tmp_path / "out", device="cpu", workers=1).events():
+        if isinstance(event, Step) and event.step in {1, 7}:
+            killed.add(pid := workers[0]._process.pid)  # noqa: SLF001 - as above
+            os.kill(pid, SIGKILL)
+        done = event
+    assert isinstance(done, Done)
+    assert done.metrics["sha256"] == weights(whole)
+    assert len(killed) == 2
 
 
 def test_a_decoding_process_that_hangs_ends_it_in_words(
     colored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resnest_cli.training.stages.train_transform", lambda *_: lambda _: time.sleep(3600))
-    monkeypatch.setattr(data, "STALL_S", 1)
-    with pytest.raises(
-        TrainingStopped, match="a process that decodes images has stopped answering: has a file changed"
-    ):
-        list(Run(job(colored), tmp_path / "out", device="cpu", workers=1).events())
+    workers = decoders(monkeypatch)
+    monkeypatch.setattr(data, "TIMEOUT_S", 3.0)
+    words = r"\.png cannot be trained on any more: not decoded within 3 s\.\nTo go on: resnest train"
+    events = Run(job(colored), tmp_path / "out", device="cpu", workers=1).events()
+    next(event for event in events if isinstance(event, Step))
+    os.kill(workers[0]._process.pid, SIGSTOP)  # noqa: SLF001 - as above
+    with pytest.raises(TrainingStopped, match=words):
+        list(events)
 
 
 def test_left_after_any_step_it_goes_on_to_the_same_weights(
@@ -283,6 +292,18 @@ def test_it_stops_early_and_keeps_the_best_weights(colored: Path, tmp_path: Path
     assert len(rows) == 8 or len(rows) - 1 - ranks.index(max(ranks)) == 2
 
 
+def test_random_weights_are_drawn_from_the_seed_as_in_train(colored: Path, tmp_path: Path) -> None:
+    still = replace(FINETUNE, epochs=1, lr=1e-12, patience=0, crop_scale=1.0)
+    states = []
+    for command, seed in (("finetune", 1), ("finetune", 2), ("train", 2)):
+        model = {"model": "resnest14d", "img_size": 32, "random_weights": command == "finetune"}
+        out = tmp_path / f"{command}-{seed}"
+        finish(job(colored, replace(still, seed=seed), command=command, model=model, full=True), out)
+        states.append(timm.create_model(f"local-dir:{out}", pretrained=True).state_dict()["layer4.0.conv1.weight"])
+    assert torch.allclose(states[1], states[2], atol=1e-6)
+    assert not torch.allclose(states[0], states[1], atol=1e-2)
+
+
 def test_the_head_is_scikit_learns_on_the_features_of_plain_timm(colored: Path, tmp_path: Path) -> None:
     digits = job(colored, replace(FINETUNE, seed=3), command="finetune", model={"model": "digits"}, arch={}, full=False)
     *_, solved, done = Run(digits, tmp_path / "out", device="cpu", workers=0).events()
@@ -293,7 +314,7 @@ def test_the_head_is_scikit_learns_on_the_features_of_plain_timm(colored: Path, 
     for name, value in source.state_dict().items():
         assert name.startswith("fc.") or torch.equal(value, state[name])
 
-    transform = EvalTransform(DataConfig((3, 32, 32), 1.0, "center", "bilinear", (0.5,) * 3, (0.5,) * 3))
+    transform = create_transform((3, 32, 32), crop_pct=1.0, interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3)
     source.reset_classifier(0)
     features, targets = {}, {}
     for side in ("train", "val"):
@@ -602,14 +623,6 @@ def test_a_file_that_changed_stops_the_run_with_its_name(colored: Path, tmp_path
     ):
         list(events)
     assert run.begun
-
-
-def test_the_augmentation_for_finetuning_never_fails() -> None:
-    transform = train_transform(DataConfig((3, 32, 32)), FINETUNE)
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))
-    for i in range(2000):
-        seed_everything(i)
-        assert transform(image).shape == (3, 32, 32)
 
 
 @pytest.mark.parametrize("wanted", ["99", "0", "-1", "many"])

@@ -61,7 +61,7 @@ FORMATS = {
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 _DEPTH = 24  # the byte of a PNG file with the bits per channel
 _SUBFILE = 254  # the TIFF tag of a page that is a small version of another
-_RESAMPLING = {mode.name.lower(): mode for mode in Image.Resampling}
+RESAMPLING = {mode.name.lower(): mode for mode in Image.Resampling}
 # EXIF 2.32, tag 0x0112: the transposition that undoes each orientation.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -108,7 +108,7 @@ def preprocess(image: Image.Image, config: DataConfig, *, max_pixels: int = MAX_
     scaled = (max(1, math.floor(height / config.crop_pct)), max(1, math.floor(width / config.crop_pct)))
     new_height, new_width = _resized(image, scaled, config.crop_mode)
     _check_area(new_width, new_height, max_pixels, "the image resized for the network")
-    resized = image.resize((new_width, new_height), _RESAMPLING[config.interpolation])
+    resized = image.resize((new_width, new_height), RESAMPLING[config.interpolation])
     fill = tuple(round(255 * value) for value in config.mean) if config.crop_mode == "border" else (0, 0, 0)
     return np.asarray(_center_crop(resized, height, width, fill))
 

@@ -82,11 +82,11 @@ def _answer(check: Callable[[], Checked]) -> Checked | ImageError:
 
 def _judged(example: Example, answer: Checked | ImageError) -> Example:
     if isinstance(answer, ImageError):
-        return replace(example, split=LEFT_OUT, reason=f"{type(answer).__name__}: {_without_options(str(answer))}")
+        return replace(example, split=LEFT_OUT, reason=f"{type(answer).__name__}: {without_options(str(answer))}")
     return replace(example, sha256=answer.sha256)
 
 
-def _without_options(message: str) -> str:
+def without_options(message: str) -> str:
     """Return the message of a reader without options of `predict`, which `finetune` and `train` do not have."""
     message = message.replace("; --timeout sets the limit", "")
     return re.sub(r"--max-pixels sets the limit \(([\d,]+)\)", r"the limit is \1", message)
