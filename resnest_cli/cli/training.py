@@ -28,7 +28,7 @@ _RUN = (
         metavar="OUT",
         help="The model folder to make, outside DIR.  [default: DIR-MODEL-finetuned or -trained]",
     ),
-    click.option("--resume", is_flag=True, help="Continue the run in OUT, as it was begun."),
+    click.option("--resume", is_flag=True, help="Continue the run in OUT, as it was begun or with more --epochs."),
     click.option(
         "--val",
         default=VAL,

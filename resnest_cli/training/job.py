@@ -168,20 +168,25 @@ def check_outside(out: Path, data: Path) -> None:
         raise UsageError(message)
 
 
-def agree(kept: Job, asked: Job, given: Collection[str]) -> None:
-    """Refuse to resume a run as another job; only options that were `given` are compared.
+def resumed(kept: Job, asked: Job, given: Collection[str]) -> Job:
+    """Return the job that is resumed: the kept one, with the data and the higher number of epochs that are asked for.
 
-    The data may have moved: they are compared when they are read.
+    Only options that were `given` are compared. The data may have moved: they are compared when they are read.
 
     Raises:
         UsageError: the message names what differs.
     """
     old, new = _flat(kept), _flat(asked)
-    differ = [name for name in old if name in {*given, "command"} - {"data"} and old[name] != new[name]]
-    if differ:
-        said = ", ".join(f"{name.replace('_', '-')} {old[name]!r} (now {new[name]!r})" for name in differ)
+    differ = {name for name in old if name in {*given, "command"} - {"data"} and old[name] != new[name]}
+    more = asked.recipe.epochs if "epochs" in differ and asked.recipe.epochs > kept.recipe.epochs else 0
+    if more and kept.full is False:
+        message = f"--epochs {more}: this run is of the head alone, which takes none; train all layers with another -o."
+        raise UsageError(message)
+    if differ := differ - ({"epochs"} if more else set()):
+        said = ", ".join(f"{name.replace('_', '-')} {old[name]!r} (now {new[name]!r})" for name in sorted(differ))
         message = f"--resume goes on as the run was begun: {said}. Leave that away, or start with another -o."
         raise UsageError(message)
+    return replace(kept, data=asked.data, recipe=replace(kept.recipe, epochs=more or kept.recipe.epochs))
 
 
 def parse_arch(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -100,6 +100,7 @@ class Loop:
         self.loss_so_far = 0.0  # the sum over this epoch's steps
         self.history: list[dict[str, Any]] = []
         self.best = best if recipe.patience else None
+        self.patient_from = 0  # the epoch from which `patience` counts
 
     def events(self) -> Iterator[Step | Epoch]:
         """Train to the end, from `step` on.
@@ -152,6 +153,8 @@ class Loop:
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.loss_so_far = state["step"], state["loss_so_far"]
         self.history, self.best = state["history"], state["best"]
+        more = state["epochs"] < self.recipe.epochs  # a finished run goes on, perhaps one that had no more patience
+        self.patient_from = len(self.history) if more else state["patient_from"]
         self.schedule.step_update(self.step)
 
     def validate(self) -> Judgement:
@@ -234,7 +237,7 @@ class Loop:
         if not self.recipe.patience or not self.history:
             return False
         best = max(range(len(self.history)), key=lambda i: (*score_of(self.history[i]), -i))
-        return len(self.history) - 1 - best >= self.recipe.patience
+        return len(self.history) - max(best + 1, self.patient_from) >= self.recipe.patience
 
     def _groups(self, epoch: int) -> list[list[int]]:
         """Return this process's rows of each pass of the epoch; rows that fill no whole step wait for another epoch."""
@@ -263,6 +266,8 @@ class Loop:
             "best": self.best,
             "earlier": self.earlier,
             "lr": self.recipe.lr,
+            "epochs": self.recipe.epochs,
+            "patient_from": self.patient_from,
         }
         checkpoints.save(self.folder, self.step, state)
 

@@ -5,7 +5,7 @@ In: `Options`, a recipe, a folder of images. Out: a `Job`: a new one, or the one
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +56,7 @@ class Request:
     def settle(self, given: Collection[str] = ()) -> tuple[Job, Path]:
         """Return the job to do and its folder.
 
-        With `resume` the job is the one that the folder holds; options in `given` must not differ from it.
+        With `resume` the job is the one that the folder holds; of options in `given` only `epochs` may differ from it.
 
         Raises:
             UsageError: the data are not there; the folder is taken, lies in the data, or holds another job.
@@ -69,9 +69,7 @@ class Request:
             raise UsageError(f"{self.data}: {why}")
         out = self.output or job.folder_for(asked)
         if self.resume:
-            kept = job.read(out)
-            job.agree(kept, asked, given)
-            return replace(kept, data=asked.data), out
+            return job.resumed(job.read(out), asked, given), out
         _check_folder(out, Path(asked.data))
         return asked, out
 

@@ -116,7 +116,9 @@ class Run:
         # 4. The folder, or what is in it.
         asked = self.job
         if rank.first:
-            if not resume:
+            if resume:
+                job.write(asked, self.out)  # there may be more epochs
+            else:
                 asked = _with_full(asked, rank)
                 setup.make_folder(asked, self.out, found)
             self.begun = True

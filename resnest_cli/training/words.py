@@ -122,7 +122,7 @@ def _fit(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "try", "more images per class, and a look at the labels (mistakes.html)"
     elif fit == UNDER and all_layers:
         yield "verdict", "underfitting: both losses still fell in the last epochs"
-        yield "try", f"more epochs (--epochs {2 * metrics['epochs']}) or a higher --lr"
+        yield "try", f"more epochs (--resume --epochs {2 * metrics['epochs']}) or a higher --lr"
     elif fit == UNDER:
         yield "verdict", "underfitting: the features of this model separate even the training images badly"
         yield "try", "all layers (--full), or another model to start from (-m)"

@@ -123,9 +123,9 @@ def test_finetune_is_told_what_to_leave_out_and_keeps_it(resnest: Resnest, album
     assert "has 1 class with images" in done.stderr
     kept = job.Job(command="finetune", data="d", recipe=Recipe(), exclude=("six", "x*"))
     job.write(kept, tmp_path)
-    job.agree(job.read(tmp_path), kept, {"exclude"})
+    job.resumed(job.read(tmp_path), kept, {"exclude"})
     with pytest.raises(UsageError, match="exclude"):
-        job.agree(job.read(tmp_path), job.Job(command="finetune", data="d", recipe=Recipe()), {"exclude"})
+        job.resumed(job.read(tmp_path), job.Job(command="finetune", data="d", recipe=Recipe()), {"exclude"})
 
 
 def test_calibration_draws_from_photographs_only(resnest: Resnest, album: Path, tmp_path: Path) -> None:

@@ -282,6 +282,49 @@ def test_resuming_a_finished_run_changes_nothing(whole: Path, colored: Path) -> 
     assert (weights(whole), losses(whole)) == before
 
 
+def test_a_finished_run_takes_more_epochs(whole: Path, colored: Path, tmp_path: Path, resnest: Resnest) -> None:
+    """The rates of the new epochs are those of a run that was begun with so many."""
+    shutil.copytree(whole, tmp_path / "more")
+    words = ("train", colored, "-o", tmp_path / "more", "--resume", "-j", "0", "--device", "cpu")
+    ended = resnest(*words, "--epochs", "5")
+    assert ended.exit_code == 0
+    assert "goes on from step 12" in re.sub(r"\s+", " ", ended.stderr)
+    finish(job(colored, replace(SHORT, epochs=5)), tmp_path / "long")
+    more, long = table(tmp_path / "more"), table(tmp_path / "long")
+    assert losses(tmp_path / "more")[:3] == losses(whole)
+    assert [row["lr"] for row in more[3:]] == [row["lr"] for row in long[3:]]
+    assert len(more) == len(long) == 5
+    assert weights(tmp_path / "more") != weights(whole)
+
+    shutil.copytree(whole, tmp_path / "left")  # in the middle of the new epochs, and resumed without their number
+    steps(job(colored, replace(SHORT, epochs=5)), tmp_path / "left", 2, resume=True)
+    assert resnest(*words[:3], tmp_path / "left", *words[4:]).exit_code == 0
+    assert weights(tmp_path / "left") == weights(tmp_path / "more")
+
+
+def test_a_run_that_has_lost_patience_takes_more_epochs(colored: Path, tmp_path: Path) -> None:
+    worse = replace(SHORT, epochs=8, lr=0.5, ema=0.0, patience=1, warmup_epochs=0)
+    finish(job(colored, worse), tmp_path / "out")
+    done = len(table(tmp_path / "out"))
+    assert done < 8
+    more = job(colored, replace(worse, epochs=9))
+    steps(more, tmp_path / "out", 3, resume=True)  # patience goes on counting from the same epoch after this
+    finish(more, tmp_path / "out", resume=True)
+    rows = table(tmp_path / "out")
+    ranks = [(float(row["val_top1"]), -float(row["val_loss"])) for row in rows]
+    best = ranks.index(max(ranks)) + 1
+    assert len(rows) > done
+    assert len(rows) - max(best, done) == 1
+
+
+def test_a_head_alone_takes_no_more_epochs(colored: Path, tmp_path: Path, resnest: Resnest) -> None:
+    words = ("finetune", colored, "-m", "digits", "-o", tmp_path / "out", "--device", "cpu", "-j", "0")
+    assert resnest(*words).exit_code == 0
+    ended = resnest(*words, "--resume", "--epochs", "40")
+    assert ended.exit_code == 2
+    assert "--epochs 40: this run is of the head alone, which takes none; train all layers with anoth" in ended.stderr
+
+
 def test_it_stops_early_and_keeps_the_best_weights(colored: Path, tmp_path: Path) -> None:
     worse = replace(SHORT, epochs=8, lr=1e-9, ema=0.0, patience=2, warmup_epochs=0)
     metrics = finish(job(colored, worse), tmp_path / "out")
@@ -467,9 +510,9 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_made(  # noqa: PLR09
 
 
 def test_a_run_goes_on_only_as_it_was_begun(colored: Path, whole: Path, resnest: Resnest) -> None:
-    ended = resnest("train", colored, "-o", whole, "--resume", "--epochs", "4", "--seed", "0")
+    ended = resnest("train", colored, "-o", whole, "--resume", "--epochs", "2", "--seed", "1", "--clip", "5")
     assert ended.exit_code == 2
-    assert "--resume goes on as the run was begun: epochs 3 (now 4)." in ended.stderr
+    assert "--resume goes on as the run was begun: epochs 3 (now 2), seed 0 (now 1). Leave that" in ended.stderr
 
 
 def test_images_that_moved_are_found_and_must_be_the_same(colored: Path, tmp_path: Path, resnest: Resnest) -> None:

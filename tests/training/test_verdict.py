@@ -165,7 +165,7 @@ def test_losses_that_both_still_fall_are_underfitting() -> None:
     rows = history([2.0, 1.8, 1.6, 1.4, 1.2, 1.0, 0.8, 0.6], [2.0, 1.8, 1.6, 1.4, 1.2, 1.0, 0.8, 0.6])
     found = judged([0, 0, 0, 1, 1, 1, 2, 2, 0], rows)
     assert (found.fit, found.since) == ("under", None)
-    assert "underfitting: both losses still fell in the last epochs\ntry: more epochs (--epochs 16)" in said(
+    assert "underfitting: both losses still fell in the last epochs\ntry: more epochs (--resume --epochs 16)" in said(
         found, epochs=8
     )
 
