@@ -303,8 +303,8 @@ IMAGES = [
 ]
 RECIPE = [
     *("--epochs", "--batch", "--accumulate", "--optimizer", "--lr", "--momentum", "--weight-decay", "--layer-decay"),
-    *("--warmup-epochs", "--clip", "--smoothing", "--mixup", "--augment", "--crop-scale", "--hflip", "--dropout"),
-    *("--drop-block", "--ema", "--patience", "--balance", "--sync-bn", "--precision", "--seed"),
+    *("--schedule", "--warmup-epochs", "--clip", "--smoothing", "--mixup", "--augment", "--crop-scale", "--hflip"),
+    *("--dropout", "--drop-block", "--ema", "--patience", "--balance", "--sync-bn", "--precision", "--seed"),
 ]
 FIXED_SIZE = ["--img-size", "--crop-pct", "--interpolation", "--mean", "--std"]
 WHERE = ["--device", "--gpus", "--workers"]

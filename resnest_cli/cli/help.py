@@ -37,8 +37,8 @@ SECTIONS = {
     ),
     "Training": (
         *("--recipe", "--full", "--epochs", "--accumulate", "--optimizer", "--lr", "--momentum", "--weight-decay"),
-        *("--layer-decay", "--warmup-epochs", "--clip", "--smoothing", "--mixup", "--augment", "--crop-scale"),
-        *("--hflip", "--dropout", "--drop-block", "--ema", "--patience", "--balance", "--sync-bn"),
+        *("--layer-decay", "--schedule", "--warmup-epochs", "--clip", "--smoothing", "--mixup", "--augment"),
+        *("--crop-scale", "--hflip", "--dropout", "--drop-block", "--ema", "--patience", "--balance", "--sync-bn"),
     ),
     "Preprocessing": ("--img-size", "--crop-pct", "--interpolation", "--mean", "--std", "--exif"),
     "Limits": ("--timeout", "--max-pixels", "--max-failures", "--allow-private-urls"),

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from resnest_cli.cli import options as shared
 from resnest_cli.cli.parameters import AnyPath, Number, OutputPath, or_auto
 from resnest_cli.options import Options
-from resnest_cli.training.recipe import PRECISIONS, VAL, Recipe
+from resnest_cli.training.recipe import PRECISIONS, SCHEDULES, VAL, Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +45,7 @@ _RUN = (
     ),
     shared.MODEL,
 )
+CHOICES = {"precision": PRECISIONS, "schedule": SCHEDULES}
 _TYPES = {"int": int, "float": float, "str": str, "int | str": or_auto(int), "float | str": or_auto(float)}
 
 
@@ -59,8 +60,8 @@ def training_command(defaults: Recipe, *own: Callable[[Any], Any]) -> Callable[[
 def _recipe_option(name: str, kind: str, default: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - an item of any type
     long = f"--{name.replace('_', '-')}"
     names = ["-b", long, "--batch-size"] if name == "batch" else [long]
-    if name == "precision":
-        return shared.option(Recipe, *names, type=click.Choice(PRECISIONS))
+    if name in CHOICES:
+        return shared.option(Recipe, *names, default=default, type=click.Choice(CHOICES[name]))
     return shared.option(Recipe, *names, default=default, type=_TYPES.get(kind), metavar="X")
 
 

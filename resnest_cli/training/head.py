@@ -28,7 +28,7 @@ FOLDS = 5
 ONE_FOLD_FROM = 5_000  # rows; a fifth of so many tells strengths apart by itself
 ITERATIONS = 1000
 MEMORY = 20  # past gradients of L-BFGS
-ROUGH, EXACT = 1e-3, 1e-8  # the largest gradient of the mean loss, to compare strengths and to keep a head
+ROUGH, EXACT = 1e-3, 1e-7  # the largest gradient of the mean loss, to compare strengths and to keep a head
 LARGE = 20_000_000  # numbers in features, from which on several threads pay
 CONSTANT = 1e-6  # a deviation below this share of the mean is rounding: float32 has 7 digits
 

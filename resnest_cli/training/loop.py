@@ -25,7 +25,7 @@ from timm.utils.distributed import distribute_bn
 from torch import nn
 
 from resnest_cli.errors import TrainingStopped
-from resnest_cli.training import checkpoints
+from resnest_cli.training import checkpoints, layout
 from resnest_cli.training.data import order
 from resnest_cli.training.distributed import Rank, summed, wrap
 from resnest_cli.training.events import LAYERS, Epoch, Step
@@ -84,7 +84,7 @@ class Loop:
         self.batch = int(recipe.batch)
         self.steps_per_epoch = len(train.targets) // self.batch
         self.steps = recipe.epochs * self.steps_per_epoch
-        self.network = network.to(rank.device, memory_format=_layout(rank.device))  # type: ignore[call-overload] # torch#66151
+        self.network, self.on_device = network, layout.place(network, rank.device)
         if recipe.sync_bn and rank.processes > 1:
             self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
         self.optimizer = make_optimizer(self.network, recipe)
@@ -167,7 +167,7 @@ class Loop:
 
         def forward(inputs: torch.Tensor) -> torch.Tensor:
             with torch.inference_mode(), self._autocast():
-                logits: torch.Tensor = network(self._on_device(inputs)).float().cpu()
+                logits: torch.Tensor = network(self.on_device(inputs)).float().cpu()
             return logits
 
         return judge(self.val, forward, self.rank, self._stop_if_asked)
@@ -204,7 +204,7 @@ class Loop:
             torch.cuda.manual_seed(number(*parts))
 
     def _loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        inputs, targets = self._on_device(inputs), targets.to(self.rank.device)
+        inputs, targets = self.on_device(inputs), targets.to(self.rank.device)
         if self.mix:
             inputs, targets = self.mix(inputs, targets)
         with self._autocast():
@@ -279,10 +279,6 @@ class Loop:
     def _lr(self) -> float:
         return max(float(group["lr"]) for group in self.optimizer.param_groups)
 
-    def _on_device(self, inputs: torch.Tensor) -> torch.Tensor:
-        moved = inputs.to(self.rank.device, non_blocking=True)
-        return moved.contiguous(memory_format=_layout(self.rank.device)) if moved.ndim == 4 else moved  # noqa: PLR2004 - images
-
     def _autocast(self) -> AbstractContextManager[object]:
         dtype = _DTYPES.get(self.recipe.precision)
         return torch.autocast(self.rank.device.type, dtype=dtype) if dtype else nullcontext()
@@ -292,7 +288,3 @@ class Loop:
         if last or not isinstance(self.wrapped, nn.parallel.DistributedDataParallel):
             return nullcontext()
         return self.wrapped.no_sync()
-
-
-def _layout(device: torch.device) -> torch.memory_format:
-    return torch.contiguous_format if device.type == "cpu" else torch.channels_last

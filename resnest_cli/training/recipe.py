@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+COSINE, ONE_CYCLE = "cosine", "one-cycle"
+SCHEDULES = (COSINE, ONE_CYCLE)
+RISE = 0.3  # of the epochs, for "auto"
 LR_PER_256 = 0.1
 VAL = 0.2  # share of each class that validates, where the data come in one part
 DROPOUT = {"resnest200e": 0.2, "resnest269e": 0.2}
@@ -73,7 +76,9 @@ class Recipe:
         momentum: Momentum of sgd.
         weight_decay: Decay of weights; biases and norms have none.
         layer_decay: Rate of a layer over that of the one above.
-        warmup_epochs: Epochs of rising rate; then it falls along a cosine.
+        schedule: Course of the rate: a warm-up and a cosine, or one cycle.
+            One cycle (arXiv:1708.07120) moves the momentum too.
+        warmup_epochs: Epochs of rising rate; auto is 0.3 of all.
         clip: Largest norm of the gradient; 0 is any.
         smoothing: Label smoothing.
         mixup: Alpha of mixup; 0 is none.
@@ -104,7 +109,8 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     layer_decay: float = 1.0
-    warmup_epochs: float = 5
+    schedule: str = COSINE
+    warmup_epochs: float | str = 5
     clip: float = 0.0
     smoothing: float = 0.1
     mixup: float = 0.2
@@ -128,6 +134,8 @@ class Recipe:
                 below = f" and below {_BELOW[name]:g}" if name in _BELOW else ""
                 message = f"--{name.replace('_', '-')} {value}: use a number from {least:g}{below}."
                 raise UsageError(message)
+        if self.schedule not in SCHEDULES:
+            raise UsageError(f"--schedule {self.schedule}: use one of {', '.join(SCHEDULES)}.")
 
 
 RESNEST = Recipe()
@@ -135,7 +143,8 @@ FINETUNE = Recipe(
     epochs=30,
     optimizer="adamw",
     weight_decay=0.05,
-    warmup_epochs=1,
+    schedule=ONE_CYCLE,
+    warmup_epochs=AUTO,
     clip=1.0,
     mixup=0.0,
     augment="none",
@@ -147,7 +156,7 @@ FINETUNE = Recipe(
 
 
 def settled(recipe: Recipe, architecture: str, *, images: int, processes: int, default_batch: int) -> Recipe:
-    """Settle batch and dropout for `images` to train on with so many processes.
+    """Settle batch, warm-up and dropout for `images` to train on with so many processes.
 
     A data set smaller than the batch gets a batch of its own size. The batch must divide evenly, with at least two
     images per pass: norms cannot learn from one.
@@ -168,7 +177,8 @@ def settled(recipe: Recipe, architecture: str, *, images: int, processes: int, d
         )
         raise UsageError(message)
     dropout = DROPOUT.get(architecture, 0.0) if recipe.dropout == AUTO else recipe.dropout
-    return replace(recipe, batch=batch, dropout=dropout)
+    warmup = RISE * recipe.epochs if recipe.warmup_epochs == AUTO else recipe.warmup_epochs
+    return replace(recipe, batch=batch, warmup_epochs=warmup, dropout=dropout)
 
 
 def taken(given: Entries) -> Recipe:

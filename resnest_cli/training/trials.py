@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING
 import torch
 from timm.loss import LabelSmoothingCrossEntropy
 
+from resnest_cli.training import layout
 from resnest_cli.training.data import order
 from resnest_cli.training.optimizer import make_optimizer, make_schedule
 from resnest_cli.training.randomness import seed_everything
+from resnest_cli.training.recipe import COSINE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,10 +70,11 @@ class Trials:
 
         Norms take the statistics of the batch, as in training: running averages lag behind a short run.
         """
-        judged = copy.deepcopy(network).to(self.device).train()
+        judged = copy.deepcopy(network).train()
+        on_device = layout.place(judged, self.device)
         with torch.no_grad():
             losses = [
-                self.criterion(judged(inputs.to(self.device)).float(), self._targets(part)).item()
+                self.criterion(judged(on_device(inputs)).float(), self._targets(part)).item()
                 for part, inputs in zip(self.parts, self.train.batches(0, self.parts), strict=True)
             ]
         mean = sum(losses) / len(losses)
@@ -80,13 +83,14 @@ class Trials:
     def _short_run(self, network: nn.Module, rate: float) -> nn.Module:
         """Train a copy for some steps, at a rate that rises and falls as that of a whole run."""
         seed_everything(self.recipe.seed, "trial")
-        tried = copy.deepcopy(network).to(self.device).train()
-        recipe = replace(self.recipe, lr=rate, epochs=1, warmup_epochs=WARMUP)
+        tried = copy.deepcopy(network).train()
+        on_device = layout.place(tried, self.device)
+        recipe = replace(self.recipe, lr=rate, epochs=1, schedule=COSINE, warmup_epochs=WARMUP)
         optimizer = make_optimizer(tried, recipe)
         schedule = make_schedule(optimizer, recipe, STEPS)
         batches = zip(self.groups, self.train.batches(0, self.groups), strict=True)
         for step, (group, inputs) in enumerate(batches, 1):
-            loss = self.criterion(tried(inputs.to(self.device)).float(), self._targets(group))
+            loss = self.criterion(tried(on_device(inputs)).float(), self._targets(group))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -1,7 +1,8 @@
 """Compare `resnest finetune`, as it is by default, with what practitioners write: the same images, starts and epochs.
 
 In: a folder that scripts/data/recipe_sets.py made. Out: a JSON line per run, appended to a file, and their table. Runs
-that the file holds are not done again, so the script can be stopped. An hour of runs for each ten rows on two cores.
+that the file holds are not done again, so the script can be stopped. All runs take 90 minutes on one core; with
+OMP_NUM_THREADS=1 two scripts can share the sets.
 
 Starts: "near" is a network trained on other classes of the same kind, "far" the embedded digits model (for letters,
 textures and clothes), "random" new weights.
@@ -33,6 +34,7 @@ RECIPE = "--optimizer adamw --lr 4e-3 --epochs 20 --warmup-epochs 2 --batch 64 -
 OTHER_CLASSES = {"digits-5-9": "digits-0-4", "clothing-b": "clothing-a"}
 OURS, HEAD = "finetune", "finetune, head only"
 PROGRAMS = (OURS, "plain loop", "timm's settings", HEAD, "logistic regression")
+SETS = ("letters", "textures", "digits-5-9", "clothing-b")
 
 
 class Case(NamedTuple):
@@ -44,9 +46,9 @@ class Case(NamedTuple):
     seed: int
 
 
-def cases(folder: Path, seeds: int) -> Iterator[Case]:
+def cases(folder: Path, sets: list[str], seeds: int) -> Iterator[Case]:
     """Yield the runs for the sets in a folder, seed by seed."""
-    for seed, data in itertools.product(range(seeds), ("letters", "textures", "digits-5-9", "clothing-b")):
+    for seed, data in itertools.product(range(seeds), sets):
         if not (folder / data).is_dir():
             continue
         starts = ("near", "random") if data == "digits-5-9" else ("near", "far", "random")
@@ -121,12 +123,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compare finetune with what practitioners write.")
     parser.add_argument("folder", type=Path, help="what scripts/data/recipe_sets.py made")
     parser.add_argument("runs", type=Path, help="the file of runs, JSON lines")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
     args = parser.parse_args()
     rows = [json.loads(line) for line in args.runs.read_text().splitlines()] if args.runs.is_file() else []
     done = {Case(*(row[name] for name in Case._fields)) for row in rows}
-    for case in cases(args.folder, args.seeds):
+    for case in cases(args.folder, args.sets, args.seeds):
         if case not in done:
             rows.append(measure(case, args.folder, args.epochs))
             with args.runs.open("a") as file:

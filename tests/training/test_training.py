@@ -430,6 +430,7 @@ def test_one_step_of_the_published_recipe_is_timms(tmp_path: Path, accumulate: i
     args: dict[str, Any] = {"num_classes": 3, "drop_block_rate": 0.1, **TINY}
     network, theirs = (timm.create_model("resnest14d", **args) for _ in range(2))
     theirs.load_state_dict(network.state_dict())
+    theirs.to(memory_format=torch.channels_last)
     data = Fixed(torch.randn(8, 3, 64, 64), torch.arange(8) % 3)
     settled = replace(RESNEST, epochs=4, batch=8, lr=0.1 * 8 / 256, accumulate=accumulate, warmup_epochs=1, dropout=0.0)
     rank = Rank(torch.device("cpu"))
