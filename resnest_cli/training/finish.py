@@ -59,7 +59,7 @@ def _metrics(setup: Setup, outcome: Outcome, *, sha256: str) -> dict[str, Any]:
         "weights": _which(found.kept_epoch, keeps_best=keeps_best),
         "epochs": sum(row["epoch"] > 0 for row in outcome.history),
         "trained_parameters": outcome.parameters,
-        "recipe": asdict(outcome.recipe),
+        "recipe": outcome.recipe,
         "sha256": sha256,
         "versions": {
             "resnest-cli": resnest_cli.__version__,

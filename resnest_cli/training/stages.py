@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from resnest_cli.errors import TrainingStopped
 from resnest_cli.inputs import splits
@@ -31,13 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
 
-    from torch import nn
-
     from resnest_cli.training.data import Data
     from resnest_cli.training.events import Event
     from resnest_cli.training.head import Head
     from resnest_cli.training.judgement import Judgement
-    from resnest_cli.training.recipe import Recipe
     from resnest_cli.training.setup import Setup
     from resnest_cli.training.signals import Signals
 
@@ -52,14 +50,14 @@ class Outcome:
         state: the weights of the whole network, on the CPU.
         judgement: the validation side as this network sees it.
         history: a row per epoch; the head's is epoch 0.
-        recipe: with a learning rate where all layers were trained.
+        recipe: the items that acted; of a head alone, its strength, balance and seed.
         parameters: how many were trained last.
     """
 
     state: dict[str, torch.Tensor]
     judgement: Judgement
     history: list[dict[str, Any]]
-    recipe: Recipe
+    recipe: dict[str, Any]
     parameters: int
 
 
@@ -91,11 +89,12 @@ def finetune(setup: Setup, signals: Signals) -> Stage:
             return (yield from _layers(setup, signals, start, images))
     solved, judged, row = yield from _head(setup, signals)
     with_head = setup.pretrained(setup.for_training(setup.start))
-    made = setup.untrained() if setup.job.options().random_weights else copy.deepcopy(with_head)
+    made = _with_zeros(setup.untrained() if setup.job.options().random_weights else copy.deepcopy(with_head))
     with_head.load_state_dict({"fc.weight": solved.weight, "fc.bias": solved.bias}, strict=False)
     state = with_head.state_dict()
     if not setup.job.full:
-        return Outcome(state, judged, [row], setup.recipe, solved.weight.numel() + solved.bias.numel())
+        items = {"strength": solved.strength, "balance": setup.recipe.balance, "seed": setup.recipe.seed}
+        return Outcome(state, judged, [row], items, solved.weight.numel() + solved.bias.numel())
     with _images(setup) as images:
         takes_head, rate = from_first(setup.rank, lambda: _choose(setup, made, with_head, images[0]))
         chosen = with_head if takes_head else made
@@ -140,7 +139,18 @@ def _layers(setup: Setup, signals: Signals, start: Start, images: tuple[Images, 
     yield from loop.events()
     state = {name: value.cpu() for name, value in loop.network.state_dict().items()}
     count = sum(value.numel() for value in loop.network.parameters())
-    return Outcome(state, loop.validate(), [*start.earlier, *loop.history], loop.recipe, count)
+    return Outcome(state, loop.validate(), [*start.earlier, *loop.history], asdict(loop.recipe), count)
+
+
+def _with_zeros(network: nn.Module) -> nn.Module:
+    """Return the network with a classifier of zeros.
+
+    The first steps of random ones change all layers by chance: letters, from the digits model, had 68% after 12 epochs
+    where zeros had 88% (two seeds); from random weights 28 and 37%.
+    """
+    for parameter in network.get_classifier().parameters():  # type: ignore[operator] # timm's models have it
+        nn.init.zeros_(parameter)
+    return network
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Compare `resnest finetune`, as it is by default, with what practitioners write: the same images, starts and epochs.
 
-In: a folder that scripts/data/recipe_sets.py made. Out: a JSON line per run, appended to a file, and their table. Runs
-that the file holds are not done again, so the script can be stopped. All runs take 90 minutes on one core; with
-OMP_NUM_THREADS=1 two scripts can share the sets.
+In: a folder that scripts/data/recipe_sets.py made. Out: a JSON line per run, appended to a file, and their table, between
+the marks of docs/training.md. Runs that the file holds are not done again, so the script can be stopped. All runs take
+hours on one core; with OMP_NUM_THREADS=1 two scripts can share the sets.
 
 Starts: "near" is a network trained on other classes of the same kind, "far" the embedded digits model (for letters,
 textures and clothes), "random" new weights.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,8 @@ from resnest_cli.tasks.validate.metrics import wilson
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PAGE = Path(__file__).parents[2] / "docs" / "training.md"
+MARKS = ("<!-- recipe: scripts/measure/finetune_recipe.py writes this -->", "<!-- end of recipe -->")
 NETWORK = "-m resnest14d --arch channels=16,32,64,128 --arch stem_width=8 --arch base_width=32"
 PIXELS = "--interpolation bilinear --crop-pct 1 --mean .5 .5 .5 --std .5 .5 .5"
 RECIPE = "--optimizer adamw --lr 4e-3 --epochs 20 --warmup-epochs 2 --batch 64 --mixup 0 --drop-block 0 --augment none"
@@ -98,7 +101,10 @@ def measure(case: Case, folder: Path, epochs: int) -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Return the table in Markdown: the mean over seeds with the 95% interval of all their images, and seconds."""
+    """Return the table in Markdown: the mean over seeds, its 95% interval for so many validation images, and seconds.
+
+    All seeds validate on the same images, so these count once.
+    """
     cells = defaultdict(list)
     for row in rows:
         cells[row["data"], row["start"], row["program"]].append(row)
@@ -112,14 +118,13 @@ def table(rows: list[dict[str, Any]]) -> str:
 def _cell(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
-    images = sum(row["images"] for row in rows)
-    low, high = wilson(round(sum(row["top1"] * row["images"] for row in rows)), images)
-    top1, seconds = mean(row["top1"] for row in rows), mean(row["seconds"] for row in rows)
-    return f"{top1:.1%} ({low:.1%} to {high:.1%}), {seconds:.0f} s"
+    top1, seconds, images = (mean(row[name] for row in rows) for name in ("top1", "seconds", "images"))
+    low, high = wilson(round(top1 * images), round(images))
+    return f"{top1:.1%} ({100 * low:.0f} to {100 * high:.0f}), {seconds:.0f} s"
 
 
 def main() -> None:
-    """Do what is left of the runs, and print the table."""
+    """Do what is left of the runs, and write the table between the marks of the page."""
     parser = argparse.ArgumentParser(description="Compare finetune with what practitioners write.")
     parser.add_argument("folder", type=Path, help="what scripts/data/recipe_sets.py made")
     parser.add_argument("runs", type=Path, help="the file of runs, JSON lines")
@@ -135,7 +140,11 @@ def main() -> None:
             with args.runs.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
             print(json.dumps(rows[-1]), flush=True)
-    print(table(rows))
+    written = table(rows)
+    pattern = f"({re.escape(MARKS[0])}\n).*?({re.escape(MARKS[1])})"
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(re.sub(pattern, lambda m: f"{m[1]}{written}\n{m[2]}", text, flags=re.DOTALL), encoding="utf-8")
+    print(written)
 
 
 if __name__ == "__main__":
