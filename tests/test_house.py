@@ -387,6 +387,7 @@ OPTIONS = {
             "--weights",
             "--random-weights",
             "--full",
+            "--folds",
         ),
         *(*RECIPE, *FIXED_SIZE, *WHERE, *VIEW),
     ],

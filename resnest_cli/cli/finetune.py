@@ -15,6 +15,13 @@ from resnest_cli.training.recipe import FINETUNE
     FINETUNE,
     *WEIGHTS,
     click.option("--full/--head-only", default=None, help="Train all layers after the head.  [default: with a GPU]"),
+    click.option(
+        "--folds",
+        type=int,
+        default=0,
+        metavar="K",
+        help="Train K models, each judged on another K-th of the images.",
+    ),
 )
 def finetune(**values: Any) -> None:  # noqa: ANN401 - as declared
     """Adapt a pretrained model to your own classes.
@@ -29,5 +36,6 @@ def finetune(**values: Any) -> None:  # noqa: ANN401 - as declared
       resnest finetune flowers/
       resnest finetune flowers/ -m resnest101e -o flowers-model --full --epochs 10
       resnest finetune flowers/ -o flowers-model --resume
+      resnest finetune flowers/ -o flowers-5 --folds 5
     """
     execute("finetune", **values)

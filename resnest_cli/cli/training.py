@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from resnest_cli.cli import options as shared
 from resnest_cli.cli.parameters import AnyPath, Number, OutputPath, or_auto
+from resnest_cli.errors import UsageError
 from resnest_cli.options import Options
 from resnest_cli.training.recipe import PRECISIONS, SCHEDULES, VAL, Recipe
 
@@ -69,7 +70,7 @@ def execute(command: str, *, how: Recipe, options: Options, view: View, gpus: st
     """Run the job, or what is left of it, and show its events.
 
     Raises:
-        UsageError: torch is not installed; the folder is taken, or holds another job.
+        UsageError: torch is not installed; the folder is taken, or holds another job; folds in several processes.
     """
     from resnest_cli.system.imports import require_torch
 
@@ -79,14 +80,23 @@ def execute(command: str, *, how: Recipe, options: Options, view: View, gpus: st
 
     request = Request(command, recipe=how, options=options, **values)
     job, out = request.settle(_given())
+    if job.folds and (gpus or _is_one_of_several()):
+        message = f"--folds {job.folds} trains in one process: leave --gpus, torchrun and Slurm's tasks away."
+        raise UsageError(message)
     # What is wrong with the folders is said before torch is loaded. Of several processes the first looks, in `Run`.
     found = None if request.resume or _is_one_of_several() else job.find()
     with view.doing("loading torch"):
-        from resnest_cli.cli.training_screen import Screen
+        from resnest_cli.cli.training_screen import FoldsScreen, Screen
+        from resnest_cli.training.folds import Folds
         from resnest_cli.training.run import Run
     if not report.can_draw():
         view.say(report.NO_PICTURES)
-    run, resume = Run(job, out, device=options.device, workers=options.workers, found=found), request.resume
+    where: dict[str, Any] = {"device": options.device, "workers": options.workers, "found": found}
+    resume = request.resume
+    if job.folds:
+        FoldsScreen(view, out).show(Folds(job, out, **where).events(resume=resume))
+        return
+    run = Run(job, out, **where)
     Screen(view, out).show(run.launch(gpus, view.flags, resume=resume) if gpus else run.events(resume=resume))
 
 

@@ -14,7 +14,7 @@ from resnest_cli.inputs.labelled.check import Scanning
 from resnest_cli.text.layout import put_facts, put_table
 from resnest_cli.text.terminal import note, one_line, put
 from resnest_cli.training import words
-from resnest_cli.training.events import Cached, Done, Epoch, Scanned, Settled, Solved, Step
+from resnest_cli.training.events import Cached, Done, Epoch, Judged, Parted, Scanned, Settled, Solved, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +37,7 @@ class Screen:
         self.epochs = 0
         self.task = TaskID(0)
         self.top1 = ""
+        self.fold = ""
 
     def show(self, events: Iterable[Event]) -> None:
         """Show each event as it comes."""
@@ -57,12 +58,11 @@ class Screen:
         elif not self.view.quiet:
             self._say(event)
 
-    def _say(self, event: Scanned | Solved | Settled | Epoch) -> None:
+    def _say(self, event: Scanned | Parted | Solved | Settled | Epoch | Judged) -> None:
         if isinstance(event, Scanned):
             headings = ["class", "train", "val", "left out"]
             put_table(headings, words.counts(event.data), numeric=(1, 2, 3), stream=sys.stderr)
-            for text in event.data.notes:
-                note(one_line(text))
+            _note_each(event.data.notes)
         elif isinstance(event, Solved):
             note(words.solved(event))
         elif isinstance(event, Settled) and event.rank.first:
@@ -75,10 +75,10 @@ class Screen:
     def _advance(self, event: Scanning | Step | Cached, bar: Progress) -> None:
         if not isinstance(event, Step):
             what = "checking" if isinstance(event, Scanning) else "features"
-            bar.update(self.task, description=what, completed=event.done, total=event.total, loss="")
+            bar.update(self.task, description=f"{self.fold}{what}", completed=event.done, total=event.total, loss="")
             return
         loss = f"loss {event.loss:.3f}  {self.top1}"
-        bar.update(self.task, description="layers", completed=event.step, total=event.steps, loss=loss)
+        bar.update(self.task, description=f"{self.fold}layers", completed=event.step, total=event.steps, loss=loss)
 
     def _progress(self) -> Progress:
         loss = TextColumn("{task.fields[loss]}", markup=False)
@@ -88,10 +88,40 @@ class Screen:
 
     def _report(self, metrics: dict[str, Any]) -> None:
         put_facts(words.figures(metrics))
-        rows, more = words.weakest(metrics)
-        put_table(["class", "images", "recall"], rows, numeric=(1, 2))
-        if more:
-            put(f"... and {more:,} better ones, all in metrics.json")
+        _put_weakest(metrics)
         put_facts(words.verdict(metrics))
         if metrics["verdict"]["learned"]:
             put(f"next: {shlex.join(['resnest', 'predict', 'IMAGE', '-m', str(self.out)])}")
+
+
+class FoldsScreen(Screen):
+    """The screen of several folds: a line for each, and what all images say together."""
+
+    def _say(self, event: Scanned | Parted | Solved | Settled | Epoch | Judged) -> None:
+        if isinstance(event, Parted):
+            first = event.folds[0]
+            put_table(["class", "images", "left out"], words.images(first), numeric=(1, 2), stream=sys.stderr)
+            _note_each(first.notes)
+            self.fold = f"fold 1/{len(event.folds)} "
+        elif isinstance(event, Judged):
+            note(words.judged(event))
+            self.fold = f"fold {event.number + 1}/{event.count} "
+        elif not isinstance(event, Solved):  # a head alone is judged at once
+            super()._say(event)
+
+    def _report(self, metrics: dict[str, Any]) -> None:
+        put_facts(words.figures_of_folds(metrics))
+        _put_weakest(metrics)
+        put_facts(words.models_of_folds(metrics, self.out))
+
+
+def _note_each(notes: Iterable[str]) -> None:
+    for text in notes:
+        note(one_line(text))
+
+
+def _put_weakest(metrics: dict[str, Any]) -> None:
+    rows, more = words.weakest(metrics)
+    put_table(["class", "images", "recall"], rows, numeric=(1, 2))
+    if more:
+        put(f"... and {more:,} better ones, all in metrics.json")

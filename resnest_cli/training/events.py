@@ -1,7 +1,8 @@
 """What a training run reports as it goes, one frozen value per event.
 
 In: nothing. Out: the types of events, in the order in which they come: `Scanning` and `Scanned`; in finetuning `Cached`
-and `Solved`; where all layers are trained, `Settled`, `Step` and `Epoch`; at last `Done`.
+and `Solved`; where all layers are trained, `Settled`, `Step` and `Epoch`; at last `Done`. Of folds: `Scanning` and
+`Parted`; for each fold those of its run and `Judged`; at last `Done`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,13 @@ class Scanned:
     """The data set, checked and split, before anything is trained."""
 
     data: TrainingSet
+
+
+@dataclass(frozen=True)
+class Parted:
+    """The data set, checked and parted into folds, before anything is trained."""
+
+    folds: tuple[TrainingSet, ...]
 
 
 @dataclass(frozen=True)
@@ -82,10 +90,20 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """Fold `number` of `count` is done: its model judged so many images, with this share right."""
+
+    number: int
+    count: int
+    images: int
+    top1: float
+
+
+@dataclass(frozen=True)
 class Done:
     """The folder is complete; these are its metrics."""
 
     metrics: dict[str, Any]
 
 
-Event: TypeAlias = "Scanning | Scanned | Cached | Solved | Settled | Step | Epoch | Done"
+Event: TypeAlias = "Scanning | Scanned | Parted | Cached | Solved | Settled | Step | Epoch | Judged | Done"

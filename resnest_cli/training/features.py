@@ -40,17 +40,26 @@ def cached_features(setup: Setup, signals: Signals) -> Generator[Cached, None, N
         TrainingStopped: a signal came.
     """
     path = setup.checkpoints / FILENAME
-    sources = [Source(path) for split in (splits.TRAIN, splits.VAL) for path, _ in setup.data.side(split)]
+    sources = [Source(path) for path in _paths(setup)]
     kept = shared(setup.rank, _read(path, len(sources)) if setup.rank.first else None)
     if kept is not None:
         return kept
     found = yield from _compute(setup, sources, signals)
     if setup.rank.first:
-        content = BytesIO()
-        np.save(content, found)
-        with contextlib.suppress(OSError):  # the file only saves time when the run is resumed
-            atomic.write(path, content.getvalue())
+        _keep(path, found)
     return found
+
+
+def hand_on(first: Setup, other: Setup) -> None:
+    """Write the features that one run has kept for another run of the same images, in the order of its data."""
+    kept = _read(first.checkpoints / FILENAME, len(paths := _paths(first)))
+    if kept is not None:
+        rows = {path: row for row, path in enumerate(paths)}
+        _keep(other.checkpoints / FILENAME, kept[[rows[path] for path in _paths(other)]])
+
+
+def _paths(setup: Setup) -> list[str]:
+    return [path for split in (splits.TRAIN, splits.VAL) for path, _ in setup.data.side(split)]
 
 
 def _compute(setup: Setup, sources: list[Source], signals: Signals) -> Generator[Cached, None, NDArray[np.float32]]:
@@ -72,6 +81,13 @@ def _compute(setup: Setup, sources: list[Source], signals: Signals) -> Generator
         every[list(own)] = torch.from_numpy(np.stack(rows))
     features: NDArray[np.float32] = summed(setup.rank, every).numpy()
     return features
+
+
+def _keep(path: Path, found: NDArray[np.float32]) -> None:
+    content = BytesIO()
+    np.save(content, found)
+    with contextlib.suppress(OSError):  # the file only saves time
+        atomic.write(path, content.getvalue())
 
 
 def _read(path: Path, count: int) -> NDArray[np.float32] | None:

@@ -1,6 +1,7 @@
 """The end of a run: its folder becomes a model folder.
 
-In: a `Setup` and the `Outcome` of its stages. Out: the folder's model, history, pictures, mistakes and metrics.
+In: a `Setup` and the `Outcome` of its stages. Out: the folder's model, its answers, history, pictures, mistakes and
+metrics.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ import torch
 import resnest_cli
 from resnest_cli.errors import OutputError
 from resnest_cli.inputs import splits
-from resnest_cli.training import folder, mistakes, report, verdict
+from resnest_cli.training import answers, folder, mistakes, report, verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from resnest_cli.training.answers import Answer
     from resnest_cli.training.setup import Setup
     from resnest_cli.training.stages import Outcome
 
@@ -38,8 +42,10 @@ def finish(setup: Setup, outcome: Outcome) -> dict[str, Any]:
     description = f"{setup.job.command} of {setup.start.name} on {len(setup.data.classes)} classes"
     sha256 = folder.write(setup.out, setup.result, outcome.state, description)
     metrics = _metrics(setup, outcome, sha256=sha256)
+    found = answers.of(setup, outcome.judgement)
+    answers.write(setup.out, found)
     report.write_history(setup.out, outcome.history)
-    _write_extras(setup, outcome, metrics["verdict"]["kept_epoch"])
+    write_extras(_extras(setup, outcome, found, metrics["verdict"]["kept_epoch"]))
     report.write_metrics(setup.out, metrics)
     return metrics
 
@@ -77,16 +83,17 @@ def _which(kept: int, *, keeps_best: bool) -> str:
     return f"of epoch {kept}, the best on the validation images" if keeps_best else "of the last epoch"
 
 
-def _write_extras(setup: Setup, outcome: Outcome, kept: int) -> None:
-    """Write pictures and the page of mistakes; a folder without them is complete too."""
+def _extras(setup: Setup, outcome: Outcome, found: list[Answer], kept: int) -> Iterator[Callable[[], None]]:
     classes, judgement = setup.data.classes, outcome.judgement
-    extras = [partial(mistakes.write, setup, judgement)]
+    yield partial(mistakes.write, setup, found)
     if report.can_draw():
         true, predicted = judgement.targets.numpy(), judgement.predicted.numpy()
-        extras += [
-            partial(report.draw_confusion, setup.out, classes, true, predicted),
-            partial(report.draw_curves, setup.out, outcome.history, kept),
-        ]
+        yield partial(report.draw_confusion, setup.out, classes, true, predicted)
+        yield partial(report.draw_curves, setup.out, outcome.history, kept)
+
+
+def write_extras(extras: Iterable[Callable[[], None]]) -> None:
+    """Write pictures and the page of mistakes; a folder without them is complete too."""
     for write in extras:
         try:
             write()

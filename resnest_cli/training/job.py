@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 FILENAME = "run.yaml"
 MAX_BYTES = 1 << 18
+MOST_FOLDS = 50
 FINETUNE, TRAIN = "finetune", "train"
 _DONE = {FINETUNE: "finetuned", TRAIN: "trained"}
 # The options of a model that belong to a job; the others say where it runs, which may change when it is resumed.
@@ -42,7 +43,8 @@ OF_MODEL = ("model", "weights", "random_weights", "img_size", "crop_pct", "inter
 class Job:
     """One run. `full` trains all layers after the head (None: with a GPU); `arch` are arguments of the network.
 
-    `exclude` are patterns of what to leave out of the folders of images, `groups` is as in `training_set.find`.
+    `exclude` are patterns of what to leave out of the folders of images, `groups` is as in `training_set.find`. With
+    `folds` it is as many runs, each judged on another part of the images.
     """
 
     command: str
@@ -54,6 +56,7 @@ class Job:
     full: bool | None = None
     exclude: tuple[str, ...] = ()
     groups: str | None = None
+    folds: int = 0
 
     def options(self, **where: Any) -> Options:  # noqa: ANN401 - fields of Options
         """Return the options that open the model this job starts from, on the device that `where` names."""
@@ -73,9 +76,12 @@ class Job:
         """Find the images to train on, without opening them.
 
         Raises:
-            BadDataSet: see `training_set.find`.
+            BadDataSet: see `training_set.find`; or they have sides already, and folds are asked for.
         """
-        return training_set.find(Path(self.data), exclude=self.exclude, groups=self.groups)
+        found = training_set.find(Path(self.data), exclude=self.exclude, groups=self.groups)
+        if self.folds:
+            training_set.check_undivided(found)
+        return found
 
     def result(self, classes: tuple[str, ...]) -> ModelSpec:
         """Return the spec of the model that this job makes."""
@@ -132,6 +138,7 @@ def _job(given: Entries) -> Job:
         full=None if given.values.get("full") is None else given.flag("full"),
         exclude=given.texts("exclude") if "exclude" in given.values else (),
         groups=None if given.values.get("groups") is None else given.text("groups"),
+        folds=given.integer("folds", 0, MOST_FOLDS) if "folds" in given.values else 0,
     )
 
 
@@ -171,7 +178,8 @@ def check_outside(out: Path, data: Path) -> None:
 def resumed(kept: Job, asked: Job, given: Collection[str]) -> Job:
     """Return the job that is resumed: the kept one, with the data and the higher number of epochs that are asked for.
 
-    Only options that were `given` are compared. The data may have moved: they are compared when they are read.
+    Only options that were `given` are compared. The data may have moved: they are compared when they are read. Folds
+    take no more epochs: those that are done would have fewer.
 
     Raises:
         UsageError: the message names what differs.
@@ -179,6 +187,7 @@ def resumed(kept: Job, asked: Job, given: Collection[str]) -> Job:
     old, new = _flat(kept), _flat(asked)
     differ = {name for name in old if name in {*given, "command"} - {"data"} and old[name] != new[name]}
     more = asked.recipe.epochs if "epochs" in differ and asked.recipe.epochs > kept.recipe.epochs else 0
+    more = 0 if kept.folds else more
     if more and kept.full is False:
         message = f"--epochs {more}: this run is of the head alone, which takes none; train all layers with another -o."
         raise UsageError(message)

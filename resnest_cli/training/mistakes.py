@@ -1,16 +1,15 @@
 """The validation images that a trained model contradicts most: its mistakes, or wrong labels.
 
-In: a `Setup` and a `Judgement`. Out: `mistakes.html` in the folder of the run.
+In: a `Setup` and its answers. Out: `mistakes.html` in the folder of the run.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from resnest_cli.inputs import loading, splits
+from resnest_cli.inputs import loading
 from resnest_cli.outputs import mistakes
 from resnest_cli.system import atomic
 from resnest_cli.training.data import Decoder
@@ -19,44 +18,42 @@ from resnest_cli.types import Failure, Source
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from numpy.typing import NDArray
-
-    from resnest_cli.training.judgement import Judgement
+    from resnest_cli.training.answers import Answer
     from resnest_cli.training.setup import Setup
 
 FILENAME = "mistakes.html"
 NOTE = "The model contradicts these labels most, the first one most of all. Some may be wrong labels."
 
 
-def worst(judgement: Judgement) -> NDArray[np.int64]:
-    """Return the rows with wrong answers, the highest loss first, at most `mistakes.MOST`."""
-    losses, wrong = judgement.losses.numpy(), (judgement.predicted != judgement.targets).numpy()
-    rows = np.flatnonzero(wrong)
-    return rows[np.argsort(-losses[rows], kind="stable")][: mistakes.MOST]
+def worst(found: Sequence[Answer]) -> list[Answer]:
+    """Return the wrong answers, the highest loss first, at most `mistakes.MOST`."""
+    wrong = [answer for answer in found if not answer.right]
+    return sorted(wrong, key=lambda answer: -answer.loss)[: mistakes.MOST]
 
 
-def write(setup: Setup, judgement: Judgement) -> None:
+def write(setup: Setup, found: Sequence[Answer]) -> None:
     """Write the page; nothing where every answer is right.
 
     Raises:
         OutputError: it cannot be written.
     """
-    if not len(rows := worst(judgement)):
+    if not (shown := worst(found)):
         return
-    names, images = setup.data.classes, setup.data.side(splits.VAL)
-    paths = [images[row][0] for row in rows]
-    items = []
-    for row, path, picture in zip(rows.tolist(), paths, _thumbnails(setup, paths), strict=True):
-        loss, truth, taken = judgement.losses[row], int(judgement.targets[row]), int(judgement.predicted[row])
-        facts = (
-            ("label", f"{names[truth]}, {float((-loss).exp()):.1%}"),
-            ("taken for", f"{names[taken]}, {float(judgement.confidence[row]):.1%}"),
-            ("loss", f"{float(loss):.2f}"),
-        )
-        items.append(mistakes.Item(path, picture, facts))
-    wrong = int((judgement.predicted != judgement.targets).sum())
-    title = f"{setup.out.name}: {len(rows)} worst of {wrong} mistakes in {len(images)} validation images"
+    pictures = _thumbnails(setup, [answer.path for answer in shown])
+    items = [
+        mistakes.Item(answer.path, picture, _facts(answer)) for answer, picture in zip(shown, pictures, strict=True)
+    ]
+    wrong = sum(not answer.right for answer in found)
+    title = f"{setup.out.name}: {len(shown)} worst of {wrong} mistakes in {len(found)} validation images"
     atomic.write(setup.out / FILENAME, mistakes.page(title, items, NOTE).encode())
+
+
+def _facts(answer: Answer) -> tuple[tuple[str, str], ...]:
+    return (
+        ("label", f"{answer.label}, {math.exp(-answer.loss):.1%}"),
+        ("taken for", f"{answer.taken_for}, {answer.probability:.1%}"),
+        ("loss", f"{answer.loss:.2f}"),
+    )
 
 
 def _thumbnails(setup: Setup, paths: Sequence[str]) -> Iterator[str]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+METRICS = "metrics.json"
 WORST = 10  # confusions that are reported
 NO_PICTURES = "curves.png and confusion.png need matplotlib and are left out: pip install 'resnest-cli[train]'"
 
@@ -71,7 +72,7 @@ def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
 
 def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
     """Write `metrics.json`, which marks a complete folder."""
-    atomic.write(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
+    atomic.write(folder / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
 
 
 def can_draw() -> bool:

@@ -39,6 +39,7 @@ class Request:
         arch: KEY=VALUE arguments of the network.
         exclude: patterns of what to leave out of folders.
         groups: the column of a table, or "folder", that says which images must lie on one side.
+        folds: the number of models to train, each judged on another part of the images; 0: one model, judged on `val`.
     """
 
     command: str
@@ -52,6 +53,7 @@ class Request:
     arch: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     groups: str | None = None
+    folds: int = 0
 
     def settle(self, given: Collection[str] = ()) -> tuple[Job, Path]:
         """Return the job to do and its folder.
@@ -59,9 +61,11 @@ class Request:
         With `resume` the job is the one that the folder holds; of options in `given` only `epochs` may differ from it.
 
         Raises:
-            UsageError: the data are not there; the folder is taken, lies in the data, or holds another job.
+            UsageError: the data are not there; the folder is taken, lies in the data, or holds another job; folds make
+                no sense.
             UnknownModel, ModelError, BadCheckpoint: the model to start from cannot be used.
         """
+        self._check_folds(given)
         asked = self._job()
         seen = look(asked.data)
         if not seen.is_there and not self.resume:  # a resumed run finds moved images later, with its own message
@@ -72,6 +76,16 @@ class Request:
             return job.resumed(job.read(out), asked, given), out
         _check_folder(out, Path(asked.data))
         return asked, out
+
+    def _check_folds(self, given: Collection[str]) -> None:
+        if not self.folds and "folds" not in given:
+            return
+        if not 2 <= self.folds <= job.MOST_FOLDS:  # noqa: PLR2004 - one fold leaves nothing to train on
+            message = f"--folds {self.folds}: use a number from 2 to {job.MOST_FOLDS}."
+            raise UsageError(message)
+        if "val" in given:
+            message = f"--val {self.val:g}: --folds judges every image once, not a share of them; give one of the two."
+            raise UsageError(message)
 
     def _job(self) -> Job:
         model = {name: getattr(self.options, name) for name in job.OF_MODEL}
@@ -91,6 +105,7 @@ class Request:
             full=self.full,
             exclude=self.exclude,
             groups=self.groups,
+            folds=self.folds,
         )
 
 

@@ -24,7 +24,8 @@ from resnest_cli.training.setup import Setup
 from resnest_cli.training.signals import Signals
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from resnest_cli.inputs.labelled.check import Scanning
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from resnest_cli.training.distributed import Rank
     from resnest_cli.training.events import Event
     from resnest_cli.training.job import Job
+    from resnest_cli.types import ModelSpec
 
 
 class Run:
@@ -64,13 +66,8 @@ class Run:
         try:
             with self._resumable():
                 ready = yield from self.prepare(resume=resume)
-                board = Board(self.out, wanted=ready.rank.first)
-                signals = Signals(wanted=ready.rank.processes == 1)
-                with signals, _translated(ready.rank), contextlib.closing(board):
-                    for event in _work(ready, signals):
-                        board.add(event)
-                        if ready.rank.first:
-                            yield event
+                with Signals(wanted=ready.rank.processes == 1) as signals:
+                    yield from work(ready, signals)
         finally:
             leave()
 
@@ -98,11 +95,7 @@ class Run:
             BadDataSet, UsageError, DeviceError, OutputError: the job cannot be done.
         """
         # 1. This process, and the model to start from.
-        rank = join(self.device)
-        start = self.job.start()
-        if self.job.command == job.FINETUNE:
-            setup.locate_weights(self.job, start)
-        setup.check_names(self.job, start)
+        rank, start = open_start(self.job, self.device)
         # 2. The data: the first process reads them for all.
         reading = setup.read_data(self.job, self.out, self.found, resume=resume)
         found = shared(rank, (yield from reading) if rank.first else None)
@@ -119,35 +112,67 @@ class Run:
             if resume:
                 job.write(asked, self.out)  # there may be more epochs
             else:
-                asked = _with_full(asked, rank)
+                asked = with_full(asked, rank)
                 setup.make_folder(asked, self.out, found)
             self.begun = True
         kept = checkpoints.newest(self.out / setup.CHECKPOINTS) if rank.first else None
         state, asked = shared(rank, (kept, asked))
         return Setup(asked, self.out, rank, start, result, found, recipe, state, self.workers)
 
-    @contextlib.contextmanager
-    def _resumable(self) -> Iterator[None]:
-        """Add the command that continues the run to an error that stops it."""
-        try:
-            yield
-        except (TrainingStopped, OutputError) as error:
-            if self.begun:
-                error.args = (f"{error}\nTo go on: {shlex.join(['resnest', *self._words()])}",)
-            raise
+    def _resumable(self) -> AbstractContextManager[None]:
+        return resumable(self._words(), lambda: self.begun)
 
     def _words(self) -> list[str]:
         return [self.job.command, self.job.data, "-o", str(self.out), "--resume"]
 
 
-def _with_full(asked: Job, rank: Rank) -> Job:
+@contextlib.contextmanager
+def resumable(words: Sequence[str], begun: Callable[[], bool]) -> Iterator[None]:
+    """Add the command that continues a run, if it has begun, to an error that stops it."""
+    try:
+        yield
+    except (TrainingStopped, OutputError) as error:
+        if begun():
+            error.args = (f"{error}\nTo go on: {shlex.join(['resnest', *words])}",)
+        raise
+
+
+def open_start(asked: Job, device: str) -> tuple[Rank, ModelSpec]:
+    """Return this process and the model that the job starts from, before a large data set is read.
+
+    Raises:
+        UsageError, DeviceError, UnknownModel, ModelError: the device or the model is missing, or timm refuses a name.
+    """
+    rank = join(device)
+    start = asked.start()
+    if asked.command == job.FINETUNE:
+        setup.locate_weights(asked, start)
+    setup.check_names(asked, start)
+    return rank, start
+
+
+def with_full(asked: Job, rank: Rank) -> Job:
     """Settle whether finetuning trains all layers: with a GPU, unless the user has said."""
     if asked.command != job.FINETUNE or asked.full is not None:
         return asked
     return replace(asked, full=rank.device.type != "cpu")
 
 
-def _work(ready: Setup, signals: Signals) -> Iterator[Event]:
+def work(ready: Setup, signals: Signals) -> Iterator[Event]:
+    """Train, and complete the folder; only the first of several processes yields events.
+
+    Raises:
+        TrainingStopped, OutputError, DeviceError: the last good checkpoint stands.
+    """
+    board = Board(ready.out, wanted=ready.rank.first)
+    with _translated(ready.rank), contextlib.closing(board):
+        for event in _stages(ready, signals):
+            board.add(event)
+            if ready.rank.first:
+                yield event
+
+
+def _stages(ready: Setup, signals: Signals) -> Iterator[Event]:
     stage = stages.finetune if ready.job.command == job.FINETUNE else stages.from_scratch
     outcome = yield from stage(ready, signals)
     yield Done(finish(ready, outcome))

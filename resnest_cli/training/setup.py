@@ -152,16 +152,25 @@ def _data_of_before(asked: Job, out: Path) -> Generator[Scanning, None, Training
         BadDataSet: the images are missing, or are not the same.
         OutputError: the folder cannot be written.
     """
+    check_there(asked, out)
     data, before, now = training_set.read(out / SPLIT), Path(job.read(out).data), Path(asked.data)
-    if not (seen := look(now)).is_there:
-        words = shlex.join(["resnest", asked.command, "NEWDIR", "-o", str(out), "--resume"])
-        message = f"{now}: {seen.why or 'it is not there any more.'} If the images moved: {words}"
-        raise BadDataSet(message)
     if before != now:
-        roots = (before.parent, now.parent) if seen.is_file else (before, now)
+        roots = (before.parent, now.parent) if look(now).is_file else (before, now)
         data = yield from training_set.moved(data, *roots)
         make_folder(asked, out, data)
     return data
+
+
+def check_there(asked: Job, out: Path) -> None:
+    """Refuse to resume the run in `out` where its images are not there any more.
+
+    Raises:
+        BadDataSet: the message says how to name their new place.
+    """
+    if not (seen := look(Path(asked.data))).is_there:
+        words = shlex.join(["resnest", asked.command, "NEWDIR", "-o", str(out), "--resume"])
+        message = f"{asked.data}: {seen.why or 'it is not there any more.'} If the images moved: {words}"
+        raise BadDataSet(message)
 
 
 def make_folder(asked: Job, out: Path, data: TrainingSet) -> None:

@@ -10,23 +10,34 @@ from resnest_cli.training import recipe
 from resnest_cli.training.verdict import OVER, UNDER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections import Counter
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from resnest_cli.inputs.labelled.training_set import TrainingSet
-    from resnest_cli.training.events import Epoch, Settled, Solved
+    from resnest_cli.training.events import Epoch, Judged, Settled, Solved
 
 ROWS = 20  # classes in a table
 
 
 def counts(data: TrainingSet) -> list[list[str]]:
     """Return rows of class, train, val and left out: of all classes or the smallest ones, and totals."""
-    sides = [data.counts(split) for split in (splits.TRAIN, splits.VAL, splits.LEFT_OUT)]
-    many = len(data.classes) > ROWS
-    named = sorted(data.classes, key=lambda name: sides[0][name])[:ROWS] if many else data.classes
-    rows = [[name, *(str(side[name]) for side in sides)] for name in named]
+    return _table(data.classes, [data.counts(split) for split in (splits.TRAIN, splits.VAL, splits.LEFT_OUT)])
+
+
+def images(data: TrainingSet) -> list[list[str]]:
+    """Return rows of class, images and left out, as `counts`; of folds, in which an image is on both sides in turn."""
+    there = data.counts(splits.TRAIN) + data.counts(splits.VAL)
+    return _table(data.classes, [there, data.counts(splits.LEFT_OUT)])
+
+
+def _table(classes: Sequence[str], columns: Sequence[Counter[str]]) -> list[list[str]]:
+    many = len(classes) > ROWS
+    named = sorted(classes, key=lambda name: columns[0][name])[:ROWS] if many else classes
+    rows = [[name, *(str(column[name]) for column in columns)] for name in named]
     if many:
-        rows.append([f"... and {len(data.classes) - ROWS:,} larger classes", "", "", ""])
-    return [*rows, [f"{len(data.classes):,} classes", *(str(sum(side.values())) for side in sides)]]
+        rows.append([f"... and {len(classes) - ROWS:,} larger classes", *("" for _ in columns)])
+    return [*rows, [f"{len(classes):,} classes", *(str(sum(column.values())) for column in columns)]]
 
 
 def settled(event: Settled) -> Iterator[tuple[str, str]]:
@@ -59,15 +70,47 @@ def epoch(event: Epoch, epochs: int) -> str:
     )
 
 
+def judged(event: Judged) -> str:
+    """Return a line about a finished fold."""
+    return f"fold {event.number}/{event.count}  top-1 {event.top1:.2%} of {event.images:,} images"
+
+
 def figures(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield accuracy, baseline, the worst confusions, and where to look at mistakes."""
     images = f"{metrics['val_images']:,} validation images (weights {metrics['weights']})"
     yield "accuracy", f"{metrics['top1']:.2%} of {images}"
+    yield from _beside(metrics)
+
+
+def figures_of_folds(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield accuracy over all images and its spread, baseline, the worst confusions, and where to look at mistakes."""
+    low, high = metrics["top1_ci95"]
+    images = f"{metrics['images']:,} images, each judged by the model that has not seen it"
+    yield "accuracy", f"{metrics['top1']:.2%} of {images} (95% interval {low:.2%} to {high:.2%})"
+    folds, mean, deviation = metrics["fold_top1"], metrics["fold_top1_mean"], metrics["fold_top1_std"]
+    yield "folds", f"{min(folds):.2%} to {max(folds):.2%}, mean {mean:.2%}, standard deviation {deviation:.2%}"
+    if metrics["best_epochs"]:
+        flatters = "chosen on the images that it is judged on, which flatters it; --patience 0 keeps the last epoch"
+        yield "but", f"the best epoch of each model was {flatters}"
+    yield from _beside(metrics)
+
+
+def _beside(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "baseline", f"{metrics['majority_top1']:.2%} by always saying {metrics['majority_class']!r}"
     worst = [f"{row['class']} for {row['taken_for']} ({row['images']})" for row in metrics["worst_confusions"]]
     yield "confused", ", ".join(worst) or "none"
     if worst:
         yield "look at", "mistakes.html, the images whose labels the model contradicts most: some may be wrong labels"
+
+
+def models_of_folds(metrics: dict[str, Any], out: Path) -> Iterator[tuple[str, str]]:
+    """Yield where the models are, and how to train one on nearly all images."""
+    first, last = (out / f"fold-{number}" for number in (1, metrics["folds"]))
+    yield "models", f"{first} to {last}, each trained on the images of the other folds"
+    yield (
+        "next",
+        "one model: the same command without --folds and with another -o; --val 0.01 trains on nearly all images",
+    )
 
 
 def verdict(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:

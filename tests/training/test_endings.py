@@ -9,6 +9,7 @@ from base64 import b64decode
 from dataclasses import replace
 from html import unescape
 from io import BytesIO
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +19,11 @@ from PIL import Image
 from torch.nn import functional
 
 from resnest_cli import Classifier
+from resnest_cli.inputs.labelled.training_set import TrainingSet
+from resnest_cli.inputs.tables import Example
 from resnest_cli.outputs import mistakes as page
-from resnest_cli.training import board, mistakes
+from resnest_cli.training import answers, board, mistakes
+from resnest_cli.training.answers import Answer
 from resnest_cli.training.events import Done, Epoch, Step
 from resnest_cli.training.job import Job
 from resnest_cli.training.judgement import of_logits
@@ -101,13 +105,22 @@ def test_a_head_alone_has_no_curves(solved: Path) -> None:
     assert not (solved / "curves.png").exists()
 
 
-def test_the_worst_rows_are_the_wrong_ones_by_their_loss() -> None:
+def test_the_worst_answers_are_the_wrong_ones_by_their_loss() -> None:
     logits = torch.tensor([[2.0, 0.0], [0.0, 3.0], [1.0, 0.0], [0.0, 1.0]])
     judged = of_logits(logits, torch.tensor([0, 0, 1, 0]))
-    assert mistakes.worst(judged).tolist() == [1, 2, 3]
     assert torch.allclose(judged.confidence, functional.softmax(logits.double(), dim=1).amax(dim=1))
-    many = of_logits(torch.tensor([[0.0, 1.0]]).repeat(60, 1), torch.zeros(60, dtype=torch.int64))
-    assert mistakes.worst(many).tolist() == list(range(page.MOST))
+    examples = tuple(Example(str(row), "ab"[label], "val") for row, label in enumerate((0, 0, 1, 0)))
+    setup: Any = SimpleNamespace(data=TrainingSet(("a", "b"), examples))
+    found = answers.of(setup, judged)
+    assert [(answer.path, answer.label, answer.taken_for) for answer in mistakes.worst(found)] == [
+        ("1", "a", "b"),
+        ("2", "b", "a"),
+        ("3", "a", "b"),
+    ]
+    loss, confidence = functional.cross_entropy(logits[1:2], torch.tensor([0])), logits[1].softmax(dim=0)[1]
+    assert (found[1].loss, found[1].probability) == pytest.approx((float(loss), float(confidence)), abs=1e-6)
+    many = [Answer(str(row), "a", "b", 0.7, 1.2) for row in range(60)]
+    assert mistakes.worst(many) == many[: page.MOST]
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -128,7 +128,7 @@ def test_the_folder_is_a_model_folder(whole: Path, colored: Path, resnest: Resne
     names = {path.name for path in whole.iterdir()} - {board.FOLDER}  # which is there if tensorboard is
     assert names == {
         *("config.json", "model.safetensors", "labels.txt", "metrics.json", "history.csv", "curves.png"),
-        *("confusion.png", "split.csv", "run.yaml", "checkpoints"),
+        *("validation.csv", "confusion.png", "split.csv", "run.yaml", "checkpoints"),
     }
     network: Any = timm.create_model(f"local-dir:{whole}", pretrained=True)
     cfg = network.pretrained_cfg

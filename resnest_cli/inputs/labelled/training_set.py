@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 
 from resnest_cli.errors import BadDataSet, UnreadableInput
 from resnest_cli.inputs import splits, tables
-from resnest_cli.inputs.labelled import class_folders, grouping, layouts
+from resnest_cli.inputs.labelled import class_folders, grouping, layouts, remarks, split
 from resnest_cli.inputs.labelled.check import check
 from resnest_cli.inputs.labelled.grouping import check_groups, kept_together, near_duplicates, parted
-from resnest_cli.inputs.labelled.split import split
 from resnest_cli.inputs.splits import LEFT_OUT, TRAIN, VAL
 from resnest_cli.inputs.tables import Example
+from resnest_cli.system.paths import look
 from resnest_cli.text import redact
-from resnest_cli.text.listing import FEW, few_are, files_are
+from resnest_cli.text.listing import few_are, files_are
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
     from resnest_cli.inputs.labelled.check import Scanning
@@ -109,9 +109,55 @@ def load(found: Found, *, share: float, seed: int) -> Generator[Scanning, None, 
     is_given = all(example.split for example in checked)
     if found.has_groups and not is_given:
         check_groups(checked, found.root)
-    done = split(checked, near, share=share, seed=seed)
+    done = split.split(checked, near, share=share, seed=seed)
     more = parted(done, near) if is_given else kept_together(done, near)
     return _complete(done, [*found.notes, *more], found.root)
+
+
+def check_undivided(found: Found) -> None:
+    """Refuse files that have sides, where they are to be parted into folds.
+
+    Raises:
+        BadDataSet: the message says what to give instead.
+    """
+    if any(example.split == VAL for example in found.examples):
+        train = found.root / TRAIN
+        such = f"such as {train}" if look(train).is_folder else "as a folder of classes or a table without a split"
+        message = (
+            f"{found.root} has a val side; --folds parts images anew: give one side, {such}, or leave --folds away."
+        )
+        raise BadDataSet(message)
+
+
+def folds(found: Found, *, count: int, seed: int) -> Generator[Scanning, None, list[TrainingSet]]:
+    """Return the images that were found `count` times, each time with another part on the val side; see `split.folds`.
+
+    Every file is decoded once; yield how many are. All have the same notes.
+
+    Args:
+        found: the files, on no sides.
+        count: the number of folds.
+        seed: random seed of the folds.
+
+    Raises:
+        BadDataSet: nothing can be trained on it, or a fold would be empty.
+    """
+    check_undivided(found)
+    checked, fingerprints = yield from check(found.examples)
+    near = near_duplicates(fingerprints)
+    if found.has_groups:
+        check_groups(checked, found.root)
+    parts = split.folds(checked, near, count=count, seed=seed)
+    empty = sum(not any(example.split == VAL for example in part) for part in parts)
+    if empty:
+        message = (
+            f"{found.root} has too few images for {count} folds: {empty} would be empty; give fewer --folds. "
+            "Images that must stay together (copies, near-duplicates, those of one group) count as one."
+        )
+        raise BadDataSet(message)
+    made = [_with_classes(part, found.root) for part in parts]
+    notes = (*found.notes, *kept_together(parts[0], near), *remarks.of_files(made[0]), *remarks.of_folds(made))
+    return [replace(each, notes=notes) for each in made]
 
 
 def read(path: Path) -> TrainingSet:
@@ -208,10 +254,26 @@ def _check_names(names: set[str], root: Path) -> None:
 
 
 def _complete(examples: list[Example], notes: list[str], root: Path) -> TrainingSet:
+    """Return the training set, if it can be trained and validated on.
+
+    Raises:
+        BadDataSet: a class has no image to train on, or no image is left to validate on.
+    """
+    data = _with_classes(examples, root)
+    if not data.counts(VAL):
+        message = (
+            f"{root}: every class has one image only, so none is left to validate on; add some. Images that must stay "
+            "together (copies, near-duplicates, those of one group) count as one."
+        )
+        raise BadDataSet(message)
+    return replace(data, notes=(*notes, *remarks.of_files(data), *remarks.of_unseen(data)))
+
+
+def _with_classes(examples: list[Example], root: Path) -> TrainingSet:
     """Return the training set, if every class has an image to train on.
 
     Raises:
-        BadDataSet: a class has none, or no image is left to validate on.
+        BadDataSet: a class has none.
     """
     data = TrainingSet(tuple(sorted({example.label for example in examples if example.label})), tuple(examples))
     train = data.counts(TRAIN)
@@ -221,27 +283,4 @@ def _complete(examples: list[Example], notes: list[str], root: Path) -> Training
         reason = f" ({first.path}: {first.reason})" if first else ""
         message = f"{root}: {few_are(empty)} without an image to train on{reason}; add some, or remove the class."
         raise BadDataSet(message)
-    if not data.counts(VAL):
-        message = (
-            f"{root}: every class has one image only, so none is left to validate on; add some. Images that must stay "
-            "together (copies, near-duplicates, those of one group) count as one."
-        )
-        raise BadDataSet(message)
-    return replace(data, notes=(*notes, *_notes(data)))
-
-
-def _notes(data: TrainingSet) -> Iterator[str]:
-    left_out = [example for example in data.examples if example.split == LEFT_OUT]
-    if left_out:
-        yield f"{files_are(len(left_out))} left out, each with its reason in split.csv:"
-        yield from (f"  {example.path}: {example.reason}" for example in left_out[:FEW])
-        if len(left_out) > FEW:
-            yield f"  ... and {len(left_out) - FEW} more."
-    val = data.counts(VAL)
-    unseen = [name for name in data.classes if not val[name]]
-    if unseen:
-        yield f"{few_are(unseen)} without an image to validate on: accuracy says nothing of that."
-    kept = [example.sha256 for example in data.examples if example.split != LEFT_OUT]
-    copies = len(kept) - len(set(kept))
-    if copies:
-        yield f"{files_are(copies)} the same image as another of the same class; copies stay on one side."
+    return data
