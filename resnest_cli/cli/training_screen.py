@@ -97,15 +97,20 @@ class Screen:
 class FoldsScreen(Screen):
     """The screen of several folds: a line for each, and what all images say together."""
 
+    def _show(self, event: Event, bar: Progress | None) -> None:
+        super()._show(event, bar)
+        if bar and isinstance(event, Parted | Judged):
+            done, count = (event.number, event.count) if isinstance(event, Judged) else (0, len(event.folds))
+            self.fold = f"fold {done + 1}/{count} "
+            bar.update(self.task, description="folds", completed=done, total=count)
+
     def _say(self, event: Scanned | Parted | Solved | Settled | Epoch | Judged) -> None:
         if isinstance(event, Parted):
             first = event.folds[0]
             put_table(["class", "images", "left out"], words.images(first), numeric=(1, 2), stream=sys.stderr)
             _note_each(first.notes)
-            self.fold = f"fold 1/{len(event.folds)} "
         elif isinstance(event, Judged):
             note(words.judged(event))
-            self.fold = f"fold {event.number + 1}/{event.count} "
         elif not isinstance(event, Solved):  # a head alone is judged at once
             super()._say(event)
 
