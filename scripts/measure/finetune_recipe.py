@@ -1,8 +1,8 @@
 """Compare `resnest finetune`, as it is by default, with what practitioners write: the same images, starts and epochs.
 
-In: a folder that scripts/data/recipe_sets.py made. Out: a JSON line per run, appended to a file, and their table, between
-the marks of docs/training.md. Runs that the file holds are not done again, so the script can be stopped. All runs take
-hours on one core; with OMP_NUM_THREADS=1 two scripts can share the sets.
+In: a folder that scripts/data/recipe_sets.py made. Out: a JSON line per run, appended to a file, and their table,
+between the marks of docs/training.md. Runs that the file holds are not done again, so the script can be stopped. All
+runs take hours on one core; with OMP_NUM_THREADS=1 two scripts can share the sets.
 
 Starts: "near" is a network trained on other classes of the same kind, "far" the embedded digits model (for letters,
 textures and clothes), "random" new weights.
