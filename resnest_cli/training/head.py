@@ -189,7 +189,7 @@ class _Problem:
             logits = functional.linear(rows, solution[:, :-1], solution[:, -1])
             losses = functional.cross_entropy(logits, self.targets, reduction="none")
             penalty = (solution[:, :-1] @ inverse).square().sum() / (2 * strength)
-            total = ((losses * self.weights).sum() + penalty) / len(rows)
+            total: torch.Tensor = ((losses * self.weights).sum() + penalty) / len(rows)
             total.backward()  # type: ignore[no-untyped-call]
             return total
 
