@@ -66,10 +66,20 @@ class Source:
 
     A path that is not valid UTF-8 keeps its bytes as surrogate escapes (`os.fsencode` restores them). The path of a URL
     is redacted; `url`, empty for anything else, is what is requested, passwords included.
+
+    An image in memory is carried along, and its path only names it (see `inputs.memory`): `content` is the image as a
+    file has it, `picture` is decoded, a PIL image or uint8 [H, W, 3] or [H, W].
     """
 
     path: str
     url: str = field(default="", repr=False)
+    content: bytes | None = field(default=None, repr=False)
+    picture: Any = field(default=None, repr=False, compare=False)  # two arrays do not compare as a whole
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether it carries its image."""
+        return self.content is not None or self.picture is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +106,11 @@ class Result:
     thumbnail: str = field(default="", repr=False)
 
     @property
+    def ok(self) -> Literal[True]:
+        """Always True: there is an answer."""
+        return True
+
+    @property
     def top1(self) -> Prediction:
         """The most probable class; IndexError if none is above the threshold."""
         return self.predictions[0]
@@ -116,6 +131,11 @@ class Failure:
         return cls(path, type(error).__name__, redact.message(str(error)))
 
     @property
+    def ok(self) -> Literal[False]:
+        """Always False: there is no answer."""
+        return False
+
+    @property
     def predictions(self) -> tuple[Prediction, ...]:
         """Always empty."""
         return ()
@@ -123,8 +143,13 @@ class Failure:
     @property
     def top1(self) -> Prediction:
         """Raise the recorded `ImageError`: there is no prediction."""
+        raise self.error
+
+    @property
+    def error(self) -> errors.ImageError:
+        """The recorded `ImageError`, to raise."""
         error: type[errors.ImageError] = getattr(errors, self.type, errors.ImageError)
-        raise error(f"{self.path}: {self.message}")
+        return error(f"{self.path}: {self.message}")
 
 
 Record: TypeAlias = Result | Failure

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 from resnest_cli.inputs import likeness, thumbnails
 from resnest_cli.inputs.decode import images
 from resnest_cli.inputs.pool import Load, Pool, limit_memory
-from resnest_cli.inputs.read import read_source
+from resnest_cli.inputs.read import BYTES_PER_PIXEL, read_source
 from resnest_cli.options import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from resnest_cli.options import Options
     from resnest_cli.types import DataConfig, Source
 
-BYTES_PER_PIXEL = 4  # a file with more bytes per allowed pixel is refused unread
 WORKING_BYTES_PER_PIXEL = 16  # the file, Pillow's four bytes, and copies of these
 OTHER_BYTES = 256 << 20  # what a worker may need for all else
 # Eight workers with a large image each would need gigabytes: larger images are decoded one at a time.
@@ -78,11 +77,14 @@ class Loader:
         Raises:
             ImageError: see `read_source`, `images.decode` and `images.preprocess`.
         """
-        begun = time.perf_counter()
-        limit = BYTES_PER_PIXEL * self.max_pixels
-        content = read_source(source, max_bytes=limit, allow_private=self.allow_private)
-        read = time.perf_counter()
-        picture = images.decode(content, exif=self.exif, max_pixels=self.max_pixels)
+        begun = read = time.perf_counter()
+        if source.picture is not None:
+            picture = images.rgb(source.picture, exif=self.exif, max_pixels=self.max_pixels)
+        else:
+            limit = BYTES_PER_PIXEL * self.max_pixels
+            content = read_source(source, max_bytes=limit, allow_private=self.allow_private)
+            read = time.perf_counter()
+            picture = images.decode(content, exif=self.exif, max_pixels=self.max_pixels)
         decoded = time.perf_counter()
         pixels = images.preprocess(picture, self.data, max_pixels=self.max_pixels)
         resized = time.perf_counter()
@@ -130,6 +132,11 @@ class Limited(Load, Protocol):
 
 def start(load: Limited, workers: int, timeout: float) -> Pool:
     """Return a pool of processes that load images, each in `timeout` seconds at most; large images take turns."""
+    return pool_of(load, workers, timeout).start()
+
+
+def pool_of(load: Limited, workers: int, timeout: float) -> Pool:
+    """Return the pool of `start`, whose processes start with the first image: there may be none to decode."""
     usual = min(load.max_pixels, max(LEAST_USUAL_PIXELS, USUAL_PIXELS // workers))
     large = load if usual < load.max_pixels else None
     return Pool(replace(load, max_pixels=usual), workers, timeout=timeout, large=large)

@@ -62,27 +62,23 @@ class Load(Protocol):
 class Pool:
     """Worker processes that load images in turn; use it as a context manager.
 
+    They start with the first source, or with `start`.
+
     Args:
         load: what each worker applies to a source.
         workers: number of processes, at least 1.
         timeout: seconds per image.
         large: applied, one image at a time in a process of its own, where `load` raises `ImageTooLarge`.
-
-    Raises:
-        ResnestError: a process cannot be started.
     """
 
     def __init__(self, load: Load, workers: int, *, timeout: float, large: Load | None = None) -> None:
+        self._load = load
+        self._count = workers
         self._timeout = timeout
         self._large = large
         self._large_worker: Worker | None = None
         self._next = 0
         self._workers: list[Worker] = []
-        try:
-            self._workers.extend(Worker(load, timeout) for _ in range(workers))
-        except BaseException:
-            self.close()
-            raise
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -92,13 +88,31 @@ class Pool:
         """Close."""
         self.close()
 
+    def start(self) -> Self:
+        """Start the workers, and return the pool.
+
+        Raises:
+            ResnestError: a process cannot be started.
+        """
+        try:
+            self._workers.extend(Worker(self._load, self._timeout) for _ in range(self._count - len(self._workers)))
+        except BaseException:
+            self.close()
+            raise
+        return self
+
     def close(self) -> None:
         """Kill all workers."""
         for worker in [*self._workers, *([self._large_worker] if self._large_worker else [])]:
             worker.stop()
 
     def submit(self, source: Source) -> Worker:
-        """Send a source to the next worker, and return the worker; get each `result` in the order of submission."""
+        """Send a source to the next worker, and return the worker; get each `result` in the order of submission.
+
+        Raises:
+            ResnestError: a process cannot be started.
+        """
+        self.start()
         worker = self._workers[self._next]
         self._next = (self._next + 1) % len(self._workers)
         worker.submit(source)
@@ -160,14 +174,14 @@ class Worker:
     def stop(self) -> int:
         """Kill the process, and return its exit status."""
         self._process.kill()
-        self._requests.close()
+        self._outbox.put(None)
         self._answers.close()
         return self._process.wait()
 
     def _start(self) -> None:
         requests, ours = os.pipe()
         theirs, answers = os.pipe()
-        self._requests, self._answers = Connection(ours, readable=False), Connection(theirs, writable=False)
+        questions, self._answers = Connection(ours, readable=False), Connection(theirs, writable=False)
         self._ready = False
         _widen(theirs)
         try:
@@ -181,13 +195,15 @@ class Worker:
                 start_new_session=True,  # a signal from the keyboard is for this process, which then stops them
             )
         except OSError as error:
-            self._requests.close()
+            questions.close()
             self._answers.close()
             message = f"no process can be started to decode images in ({error}): {_HINT}"
             raise ResnestError(message) from error
         finally:
             os.close(requests)
             os.close(answers)
+        self._outbox: SimpleQueue[bytes | None] = SimpleQueue()
+        threading.Thread(target=_post, args=(questions, self._outbox), daemon=True).start()
         self._send(self._load)
 
     def _replace(self) -> int:
@@ -202,8 +218,7 @@ class Worker:
         return status
 
     def _send(self, what: object) -> None:
-        with contextlib.suppress(OSError):  # it died: `result` finds out
-            self._requests.send_bytes(pickle.dumps(what))
+        self._outbox.put(pickle.dumps(what))
 
     def _receive(self) -> Any:  # noqa: ANN401 - as Load
         if not self._ready:
@@ -214,6 +229,16 @@ class Worker:
         if not self._answers.poll(self._timeout):
             raise TimeoutError
         return self._answers.recv()
+
+
+def _post(requests: Connection, outbox: SimpleQueue[bytes | None]) -> None:
+    """Send what is put into `outbox`, up to a None.
+
+    In a thread: a worker that hangs may read no more, and an image that its source carries does not fit into the pipe.
+    """
+    with requests, contextlib.suppress(OSError):  # it died: `result` finds out
+        while (message := outbox.get()) is not None:
+            requests.send_bytes(message)
 
 
 def work() -> None:
@@ -233,7 +258,7 @@ def work() -> None:
 def _listen(requests: SimpleQueue[Any]) -> None:
     """Queue incoming sources; in a thread, so that a busy worker also exits when its pool is gone."""
     incoming = Connection(os.dup(0), writable=False)
-    with contextlib.suppress(EOFError, OSError):
+    with contextlib.suppress(EOFError, OSError, MemoryError):  # for an image that its source carries
         while True:
             requests.put(incoming.recv())
     os._exit(0)

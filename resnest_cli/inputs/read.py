@@ -1,4 +1,4 @@
-"""From a source to its bytes: a file, a URL, an object of a store, or standard input.
+"""From a source to its bytes: a file, a URL, an object of a store, standard input, or bytes that it carries.
 
 In: a source. Out: at most so many bytes, or an `ImageError`. Refuses what is not a regular file, so that a FIFO or a
 device cannot hang a job. Does not know what the bytes are.
@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import sys
-from typing import IO
+from typing import Protocol
 
 from resnest_cli.errors import ImageTooLarge, NotAnImage, UnreadableInput
 from resnest_cli.inputs import buckets, second_image, urls
@@ -19,11 +19,19 @@ from resnest_cli.options import MAX_PIXELS
 from resnest_cli.system.paths import look, reason
 from resnest_cli.types import STDIN, Source
 
-MAX_BYTES = 4 * MAX_PIXELS
+BYTES_PER_PIXEL = 4  # a file with more bytes per allowed pixel is refused unread
+MAX_BYTES = BYTES_PER_PIXEL * MAX_PIXELS
 CHUNK_BYTES = 1 << 16
 MAX_NAME_BYTES = 4096  # of the first name in a list
 _NETPBM = re.compile(r"P\d\b")  # the first line of such an image, and perhaps the name of a file
 _log = logging.getLogger(__name__)
+
+
+class SupportsRead(Protocol):
+    """A file opened for reading bytes, or anything that reads like one."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes, none at the end."""
 
 
 def read_source(source: Source, *, max_bytes: int = MAX_BYTES, allow_private: bool = False) -> bytes:
@@ -34,6 +42,9 @@ def read_source(source: Source, *, max_bytes: int = MAX_BYTES, allow_private: bo
         ImageTooLarge: more than `max_bytes`.
         UrlRefused, DownloadFailed: see `urls.read`.
     """
+    if source.content is not None:
+        check_size(len(source.content), max_bytes)
+        return source.content
     if source.path == STDIN:
         return _read_stdin(max_bytes)
     if buckets.is_bucket(source.path):
@@ -52,7 +63,7 @@ def _read_file(path: str, max_bytes: int) -> bytes:
             if not stat.S_ISREG(status.st_mode):
                 message = "not a regular file: give an image file, or `-` to read one from standard input."
                 raise UnreadableInput(message)
-            _check_size(status.st_size, max_bytes)
+            check_size(status.st_size, max_bytes)
             return file.read()
     except (OSError, ValueError) as error:
         raise UnreadableInput(_missing(path) if isinstance(error, FileNotFoundError) else reason(error)) from error
@@ -73,18 +84,22 @@ def _read_stdin(max_bytes: int) -> bytes:
     if sys.stdin is None:
         message = "standard input is closed."
         raise UnreadableInput(message)
-    return _only_image(_read_within(sys.stdin.buffer, max_bytes))
-
-
-def _read_within(file: IO[bytes], limit: int) -> bytes:
-    """Read to the end, at most `limit` bytes: a device or a program may feed standard input without end."""
-    content = bytearray()
     try:
-        while chunk := file.read(CHUNK_BYTES):
-            content += chunk
-            _check_size(len(content), limit)
+        return _only_image(read_within(sys.stdin.buffer, max_bytes))
     except (OSError, ValueError) as error:  # it is a folder, or was closed
         raise UnreadableInput(f"standard input: {reason(error)}") from error
+
+
+def read_within(file: SupportsRead, limit: int) -> bytes:
+    """Read to the end, at most `limit` bytes: a device or a program may feed standard input without end.
+
+    Raises:
+        ImageTooLarge: there is more.
+    """
+    content = bytearray()
+    while chunk := file.read(CHUNK_BYTES):
+        content += chunk
+        check_size(len(content), limit)
     return bytes(content)
 
 
@@ -104,6 +119,7 @@ def _only_image(content: bytes) -> bytes:
     return content
 
 
-def _check_size(size: int, limit: int) -> None:
+def check_size(size: int, limit: int) -> None:
+    """Raise `ImageTooLarge` for a file of more than `limit` bytes."""
     if size > limit:
         raise ImageTooLarge(f"the file has more than {limit:,} bytes, which is the limit ({size:,}); see --max-pixels.")

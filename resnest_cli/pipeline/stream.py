@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from resnest_cli.inputs.pool import Load, Pool
 
 MAX_FAILURES_PER_BATCH = 64  # so a folder of bad files yields its records as it goes
+MAX_BYTES_AHEAD = 64 << 20  # of the images that sources carry, here and again in the processes that decode them
 _Item = TypeVar("_Item")
 _log = logging.getLogger(__name__)
 
@@ -76,21 +77,27 @@ def decode_in_pool(
 ) -> Iterator[Decoded]:
     """Load every source in the processes of `pool`, at most `ahead` sources before they are consumed.
 
-    Standard input is loaded in this process with `load`: only here a signal ends the wait for it.
+    Standard input is loaded in this process with `load`: only here a signal ends the wait for it. Pictures are too, at
+    once: they are decoded, so nothing in them can hang, and what the network needs of them is small.
     """
     stages = stages or Stages()
-    pending: deque[Callable[[], Decoded]] = deque()
+    pending: deque[tuple[int, Callable[[], Decoded]]] = deque()
     for item in items:
+        size = len(item.content or b"") if isinstance(item, Source) else 0
+        while pending and size + sum(waiting for waiting, _ in pending) > MAX_BYTES_AHEAD:
+            yield pending.popleft()[1]()
         if isinstance(item, Failure):
-            pending.append(partial(_same, item))
+            outcome = partial(_same, item)
+        elif item.picture is not None:
+            outcome = partial(_same, _outcome(item, partial(load, item), stages))
         else:
-            here = item.path == STDIN
-            loaded = partial(load, item) if here else partial(pool.result, pool.submit(item))
-            pending.append(partial(_outcome, item, loaded, stages))
+            loaded = partial(load, item) if item.path == STDIN else partial(pool.result, pool.submit(item))
+            outcome = partial(_outcome, item, loaded, stages)
+        pending.append((size, outcome))
         if len(pending) >= ahead:
-            yield pending.popleft()()
+            yield pending.popleft()[1]()
     while pending:
-        yield pending.popleft()()
+        yield pending.popleft()[1]()
 
 
 def check_finite(row: Row, precision: str) -> Row | Failure:
@@ -101,8 +108,8 @@ def check_finite(row: Row, precision: str) -> Row | Failure:
     return Failure.of(row.path, NotANumber(f"the model answers NaN or infinity in {precision}: {hint}."))
 
 
-def _same(failure: Failure) -> Failure:
-    return failure
+def _same(decoded: Decoded) -> Decoded:
+    return decoded
 
 
 def infer(

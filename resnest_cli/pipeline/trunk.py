@@ -92,7 +92,7 @@ class Trunk:
         self._lasting = lasting
         if os.name != "posix" and options.workers not in {"auto", 0}:
             _log.warning("-j %s: this system decodes in one process", options.workers)
-        self._pool = self._start_workers() if many and self._workers() else None
+        self._pool = self._workers_to_be().start() if many and self._workers() else None
         try:
             self.engine = engine or open_engine(spec, options, want=want)
         except BaseException:
@@ -111,12 +111,13 @@ class Trunk:
     def _decoded(self, found: Iterator[Source | Failure]) -> Iterator[stream.Decoded]:
         """Decode in worker processes; a single image, or any with `-j 0`, in this process."""
         first = list(islice(found, 1 + self._batch()))
-        self.engine.prepare(single=len(first) <= self._batch())
-        items = chain(first, found)
-        if len(first) <= 1 or not self._workers():
+        count, items = len(first), chain(first, found)
+        del first  # the images that it may carry are not kept for as long as the job takes
+        self.engine.prepare(single=count <= self._batch())
+        if count <= 1 or not self._workers():
             yield from stream.decode(items, self._load, self.options.timeout, self.stages)
             return
-        pool, self._pool = self._pool or self._start_workers(), None
+        pool, self._pool = self._pool or self._workers_to_be(), None
         ahead = max(1, min(AHEAD, AHEAD_BYTES // (self._workers() * math.prod(self.engine.shape))))
         with ExitStack() as ends:
             ends.enter_context(pool)
@@ -125,8 +126,8 @@ class Trunk:
                 self._pool = pool
                 ends.pop_all()
 
-    def _start_workers(self) -> Pool:
-        return loading.start(self._load, self._workers(), self.options.timeout)
+    def _workers_to_be(self) -> Pool:
+        return loading.pool_of(self._load, self._workers(), self.options.timeout)
 
     def _stop_workers(self) -> None:
         if self._pool:

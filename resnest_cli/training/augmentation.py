@@ -19,7 +19,7 @@ from resnest_cli.errors import BrokenImage
 from resnest_cli.inputs import loading
 from resnest_cli.inputs.decode import images
 from resnest_cli.inputs.loading import Loaded
-from resnest_cli.inputs.read import read_source
+from resnest_cli.inputs.read import BYTES_PER_PIXEL, read_source
 from resnest_cli.options import MAX_PIXELS
 from resnest_cli.training.randomness import number, seed_everything
 from resnest_cli.types import Source
@@ -71,7 +71,7 @@ class Augmentation:
             ImageError: see `read_source` and `images.decode`; Pillow refuses what an augmentation asks of the image.
         """
         begun = time.perf_counter()
-        content = read_source(source, max_bytes=loading.BYTES_PER_PIXEL * self.max_pixels)
+        content = read_source(source, max_bytes=BYTES_PER_PIXEL * self.max_pixels)
         read = time.perf_counter()
         picture = images.decode(content, max_pixels=self.max_pixels)
         try:

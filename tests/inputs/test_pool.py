@@ -19,6 +19,7 @@ from resnest_cli import FakeEngine
 from resnest_cli.errors import ResnestError
 from resnest_cli.inputs.loading import Check, Loader
 from resnest_cli.inputs.pool import Pool
+from resnest_cli.pipeline import stream
 from resnest_cli.pipeline.stream import Pixels, decode_in_pool, infer
 from resnest_cli.system import processes
 from resnest_cli.types import DataConfig, Failure, Source
@@ -104,6 +105,14 @@ def test_what_takes_too_long_is_given_up_and_its_worker_replaced() -> None:
     assert decoded[2] == Failure("slow", "DecodeTimeout", "not decoded within 1 s; --timeout sets the limit.")
 
 
+@pytest.mark.slow
+def test_a_worker_that_reads_no_more_is_given_up_too_though_images_are_on_their_way_to_it() -> None:
+    names = [*"12", "stopped", *"3456"]
+    with started(workers=1, timeout=1.0) as pool:
+        decoded = list(decode_in_pool(pool, (Source(name, content=bytes(4 << 20)) for name in names), ByName(), 8))
+    assert outcomes(decoded) == ["1", "2", "DecodeTimeout", "3", "4", "5", "6"]
+
+
 @pytest.mark.parametrize("load", [Loader(DataConfig(), exif=True, max_pixels=1000), Check(max_pixels=1000)])
 def test_what_takes_too_much_memory_costs_its_own_row(load: Loader | Check) -> None:
     with Pool(Hungry(load), 1, timeout=LONG_S) as decoders:
@@ -131,6 +140,18 @@ def test_look_ahead_is_bounded() -> None:
         stream = decode_in_pool(pool, (Source("1") for _ in taken), ByName(), 6)
         next(stream)
         assert next(taken) == 6
+
+
+def test_look_ahead_is_bounded_in_bytes_of_images_that_sources_carry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MAX_BYTES_AHEAD", 100)
+    taken = count()
+    with started(1) as pool:
+        found = decode_in_pool(pool, (Source("1", content=bytes(40)) for _ in taken), ByName(), 6)
+        next(found)
+        assert next(taken) == 3
+    with started(1) as pool:
+        large = [Source(name, content=bytes(200)) for name in "123"]
+        assert outcomes(decode_in_pool(pool, large, ByName(), 6)) == ["1", "2", "3"]
 
 
 def test_an_error_that_nobody_foresaw_is_its_images_own_and_not_hidden(shared: Pool) -> None:

@@ -89,11 +89,32 @@ def decode(content: bytes, *, exif: bool = True, max_pixels: int = MAX_PIXELS) -
     try:
         return _decode(content, exif=exif, max_pixels=max_pixels)
     except Exception as error:
-        problem = _translate(error, content)
+        problem = translate(error, content)
         picture = None if isinstance(problem, ImageTooLarge) else _repaired(content, exif=exif, max_pixels=max_pixels)
         if picture is None:
             raise problem from error
         return picture
+
+
+def rgb(picture: Image.Image | NDArray[np.uint8], *, exif: bool = True, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Convert a decoded picture to 8-bit RGB, as `decode` does with a file that holds it; the result is a new image.
+
+    Args:
+        picture: an image of Pillow, with the EXIF block that it carries; or uint8 RGB [H, W, 3] or gray [H, W].
+        exif: apply its EXIF orientation.
+        max_pixels: the most that it may have.
+
+    Raises:
+        BrokenImage: it cannot be converted.
+        ImageTooLarge: more than `max_pixels` pixels.
+    """
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    check_area(*image.size, max_pixels)
+    try:
+        drawn = _drawn(image, b"", exif=exif, max_pixels=max_pixels)
+    except Exception as error:
+        raise translate(error) from error
+    return drawn.copy() if drawn is picture else drawn
 
 
 def preprocess(image: Image.Image, config: DataConfig, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -107,7 +128,7 @@ def preprocess(image: Image.Image, config: DataConfig, *, max_pixels: int = MAX_
     height, width = config.input_size[1:]
     scaled = (max(1, math.floor(height / config.crop_pct)), max(1, math.floor(width / config.crop_pct)))
     new_height, new_width = _resized(image, scaled, config.crop_mode)
-    _check_area(new_width, new_height, max_pixels, "the image resized for the network")
+    check_area(new_width, new_height, max_pixels, "the image resized for the network")
     resized = image.resize((new_width, new_height), RESAMPLING[config.interpolation])
     fill = tuple(round(255 * value) for value in config.mean) if config.crop_mode == "border" else (0, 0, 0)
     return np.asarray(_center_crop(resized, height, width, fill))
@@ -120,18 +141,23 @@ def load(content: bytes, config: DataConfig, *, exif: bool = True, max_pixels: i
 
 def _decode(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image:
     for width, height in sizes_in_icon(content):
-        _check_area(width, height, max_pixels, "a picture in the icon")
+        check_area(width, height, max_pixels, "a picture in the icon")
     try:
         with open_image(content, FORMATS) as image:
             _skip_small_page(image)
-            _check_area(*image.size, max_pixels, "the image")
+            check_area(*image.size, max_pixels)
             load_pixels(image)
-            picture = deep.rgb(image, content, max_pixels) or _to_rgb(image, content)
-            return _upright(picture, _orientation(image)) if exif else picture
+            return _drawn(image, content, exif=exif, max_pixels=max_pixels)
     except UnidentifiedImageError:
         if content.startswith(signatures.TIFF) and not describe(content):  # which some cameras' raw photos are
             return _from_tiff(content, exif=exif, max_pixels=max_pixels)
         raise
+
+
+def _drawn(image: Image.Image, content: bytes, *, exif: bool, max_pixels: int) -> Image.Image:
+    """Return a loaded image as 8-bit RGB; `content` is its file, if there is one."""
+    picture = deep.rgb(image, content, max_pixels) or _to_rgb(image, content)
+    return _upright(picture, orientation(image)) if exif else picture
 
 
 def _repaired(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image | None:
@@ -149,7 +175,7 @@ def _repaired(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image | N
 def _from_tiff(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image:
     """Decode a TIFF file of a kind that Pillow does not open."""
     tags = tiff.tags_of(content)
-    _check_area(tiff.numbers(tags, 256, 0)[0], tiff.numbers(tags, 257, 0)[0], max_pixels, "the image")
+    check_area(tiff.numbers(tags, 256, 0)[0], tiff.numbers(tags, 257, 0)[0], max_pixels)
     if tiff.numbers(tags, 262) == (tiff.CMYK,):
         picture = _to_rgb(deep.cmyk(content, tags, max_pixels), content)
     else:
@@ -194,7 +220,7 @@ def _managed(image: Image.Image) -> Image.Image:
     return managed or image.convert("RGB")
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """Return the orientation tag, 1 if the EXIF block is damaged."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
@@ -232,13 +258,14 @@ def _offset(have: int, want: int) -> int:
     return round((have - want) / 2) if have >= want else -((want - have) // 2)
 
 
-def _check_area(width: int, height: int, limit: int, what: str) -> None:
+def check_area(width: int, height: int, limit: int, what: str = "the image") -> None:
+    """Raise `ImageTooLarge` for more than `limit` pixels."""
     if width * height > limit:
         message = f"{what} has {width} x {height} = {width * height:,} pixels; --max-pixels sets the limit ({limit:,})."
         raise ImageTooLarge(message)
 
 
-def _translate(error: Exception, content: bytes) -> ImageError:
+def translate(error: Exception, content: bytes = b"") -> ImageError:
     """Return the `ImageError` of an exception of Pillow: OSError, ValueError, SyntaxError, struct.error and more."""
     if isinstance(error, ImageError):
         return error
