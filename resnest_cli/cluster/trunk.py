@@ -87,7 +87,7 @@ class RayTrunk:
 
     def rows(self, found: Iterable[Item]) -> Iterator[stream.Row | Failure]:
         """Read, decode and run every source on the cluster, in order; a row is float32 [F]."""
-        items = iter(found)
+        items = map(_elsewhere, found)
         while wave := list(islice(items, WAVE)):
             for block in self.blocks(list(enumerate(wave)), as_block):
                 yield from _rows(block, wave)
@@ -108,7 +108,7 @@ class RayTrunk:
 
     def save(self, found: Iterable[Item], folder: Folder, spans: list[Span], make: Finish) -> Iterator[Span]:
         """Run every source that has no row yet, let the nodes write the rows, and yield what each file holds."""
-        numbered = remaining(found, spans)
+        numbered = remaining(map(_elsewhere, found), spans)
         while wave := list(islice(numbered, WAVE)):
             rows = max(LEAST_ROWS, len(wave) // FILES)
 
@@ -153,8 +153,6 @@ class RayTrunk:
         """Try some images, divide the cluster, and log the expected time."""
         found = [item for item in items if isinstance(item, Source)]
         samples = found[:: max(1, len(found) // SAMPLES)][:SAMPLES]
-        if any(item.path == STDIN for item in found):
-            raise UsageError("-: standard input is on this machine only; leave out --ray.")
         self._nodes = session.nodes()  # some may have come or gone since the last wave
         if not self._private:
             self._compare_files(samples)
@@ -235,6 +233,19 @@ def in_words(plan: Plan, count: int, seconds: float) -> str:
     nodes = counted(plan.nodes, "node")
     time = f", about {_duration(seconds)}" if seconds and not plan.gpus else ""
     return f"{count:,} inputs, {nodes}: {actors} with {each}{' each' * (plan.actors > 1)}{time}"
+
+
+def _elsewhere(item: Item) -> Item:
+    """Pass on an item that other machines can read.
+
+    Raises:
+        UsageError: it is on this machine only.
+    """
+    if isinstance(item, Source) and item.is_in_memory:
+        raise UsageError(f"{item.path}: an image in memory is on this machine only; give a cluster its path.")
+    if isinstance(item, Source) and item.path == STDIN:
+        raise UsageError("-: standard input is on this machine only; leave out --ray.")
+    return item
 
 
 def _rows(block: Block, wave: list[Item]) -> Iterator[stream.Row | Failure]:

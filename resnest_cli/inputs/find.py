@@ -1,5 +1,7 @@
 """From what the user names to a stream of sources: files, folders, patterns, URLs, buckets, "-" for standard input.
 
+Python programs hand in images that are in memory, too (see `memory`).
+
 In: arguments. Out: `Source` values in the order given, folders sorted by name, one per mention (duplicates stay). A
 folder or pattern that names no image, and a name that cannot be looked at, becomes a `Failure`. Reads no image
 (`read_source` does). Lazy: it holds the names of one folder per level, which are sorted, and nothing else.
@@ -12,11 +14,12 @@ import logging
 import os
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from resnest_cli.errors import NoImages, ResnestError, UnreadableInput, as_image_error
-from resnest_cli.inputs import buckets, urls, walk
+from resnest_cli.inputs import buckets, memory, urls, walk
 from resnest_cli.inputs.selection import LeftOut, Rule
+from resnest_cli.options import MAX_PIXELS
 from resnest_cli.system.paths import Kind, look
 from resnest_cli.text import redact
 from resnest_cli.types import STDIN, Failure, Source
@@ -24,14 +27,19 @@ from resnest_cli.types import STDIN, Failure, Source
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from resnest_cli.inputs.memory import InMemory
+
+Input: TypeAlias = "str | os.PathLike[str] | InMemory"
+
 _log = logging.getLogger(__name__)
 
 
 def find_sources(
-    inputs: Iterable[str | os.PathLike[str] | Failure],
+    inputs: Iterable[Input | Source | Failure],
     *,
     recursive: bool = True,
     exclude: Sequence[str] = (),
+    max_pixels: int = MAX_PIXELS,
     left_out: LeftOut | None = None,
 ) -> Iterator[Source | Failure]:
     """Yield the sources of the inputs, lazily.
@@ -40,15 +48,18 @@ def find_sources(
     to a folder that contains them.
 
     Args:
-        inputs: what the user named; a failure is passed on.
+        inputs: what the user named; a source or a failure is passed on.
         recursive: enter folders of folders.
         exclude: patterns of names to leave out of folders, see `selection.Rule`.
+        max_pixels: the most that an image in memory may have; others are looked at when they are read.
         left_out: receives the counts of files that are not read; without it, they are logged at the end.
     """
     total, uses_stdin = LeftOut() if left_out is None else left_out, False
-    for named in inputs:
-        if isinstance(named, Failure):
+    for number, named in enumerate(inputs):
+        if isinstance(named, (Source, Failure)):
             yield named
+        elif not isinstance(named, (str, os.PathLike)):
+            yield memory.source(named, number, max_pixels)
         elif os.fspath(named) != STDIN:
             path = os.fspath(named)
             yield from _contained(path, _found(path, exclude, total, recursive=recursive))

@@ -12,12 +12,15 @@ import contextlib
 import json
 import logging
 import os
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from resnest_cli.errors import OutputError
+from resnest_cli.errors import OutputError, UsageError
+from resnest_cli.inputs import memory
 from resnest_cli.outputs import records
 from resnest_cli.outputs.journal import Journal
 from resnest_cli.system import atomic, files, locks
+from resnest_cli.types import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from resnest_cli.outputs.job import Follow, Found, Job
     from resnest_cli.outputs.rows import About, Row
     from resnest_cli.outputs.summary import Summary
-    from resnest_cli.types import Failure, Source
+    from resnest_cli.types import Failure
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +110,10 @@ class ResumableFile:
         """Write the row of every input that has none yet, and finish the file.
 
         Raises:
+            UsageError: an input has no name to resume by.
             OutputError: the rows that are there are of another job, or the file cannot be written.
         """
+        found = self._named(found) if self._resume else found
         self.begin(job.about, job.fingerprint, job.batch)
         rest = self.rest(found, summary.count)
         summary.output, summary.earlier, summary.complete = self.path, self.done, self.complete
@@ -175,6 +180,22 @@ class ResumableFile:
                 raise OutputError(message)
             seen(self._count(row))
         return found
+
+    def _named(self, found: Found) -> Found:
+        """Pass on the inputs; refuse one that only its position names: what is there now may be another image.
+
+        The first is looked at before the job begins, so that a refused job leaves no files.
+        """
+        passed = map(self._refuse_nameless, found)
+        return chain(list(islice(passed, 1)), passed)
+
+    def _refuse_nameless(self, item: Source | Failure) -> Source | Failure:
+        if isinstance(item, Source) and memory.is_nameless(item):
+            raise UsageError(
+                f"{self.path}: input {item.path} is an image in memory without a name, so a stopped job cannot resume: "
+                "hand in paths or open files, or use overwrite=True in place of resume=True."
+            )
+        return item
 
     def write(self, rows: Iterable[Row]) -> None:
         """Append every row."""

@@ -16,7 +16,7 @@ from resnest_cli.models import provenance
 from resnest_cli.options import Options
 from resnest_cli.outputs import features, job, opening
 from resnest_cli.outputs.rows import About
-from resnest_cli.tasks.opened import OpenedModel, find, settled
+from resnest_cli.tasks.opened import OpenedModel, settled
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnest_cli.engines.base import Engine
+    from resnest_cli.inputs.find import Input
     from resnest_cli.outputs.job import Follow, Output
     from resnest_cli.outputs.limits import MaxFailures
     from resnest_cli.outputs.summary import Summary
@@ -75,9 +76,21 @@ class Embedder(OpenedModel):
         """F, the numbers in a row."""
         return int(self.facts["width"])
 
-    def embed(self, found: Iterable[Source | Failure]) -> Iterator[Row | Failure]:
-        """Return the features of every source, lazily and in order."""
-        return map(scaled if self.normalize else unscaled, self.trunk.rows(found))
+    def __call__(self, image: Input) -> NDArray[np.float32]:
+        """Return the features of one image, float32 [F]: a path, a URL or an image in memory.
+
+        Raises:
+            ImageError: there are none.
+            UsageError: more than one image is named.
+        """
+        (row,) = self.embed(self.find_one(image))
+        if isinstance(row, Failure):
+            raise row.error
+        return row.values
+
+    def embed(self, inputs: Inputs) -> Iterator[Row | Failure]:
+        """Return the features of every image named or found, lazily and in order; `inputs` as for `predict`."""
+        return map(scaled if self.normalize else unscaled, self.trunk.rows(self.find(inputs)))
 
     def write(
         self,
@@ -100,7 +113,7 @@ class Embedder(OpenedModel):
             inputs: as for `Classifier.predict`.
             output: the file, which ends in .npy (float32 [N, F], the paths beside it), .parquet or .jsonl.
             overwrite: replace a file that exists.
-            resume: continue the job that wrote the file; begin where there is none, do nothing where it is finished.
+            resume: as for `Classifier.write`.
             max_failures: stop when more inputs have failed: a number, or a share as "5%".
 
         Returns:
@@ -111,7 +124,7 @@ class Embedder(OpenedModel):
         """
         path = Path(output)
         with opening.open_output(path, features.named(path), overwrite=overwrite, resume=resume) as out:
-            return self.write_to(out, find(inputs), max_failures=max_failures)
+            return self.write_to(out, self.find(inputs), max_failures=max_failures)
 
     def write_to(
         self,

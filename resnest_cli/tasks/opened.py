@@ -6,11 +6,13 @@ numbers mean.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from resnest_cli.engines.base import batch_size
+from resnest_cli.errors import UsageError
+from resnest_cli.inputs import memory
 from resnest_cli.inputs.find import find_sources
 from resnest_cli.models import catalog
 from resnest_cli.options import Options
@@ -23,10 +25,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from resnest_cli.engines.base import Engine
+    from resnest_cli.inputs.find import Input
     from resnest_cli.pipeline.trunk import Runner, RunnerFactory
     from resnest_cli.types import Failure, ModelSpec, Source
 
-Inputs: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
+Inputs: TypeAlias = "Input | Iterable[Input | Source | Failure]"
 
 
 class OpenedModel:
@@ -82,6 +85,24 @@ class OpenedModel:
         """Images per forward pass."""
         return batch_size(self.options, self.engine)
 
+    def find(
+        self, inputs: Inputs, *, recursive: bool = True, exclude: Sequence[str] = ()
+    ) -> Iterator[Source | Failure]:
+        """Find the images of one input or of many, lazily; see `inputs.find.find_sources`."""
+        many: Iterable[Any] = [inputs] if memory.is_one(inputs) else inputs  # type: ignore[assignment]
+        return find_sources(many, recursive=recursive, exclude=exclude, max_pixels=self.options.max_pixels)
+
+    def find_one(self, image: Input) -> Iterator[Source | Failure]:
+        """Find the one image that an input names or is.
+
+        Raises:
+            UsageError: it names more.
+        """
+        found = list(islice(find_sources([image], max_pixels=self.options.max_pixels), 2))
+        if len(found) > 1:
+            raise UsageError(f"{image!s}: it names more than one image: predict, embed and write take many.")
+        return iter(found)
+
     def words(self, products: str) -> str:
         """Return a line with the model, the device and why, the engine, and the weights if they were chosen.
 
@@ -109,10 +130,3 @@ def settled(model: str | Options, engine: str | Engine | None, changes: dict[str
         changes = {"engine": engine, **changes}
     options = replace(options, **changes)
     return catalog.resolve(options), options
-
-
-def find(inputs: Inputs, *, recursive: bool = True, exclude: Sequence[str] = ()) -> Iterator[Source | Failure]:
-    """Find the images of one input or of many, lazily; see `inputs.find.find_sources`."""
-    if isinstance(inputs, (str, os.PathLike)):
-        inputs = [inputs]
-    return find_sources(inputs, recursive=recursive, exclude=exclude)

@@ -17,7 +17,7 @@ from resnest_cli.models import labels, provenance
 from resnest_cli.options import DEFAULT_TOPK, Options
 from resnest_cli.outputs import formats, job, opening
 from resnest_cli.outputs.rows import About
-from resnest_cli.tasks.opened import OpenedModel, find, settled
+from resnest_cli.tasks.opened import OpenedModel, settled
 from resnest_cli.types import Failure, Prediction, Result
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnest_cli.engines.base import Engine
+    from resnest_cli.inputs.find import Input
     from resnest_cli.models.labels import Labels
     from resnest_cli.outputs.job import Follow, Output
     from resnest_cli.outputs.limits import MaxFailures
@@ -74,6 +75,27 @@ class Classifier(OpenedModel):
         self.labels = labels.load(spec, options.labels)
         super().__init__(spec, options, want="logits", engine=engine, many=many, runner=runner)
 
+    def __call__(self, image: Input, *, topk: int = DEFAULT_TOPK, threshold: float = 0.0) -> Result:
+        """Classify one image.
+
+        >>> with Classifier("digits") as model:
+        ...     print(model("digits/two_0051.png").top1.label)
+        two
+
+        Args:
+            image: a path, a URL or an image in memory, as for `predict`.
+            topk: as for `predict`.
+            threshold: as for `predict`.
+
+        Raises:
+            ImageError: there is no answer.
+            UsageError: more than one image is named, or as `predict` does.
+        """
+        (record,) = self.classify(self.find_one(image), topk=topk, threshold=threshold)
+        if isinstance(record, Failure):
+            raise record.error
+        return record
+
     def predict(
         self,
         inputs: Inputs,
@@ -86,7 +108,9 @@ class Classifier(OpenedModel):
         """Classify every image named or found, lazily and in order.
 
         Args:
-            inputs: one or many of files, folders, glob patterns, http(s) URLs, or "-" for one image on stdin.
+            inputs: one or many of files, folders, glob patterns, http(s) URLs, or "-" for one image on stdin; and of
+                images in memory: bytes, open files, PIL images, uint8 arrays or tensors [H, W, 3] (RGB) or [H, W]. An
+                image in memory without a name of its own has its position as its path: "#3" is the fourth input.
             topk: the most classes of an answer; more than there are gives all.
             threshold: keep only classes with at least this probability, 0..1.
             recursive: look into the folders of folders.
@@ -99,7 +123,7 @@ class Classifier(OpenedModel):
         Raises:
             UsageError: `topk` below 1 or `threshold` outside 0..1.
         """
-        return self.classify(find(inputs, recursive=recursive, exclude=exclude), topk=topk, threshold=threshold)
+        return self.classify(self.find(inputs, recursive=recursive, exclude=exclude), topk=topk, threshold=threshold)
 
     def classify(
         self, found: Iterable[Source | Failure], *, topk: int = DEFAULT_TOPK, threshold: float = 0.0
@@ -138,6 +162,7 @@ class Classifier(OpenedModel):
             format: another format than the suffix names.
             overwrite: replace a file that exists.
             resume: continue the job that wrote the file; begin where there is none, do nothing where it is finished.
+                Inputs are known by their paths, so an image in memory that has no name is refused.
             max_failures: stop when more inputs have failed: a number, or a share as "5%".
 
         Returns:
@@ -150,7 +175,7 @@ class Classifier(OpenedModel):
         """
         path = Path(output)
         with opening.open_output(path, formats.named(format, path), overwrite=overwrite, resume=resume) as out:
-            return self.write_to(out, find(inputs), topk=topk, threshold=threshold, max_failures=max_failures)
+            return self.write_to(out, self.find(inputs), topk=topk, threshold=threshold, max_failures=max_failures)
 
     def write_to(  # noqa: PLR0913 - all but two by name
         self,
