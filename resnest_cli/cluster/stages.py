@@ -22,7 +22,8 @@ from resnest_cli.errors import ImageError, OutputError, UnreadableInput
 from resnest_cli.inputs import buckets, urls
 from resnest_cli.inputs.read import read_source
 from resnest_cli.models import graphs, weights
-from resnest_cli.pipeline.trunk import MAX_AUTO_WORKERS, Trunk
+from resnest_cli.pipeline.decoders import MAX_AUTO_WORKERS
+from resnest_cli.pipeline.trunk import Trunk
 from resnest_cli.system import machine
 from resnest_cli.types import Failure, Source
 
@@ -128,7 +129,7 @@ class Model:
         options = opened.options
         if options.workers == "auto":
             options = replace(options, workers=min(cores, MAX_AUTO_WORKERS))
-        self._trunk = Trunk(opened.spec, options, engine=opened.open(cores), lasting=True)
+        self._trunk = Trunk(opened.spec, options, engine=opened.open(cores))
         self._finish = finish
 
     def __call__(self, block: Block) -> Any:  # noqa: ANN401 - whatever `finish` gives

@@ -20,6 +20,7 @@ import numpy as np
 from resnest_cli.cluster import session
 from resnest_cli.cluster.spans import Span, remaining
 from resnest_cli.cluster.stages import STAGES, Model, Parcel, as_block, is_file, pack, placed, unpack, unreadable
+from resnest_cli.engines import window
 from resnest_cli.engines.base import batch_size
 from resnest_cli.engines.choose import open_engine
 from resnest_cli.errors import UsageError
@@ -180,7 +181,7 @@ class RayTrunk:
         cores, batch = machine.usable_cores(), batch_size(self.options, self.engine)
         batches = [np.stack([image] * batch)] * max(2, cores)
         begun = time.perf_counter()
-        list(self.engine.run(batches))
+        list(window.rows(self.engine, batches))
         return (time.perf_counter() - begun) * cores / (len(batches) * batch)
 
     def _count(self, block: Block) -> None:

@@ -6,11 +6,14 @@ In: nothing. Out: the `Engine` protocol and functions that need no more than it.
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from copy import copy
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from resnest_cli.options import Options
     from resnest_cli.types import ModelSpec
 
+Answer = TypeVar("Answer")
 # How torch, OpenVINO, oneDNN and C++ word it; none of them raises a type of its own on every device.
 _NO_MEMORY = (
     *("out of memory", "not enough memory", "bad_alloc", "alloc_failed"),
@@ -36,11 +40,11 @@ class Engine(Protocol):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the pixels that `run` takes."""
+        """Height, width and channels of the pixels that `submit` takes."""
 
     @property
     def width(self) -> int:
-        """F, the count of numbers in a row that `run` yields."""
+        """F, the count of numbers in a row."""
 
     @property
     def best_batch(self) -> int:
@@ -56,24 +60,53 @@ class Engine(Protocol):
         """
 
     def prepare(self, *, single: bool) -> None:
-        """Begin to compile in the background, for a job of a single batch or of several, while images are read.
+        """Say that a single batch comes next, or several; what that needs is compiled in the background meanwhile.
 
-        `run` waits for what it needs, whether this was called or not.
+        Without it, `submit` runs every batch like a single one.
         """
 
-    def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """Yield rows float32 [N, F] for each batch, uint8 [N, H, W, 3], in order.
+    @property
+    def slots(self) -> int:
+        """How many batches may be under way at once: fewer leave the device idle, more only wait."""
 
-        F is the number of classes, or of pooled features if the engine was opened for features. The batches are a
-        stream, so that an engine can keep several in flight. N may be 0 and may vary.
+    def submit(self, batch: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
+        """Begin a batch, uint8 [N, H, W, 3]; return a future of its rows, float32 [N, F].
+
+        F is the number of classes, or of pooled features if the engine was opened for features. N may be 0 and may
+        vary. The batch must not change before its rows are there. Several threads may submit.
 
         Raises:
-            MemoryError: the device has no room for a batch of this size.
-            DeviceError: the device fails.
+            MemoryError: the device has no room for a batch of this size; here, or when the rows are asked for.
+            DeviceError: the device fails; likewise.
         """
 
     def close(self) -> None:
         """Release what the engine holds."""
+
+
+class Fetched(Future[Answer]):
+    """A future whose answer is fetched when it is first asked for.
+
+    Args:
+        fetch: waits for the answer, and returns it.
+    """
+
+    def __init__(self, fetch: Callable[[], Answer]) -> None:
+        super().__init__()
+        self._fetch: Callable[[], Answer] | None = fetch
+        self._first = threading.Lock()
+
+    def result(self, timeout: float | None = None) -> Answer:
+        """Return the answer; see `Future.result`. The first one who asks waits without a limit."""
+        with self._first:
+            fetch, self._fetch = self._fetch, None
+            if fetch:
+                try:
+                    self.set_result(fetch())
+                except BaseException as error:
+                    self.set_exception(copy(error))  # without the frames, which hold the memory of a failed batch
+                    raise
+        return super().result(timeout)
 
 
 def batch_size(options: Options, engine: Engine) -> int:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from resnest_cli.engines.base import Fetched
 from resnest_cli.models.catalog import DIGITS, find_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
@@ -28,6 +30,7 @@ class FakeEngine:
     precision = "fp32"
     reason = "asked for"
     best_batch = 8
+    slots = 1
     facts: ClassVar[dict[str, Any]] = {"threads": 1, "streams": 1, "param_count": 0, "versions": {}}
 
     def __init__(self, spec: ModelSpec | None = None) -> None:
@@ -36,7 +39,7 @@ class FakeEngine:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the pixels that `run` takes."""
+        """Height, width and channels of the pixels that `submit` takes."""
         channels, height, width = self.spec.data.input_size
         return height, width, channels
 
@@ -48,14 +51,17 @@ class FakeEngine:
     def prepare(self, *, single: bool) -> None:
         """Do nothing."""
 
-    def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """Yield logits: 20 for class int(mean / 256 * num_classes), 0 for the others."""
-        for batch in batches:
-            self.batch_sizes.append(len(batch))
-            logits = np.zeros((len(batch), self.spec.num_classes), np.float32)
-            for row, pixels in zip(logits, batch, strict=True):
-                row[int(pixels.mean() / 256 * self.spec.num_classes)] = 20
-            yield logits
+    def submit(self, batch: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
+        """Return a future of what `answer` returns."""
+        return Fetched(partial(self.answer, batch))
+
+    def answer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return logits: 20 for class int(mean / 256 * num_classes), 0 for the others; override it for others."""
+        self.batch_sizes.append(len(batch))
+        logits = np.zeros((len(batch), self.spec.num_classes), np.float32)
+        for row, pixels in zip(logits, batch, strict=True):
+            row[int(pixels.mean() / 256 * self.spec.num_classes)] = 20
+        return logits
 
     def close(self) -> None:
         """Do nothing."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resnest_cli.engines import window
 from resnest_cli.engines.build import build
 from resnest_cli.engines.openvino import OpenVinoEngine
 from resnest_cli.engines.runtime import openvino, save
@@ -115,7 +116,7 @@ def rows(graph: Graph, spec: ModelSpec, pixels: Pixels, precision: str) -> NDArr
     """Return the logits of a graph on pictures: uint8 [N, H, W, 3] -> float32 [N, C]."""
     engine = OpenVinoEngine(spec, graph, precision=precision)
     try:
-        return np.concatenate(list(engine.run(picture[None] for picture in pixels)))
+        return np.concatenate(list(window.rows(engine, (picture[None] for picture in pixels))))
     finally:
         engine.close()
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnest_cli.engines.base import memory_errors
+from resnest_cli.engines.base import Fetched, memory_errors
 from resnest_cli.engines.compiled import compile_graph, hint
 from resnest_cli.engines.runtime import VERSION, native_precisions, openvino
 from resnest_cli.system.machine import usable_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -34,13 +34,6 @@ def runner(path: Path) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
     """Return a function that runs the graph at `path` on a batch, in fp32."""
     compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": hint("fp32")})
     return lambda batch: np.array(compiled(batch)[0])
-
-
-class _Running(NamedTuple):
-    """A request under way, and its input, which the request shares: the input must live until the request ends."""
-
-    request: openvino.InferRequest
-    batch: NDArray[np.uint8]
 
 
 class OpenVinoEngine:
@@ -72,13 +65,15 @@ class OpenVinoEngine:
         self.reason = reason
         self.graph = graph
         self._cores = cores or usable_cores()
+        self._streams = 1
         self._compiled: dict[int, Future[openvino.CompiledModel]] = {}
+        self._idle: dict[int, deque[openvino.InferRequest]] = {}
         self._background = ThreadPoolExecutor(1)
         self.width: int = graph.facts["width"]
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the pixels that `run` takes."""
+        """Height, width and channels of the pixels that `submit` takes."""
         channels, height, width = self.spec.data.input_size
         return height, width, channels
 
@@ -96,41 +91,46 @@ class OpenVinoEngine:
 
     def prepare(self, *, single: bool) -> None:
         """Begin to compile while images are read: it takes a tenth of a second even from the cache."""
-        self._compile(1 if single else self._cores)
+        self._streams = 1 if single else self._cores
+        self._compile(self._streams)
 
-    def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """Yield rows float32 [N, F] for each batch, uint8 [N, H, W, 3], in order, with several batches in flight."""
-        batches = iter(batches)
-        first = list(islice(batches, 2))
-        streams = 1 if len(first) < 2 else self._cores  # noqa: PLR2004 - a second batch makes it a long job
-        idle: list[openvino.InferRequest] = []
-        running: deque[_Running] = deque()
-        for batch in chain(first, batches):
-            running.append(self._start(batch, streams, idle))
-            if len(running) > streams:  # one more than can run: the next is ready when a stream gets free
-                yield self._finish(running.popleft(), idle)
-        while running:
-            yield self._finish(running.popleft(), idle)
+    @property
+    def slots(self) -> int:
+        """One batch per stream, and one that is ready when a stream gets free."""
+        return self._streams + 1
+
+    def submit(self, batch: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
+        """Begin a batch, uint8 [N, H, W, 3]; return a future of its rows, float32 [N, F]."""
+        if not len(batch):  # OpenVINO refuses an empty one
+            return Fetched(lambda: np.empty((0, self.width), np.float32))
+        streams = self._streams
+        idle = self._idle.setdefault(streams, deque())
+        try:
+            request = idle.pop()
+        except IndexError:
+            request = self._compile(streams).result().create_infer_request()
+        with memory_errors():
+            request.start_async([batch], share_inputs=True)
+        return Fetched(partial(self._rows, request, batch, idle))
 
     def close(self) -> None:
         """Release what was compiled."""
         self._background.shutdown()
+        self._idle.clear()
         self._compiled.clear()
 
-    def _start(self, batch: NDArray[np.uint8], streams: int, idle: list[openvino.InferRequest]) -> _Running:
-        request = idle.pop() if idle else self._compile(streams).result().create_infer_request()
-        if len(batch):  # OpenVINO refuses an empty one
+    def _rows(
+        self,
+        request: openvino.InferRequest,
+        batch: NDArray[np.uint8],  # noqa: ARG002 - the request shares it: it must live until the request ends
+        idle: deque[openvino.InferRequest],
+    ) -> NDArray[np.float32]:
+        try:
             with memory_errors():
-                request.start_async([batch], share_inputs=True)
-        return _Running(request, batch)
-
-    def _finish(self, running: _Running, idle: list[openvino.InferRequest]) -> NDArray[np.float32]:
-        idle.append(running.request)
-        if not len(running.batch):
-            return np.empty((0, self.width), np.float32)
-        with memory_errors():
-            running.request.wait()
-        return np.array(running.request.get_output_tensor().data)
+                request.wait()
+            return np.array(request.get_output_tensor().data)
+        finally:
+            idle.append(request)
 
     def _compile(self, streams: int) -> Future[openvino.CompiledModel]:
         """Begin to compile for a number of streams, unless that was begun before."""

@@ -16,6 +16,7 @@ import contextlib
 import os
 import pickle
 import threading
+import weakref
 from collections import deque
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
@@ -79,6 +80,9 @@ class Pool:
         self._large_worker: Worker | None = None
         self._next = 0
         self._workers: list[Worker] = []
+        self._started: list[Worker] = []
+        self._process = os.getpid()
+        self._end = weakref.finalize(self, _stop, self._started, self._process)  # where nobody closes it
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -95,7 +99,8 @@ class Pool:
             ResnestError: a process cannot be started.
         """
         try:
-            self._workers.extend(Worker(self._load, self._timeout) for _ in range(self._count - len(self._workers)))
+            while len(self._workers) < self._count:
+                self._workers.append(self._worker(self._load))
         except BaseException:
             self.close()
             raise
@@ -103,8 +108,11 @@ class Pool:
 
     def close(self) -> None:
         """Kill all workers."""
-        for worker in [*self._workers, *([self._large_worker] if self._large_worker else [])]:
-            worker.stop()
+        self._end()
+
+    def is_ours(self) -> bool:
+        """Return whether this process has started the workers: a fork of it must leave them alone."""
+        return self._process == os.getpid()
 
     def submit(self, source: Source) -> Worker:
         """Send a source to the next worker, and return the worker; get each `result` in the order of submission.
@@ -114,7 +122,7 @@ class Pool:
         """
         self.start()
         worker = self._workers[self._next]
-        self._next = (self._next + 1) % len(self._workers)
+        self._next = (self._next + 1) % self._count
         worker.submit(source)
         return worker
 
@@ -132,9 +140,19 @@ class Pool:
         except ImageTooLarge:
             if self._large is None:
                 raise
-        self._large_worker = self._large_worker or Worker(self._large, self._timeout)
+        self._large_worker = self._large_worker or self._worker(self._large)
         self._large_worker.submit(source)
         return self._large_worker.result()
+
+    def _worker(self, load: Load) -> Worker:
+        self._started.append(Worker(load, self._timeout))
+        return self._started[-1]
+
+
+def _stop(workers: list[Worker], process: int) -> None:
+    if process == os.getpid():
+        for worker in workers:
+            worker.stop()
 
 
 class Worker:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from resnest_cli.engines import window
 from resnest_cli.errors import DecodeTimeout, NotANumber, OutOfMemory, ResnestError, as_image_error
 from resnest_cli.types import STDIN, Failure, Source, Stages
 
@@ -135,7 +136,7 @@ def infer(
     rest: Iterable[Decoded] = _separate_memory_errors(items)
     while True:
         try:
-            for output in forward.of(engine.run(batches(rest, batch))):
+            for output in forward.of(window.rows(engine, batches(rest, batch))):
                 yield from _match(waiting.popleft(), output, engine.precision)
         except MemoryError as error:
             if batch == 1:

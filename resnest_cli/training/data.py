@@ -16,26 +16,23 @@ import numpy as np
 import torch
 
 from resnest_cli.errors import TrainingStopped
-from resnest_cli.inputs import loading
 from resnest_cli.inputs.labelled.check import TIMEOUT_S, without_options
-from resnest_cli.pipeline import stream
+from resnest_cli.pipeline.decoders import Decoders
 from resnest_cli.training.augmentation import Drawn
 from resnest_cli.training.randomness import number
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from typing_extensions import Self
 
     from resnest_cli.inputs.loading import Loader
-    from resnest_cli.inputs.pool import Pool
+    from resnest_cli.pipeline.stream import Decoded
     from resnest_cli.training.augmentation import Augmentation
     from resnest_cli.training.recipe import Recipe
-    from resnest_cli.types import Source
 
-AHEAD = 4  # images that each worker decodes ahead
 BATCHES_AHEAD = 2
 
 
@@ -48,62 +45,19 @@ class Data(Protocol):
         """Return the float32 inputs of each group of rows, in order, augmented for `epoch`."""
 
 
-class Decoder:
-    """Decodes sources in order: in processes that can be killed and replaced, or in this one.
-
-    Use it as a context manager. The processes start with the first sources, and live until it is closed.
-
-    Args:
-        load: what is made of a source.
-        workers: the number of processes; 0 decodes in this one.
-    """
-
-    def __init__(self, load: Loader | Augmentation, workers: int) -> None:
-        self.load, self.workers = load, workers
-        self._pool: Pool | None = None
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close."""
-        self.close()
-
-    def close(self) -> None:
-        """End the processes."""
-        if self._pool:
-            self._pool.close()
-            self._pool = None
-
-    def images(self, sources: Iterable[Source]) -> Iterator[stream.Decoded]:
-        """Yield the pixels of each source, uint8 [height, width, 3], or its failure."""
-        if not self.workers:
-            yield from stream.decode(sources, self.load)
-            return
-        self._pool = self._pool or loading.start(self.load, self.workers, TIMEOUT_S)
-        is_done = False
-        try:
-            yield from stream.decode_in_pool(self._pool, sources, self.load, self.workers * AHEAD)
-            is_done = True
-        finally:
-            if not is_done:  # what is still on its way would be taken for what comes next
-                self.close()
-
-
 class Images:
     """Image files as inputs float32 [N, 3, H, W]; use it as a context manager.
 
     Args:
         examples: (path, class index) pairs.
         load: the preprocessing.
-        workers: as in `Decoder`.
+        workers: as in `Decoders`.
     """
 
     def __init__(self, examples: list[tuple[str, int]], load: Loader | Augmentation, workers: int) -> None:
         self.targets = torch.tensor([label for _, label in examples], dtype=torch.int64)
         self._paths = [path for path, _ in examples]
-        self._decoder = Decoder(load, workers)
+        self._decoders = Decoders(load, workers, TIMEOUT_S)
         self._reader = ThreadPoolExecutor(1) if workers else None
         self._mean, self._std = (torch.tensor(each).view(3, 1, 1) for each in (load.data.mean, load.data.std))
 
@@ -115,7 +69,7 @@ class Images:
         """End the processes, after the image that is being decoded."""
         if self._reader:
             self._reader.shutdown(cancel_futures=True)
-        self._decoder.close()
+        self._decoders.close()
 
     def batches(self, epoch: int, groups: Sequence[list[int]]) -> Iterator[torch.Tensor]:
         """Return the inputs of each group; with workers, the next ones are made meanwhile.
@@ -128,7 +82,7 @@ class Images:
 
     def _batches(self, epoch: int, groups: Sequence[list[int]]) -> Iterator[torch.Tensor]:
         sources = (Drawn(self._paths[row], epoch=epoch, row=row) for group in groups for row in group)
-        images = self._decoder.images(sources)
+        images = self._decoders.images(sources)
         for group in groups:
             yield self._inputs(np.stack([_pixels(image) for image in islice(images, len(group))]))
         next(images, None)  # nothing comes, but so it has ended
@@ -147,7 +101,7 @@ def _made_ahead(batches: Iterator[torch.Tensor], reader: ThreadPoolExecutor) -> 
         yield batch
 
 
-def _pixels(image: stream.Decoded) -> NDArray[np.uint8]:
+def _pixels(image: Decoded) -> NDArray[np.uint8]:
     if isinstance(image, Failure):  # a file that changed, or an augmentation that Pillow refuses
         message = f"{image.path} cannot be trained on any more: {without_options(image.message)}"
         raise TrainingStopped(message)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from resnest_cli.inputs import loading
 from resnest_cli.outputs import mistakes
+from resnest_cli.pipeline.decoders import Decoders
 from resnest_cli.system import atomic
-from resnest_cli.training.data import Decoder
 from resnest_cli.types import Failure, Source
 
 if TYPE_CHECKING:
@@ -60,6 +60,6 @@ def _thumbnails(setup: Setup, paths: Sequence[str]) -> Iterator[str]:
     """Yield the thumbnail of each image, "" where it cannot be read any more; decoded as the run decodes."""
     options = replace(setup.job.options(), thumbnails=True)
     load, workers = loading.Loader.of(setup.result.data, options), min(setup.decoders, len(paths))
-    with Decoder(load, workers) as decoder:
-        for image in decoder.images(Source(path) for path in paths):
+    with Decoders(load, workers, options.timeout) as decoders:
+        for image in decoders.images(Source(path) for path in paths):
             yield "" if isinstance(image, Failure) else image.thumbnail

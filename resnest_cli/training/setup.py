@@ -20,7 +20,8 @@ from resnest_cli.errors import BadDataSet, ResnestError, UsageError
 from resnest_cli.inputs import splits
 from resnest_cli.inputs.labelled import training_set
 from resnest_cli.models import weights
-from resnest_cli.system import files, machine
+from resnest_cli.pipeline import decoders
+from resnest_cli.system import files
 from resnest_cli.system.paths import look
 from resnest_cli.training import job, recipe
 from resnest_cli.training.augmentation import Augmentation
@@ -41,7 +42,6 @@ CHECKPOINTS, SPLIT = "checkpoints", "split.csv"
 DEFAULT_BATCH = {"cpu": 32, "mps": 32}  # of training from scratch, per process; other devices take 128
 FINETUNE_BATCH, FINETUNE_STEPS = 64, 8  # per process, and the steps that an epoch of a small data set still has
 LEAST_BATCH = 8  # norms learn little from fewer
-MAX_AUTO_WORKERS = 8
 FEW_PIXELS = 64 * 64  # an image this small is decoded sooner than passed between processes
 
 
@@ -79,10 +79,8 @@ class Setup:
     @property
     def decoders(self) -> int:
         """The number of decoding processes; 0 where images are small."""
-        if self.workers != recipe.AUTO:
-            return int(self.workers)
         few = np.prod(self.result.data.input_size[1:]) <= FEW_PIXELS
-        return 0 if few else min(machine.usable_cores(), MAX_AUTO_WORKERS)
+        return 0 if few and self.workers == recipe.AUTO else decoders.count(self.workers)
 
     def for_training(self, spec: ModelSpec) -> ModelSpec:
         """Return a spec with dropout and DropBlock, which act in training only and have no weights."""

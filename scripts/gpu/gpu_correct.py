@@ -18,6 +18,7 @@ import torch
 from gpu_candidates import CANDIDATES, lively, scenes
 from safetensors.torch import save_file
 
+from resnest_cli.engines import window
 from resnest_cli.engines.pytorch import gpu
 from resnest_cli.engines.pytorch.engine import TorchEngine, choose_device
 from resnest_cli.engines.pytorch.network import build
@@ -113,7 +114,7 @@ def short_of_memory(check: Check, spec: ModelSpec, file: Path) -> None:
     """Report whether every row is there, in order and correct, when a batch does not fit."""
     engine = TorchEngine(spec, file, device=check.device)
     images = pictures(spec, LARGE + 1)
-    expected = np.concatenate([*engine.run([image[None] for image in images])])
+    expected = np.concatenate([*window.rows(engine, [image[None] for image in images])])
     messages: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
@@ -156,7 +157,7 @@ def little_memory(check: Check, engine: TorchEngine, images: NDArray[np.uint8]) 
     torch.cuda.empty_cache()
     held = torch.cuda.memory_reserved(device)
     torch.cuda.reset_peak_memory_stats(device)
-    list(engine.run([images[:ROOM]]))
+    list(window.rows(engine, [images[:ROOM]]))
     needed = torch.cuda.max_memory_reserved(device) - held
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(device).total_memory
@@ -178,7 +179,7 @@ def pictures(spec: ModelSpec, count: int) -> NDArray[np.uint8]:
 
 def probabilities(engine: TorchEngine, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return probabilities float32 [N, C] of two batches, the second one smaller; close the engine."""
-    rows = np.concatenate([*engine.run([images[:11], images[11:]])])
+    rows = np.concatenate([*window.rows(engine, [images[:11], images[11:]])])
     engine.close()
     return softmax_rows(rows)
 

@@ -28,6 +28,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
+from resnest_cli.engines import window
 from resnest_cli.engines.pytorch.engine import TorchEngine
 from resnest_cli.engines.pytorch.network import build
 from resnest_cli.inputs.decode import images
@@ -77,7 +78,7 @@ def take_turns(check: Check, spec: ModelSpec, precision: str, root: Path, found:
         "default": partial(_timm_pass, check, engine, network, root, 1),
         "cores": partial(_timm_pass, check, engine, network, root, cores),
     }
-    list(engine.run([np.zeros((engine.best_batch, *engine.shape), np.uint8)]))
+    list(window.rows(engine, [np.zeros((engine.best_batch, *engine.shape), np.uint8)]))
     rates: dict[str, list[float]] = defaultdict(list)
     for number in range(check.rounds):
         if number and check.is_late:

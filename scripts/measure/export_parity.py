@@ -18,12 +18,11 @@ import torch
 from side_by_side_programs import make_weights, photographs
 
 from resnest_cli import Options
-from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.engines.pytorch.network import build
 from resnest_cli.inputs.find import find_sources
 from resnest_cli.models import catalog
-from resnest_cli.pipeline.stream import Row
-from resnest_cli.pipeline.trunk import Trunk
+from resnest_cli.pipeline.decoders import Decoders
+from resnest_cli.pipeline.stream import Pixels
 from resnest_cli.tasks.export.exporter import export
 
 BATCHES = (1, 3, 8)
@@ -53,9 +52,8 @@ def compare(name: str, to: str, folder: Path, python: str, photos: list[Path], *
     begin = time.perf_counter()
     export(options, to, place, raw_uint8=raw, pictures=[str(path) for path in photos])
     seconds = time.perf_counter() - begin
-    engine = PixelEngine(spec)
-    rows = [row for row in Trunk(spec, options, engine=engine).rows(find_sources(photos)) if isinstance(row, Row)]
-    pixels = np.stack([engine.picture(row.values) for row in rows])
+    with Decoders.of(spec.data, options) as decoders:
+        pixels = np.stack([each.values for each in decoders.images(find_sources(photos)) if isinstance(each, Pixels)])
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.data.mean, spec.data.std))
     images = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std
     inputs = [folder / f"{size}.npy" for size in BATCHES]

@@ -66,6 +66,7 @@ def plain_timm(model: str, weights: str, batch: str, place: str) -> None:
 def engine_alone(model: str, weights: str, precision: str, folder: str) -> None:
     """Print the images per second of the engine of `resnest` on pixels in memory."""
     from resnest_cli import Options
+    from resnest_cli.engines import window
     from resnest_cli.engines.choose import open_engine
     from resnest_cli.inputs.decode import images
     from resnest_cli.models import catalog
@@ -74,9 +75,9 @@ def engine_alone(model: str, weights: str, precision: str, folder: str) -> None:
     engine = open_engine(catalog.resolve(options), options)
     paths = photographs(folder)[:ENGINE_PHOTOGRAPHS]
     pixels = [images.load(path.read_bytes(), engine.spec.data)[None] for path in paths]
-    list(engine.run(pixels[:FEW]))
+    list(window.rows(engine, pixels[:FEW]))
     begin = time.perf_counter()
-    done = sum(len(rows) for rows in engine.run(pixels))
+    done = sum(len(rows) for rows in window.rows(engine, pixels))
     print(done / (time.perf_counter() - begin))
 
 

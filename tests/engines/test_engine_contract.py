@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from resnest_cli import FakeEngine, Options, find_model, list_models
+from resnest_cli.engines import window
 from resnest_cli.engines.choose import open_engine
 from resnest_cli.engines.openvino import OpenVinoEngine
 from resnest_cli.engines.runtime import native_precisions
@@ -82,7 +84,7 @@ def cut(images: Batch, sizes: Sequence[int]) -> list[Batch]:
 
 def alone(engine: Engine, images: Batch) -> Rows:
     """Return the rows of images that were each asked for alone, so that no order and no neighbour can matter."""
-    rows = [row for image in images for row in engine.run([image[None]])]
+    rows = [row for image in images for row in window.rows(engine, [image[None]])]
     return np.concatenate([np.empty((0, SPEC.num_classes), np.float32), *rows])
 
 
@@ -111,7 +113,7 @@ def assert_alike(rows: Rows, expected: Rows) -> None:
 )
 def test_each_batch_gives_its_own_rows_in_order_however_images_are_batched(engine: Engine, sizes: list[int]) -> None:
     images = pictures(sum(sizes))
-    rows = list(engine.run(iter(cut(images, sizes))))
+    rows = list(window.rows(engine, iter(cut(images, sizes))))
     assert [row.shape for row in rows] == [(size, SPEC.num_classes) for size in sizes]
     assert {row.dtype for row in rows} <= {np.dtype(np.float32)}
     if sum(sizes):
@@ -131,7 +133,7 @@ def test_a_callers_array_may_be_reused_once_its_rows_are_there(engine: Engine) -
     images = pictures(8)
     batches = cut(images, [2, 1, 2, 2, 1])
     rows = []
-    for batch, row in zip(batches, engine.run(iter(batches)), strict=True):
+    for batch, row in zip(batches, window.rows(engine, iter(batches)), strict=True):
         np.testing.assert_array_equal(batch, images[: len(batch)])  # and until then it is left as it was
         images = images[len(batch) :]
         rows.append(row)
@@ -143,7 +145,7 @@ def test_rows_do_not_change_when_later_ones_come_nor_when_the_engine_goes() -> N
     for name in ENGINES:
         engine = opened(name)
         rows, copies = [], []
-        for row in engine.run(cut(pictures(12), [1] * 12)):
+        for row in window.rows(engine, cut(pictures(12), [1] * 12)):
             rows.append(row)
             copies.append(row.copy())
         engine.close()
@@ -160,7 +162,7 @@ def test_a_stream_is_taken_as_it_is_answered_with_bounded_look_ahead(engine: Eng
             taken.append(number)
             yield pictures(1)
 
-    answers = engine.run(endless())
+    answers = window.rows(engine, endless())
     assert taken == []
     for number in range(1, 20):
         next(answers)
@@ -168,13 +170,31 @@ def test_a_stream_is_taken_as_it_is_answered_with_bounded_look_ahead(engine: Eng
     answers.close()  # type: ignore[attr-defined] # they are all generators
 
 
+def test_several_threads_may_submit(engine: Engine) -> None:
+    images = pictures(12)
+    expected = alone(engine, images)
+    engine.prepare(single=False)
+    with ThreadPoolExecutor(6) as threads:
+        rows = list(threads.map(lambda image: engine.submit(image[None]).result()[0], [*images] * 5))
+    assert_alike(np.stack(rows), np.concatenate([expected] * 5))
+
+
+def test_rows_may_be_asked_for_in_any_order_and_again(engine: Engine) -> None:
+    images = pictures(4)
+    expected = alone(engine, images)
+    futures = [engine.submit(image[None]) for image in images]
+    for at in (3, 0, 2, 1, 1):
+        assert_alike(futures[at].result(), expected[at : at + 1])
+    assert all(future.done() for future in futures)
+
+
 def test_a_stream_left_in_its_middle_does_not_disturb_the_next(engine: Engine) -> None:
     expected = alone(engine, pictures(6))
     for _ in range(5):
-        left = engine.run(cut(pictures(12)[::-1], [1] * 12))
+        left = window.rows(engine, cut(pictures(12)[::-1], [1] * 12))
         next(left)
         left.close()  # type: ignore[attr-defined] # they are all generators
-        assert_alike(np.concatenate(list(engine.run(cut(pictures(6), [1, 2, 3])))), expected)
+        assert_alike(np.concatenate(list(window.rows(engine, cut(pictures(6), [1, 2, 3])))), expected)
 
 
 def test_a_stream_that_fails_fails_here_too_and_does_not_disturb_the_next(engine: Engine) -> None:
@@ -183,14 +203,16 @@ def test_a_stream_that_fails_fails_here_too_and_does_not_disturb_the_next(engine
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(engine.run(failing()))
-    (rows,) = engine.run([pictures(3)])
+        list(window.rows(engine, failing()))
+    (rows,) = window.rows(engine, [pictures(3)])
     assert_alike(rows, alone(engine, pictures(3)))
 
 
 def test_two_streams_at_once_do_not_mix(engine: Engine) -> None:
     one, other = pictures(8), pictures(12)[4:]
-    pairs = list(zip(engine.run(cut(one, [1] * 8)), engine.run(cut(other, [2] * 4 + [0] * 4)), strict=True))
+    pairs = list(
+        zip(window.rows(engine, cut(one, [1] * 8)), window.rows(engine, cut(other, [2] * 4 + [0] * 4)), strict=True)
+    )
     assert_alike(np.concatenate([row for row, _ in pairs]), alone(engine, one))
     assert_alike(np.concatenate([row for _, row in pairs]), alone(engine, other))
 
@@ -198,7 +220,7 @@ def test_two_streams_at_once_do_not_mix(engine: Engine) -> None:
 @pytest.mark.parametrize("name", ENGINES)
 def test_an_engine_may_be_closed_twice(name: str) -> None:
     engine = opened(name)
-    list(engine.run([pictures(1)]))
+    list(window.rows(engine, [pictures(1)]))
     engine.close()
     engine.close()
 
@@ -206,7 +228,7 @@ def test_an_engine_may_be_closed_twice(name: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_closing_gives_the_network_back(name: str) -> None:
     engine: Any = opened(name)
-    list(engine.run(cut(pictures(4), [1, 3])))
+    list(window.rows(engine, cut(pictures(4), [1, 3])))
     held = [engine._network] if name == "torch" else list(engine._compiled.values())  # noqa: SLF001 - what is to go
     watched = [weakref.ref(each) for each in held]
     del held
@@ -250,7 +272,7 @@ def channels(values: Sequence[float]) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_digits_answer_as_plain_timm_does(name: str) -> None:
-    rows = np.concatenate(list(opened(name).run(cut(pictures(12), [1, 4, 7]))))
+    rows = np.concatenate(list(window.rows(opened(name), cut(pictures(12), [1, 4, 7]))))
     assert_alike(rows, timm_rows(digits_network(), pictures(12), SPEC.data.mean, SPEC.data.std))
 
 
@@ -259,7 +281,7 @@ def test_features_are_those_of_timm_without_a_classifier(name: str) -> None:
     network: Any = digits_network()
     network.reset_classifier(0)
     expected = timm_rows(network, pictures(12), SPEC.data.mean, SPEC.data.std)
-    rows = list(opened(name, want="features").run(cut(pictures(12), [1, 0, 4, 7])))
+    rows = list(window.rows(opened(name, want="features"), cut(pictures(12), [1, 0, 4, 7])))
     assert [row.shape for row in rows] == [(size, network.num_features) for size in (1, 0, 4, 7)]
     assert {row.dtype for row in rows} == {np.dtype(np.float32)}
     assert expected.std() > 0.1
@@ -290,8 +312,8 @@ def test_every_variant_in_fp32_answers_as_plain_timm_does(
     expected = timm_rows(network, images, spec.data.mean, spec.data.std)
     assert min(np.abs(softmax(one) - softmax(other)).max() for one, other in itertools.combinations(expected, 2)) > 1e-3
     engine = open_engine(spec, options)
-    assert_alike(np.concatenate(list(engine.run(cut(images, [1, 1, 1])))), expected)
-    assert_alike(np.concatenate(list(engine.run([images]))), expected)
+    assert_alike(np.concatenate(list(window.rows(engine, cut(images, [1, 1, 1])))), expected)
+    assert_alike(np.concatenate(list(window.rows(engine, [images]))), expected)
     engine.close()
     shutil.rmtree(tmp_path)  # pytest keeps what is in its folders; eight of these are 3 GB
 
@@ -310,8 +332,8 @@ def as_bytes(scene: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -
 def test_fp32_is_fp32_where_the_cpu_has_something_faster_too(batch: int) -> None:
     engine = opened("openvino")
     assert isinstance(engine, OpenVinoEngine)
-    list(engine.run([pictures(batch)]))
-    list(engine.run([pictures(batch)] * 3))
+    list(window.rows(engine, [pictures(batch)]))
+    list(window.rows(engine, [pictures(batch)] * 3))
     compiled = list(engine._compiled.values())  # noqa: SLF001 - what it really computes in
     assert len(compiled) >= 1
     assert {each.result().get_property("INFERENCE_PRECISION_HINT") for each in compiled} == {openvino.Type.f32}

@@ -698,14 +698,13 @@ from resnest_cli.pipeline import trunk
 from resnest_cli.system import lifetime
 
 class Stuck(FakeEngine):
-    def run(self, batches):
-        for number, rows in enumerate(super().run(batches)):
-            if number == 2:
-                mutex, lock = bytes(64), ctypes.CDLL(None).pthread_mutex_lock
-                lock(mutex)
-                print("stuck", flush=True)
-                lock(mutex)  # waits for ever, and no signal wakes it
-            yield rows
+    def answer(self, batch):
+        if len(self.batch_sizes) == 2:
+            mutex, lock = bytes(64), ctypes.CDLL(None).pthread_mutex_lock
+            lock(mutex)
+            print("stuck", flush=True)
+            lock(mutex)  # waits for ever, and no signal wakes it
+        return super().answer(batch)
 
 trunk.open_engine = lambda spec, options, want: Stuck(spec)
 lifetime.GRACE_S = {grace}

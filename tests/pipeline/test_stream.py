@@ -22,6 +22,7 @@ from resnest_cli.types import Failure, Source, Stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
@@ -92,10 +93,9 @@ def test_the_time_of_each_stage_is_added_up(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("resnest_cli.pipeline.stream.time.perf_counter", lambda: now[0])
 
     class Takes(FakeEngine):
-        def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-            for rows in super().run(batches):
-                now[0] += 10
-                yield rows
+        def answer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+            now[0] += 10
+            return super().answer(batch)
 
     def found() -> Iterator[Source]:
         for name in [*"12345", "bad"]:
@@ -136,12 +136,12 @@ class Overflows(FakeEngine):
 
     precision = "fp16"
 
-    def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+    def answer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Answer as fp16 does where it overflows."""
-        for rows in super().run(batches):
-            rows[rows[:, 3] > 0] = np.nan
-            rows[rows[:, 5] > 0, 0] = -np.inf
-            yield rows
+        rows = super().answer(batch)
+        rows[rows[:, 3] > 0] = np.nan
+        rows[rows[:, 5] > 0, 0] = -np.inf
+        return rows
 
 
 def test_an_answer_that_is_no_number_is_a_failure_and_its_neighbours_stay() -> None:
@@ -159,32 +159,32 @@ def test_an_answer_that_is_no_number_is_a_failure_and_its_neighbours_stay() -> N
 class Small(FakeEngine):
     """Has memory for so many images at once, and tells as its kind of engine would."""
 
-    def __init__(self, room: int, *, in_flight: int, error: type[Exception] = OutOfMemory) -> None:
+    def __init__(self, room: int, *, slots: int, at_once: bool = False, error: type[Exception] = OutOfMemory) -> None:
         super().__init__()
-        self.room, self.in_flight, self.error = room, in_flight, error
+        self.room, self.slots, self.at_once, self.error = room, slots, at_once, error
 
-    def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """Keep batches in flight, as a GPU engine may, and fail when one of them is too large."""
-        flight: list[NDArray[np.uint8]] = []
-        for batch in batches:
-            flight.append(batch)
-            if len(flight) > self.in_flight:
-                yield from self.forward(flight.pop(0))
-        for batch in flight:
-            yield from self.forward(batch)
+    def submit(self, batch: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
+        """Fail at once where a batch is too large, or when its rows are asked for."""
+        if self.at_once:
+            self.check(batch)
+        return super().submit(batch)
 
-    def forward(self, batch: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+    def answer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run one batch."""
+        self.check(batch)
+        return super().answer(batch)
+
+    def check(self, batch: NDArray[np.uint8]) -> None:
+        """Fail if there is no room for a batch."""
         if len(batch) > self.room:
             raise self.error("no more")
-        yield from super().run([batch])
 
 
-@given(names=NAMES, batch=st.integers(1, 20), room=st.integers(1, 9), in_flight=st.integers(0, 3))
+@given(names=NAMES, batch=st.integers(1, 20), room=st.integers(1, 9), slots=st.integers(1, 4), at_once=st.booleans())
 def test_out_of_memory_the_batch_shrinks_and_every_row_still_comes(
-    names: list[str], batch: int, room: int, in_flight: int
+    names: list[str], batch: int, room: int, slots: int, *, at_once: bool
 ) -> None:
-    engine = Small(room, in_flight=in_flight)
+    engine = Small(room, slots=slots, at_once=at_once)
     rows = list(infer(decoded(names), engine, batch))
     assert [row.path for row in rows] == names
     assert answers(rows) == names
@@ -193,7 +193,7 @@ def test_out_of_memory_the_batch_shrinks_and_every_row_still_comes(
 
 def test_a_batch_that_was_too_large_is_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "resnest_cli")
-    engine = Small(3, in_flight=1, error=MemoryError)
+    engine = Small(3, slots=2, error=MemoryError)
     assert answers(infer(decoded("123456789012"), engine, 8)) == [*"123456789012"]
     assert engine.batch_sizes == [2, 2, 2, 2, 2, 2]
     assert [record.getMessage() for record in caplog.records] == [
@@ -203,7 +203,7 @@ def test_a_batch_that_was_too_large_is_not_tried_again(caplog: pytest.LogCapture
 
 
 def test_where_not_even_one_image_fits_the_job_ends_in_words() -> None:
-    rows = infer(decoded(["bad", "1"]), Small(0, in_flight=0), 8)
+    rows = infer(decoded(["bad", "1"]), Small(0, slots=1), 8)
     with pytest.raises(
         OutOfMemory, match=r"not enough memory on cpu for one image \(no more\): try a smaller --img-si"
     ):
@@ -221,7 +221,7 @@ def test_a_lack_of_memory_elsewhere_loses_no_row_in_silence() -> None:
 
 
 def test_the_batch_shrinks_below_the_command_too() -> None:
-    engine = Small(3, in_flight=2)
+    engine = Small(3, slots=3)
     records = list(Classifier("digits", engine=engine, batch=8, workers=0).predict([SAMPLES]))
     assert [record.status for record in records] == ["ok"] * len(list(SAMPLES.iterdir()))
 

@@ -15,11 +15,12 @@ import torch
 from torch import nn
 
 from resnest_cli import list_models
+from resnest_cli.engines.base import Fetched
 from resnest_cli.engines.pytorch.engine import TorchEngine
 from resnest_cli.models.catalog import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
 
     from conftest import Shell
     from numpy.typing import NDArray
@@ -132,9 +133,9 @@ def test_answers_that_are_wrong_are_found(check: gpu_report.Check, monkeypatch: 
     class Wrong(TorchEngine):
         """Is off by a little, but in bf16."""
 
-        def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-            for rows in super().run(batches):
-                yield rows + 0.01 * np.arange(10, dtype=np.float32) * (self.precision == "fp32" and opened.pop())
+        def submit(self, batch: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
+            off = 0.01 * np.arange(10, dtype=np.float32) * (self.precision == "fp32" and opened.pop())
+            return Fetched(lambda: super(Wrong, self).submit(batch).result() + off)
 
     opened = [True, True, False, False]  # the first, of two batches, is the CPU that is compared with
     monkeypatch.setattr(gpu_correct, "TorchEngine", Wrong)

@@ -24,13 +24,14 @@ import numpy as np
 import timm
 import torch
 
-from resnest_cli.engines.base import memory_errors
+from resnest_cli.engines.base import Fetched, memory_errors
 from resnest_cli.engines.pytorch import gpu
 from resnest_cli.engines.pytorch.network import build, origin
 from resnest_cli.errors import DeviceError, OutOfMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
+    from concurrent.futures import Future
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -92,7 +93,7 @@ class TorchEngine:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the pixels that `run` takes."""
+        """Height, width and channels of the pixels that `submit` takes."""
         channels, height, width = self.spec.data.input_size
         return height, width, channels
 
@@ -120,9 +121,26 @@ class TorchEngine:
     def prepare(self, *, single: bool) -> None:
         """Do nothing: nothing is compiled."""
 
-    def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """Yield rows float32 [N, F] for each batch, uint8 [N, H, W, 3], in order."""
-        yield from gpu.in_flight(batches, self._begin) if self._kind == "cuda" else map(self._rows, batches)
+    @property
+    def slots(self) -> int:
+        """On CUDA a batch that runs and one whose pixels are being copied; elsewhere one."""
+        return gpu.IN_FLIGHT if self._kind == "cuda" else 1
+
+    def submit(self, batch: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
+        """Begin a batch, uint8 [N, H, W, 3]; return a future of its rows, float32 [N, F].
+
+        But for CUDA, nothing runs before the rows are asked for.
+        """
+        if self._kind != "cuda" or not len(batch):
+            return Fetched(partial(self._rows, batch))
+        with self._translated():
+            wait = self._ferry.begin(batch)
+
+        def rows() -> NDArray[np.float32]:
+            with self._translated():
+                return wait()
+
+        return Fetched(rows)
 
     def close(self) -> None:
         """Release the network."""
@@ -145,19 +163,6 @@ class TorchEngine:
             return np.empty((0, self.width), np.float32)
         with self._translated():
             rows: NDArray[np.float32] = self._forward(torch.from_numpy(batch).to(self._device)).cpu().numpy()
-        return rows
-
-    def _begin(self, batch: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:
-        """Begin to compute the rows of a batch; return a function that waits for them."""
-        if not len(batch):
-            return partial(self._rows, batch)
-        with self._translated():
-            wait = self._ferry.begin(batch)
-
-        def rows() -> NDArray[np.float32]:
-            with self._translated():
-                return wait()
-
         return rows
 
     @torch.inference_mode()

@@ -6,7 +6,6 @@ order. The CPU does not use it; tests compare both. Knows no spec and no precisi
 
 from __future__ import annotations
 
-from collections import deque
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -15,7 +14,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
 
     import numpy as np
     from numpy.typing import NDArray
@@ -38,20 +37,6 @@ def fold(network: nn.Module) -> nn.Module:
             network.set_submodule(before, fuse_conv_bn_eval(conv, norm))
             network.set_submodule(name, nn.Identity())
     return network
-
-
-def in_flight(batches: Iterable[Pixels], begin: Callable[[Pixels], Callable[[], Rows]]) -> Iterator[Rows]:
-    """Begin each batch before waiting for the rows of the batch before it; yield all rows in order.
-
-    `begin` starts a batch and returns a function that waits for its rows.
-    """
-    running: deque[Callable[[], Rows]] = deque()
-    for batch in batches:
-        running.append(begin(batch))
-        if len(running) == IN_FLIGHT:
-            yield running.popleft()()
-    while running:
-        yield running.popleft()()
 
 
 class Ferry:

@@ -1,19 +1,21 @@
 """Plain eager timm, as its own benchmark runs it: the baseline of `resnest bench`. No option chooses it.
 
 In: a spec, a device and a precision. Out: logits of random images that are on the device already, normalized; the
-pixels that `run` gets only set how many. So this is timm at its best: nothing is copied or prepared.
+pixels that `submit` gets only set how many. So this is timm at its best: nothing is copied or prepared.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
+from resnest_cli.engines.base import Fetched
 from resnest_cli.engines.pytorch.engine import TorchEngine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
 
     import numpy as np
     from numpy.typing import NDArray
@@ -31,10 +33,9 @@ class PlainTimm(TorchEngine):
         super().__init__(spec, None, device=device, precision=precision)
         self.images = torch.empty(0)
 
-    def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """Run the network once for each batch, on as many ready images as there are pixels of."""
-        for batch in batches:
-            yield self._ready_logits(len(batch))
+    def submit(self, batch: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
+        """Run the network once, on as many ready images as there are pixels of."""
+        return Fetched(partial(self._ready_logits, len(batch)))
 
     def _placed(self, network: nn.Module) -> nn.Module:
         return network.to(self._device)

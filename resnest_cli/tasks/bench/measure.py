@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from resnest_cli.engines import window
 from resnest_cli.errors import ImageError, NoImages
 from resnest_cli.inputs import loading
 from resnest_cli.inputs.find import find_sources
@@ -114,7 +115,7 @@ def run_stream(engine: Engine, pixels: NDArray[np.uint8], seconds: float, step: 
     Every stream of the engine gets equally many batches, at least two, so that none waits long for another at the end.
     """
     if 4 * step > seconds:  # the first use costs little beside such steps: empty batches get the engine ready
-        list(engine.run([pixels[:0]] * 2))
+        list(window.rows(engine, [pixels[:0]] * 2))
     else:
         _feed(engine, pixels, seconds * WARM_SHARE, least=engine.facts["streams"] + 1)
     return _feed(engine, pixels, seconds, least=max(LEAST_STEPS, 2 * engine.facts["streams"]))
@@ -162,7 +163,7 @@ def summarize(seconds: list[float]) -> dict[str, float]:
 
 def _step(engine: Engine, pixels: NDArray[np.uint8]) -> float:
     begin = time.perf_counter()
-    list(engine.run([pixels]))  # the rows are on the host when it ends, so the device is done
+    list(window.rows(engine, [pixels]))  # the rows are on the host when it ends, so the device is done
     return time.perf_counter() - begin
 
 
@@ -184,7 +185,7 @@ def _feed(engine: Engine, pixels: NDArray[np.uint8], seconds: float, least: int)
             given += 1
             yield pixels
 
-    done = sum(len(rows) for rows in engine.run(batches()))
+    done = sum(len(rows) for rows in window.rows(engine, batches()))
     return Stream(done, given, time.perf_counter() - begin)
 
 

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resnest_cli.engines import window
 from resnest_cli.engines.base import batch_size, is_out_of_memory
 from resnest_cli.engines.choose import open_engine
 from resnest_cli.errors import ResnestError
@@ -51,7 +52,7 @@ class Job:
     def prepare(self) -> dict[str, Any]:
         """Run empty batches, so that the engine converts and compiles what it keeps in the cache."""
         for batches in (1, 2):
-            list(self.engine.run([self.pixels[:0]] * batches))
+            list(window.rows(self.engine, [self.pixels[:0]] * batches))
         return {}
 
     def turn(self, seconds: float) -> dict[str, Any]:

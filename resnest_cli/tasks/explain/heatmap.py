@@ -18,12 +18,11 @@ import numpy as np
 from PIL import Image
 
 from resnest_cli.engines.choose import open_inspector
-from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.errors import UsageError
 from resnest_cli.models import catalog, labels
 from resnest_cli.outputs import saving
 from resnest_cli.pipeline import stream
-from resnest_cli.pipeline.trunk import Trunk
+from resnest_cli.pipeline.decoders import Decoders
 from resnest_cli.tasks.predict import softmax
 from resnest_cli.types import Failure
 
@@ -119,9 +118,9 @@ class Explainer:
 
     def explain(self, found: Iterable[Source | Failure]) -> Iterator[Explanation | Failure]:
         """Explain every source, lazily and in order."""
-        engine = PixelEngine(self.spec)
-        for row in Trunk(self.spec, self.options, engine=engine).rows(found):
-            yield row if isinstance(row, Failure) else self._explain(row.path, engine.picture(row.values))
+        with Decoders.of(self.spec.data, self.options) as decoders:
+            for image in decoders.images(found):
+                yield image if isinstance(image, Failure) else self._explain(image.path, image.values)
 
     def _explain(self, path: str, pixels: NDArray[np.uint8]) -> Explanation | Failure:
         seen = self.inspector.inspect(pixels)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from resnest_cli.engines import window
 from resnest_cli.engines.choose import open_engine
-from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.errors import ModelError, UsageError
 from resnest_cli.inputs.find import find_sources
 from resnest_cli.options import Options
-from resnest_cli.pipeline.trunk import Trunk
+from resnest_cli.pipeline.decoders import Decoders
 from resnest_cli.system import imports
 from resnest_cli.tasks.predict import softmax
 from resnest_cli.types import Failure
@@ -63,13 +63,13 @@ def load(spec: ModelSpec, options: Options, pictures: Iterable[str], exclude: Se
     Raises:
         UsageError: a picture cannot be read.
     """
-    engine = PixelEngine(spec)
     found = []
-    for row in Trunk(spec, options, engine=engine).rows(find_sources(pictures, exclude=exclude)):
-        if isinstance(row, Failure):
-            message = f"--pictures {row.path}: {row.message}"
-            raise UsageError(message)
-        found.append(engine.picture(row.values))
+    with Decoders.of(spec.data, options) as decoders:
+        for image in decoders.images(find_sources(pictures, exclude=exclude)):
+            if isinstance(image, Failure):
+                message = f"--pictures {image.path}: {image.message}"
+                raise UsageError(message)
+            found.append(image.values)
     return np.stack(found)
 
 
@@ -90,7 +90,7 @@ def compare(run: Run, model: Engine, spec: ModelSpec, pixels: NDArray[np.uint8],
     sizes = _sizes(len(pixels))
     ends = np.cumsum(sizes)
     found = np.concatenate([run(given[end - size : end]) for end, size in zip(ends, sizes, strict=True)])
-    expected = np.concatenate(list(model.run(pixels[i : i + 1] for i in range(len(pixels)))))
+    expected = np.concatenate(list(window.rows(model, (pixels[i : i + 1] for i in range(len(pixels))))))
     probabilities = [np.stack([softmax(row) for row in rows]) for rows in (found, expected)]
     return Parity(
         against=model.name,

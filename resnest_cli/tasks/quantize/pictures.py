@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.errors import ModelError, UsageError
-from resnest_cli.pipeline.trunk import Trunk
+from resnest_cli.pipeline.decoders import Decoders
 from resnest_cli.tasks.quantize.calibration import LEAST
 from resnest_cli.types import Failure
 
@@ -41,13 +40,12 @@ class Pictures:
 
 def load(spec: ModelSpec, options: Options, found: Iterable[Source]) -> Pictures:
     """Read and decode images as the model sees them."""
-    engine = PixelEngine(spec)
-    trunk = Trunk(spec, options, engine=engine)
-    rows = list(trunk.rows(found))
-    trunk.close()
-    good = [row for row in rows if not isinstance(row, Failure)]
-    pixels = np.stack([engine.picture(row.values) for row in good]) if good else np.empty((0, *engine.shape), np.uint8)
-    return Pictures([row.path for row in good], pixels, [row for row in rows if isinstance(row, Failure)])
+    with Decoders.of(spec.data, options) as decoders:
+        images = list(decoders.images(found))
+    good = [image for image in images if not isinstance(image, Failure)]
+    channels, height, width = spec.data.input_size
+    pixels = np.stack([image.values for image in good]) if good else np.empty((0, height, width, channels), np.uint8)
+    return Pictures([image.path for image in good], pixels, [image for image in images if isinstance(image, Failure)])
 
 
 def check_count(calibration: Pictures, held_out: Pictures, folder: Path) -> None:

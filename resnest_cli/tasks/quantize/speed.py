@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
+from resnest_cli.engines import window
 from resnest_cli.engines.choose import open_engine
 from resnest_cli.engines.openvino import OpenVinoEngine
 from resnest_cli.engines.runtime import next_to_int8
@@ -57,5 +58,5 @@ def measure(graph: Graph, spec: ModelSpec, options: Options, pixels: NDArray[np.
 
 def _rate(engine: Engine, pixels: NDArray[np.uint8]) -> float:
     begin = time.perf_counter()
-    done = sum(len(rows) for rows in engine.run(picture[None] for picture in pixels[:_IMAGES]))
+    done = sum(len(rows) for rows in window.rows(engine, (picture[None] for picture in pixels[:_IMAGES])))
     return done / (time.perf_counter() - begin)

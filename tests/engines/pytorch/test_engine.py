@@ -24,6 +24,7 @@ from timm.data.transforms_factory import create_transform
 from torch import nn
 
 from resnest_cli import Classifier, Options, find_model, list_models
+from resnest_cli.engines import window
 from resnest_cli.engines.choose import open_engine
 from resnest_cli.engines.pytorch import engine as pytorch
 from resnest_cli.engines.pytorch.engine import TorchEngine, choose_device
@@ -116,7 +117,7 @@ def test_every_variants_logits_are_those_of_plain_timm_bit_for_bit(
     pair: Pair, pictures: list[Path], batch: int
 ) -> None:
     pixels = np.stack([images.load(path.read_bytes(), pair.ours.spec.data, exif=False) for path in pictures])
-    logits = pair.ours.engine.run([pixels[start : start + batch] for start in range(0, 3, batch)])
+    logits = window.rows(pair.ours.engine, [pixels[start : start + batch] for start in range(0, 3, batch)])
     np.testing.assert_array_equal(np.concatenate(list(logits)), timm_logits(pair.timm, pictures, batch))
 
 
@@ -149,13 +150,13 @@ def digits_engine(file: Path | None = None, precision: str = "fp32") -> TorchEng
 
 
 def logits(engine: TorchEngine) -> NDArray[np.float32]:
-    (answer,) = engine.run([digits()])
+    (answer,) = window.rows(engine, [digits()])
     return answer
 
 
 def test_a_batch_of_none_gives_logits_of_none() -> None:
     engine = digits_engine()
-    (answer,) = engine.run([np.zeros((0, *engine.shape), np.uint8)])
+    (answer,) = window.rows(engine, [np.zeros((0, *engine.shape), np.uint8)])
     assert answer.shape == (0, 10)
     assert answer.dtype == np.float32
 
@@ -169,7 +170,7 @@ def test_a_stream_of_batches_is_answered_in_order_and_as_it_comes() -> None:
             yield piece
 
     engine = digits_engine()
-    answers = engine.run(stream())
+    answers = window.rows(engine, stream())
     first = next(answers)
     assert len(taken) < 4
     rest = list(answers)
@@ -180,7 +181,7 @@ def test_a_stream_of_batches_is_answered_in_order_and_as_it_comes() -> None:
 
 def test_the_pixels_are_left_as_they_were() -> None:
     batch = digits().copy()
-    list(digits_engine().run([batch]))
+    list(window.rows(digits_engine(), [batch]))
     np.testing.assert_array_equal(batch, digits())
 
 

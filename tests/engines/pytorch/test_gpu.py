@@ -26,6 +26,7 @@ from lively import LAYERS, lively, scenes
 from torch import nn
 
 from resnest_cli import find_model, list_models
+from resnest_cli.engines import window
 from resnest_cli.engines.pytorch import gpu
 from resnest_cli.engines.pytorch.engine import TorchEngine
 from resnest_cli.engines.pytorch.plain import PlainTimm
@@ -34,7 +35,7 @@ from resnest_cli.models.catalog import DIGITS
 from resnest_cli.pipeline.stream import Pixels, Row, infer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from conftest import Shell
@@ -102,9 +103,9 @@ def test_only_a_plain_norm_right_after_a_plain_convolution_is_folded() -> None:
 @pytest.mark.parametrize(("precision", "least", "most"), [("fp32", 0, 1e-5), ("bf16", 1e-4, 0.1), ("fp16", 1e-5, 0.02)])
 @pytest.mark.parametrize("want", ["logits", "features"])
 def test_the_digits_come_within_what_a_precision_can_hold(want: str, precision: str, least: float, most: float) -> None:
-    (expected,) = TorchEngine(SPEC, WEIGHTS, device="cpu", want=want).run([pictures(6)])
+    (expected,) = window.rows(TorchEngine(SPEC, WEIGHTS, device="cpu", want=want), [pictures(6)])
     engine = on_gpu(precision=precision, want=want)
-    (found,) = engine.run([pictures(6)])
+    (found,) = window.rows(engine, [pictures(6)])
     assert found.dtype == np.float32
     assert least <= np.abs(found - expected).max() <= most  # logits span 10; see each precision's digits
     network: Any = engine._network  # noqa: SLF001 - what really computes
@@ -145,23 +146,6 @@ def test_a_large_card_is_given_large_batches_of_small_images() -> None:
 
 
 # --- batches in flight
-
-
-def test_a_batch_is_begun_before_the_rows_of_the_one_before_are_waited_for() -> None:
-    done: list[str] = []
-
-    def begin(batch: Any) -> Callable[[], Any]:  # noqa: ANN401 - any
-        done.append(f"begin {batch}")
-
-        def wait() -> Any:  # noqa: ANN401 - any
-            done.append(f"wait {batch}")
-            return batch
-
-        return wait
-
-    batches: Any = iter(range(3))
-    assert list(gpu.in_flight(batches, begin)) == [0, 1, 2]
-    assert done == ["begin 0", "begin 1", "wait 0", "begin 2", "wait 1", "wait 2"]
 
 
 def test_pixels_travel_on_a_stream_of_their_own_which_the_network_waits_for(
@@ -234,7 +218,7 @@ class SmallOnCpu(Small):
 def test_out_of_memory_every_row_comes_once_and_in_order(kind: type[Small], count: int, batch: int, room: int) -> None:
     engine = ENGINES.setdefault(kind, on_gpu(kind))
     images = pictures(count)
-    (expected,) = EXACT.run([images])
+    (expected,) = window.rows(EXACT, [images])
     engine.room = room
     rows = list(infer([Pixels(str(i), image) for i, image in enumerate(images)], engine, batch))
     assert [row.path for row in rows] == [str(i) for i in range(count)]
@@ -304,14 +288,14 @@ def test_a_card_that_fails_in_its_work_is_told_in_words_and_a_fault_of_ours_is_n
         _kind = "cpu"
 
     with pytest.raises(DeviceError, match=r"^cpu fails: CUDA error: unspecified launch failure\. Use another"):
-        list(on_gpu(Lost).run([pictures(1)]))
+        list(window.rows(on_gpu(Lost), [pictures(1)]))
     with pytest.raises(RuntimeError, match="unspecified launch failure"):
-        list(on_gpu(LostOnCpu).run([pictures(1)]))
+        list(window.rows(on_gpu(LostOnCpu), [pictures(1)]))
 
 
 def test_closing_gives_the_network_back() -> None:
     engine: Any = on_gpu()
-    list(engine.run([pictures(2), pictures(1)]))
+    list(window.rows(engine, [pictures(2), pictures(1)]))
     watch = weakref.ref(engine._network)  # noqa: SLF001 - what is to go
     engine.close()
     gc.collect()

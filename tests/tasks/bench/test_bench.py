@@ -19,6 +19,7 @@ from loads import ByName
 from PIL import Image
 
 from resnest_cli import FakeEngine, Options
+from resnest_cli.engines import window
 from resnest_cli.errors import ExitCode
 from resnest_cli.models.catalog import find_model, list_models
 from resnest_cli.tasks.bench import measure, sweep
@@ -50,14 +51,14 @@ class Clocked(FakeEngine):
         self._durations = iter(durations)
         self.facts = {**FakeEngine.facts, "streams": streams}  # type: ignore[misc] # of this one
 
-    def run(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        given = 0
-        for batch in batches:
-            given += 1
-            if len(batch):
-                self.now += next(self._durations)
-            yield np.zeros((len(batch), 10), np.float32)
-        self.runs.append(given)
+    def prepare(self, *, single: bool) -> None:  # noqa: ARG002 - as the protocol; each job begins with it
+        self.runs.append(0)
+
+    def answer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.runs[-1] += 1
+        if len(batch):
+            self.now += next(self._durations)
+        return super().answer(batch)
 
 
 @pytest.fixture
@@ -252,14 +253,14 @@ def test_the_baseline_is_plain_timm() -> None:
 
     spec = find_model("resnest14d")
     engine = PlainTimm(spec, "cpu", "fp32")
-    (rows,) = engine.run([np.zeros((2, 224, 224, 3), np.uint8)])
+    (rows,) = window.rows(engine, [np.zeros((2, 224, 224, 3), np.uint8)])
     network = timm.create_model(spec.architecture).eval()
     state = random_weights.make(architecture.of(spec).shapes, spec)
     network.load_state_dict({name: torch.from_numpy(values) for name, values in state.items()})
     with torch.inference_mode():
         assert np.array_equal(rows, network(engine.images).numpy())
     assert engine.images.shape == (2, 3, 224, 224)
-    assert [len(rows) for rows in engine.run([np.zeros((0, 224, 224, 3), np.uint8)])] == [0]
+    assert [len(rows) for rows in window.rows(engine, [np.zeros((0, 224, 224, 3), np.uint8)])] == [0]
 
 
 @pytest.mark.parametrize(("rate", "sizes"), [(5e10, [512, 1024, 2048]), (1e9, [512, 1024]), (1e8, [512])])

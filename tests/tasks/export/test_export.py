@@ -28,7 +28,6 @@ from torch import nn
 
 from resnest_cli import Classifier, Options, find_model
 from resnest_cli.engines import onnx_file
-from resnest_cli.engines.pixels import PixelEngine
 from resnest_cli.errors import ExitCode, ModelError, OutputError, UsageError
 from resnest_cli.inputs.decode.images import load
 from resnest_cli.models import folders
@@ -41,7 +40,7 @@ from resnest_cli.tasks.export.snippet import snippet
 from resnest_cli.types import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Resnest, Shell
@@ -563,11 +562,3 @@ def test_the_report_is_printed_and_the_example_named(resnest: Resnest, tmp_path:
     assert "compared       12 pictures with torch, in batches of 8, 3, 1" in lines
     assert "first class    the same for 12 of 12" in lines
     assert ended.stderr.endswith(f"without resnest: python {tmp_path / 'out' / 'example.py'} IMAGE\n")
-
-
-def test_the_pixel_engine_gives_pictures_back() -> None:
-    engine = PixelEngine(find_model("digits"))
-    batch: Sequence[NDArray[np.uint8]] = [pixels()[:2], pixels()[:0]]
-    rows, none = engine.run(batch)
-    assert (rows.dtype, none.shape) == (np.dtype(np.float32), (0, engine.width))
-    np.testing.assert_array_equal([engine.picture(row) for row in rows], batch[0])

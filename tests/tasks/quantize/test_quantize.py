@@ -23,6 +23,7 @@ from conftest import SAMPLES
 from PIL import Image
 
 from resnest_cli import Classifier, Options, find_model
+from resnest_cli.engines import window
 from resnest_cli.engines.choose import open_engine
 from resnest_cli.engines.pytorch.network import build
 from resnest_cli.engines.runtime import has_int8
@@ -180,7 +181,7 @@ def test_elsewhere_and_for_features_the_weights_run(made: Quantized, logged: lis
     pixels = np.array(Image.open(next(SAMPLES.glob("*.png"))).convert("RGB"))[None]
     reference = open_engine(find_model("digits"), Options("digits", engine="torch", device="cpu"))
     engine = open_engine(spec, Options(str(made.folder), engine="torch", device="cpu"))
-    np.testing.assert_array_equal(next(iter(engine.run([pixels]))), next(iter(reference.run([pixels]))))
+    np.testing.assert_array_equal(next(window.rows(engine, [pixels])), next(window.rows(reference, [pixels])))
     assert (engine.name, engine.precision) == ("torch", "fp32")
     assert "torch asked for, so that its weights run in fp32 instead of int8" in " ".join(logged)
     engine = open_engine(spec, Options(str(made.folder), device="cpu"), want="features")
@@ -193,11 +194,11 @@ def test_fp32_asked_for_is_fp32_and_auto_is_int8(made: Quantized, logged: list[s
     """The folder has both: what is asked for by name runs, also where the default would be another."""
     spec, pixels = find_model(str(made.folder)), np.array(Image.open(next(SAMPLES.glob("*.png"))).convert("RGB"))[None]
     dense = open_engine(find_model("digits"), Options("digits", device="cpu"))
-    rows = {"dense": next(iter(dense.run([pixels])))}
+    rows = {"dense": next(window.rows(dense, [pixels]))}
     for asked, given in {"fp32": "fp32", "int8": "int8", "auto": "int8"}.items():
         engine = open_engine(spec, Options(str(made.folder), device="cpu", precision=asked))
         assert (engine.name, engine.precision) == ("openvino", given)
-        rows[asked] = next(iter(engine.run([pixels])))
+        rows[asked] = next(window.rows(engine, [pixels]))
     np.testing.assert_array_equal(rows["fp32"], rows["dense"])
     np.testing.assert_array_equal(rows["auto"], rows["int8"])
     assert np.abs(rows["auto"] - rows["dense"]).max() > 0.01
@@ -497,7 +498,7 @@ def test_random_weights_run_in_int8_for_speed_tests() -> None:
     options = Options("digits", precision="int8", random_weights=True, device="cpu")
     engine = open_engine(find_model("digits"), options)
     assert engine.precision == "int8"
-    (rows,) = engine.run([noise(1, 256)])
+    (rows,) = window.rows(engine, [noise(1, 256)])
     assert rows.shape == (1, 10)
     assert peak_flops(engine, 0) > 0
     engine.close()
