@@ -176,12 +176,12 @@ def decoders(monkeypatch: pytest.MonkeyPatch) -> list[Worker]:
     """Return the processes that decode, as they are started."""
     started: list[Worker] = []
 
-    def start(*args: Any, **options: Any) -> Pool:  # noqa: ANN401 - of `loading.start`
-        made = loading.start(*args, **options)
+    def pool_of(*args: Any) -> Pool:  # noqa: ANN401 - of `loading.pool_of`
+        made = loading.start(*args)
         started.extend(made._workers)  # noqa: SLF001 - to do something to them
         return made
 
-    monkeypatch.setattr(data, "loading", SimpleNamespace(start=start))
+    monkeypatch.setattr("resnest_cli.pipeline.decoders.loading", SimpleNamespace(pool_of=pool_of))
     return started
 
 
