@@ -89,7 +89,7 @@ def finetune(setup: Setup, signals: Signals) -> Stage:
             return (yield from _layers(setup, signals, start, images))
     solved, judged, row = yield from _head(setup, signals)
     with_head = setup.pretrained(setup.for_training(setup.start))
-    made = _with_zeros(setup.untrained() if setup.job.options().random_weights else copy.deepcopy(with_head))
+    made = setup.untrained() if setup.job.options().random_weights else _with_zeros(copy.deepcopy(with_head))
     with_head.load_state_dict({"fc.weight": solved.weight, "fc.bias": solved.bias}, strict=False)
     state = with_head.state_dict()
     if not setup.job.full:
@@ -143,10 +143,10 @@ def _layers(setup: Setup, signals: Signals, start: Start, images: tuple[Images, 
 
 
 def _with_zeros(network: nn.Module) -> nn.Module:
-    """Return the network with a classifier of zeros.
+    """Return a pretrained network with a classifier of zeros.
 
-    The first steps of random ones change all layers by chance: letters, from the digits model, had 68% after 12 epochs
-    where zeros had 88% (two seeds); from random weights 28 and 37%.
+    The first steps of a random one change what the layers know by chance: letters, from the digits model, had 68% after
+    12 epochs where zeros had 88% (two seeds). Random layers have nothing to lose: clothes had 73 and 70%.
     """
     for parameter in network.get_classifier().parameters():  # type: ignore[operator] # timm's models have it
         nn.init.zeros_(parameter)
