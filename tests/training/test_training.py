@@ -37,7 +37,7 @@ from resnest_cli import Classifier
 from resnest_cli.errors import ExitCode, TrainingStopped, UsageError
 from resnest_cli.inputs import loading
 from resnest_cli.models.catalog import DIGITS
-from resnest_cli.training import board, checkpoints, data, loop, recipe, setup
+from resnest_cli.training import board, checkpoints, data, loop, recipe, setup, stages
 from resnest_cli.training.data import order
 from resnest_cli.training.distributed import Rank
 from resnest_cli.training.events import Done, Scanned, Solved, Step
@@ -345,6 +345,24 @@ def test_random_weights_are_drawn_from_the_seed_as_in_train(colored: Path, tmp_p
         states.append(timm.create_model(f"local-dir:{out}", pretrained=True).state_dict()["layer4.0.conv1.weight"])
     assert torch.allclose(states[1], states[2], atol=1e-6)
     assert not torch.allclose(states[0], states[1], atol=1e-2)
+
+
+@pytest.mark.parametrize("takes_head", [False, True])
+def test_layers_begin_with_zeros_or_the_solved_head(
+    colored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, takes_head: bool
+) -> None:
+    monkeypatch.setattr(stages, "_choose", lambda *_: (takes_head, 1e-12))
+    still = replace(FINETUNE, epochs=1, patience=0)
+    made = {}
+    for full in (True, False):
+        asked = job(colored, still, command="finetune", model={"model": "digits"}, arch={}, full=full)
+        finish(asked, tmp_path / str(full))
+        made[full] = timm.create_model(f"local-dir:{tmp_path / str(full)}", pretrained=True).state_dict()
+    solved = made[False]["fc.weight"]
+    assert solved.abs().max() > 1e-3
+    expected = solved if takes_head else torch.zeros_like(solved)
+    torch.testing.assert_close(made[True]["fc.weight"], expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(made[True]["layer4.0.conv1.weight"], made[False]["layer4.0.conv1.weight"])
 
 
 def test_the_head_is_scikit_learns_on_the_features_of_plain_timm(colored: Path, tmp_path: Path) -> None:
