@@ -101,7 +101,7 @@ def measure(case: Case, folder: Path, epochs: int) -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Return the table in Markdown: the mean over seeds, its 95% interval for so many validation images, and seconds.
+    """Return the table in Markdown: the mean over seeds, and its 95% interval for so many validation images.
 
     All seeds validate on the same images, so these count once.
     """
@@ -118,9 +118,9 @@ def table(rows: list[dict[str, Any]]) -> str:
 def _cell(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
-    top1, seconds, images = (mean(row[name] for row in rows) for name in ("top1", "seconds", "images"))
+    top1, images = (mean(row[name] for row in rows) for name in ("top1", "images"))
     low, high = wilson(round(top1 * images), round(images))
-    return f"{top1:.1%} ({100 * low:.0f} to {100 * high:.0f}), {seconds:.0f} s"
+    return f"{top1:.1%} ({100 * low:.0f} to {100 * high:.0f})"
 
 
 def main() -> None:
