@@ -33,7 +33,7 @@ from click.testing import CliRunner
 from resnest_cli.cli import cli
 from resnest_cli.engines.fake import FakeEngine
 from resnest_cli.models import graphs, weights
-from resnest_cli.pipeline import trunk
+from resnest_cli.pipeline import decoders
 from resnest_cli.tasks import doctor
 def write(folder):
     for name in graphs.FILES:
@@ -296,14 +296,14 @@ for module, name in hidden:
 for name in modules:
     importlib.import_module(name)
 signal.SIGKILL, os.O_NONBLOCK, os.O_CLOEXEC = kept["SIGKILL"], kept["O_NONBLOCK"], kept["O_CLOEXEC"]  # others' need
-from resnest_cli.pipeline import trunk
+from resnest_cli.pipeline import decoders
 from resnest_cli.cli import cli
 from resnest_cli.system import lifetime
 class System:  # as one whose processes cannot be given pipes; pathlib asks the real one
     name = "nt"
     def __getattr__(self, name):
         return getattr(os, name)
-trunk.os = System()
+decoders.os = System()
 lifetime.prepare()
 ended = [CliRunner().invoke(cli, words, prog_name="resnest") for words in json.loads(sys.argv[1])]
 print(json.dumps([(one.exit_code, one.stdout, one.stderr) for one in ended]))
