@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)  # values of C; each solution is the start for the next one
 USUAL = 1.0  # scikit-learn's default
-FOLDS = 5
-ONE_FOLD_FROM = 5_000  # rows; a fifth of so many tells strengths apart by itself
+FOLDS = 3
+ONE_FOLD_FROM = 5_000  # rows; a third of so many tells strengths apart by itself
 ITERATIONS = 1000
 MEMORY = 20  # past gradients of L-BFGS
 ROUGH, EXACT = 1e-3, 1e-5  # the largest gradient of the mean loss, to compare strengths and to keep a head
@@ -123,7 +123,7 @@ def _choose(features: torch.Tensor, targets: torch.Tensor, classes: int, weights
 
 
 def _folds(targets: NDArray[np.int64], seed: int) -> Iterator[torch.Tensor]:
-    """Yield masks of rows to hold out, a fifth of each class; a class with one row is never held out."""
+    """Yield masks of rows to hold out, a third of each class; a class with one row is never held out."""
     rng = np.random.default_rng(seed)
     fold = np.full(len(targets), -1)
     for label in np.unique(targets):
