@@ -33,7 +33,7 @@ from click.testing import CliRunner
 from resnest_cli.cli import cli
 from resnest_cli.engines.fake import FakeEngine
 from resnest_cli.models import graphs, weights
-from resnest_cli.pipeline import decoders
+from resnest_cli.pipeline import trunk
 from resnest_cli.tasks import doctor
 def write(folder):
     for name in graphs.FILES:
