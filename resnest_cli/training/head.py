@@ -30,7 +30,7 @@ FOLDS = 3
 ONE_FOLD_FROM = 5_000  # rows; a third of so many tells strengths apart by itself
 ITERATIONS = 1000
 MEMORY = 20  # past gradients of L-BFGS
-ROUGH, EXACT = 1e-3, 1e-5  # the largest gradient of the mean loss, to compare strengths and to keep a head
+ROUGH, EXACT = 1e-3, 1e-6  # the largest gradient of the mean loss, to compare strengths and to keep a head
 LARGE = 20_000_000  # numbers in features, from which on several threads pay
 FAR = 1.25  # times the lowest cross-entropy; of features that say little it rises by a thirtieth, and falls again
 CONSTANT = 1e-6  # a deviation below this share of the mean is rounding: float32 has 7 digits
@@ -168,10 +168,12 @@ class _Problem:
     def minimize(self, strength: float, start: torch.Tensor, tolerance: float) -> torch.Tensor:
         """Return the solution for a strength, by L-BFGS.
 
-        It searches for Z = W L, where L L^T is about the curvature of the loss: that of the same probability for all
-        classes. Features of a network vary together, so that for W itself it takes ten times as many steps.
+        It searches for Z = W L, where L L^T is about the curvature of the loss at the start. Features of a network vary
+        together: 1854 rows of 512 features took 0.4 s so, and 5.4 s for W itself.
         """
-        factor = torch.linalg.cholesky(self.spread / self.classes + self.eye / (strength * len(self.rows)))
+        sure = torch.softmax(functional.linear(self.rows, start[:, :-1], start[:, -1]), dim=1)
+        curvature = float((sure * (1 - sure)).mean())
+        factor = torch.linalg.cholesky(curvature * self.spread + self.eye / (strength * len(self.rows)))
         inverse = torch.linalg.solve_triangular(factor, self.eye, upper=False)
         rows = self.rows @ inverse.T
         solution = torch.cat([start[:, :-1] @ factor, start[:, -1:]], dim=1).requires_grad_()

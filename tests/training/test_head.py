@@ -53,7 +53,7 @@ def test_it_is_scikit_learns(rows: int, width: int, balance: bool) -> None:  # n
     expected = reference(solved.strength, class_weight="balanced" if balance else None)
     expected.fit(drawn.astype(np.float64), labels)
     unseen, _ = features(100, width, 4, apart=0.3, seed=1)
-    np.testing.assert_allclose(probabilities(solved, unseen), expected.predict_proba(unseen), atol=2e-3)
+    np.testing.assert_allclose(probabilities(solved, unseen), expected.predict_proba(unseen), atol=1e-3)
     assert solved.loss == pytest.approx(log_loss(labels, expected.predict_proba(drawn)), abs=1e-4)
 
 
