@@ -10,6 +10,7 @@
     |  `- OutOfMemory                     not enough memory for a forward pass
     |- LabelsError                        class names that do not fit the model
     |- OutputError                        the result could not be written
+    |- QueueFull                          too many images wait already; submit again later
     |- TooManyFailures                    more inputs failed than --max-failures allows; finished rows are kept
     |- BadDataSet                         labeled images that cannot be trained on
     |- TrainingStopped                    a run that ended early; its last checkpoint is kept
@@ -23,6 +24,7 @@
        |  `- TruncatedImage               ... because the file ends too early
        |- ImageTooLarge                   more pixels or bytes than the limit
        |- DecodeTimeout                   not decoded within --timeout
+       |- DeadlineExceeded                not answered within the time that the caller gave it
        |- WorkerDied                      the process that decoded it crashed or was killed
        `- NotANumber                      the model's output for it is NaN or infinite
 
@@ -88,6 +90,10 @@ class OutputError(ResnestError):
     """The result could not be written."""
 
 
+class QueueFull(ResnestError):
+    """Too many images wait already; this one was not accepted."""
+
+
 class TooManyFailures(ResnestError):
     """More inputs failed than --max-failures allows; finished rows are kept."""
 
@@ -142,6 +148,10 @@ class ImageTooLarge(ImageError):
 
 class DecodeTimeout(ImageError):
     """The image was not decoded within --timeout."""
+
+
+class DeadlineExceeded(ImageError):
+    """The image was not answered within the time that the caller gave it."""
 
 
 class WorkerDied(ImageError):

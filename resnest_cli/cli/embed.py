@@ -59,7 +59,9 @@ def embed(
     found = inputs.find()
     with (
         target.open(features.named(target.output)) as out,
-        Embedder(options, normalize=normalize, runner=target.runner) as embedder,
+        Embedder(
+            options, normalize=normalize, many=inputs.may_be_many, live=inputs.are_live, runner=target.runner
+        ) as embedder,
     ):
         view.say(embedder.words("features"))
         follow = jobs.following(view, inputs, "embedding", target)

@@ -81,7 +81,7 @@ def predict(  # noqa: PLR0913 - one parameter per option, or per group of them
     follow = jobs.following(view, inputs, "classifying", target, table=kind is TABLE)
     with (
         target.open(kind) as out,
-        Classifier(options, many=inputs.may_be_many, runner=target.runner) as classifier,
+        Classifier(options, many=inputs.may_be_many, live=inputs.are_live, runner=target.runner) as classifier,
     ):
         view.say(classifier.words("answers"))
         view.detail(f"class names: {classifier.labels.source}")

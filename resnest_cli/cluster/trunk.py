@@ -13,7 +13,7 @@ import time
 from contextlib import ExitStack
 from importlib.metadata import version
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -120,7 +120,11 @@ class RayTrunk:
             for block in self.blocks(wave, make, write):
                 yield from (Span(*json.loads(span)) for span in block["span"])
 
-    def close(self) -> None:
+    def submit(self, *_: object, **__: object) -> NoReturn:
+        """Raise UsageError: a cluster takes whole jobs."""
+        raise UsageError("a cluster takes whole jobs: use predict or write, or open the model without a runner.")
+
+    def close(self, *, cancel: bool = False) -> None:  # noqa: ARG002 - nothing was submitted
         """Free the engine's memory, and leave the cluster."""
         self._ends.close()
 

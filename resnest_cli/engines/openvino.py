@@ -7,6 +7,7 @@ longer job has one stream per core (throughput). Does not know how a graph is ma
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -69,6 +70,7 @@ class OpenVinoEngine:
         self._compiled: dict[int, Future[openvino.CompiledModel]] = {}
         self._idle: dict[int, deque[openvino.InferRequest]] = {}
         self._background = ThreadPoolExecutor(1)
+        self._lock = threading.Lock()
         self.width: int = graph.facts["width"]
 
     @property
@@ -96,8 +98,8 @@ class OpenVinoEngine:
 
     @property
     def slots(self) -> int:
-        """One batch per stream, and one that is ready when a stream gets free."""
-        return self._streams + 1
+        """One batch per stream of a long job, and one that is ready when a stream gets free."""
+        return self._cores + 1
 
     def submit(self, batch: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
         """Begin a batch, uint8 [N, H, W, 3]; return a future of its rows, float32 [N, F]."""
@@ -134,8 +136,9 @@ class OpenVinoEngine:
 
     def _compile(self, streams: int) -> Future[openvino.CompiledModel]:
         """Begin to compile for a number of streams, unless that was begun before."""
-        if streams not in self._compiled:
-            self._compiled[streams] = self._background.submit(
-                compile_graph, self.graph, self.precision, streams=streams, cores=self._cores
-            )
-        return self._compiled[streams]
+        with self._lock:
+            if streams not in self._compiled:
+                self._compiled[streams] = self._background.submit(
+                    compile_graph, self.graph, self.precision, streams=streams, cores=self._cores
+                )
+            return self._compiled[streams]

@@ -135,9 +135,12 @@ def start(load: Limited, workers: int, timeout: float) -> Pool:
     return pool_of(load, workers, timeout).start()
 
 
-def pool_of(load: Limited, workers: int, timeout: float) -> Pool:
-    """Return the pool of `start`, whose processes start with the first image: there may be none to decode."""
-    usual = min(load.max_pixels, max(LEAST_USUAL_PIXELS, USUAL_PIXELS // workers))
+def pool_of(load: Limited, workers: int, timeout: float, *, of: int | None = None) -> Pool:
+    """Return the pool of `start`, whose processes start with the first image: there may be none to decode.
+
+    `of` is the number of processes that decode at the same time, where other pools have a part of them.
+    """
+    usual = min(load.max_pixels, max(LEAST_USUAL_PIXELS, USUAL_PIXELS // (of or workers)))
     large = load if usual < load.max_pixels else None
     return Pool(replace(load, max_pixels=usual), workers, timeout=timeout, large=large)
 

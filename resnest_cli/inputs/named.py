@@ -5,6 +5,8 @@ In: names of files, folders, URLs and patterns, and the name of a list. Out: sou
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from dataclasses import dataclass
 from itertools import chain
@@ -49,6 +51,13 @@ class Inputs:
         """Whether there may be more than one image."""
         return self.files_from is not None or len(self.names) > 1 or look(self.names[0]).is_folder
 
+    @property
+    def are_live(self) -> bool:
+        """Whether names come while the job runs: the list is no file."""
+        if self.files_from == STDIN:
+            return not _is_file(sys.stdin)
+        return self.files_from is not None and not look(self.files_from).is_file
+
     def find(self) -> Iterator[Source | Failure]:
         """Yield the sources: of the names first, then of the list, while it is read.
 
@@ -61,7 +70,7 @@ class Inputs:
 
     def count(self, done: int = 0) -> Callable[[], int | None]:
         """Count in the background what follows the first `done` sources; None: unknown, as for a list in a pipe."""
-        if self.files_from == STDIN or (self.files_from is not None and not look(self.files_from).is_file):
+        if self.files_from == STDIN or self.are_live:
             return lambda: None
         again = find_sources(self._all_names(), recursive=self.recursive, exclude=self.exclude, left_out=LeftOut())
         return count_sources(again, done)
@@ -108,6 +117,14 @@ def _read_list(path: str, *, null: bool) -> Iterator[str]:
     with _open(path) as file:
         yield ""
         yield from listed(file, null=null)
+
+
+def _is_file(stream: IO[str]) -> bool:
+    """Return whether a stream reads a regular file, or something of the program itself."""
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (AttributeError, OSError, ValueError):
+        return True
 
 
 def _open(path: str) -> IO[bytes]:

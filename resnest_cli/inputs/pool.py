@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 START_LIMIT_S = 60.0  # for an interpreter and its imports, on a busy machine
 PIPE_BYTES = 1 << 20  # a larger pipe, where allowed, holds some images, so the worker continues
 MAX_DEATHS = 2  # per image: a worker may be killed by chance
+MAX_STARTS = 5  # in a row that are killed before the worker is ready
 _HINT = "use -j 0 to decode in this process."
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -162,6 +163,7 @@ class Worker:
         self.pending: deque[Any] = deque()
         self._load = load
         self._timeout = timeout
+        self._failed_starts = 0
         self._start()
 
     def submit(self, source: Any) -> None:  # noqa: ANN401 - as above
@@ -171,15 +173,17 @@ class Worker:
 
     def result(self) -> Any:  # noqa: ANN401 - as Load
         """Wait for the result of the first of `pending`; see `Pool.result`."""
-        for life in range(1, MAX_DEATHS + 1):
+        deaths = 0
+        while deaths < MAX_DEATHS:
             try:
                 answer = self._receive()
-            except TimeoutError:  # noqa: PERF203 - it is entered twice at most
+            except TimeoutError:  # noqa: PERF203 - it is entered twice, or by chance some times more
                 self.pending.popleft()
                 self._replace()
                 raise DecodeTimeout(f"not decoded within {self._timeout:g} s; --timeout sets the limit.") from None
             except (EOFError, OSError):
-                if life == MAX_DEATHS:
+                deaths += self._ready  # before, it has not seen the image
+                if deaths == MAX_DEATHS:
                     self.pending.popleft()
                 status = self._replace()
             else:
@@ -227,7 +231,8 @@ class Worker:
     def _replace(self) -> int:
         """Start a new process with all of `pending` to do; return the exit status of the old process."""
         status = self.stop()
-        if not self._ready and status > 0:
+        self._failed_starts = 0 if self._ready else self._failed_starts + 1
+        if self._failed_starts == MAX_STARTS or (self._failed_starts and status > 0):
             message = f"the processes that decode images do not start ({_in_words(status)}): {_HINT}"
             raise ResnestError(message)
         self._start()

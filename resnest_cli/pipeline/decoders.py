@@ -9,18 +9,21 @@ import logging
 import math
 import os
 import threading
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol
 
+from resnest_cli.errors import ResnestError
 from resnest_cli.inputs import loading
 from resnest_cli.pipeline import stream
 from resnest_cli.system import machine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from typing_extensions import Self
 
+    from resnest_cli.inputs.loading import Loaded
     from resnest_cli.inputs.pool import Pool
     from resnest_cli.options import Options
     from resnest_cli.types import DataConfig, Failure, Source, Stages
@@ -95,6 +98,20 @@ class Decoders:
             pool.close()
             raise
         self._keep(pool)
+
+    @contextmanager
+    def one(self) -> Iterator[Callable[[Source], Loaded]]:
+        """Yield what decodes one source after the other, for a thread: in a process of its own, if there are any.
+
+        Standard input and pictures are loaded here, as in `stream.decode_in_pool`.
+        """
+        if not self.workers:
+            yield lambda source: stream.load_within(self.load, source, self.timeout)
+            return
+        with loading.pool_of(self.load, 1, self.timeout, of=self.workers) as pool:
+            with suppress(ResnestError):  # the first image will say that no process can be started
+                pool.start()
+            yield lambda source: self.load(source) if stream.is_here(source) else pool.result(pool.submit(source))
 
     def close(self) -> None:
         """End the processes."""

@@ -70,7 +70,7 @@ def decode(
     """
     stages = stages or Stages()
     for item in items:
-        yield item if isinstance(item, Failure) else _outcome(item, partial(_load_within, load, item, timeout), stages)
+        yield item if isinstance(item, Failure) else decoded(item, partial(load_within, load, item, timeout), stages)
 
 
 def decode_in_pool(
@@ -78,8 +78,7 @@ def decode_in_pool(
 ) -> Iterator[Decoded]:
     """Load every source in the processes of `pool`, at most `ahead` sources before they are consumed.
 
-    Standard input is loaded in this process with `load`: only here a signal ends the wait for it. Pictures are too, at
-    once: they are decoded, so nothing in them can hang, and what the network needs of them is small.
+    Standard input, when its turn comes, and pictures, at once, are loaded in this process with `load`: see `is_here`.
     """
     stages = stages or Stages()
     pending: deque[tuple[int, Callable[[], Decoded]]] = deque()
@@ -90,15 +89,47 @@ def decode_in_pool(
         if isinstance(item, Failure):
             outcome = partial(_same, item)
         elif item.picture is not None:
-            outcome = partial(_same, _outcome(item, partial(load, item), stages))
+            outcome = partial(_same, decoded(item, partial(load, item), stages))
         else:
             loaded = partial(load, item) if item.path == STDIN else partial(pool.result, pool.submit(item))
-            outcome = partial(_outcome, item, loaded, stages)
+            outcome = partial(decoded, item, loaded, stages)
         pending.append((size, outcome))
         if len(pending) >= ahead:
             yield pending.popleft()[1]()
     while pending:
         yield pending.popleft()[1]()
+
+
+def decoded(source: Source, load: Callable[[], Loaded], stages: Stages) -> Decoded:
+    """Return what `load` makes of a source: its pixels, or its failure; times are added to `stages`."""
+    try:
+        loaded = load()
+    except Exception as error:  # noqa: BLE001 - see `as_image_error`
+        return Failure.of(source.path, as_image_error(error))
+    stages.read += loaded.read
+    stages.decode += loaded.decode
+    return Pixels(source.path, loaded.values, loaded.thumbnail)
+
+
+def load_within(load: Load, source: Source, timeout: float) -> Any:  # noqa: ANN401 - as Load
+    """Load in this process within `timeout` seconds; standard input may take any time."""
+    if source.path == STDIN or math.isinf(timeout):
+        return load(source)
+    outcome: Future[Any] = Future()
+    threading.Thread(target=_settle, args=(outcome, partial(load, source)), daemon=True).start()
+    try:
+        return outcome.result(timeout)
+    except FutureTimeoutError:
+        raise DecodeTimeout(f"not decoded within {timeout:g} s; --timeout sets the limit.") from None
+
+
+def is_here(source: Source) -> bool:
+    """Return whether a source is loaded in this process even where others decode.
+
+    Standard input: only here a signal ends the wait for it. Pictures: they are decoded, so nothing in them can hang,
+    and what the network needs of them is small.
+    """
+    return source.path == STDIN or source.picture is not None
 
 
 def check_finite(row: Row, precision: str) -> Row | Failure:
@@ -107,6 +138,13 @@ def check_finite(row: Row, precision: str) -> Row | Failure:
         return row
     hint = "its weights may be damaged" if precision == "fp32" else "try --precision fp32"
     return Failure.of(row.path, NotANumber(f"the model answers NaN or infinity in {precision}: {hint}."))
+
+
+def no_memory(engine: Engine, error: MemoryError) -> OutOfMemory:
+    """Return the error of an engine that has no memory for one image."""
+    return OutOfMemory(
+        f"there is not enough memory on {engine.device} for one image ({error}): try a smaller --img-size."
+    )
 
 
 def _same(decoded: Decoded) -> Decoded:
@@ -140,28 +178,13 @@ def infer(
                 yield from _match(waiting.popleft(), output, engine.precision)
         except MemoryError as error:
             if batch == 1:
-                message = (
-                    f"there is not enough memory on {engine.device} for one image ({error}): try a smaller --img-size."
-                )
-                raise OutOfMemory(message) from error
+                raise no_memory(engine, error) from error
         else:
             return
         batch = max(1, min(batch, max(map(_images, waiting), default=1)) // 2)
         _log.info("out of memory: continuing with batches of %d", batch)
         rest = chain([item for group in waiting for item in group], rest)
         waiting.clear()
-
-
-def _load_within(load: Load, source: Source, timeout: float) -> Any:  # noqa: ANN401 - as Load
-    """Load in this process within `timeout` seconds; standard input may take any time."""
-    if source.path == STDIN or math.isinf(timeout):
-        return load(source)
-    outcome: Future[Any] = Future()
-    threading.Thread(target=_settle, args=(outcome, partial(load, source)), daemon=True).start()
-    try:
-        return outcome.result(timeout)
-    except FutureTimeoutError:
-        raise DecodeTimeout(f"not decoded within {timeout:g} s; --timeout sets the limit.") from None
 
 
 def _settle(outcome: Future[Any], load: Callable[[], Any]) -> None:
@@ -201,16 +224,6 @@ def _group(items: Iterable[Decoded], batch: int) -> Iterator[list[Decoded]]:
             group, images = [], 0
     if group:
         yield group
-
-
-def _outcome(source: Source, load: Callable[[], Loaded], stages: Stages) -> Decoded:
-    try:
-        loaded = load()
-    except Exception as error:  # noqa: BLE001 - see `as_image_error`
-        return Failure.of(source.path, as_image_error(error))
-    stages.read += loaded.read
-    stages.decode += loaded.decode
-    return Pixels(source.path, loaded.values, loaded.thumbnail)
 
 
 class _Forward:

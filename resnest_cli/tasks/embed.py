@@ -44,6 +44,8 @@ class Embedder(OpenedModel):
         normalize: scale each row to length 1 (L2).
         engine: "auto", "openvino" or "torch", or an `Engine` of your own, opened for features.
         many: expect more than one image: the processes that decode them start while the model opens.
+        live: inputs come slowly, as from a pipe or a generator that waits: each record is there as soon as it can be,
+            before the next input comes. A thread iterates over the inputs then.
         runner: opens what computes rows instead of this machine, such as `cluster.trunk.RayTrunk`.
         **changes: every other field of `Options`, such as `device="cpu"`.
 
@@ -56,18 +58,19 @@ class Embedder(OpenedModel):
         WeightsUnavailable, BadCheckpoint, DeviceError: the model cannot be opened.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but one by name
         self,
         model: str | Options = Options.model,
         *,
         normalize: bool = False,
         engine: str | Engine | None = None,
         many: bool = False,
+        live: bool = False,
         runner: RunnerFactory | None = None,
         **changes: Any,  # noqa: ANN401 - each is a field of Options
     ) -> None:
         spec, options = settled(model, engine, changes)
-        super().__init__(spec, options, want="features", engine=engine, many=many, runner=runner)
+        super().__init__(spec, options, want="features", engine=engine, many=many, live=live, runner=runner)
         self.normalize = normalize
         self.facts = provenance.features(spec, options, self.engine, normalized=normalize)
 

@@ -41,6 +41,7 @@ class OpenedModel:
         want: "logits" or "features".
         engine: an engine of your own; None, or a name, which `options` hold already, opens one.
         many: expect more than one image.
+        live: sources come slowly, see `pipeline.trunk.Trunk`.
         runner: opens what computes rows instead of this machine.
 
     Attributes:
@@ -59,13 +60,14 @@ class OpenedModel:
         want: str,
         engine: str | Engine | None,
         many: bool,
+        live: bool,
         runner: RunnerFactory | None,
     ) -> None:
         self.spec = spec
         self.options = options
         own = None if isinstance(engine, str) else engine
         self.trunk: Runner = (
-            runner(spec, options, want) if runner else Trunk(spec, options, want=want, engine=own, many=many)
+            runner(spec, options, want) if runner else Trunk(spec, options, want=want, engine=own, many=many, live=live)
         )
         self.engine = self.trunk.engine
         self.stages = self.trunk.stages
@@ -77,8 +79,8 @@ class OpenedModel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close the model."""
-        self.close()
+        """Close the model; after an exception, cancel what was submitted and has not begun."""
+        self.trunk.close(cancel=kind is not None)
 
     @property
     def batch(self) -> int:

@@ -6,6 +6,7 @@ file that a stopped job resumes. Does not know who reads them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from resnest_cli.types import Failure, Prediction, Result
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
@@ -47,6 +49,8 @@ class Classifier(OpenedModel):
         model: variant ("resnest101e"), tagged name, "digits", a model folder or "hf-hub:OWNER/REPO"; or `Options`.
         engine: "auto", "openvino" or "torch", or an `Engine` of your own (a `FakeEngine` in tests).
         many: expect more than one image: the processes that decode them start while the model opens.
+        live: inputs come slowly, as from a pipe or a generator that waits: each record is there as soon as it can be,
+            before the next input comes. A thread iterates over the inputs then.
         runner: opens what computes rows instead of this machine, such as `cluster.trunk.RayTrunk`.
         **changes: every other field of `Options`, such as `device="cpu"`.
 
@@ -68,12 +72,13 @@ class Classifier(OpenedModel):
         *,
         engine: str | Engine | None = None,
         many: bool = False,
+        live: bool = False,
         runner: RunnerFactory | None = None,
         **changes: Any,  # noqa: ANN401 - each is a field of Options
     ) -> None:
         spec, options = settled(model, engine, changes)
         self.labels = labels.load(spec, options.labels)
-        super().__init__(spec, options, want="logits", engine=engine, many=many, runner=runner)
+        super().__init__(spec, options, want="logits", engine=engine, many=many, live=live, runner=runner)
 
     def __call__(self, image: Input, *, topk: int = DEFAULT_TOPK, threshold: float = 0.0) -> Result:
         """Classify one image.
@@ -124,6 +129,43 @@ class Classifier(OpenedModel):
             UsageError: `topk` below 1 or `threshold` outside 0..1.
         """
         return self.classify(self.find(inputs, recursive=recursive, exclude=exclude), topk=topk, threshold=threshold)
+
+    def submit(
+        self,
+        image: Input,
+        *,
+        topk: int = DEFAULT_TOPK,
+        threshold: float = 0.0,
+        timeout: float | None = None,
+        block: bool = True,
+    ) -> Future[Record]:
+        """Return a future of the record of one image, at once; from any thread.
+
+        Images that are submitted together run in batches, each answer comes as soon as it is there, and a bad image
+        delays no other. `future.cancel()` works until the network has begun with the image.
+
+        >>> with Classifier("digits") as model:
+        ...     print(model.submit("digits/two_0051.png").result().top1.label)
+        two
+
+        Args:
+            image: a path, a URL or an image in memory, as for `predict`.
+            topk: as for `predict`.
+            threshold: as for `predict`.
+            timeout: seconds; after them the record is a `Failure` of the type DeadlineExceeded.
+            block: wait where too many images wait already (1,024, or 256 MB of images in memory).
+
+        Returns:
+            A future whose result is a `Result`, or a `Failure` where there is no answer. What ends a job is raised
+            there, as `OutOfMemory` or `DeviceError`.
+
+        Raises:
+            QueueFull: too many images wait, and `block` is False.
+            UsageError: more than one image is named, or as `predict` does.
+        """
+        (source,) = self.find_one(image)
+        limit = math.inf if timeout is None else timeout
+        return self.trunk.submit(source, self.ranking(topk, threshold), timeout=limit, block=block)
 
     def classify(
         self, found: Iterable[Source | Failure], *, topk: int = DEFAULT_TOPK, threshold: float = 0.0

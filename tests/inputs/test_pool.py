@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from conftest import SAMPLES
-from loads import ByName, Hungry
+from loads import ByName, Frail, Hungry
 
 from resnest_cli import FakeEngine
 from resnest_cli.errors import ResnestError
 from resnest_cli.inputs.loading import Check, Loader
-from resnest_cli.inputs.pool import Pool
+from resnest_cli.inputs.pool import MAX_STARTS, Pool
 from resnest_cli.pipeline import stream
 from resnest_cli.pipeline.stream import Pixels, decode_in_pool, infer
 from resnest_cli.system import processes
@@ -82,6 +82,16 @@ def test_a_worker_that_dies_costs_the_image_it_was_at() -> None:
 def test_an_image_whose_worker_was_killed_for_no_fault_of_its_own_gets_another(tmp_path: Path) -> None:
     assert outcomes(run([*"12", f"unlucky:{tmp_path}/mark", *"34"])) == ["1", "2", "9", "3", "4"]
     assert (tmp_path / "mark").exists()
+
+
+def test_a_worker_that_is_killed_before_it_is_ready_costs_no_image(tmp_path: Path) -> None:
+    with Pool(Frail(place=str(tmp_path), times=MAX_STARTS - 1), 1, timeout=LONG_S) as pool:
+        assert outcomes(decode_in_pool(pool, map(Source, "12"), ByName(), 2)) == ["1", "2"]
+    with (
+        Pool(Frail(place=str(tmp_path), times=100), 1, timeout=LONG_S) as pool,
+        pytest.raises(ResnestError, match=r"^the processes that decode images do not start \(signal 9\): use -j 0"),
+    ):
+        list(decode_in_pool(pool, map(Source, "12"), ByName(), 2))
 
 
 @pytest.mark.slow
