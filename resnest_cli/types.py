@@ -15,7 +15,7 @@ from resnest_cli import errors
 from resnest_cli.text import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 
@@ -170,3 +170,31 @@ class Stages:
         begun = time.perf_counter()
         yield
         setattr(self, stage, getattr(self, stage) + time.perf_counter() - begun)
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What is known of an opened engine, for benchmarks and for the records of jobs.
+
+    Attributes:
+        threads: that compute.
+        streams: batches that run at once.
+        param_count: the parameters of the network.
+        versions: of the libraries, by name.
+        origin: the sha256 of the weights or of the export that the numbers come from.
+        native: the precisions that the CPU has instructions for.
+        peak_memory: bytes, of a device with memory of its own.
+    """
+
+    threads: int = 1
+    streams: int = 1
+    param_count: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    origin: str | None = None
+    native: Sequence[str] = ()
+    peak_memory: int | None = None
+
+    @classmethod
+    def of(cls, engine: object) -> EngineFacts:
+        """Return what an engine knows of itself, in its attribute `facts`; an engine of a user needs none."""
+        return getattr(engine, "facts", None) or cls()

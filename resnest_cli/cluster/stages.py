@@ -25,7 +25,7 @@ from resnest_cli.models import graphs, weights
 from resnest_cli.pipeline.decoders import MAX_AUTO_WORKERS
 from resnest_cli.pipeline.trunk import Trunk
 from resnest_cli.system import machine
-from resnest_cli.types import Failure, Source
+from resnest_cli.types import EngineFacts, Failure, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +75,7 @@ class Parcel:
         if options.random_weights:
             return pack(files={}, graph="", facts={})
         path = weights.locate(engine.spec, options.weights)
-        content = weights.read(path, str(engine.facts.get("origin") or ""))  # what is opened here, also there
+        content = weights.read(path, EngineFacts.of(engine).origin or "")  # what is opened here, also there
         return pack(files={path.name: content.data}, graph="", facts={})
 
     def open(self, cores: int) -> Engine:

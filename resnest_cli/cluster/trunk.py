@@ -29,7 +29,7 @@ from resnest_cli.inputs.pool import Pool
 from resnest_cli.pipeline import stream
 from resnest_cli.system import machine
 from resnest_cli.text.words import counted
-from resnest_cli.types import STDIN, Failure, Source, Stages
+from resnest_cli.types import STDIN, EngineFacts, Failure, Source, Stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -198,7 +198,7 @@ class RayTrunk:
         Raises:
             UsageError: a package is missing on a node, or has another version there.
         """
-        here = {name: version(name) for name in ("resnest-cli", *self.engine.facts["versions"])}
+        here = {name: version(name) for name in ("resnest-cli", *EngineFacts.of(self.engine).versions)}
 
         def installed(names: list[str]) -> dict[str, str]:
             from importlib import metadata  # noqa: PLC0415 - it runs elsewhere

@@ -10,10 +10,10 @@ import threading
 from concurrent.futures import Future
 from contextlib import contextmanager
 from copy import copy
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -49,15 +49,6 @@ class Engine(Protocol):
     @property
     def best_batch(self) -> int:
         """Images per forward pass that suit the device; `batch_size` uses it for `--batch auto`."""
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """What a benchmark records.
-
-        Always: `threads`, `streams` (batches that run at once), `param_count` and `versions` (library -> version).
-        If known: `origin`, the sha256 of the weights or of the export that the numbers come from; `native`, the
-        precisions that the CPU has instructions for; `peak_memory`, in bytes, of a device with memory of its own.
-        """
 
     def prepare(self, *, single: bool) -> None:
         """Say that a single batch comes next, or several; what that needs is compiled in the background meanwhile.

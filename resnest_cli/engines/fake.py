@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,7 +31,6 @@ class FakeEngine:
     reason = "asked for"
     best_batch = 8
     slots = 1
-    facts: ClassVar[dict[str, Any]] = {"threads": 1, "streams": 1, "param_count": 0, "versions": {}}
 
     def __init__(self, spec: ModelSpec | None = None) -> None:
         self.spec = spec or find_model(DIGITS.name)

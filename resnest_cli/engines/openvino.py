@@ -19,6 +19,7 @@ from resnest_cli.engines.base import Fetched, memory_errors
 from resnest_cli.engines.compiled import compile_graph, hint
 from resnest_cli.engines.runtime import VERSION, native_precisions, openvino
 from resnest_cli.system.machine import usable_cores
+from resnest_cli.types import EngineFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,16 +81,16 @@ class OpenVinoEngine:
         return height, width, channels
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What a benchmark records, see the protocol."""
-        return {
-            "threads": self._cores,
-            "streams": self._cores,
-            "param_count": self.graph.facts["param_count"],
-            "native": native_precisions(),
-            "origin": self.graph.facts.get("origin"),
-            "versions": {"openvino": VERSION},
-        }
+    def facts(self) -> EngineFacts:
+        """What is known of it."""
+        return EngineFacts(
+            threads=self._cores,
+            streams=self._cores,
+            param_count=self.graph.facts["param_count"],
+            versions={"openvino": VERSION},
+            origin=self.graph.facts.get("origin"),
+            native=native_precisions(),
+        )
 
     def prepare(self, *, single: bool) -> None:
         """Begin to compile while images are read: it takes a tenth of a second even from the cache."""

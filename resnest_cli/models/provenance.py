@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from resnest_cli.errors import UsageError
 from resnest_cli.models import catalog, weights
 from resnest_cli.text.json_input import LONGEST_PATH, Entries
+from resnest_cli.types import EngineFacts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,14 +67,14 @@ def origin(spec: ModelSpec, options: Options, engine: Engine) -> str:
     """Return the sha256 of the file that the numbers come from: the weights, or the graph that runs in their place."""
     if options.random_weights:
         return weights.RANDOM
-    if known := engine.facts.get("origin"):
+    if known := EngineFacts.of(engine).origin:
         return str(known)
     return weights.sha256(weights.locate(spec, options.weights))
 
 
 def versions(engine: Engine) -> dict[str, str]:
     """Return the versions of this program, of Python and of the engine."""
-    return {"resnest-cli": version("resnest-cli"), "python": sys.version.split()[0], **engine.facts["versions"]}
+    return {"resnest-cli": version("resnest-cli"), "python": sys.version.split()[0], **EngineFacts.of(engine).versions}
 
 
 def names_sha256(labels: Labels) -> str:

@@ -19,7 +19,7 @@ from resnest_cli.options import DEFAULT_TOPK, Options
 from resnest_cli.outputs import formats, job, opening
 from resnest_cli.outputs.rows import About
 from resnest_cli.tasks.opened import OpenedModel, settled
-from resnest_cli.types import Failure, Prediction, Result
+from resnest_cli.types import EngineFacts, Failure, Prediction, Result
 
 if TYPE_CHECKING:
     import os
@@ -264,7 +264,7 @@ class Classifier(OpenedModel):
 
         A long job in fp32 that waited mostly for the network gains from bf16, on a CPU that computes it natively.
         """
-        native = "BF16" in self.engine.facts.get("native", ())
+        native = "BF16" in EngineFacts.of(self.engine).native
         waited = summary.stages.forward > summary.seconds / 2
         if not (native and self.engine.precision == "fp32" and summary.ok >= LONG_JOB and waited):
             return ""

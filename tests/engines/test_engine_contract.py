@@ -30,6 +30,7 @@ from resnest_cli.errors import DeviceError, ExitCode, UsageError
 from resnest_cli.models.catalog import DIGITS, resolve
 from resnest_cli.system import machine
 from resnest_cli.tasks.predict import softmax
+from resnest_cli.types import EngineFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -244,9 +245,10 @@ def test_engines_agree_on_what_they_are(name: str) -> None:
     assert (engine.name, engine.device, engine.precision, engine.shape) == (name, "cpu", "fp32", (32, 32, 3))
     assert engine.spec is SPEC
     assert engine.best_batch >= 1
-    assert engine.facts["threads"] >= 1
-    assert engine.facts["param_count"] == sum(p.numel() for p in digits_network().parameters())
-    assert engine.facts["versions"][name]
+    facts = EngineFacts.of(engine)
+    assert facts.threads >= 1
+    assert facts.param_count == sum(p.numel() for p in digits_network().parameters())
+    assert facts.versions[name]
     engine.close()
 
 

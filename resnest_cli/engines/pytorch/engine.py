@@ -28,6 +28,7 @@ from resnest_cli.engines.base import Fetched, memory_errors
 from resnest_cli.engines.pytorch import gpu
 from resnest_cli.engines.pytorch.network import build, origin
 from resnest_cli.errors import DeviceError, OutOfMemory
+from resnest_cli.types import EngineFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,17 +107,15 @@ class TorchEngine:
         return _BEST_BATCH[self._kind]
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What a benchmark records: threads, streams, param_count, versions, and the peak memory of a GPU."""
-        on_cuda = self._kind == "cuda"
-        return {
-            "threads": torch.get_num_threads(),
-            "streams": 1,
-            "peak_memory": torch.cuda.max_memory_allocated(self._device) if on_cuda else None,
-            "param_count": self._param_count,
-            "origin": self._origin,
-            "versions": {"torch": torch.__version__, "timm": timm.__version__},
-        }
+    def facts(self) -> EngineFacts:
+        """What is known of it."""
+        return EngineFacts(
+            threads=torch.get_num_threads(),
+            param_count=self._param_count,
+            versions={"torch": torch.__version__, "timm": timm.__version__},
+            origin=self._origin,
+            peak_memory=torch.cuda.max_memory_allocated(self._device) if self._kind == "cuda" else None,
+        )
 
     def prepare(self, *, single: bool) -> None:
         """Do nothing: nothing is compiled."""

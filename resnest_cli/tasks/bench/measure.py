@@ -23,7 +23,7 @@ from resnest_cli.errors import ImageError, NoImages
 from resnest_cli.inputs import loading
 from resnest_cli.inputs.find import find_sources
 from resnest_cli.pipeline.trunk import Trunk
-from resnest_cli.types import Failure, Source
+from resnest_cli.types import EngineFacts, Failure, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -117,8 +117,8 @@ def run_stream(engine: Engine, pixels: NDArray[np.uint8], seconds: float, step: 
     if 4 * step > seconds:  # the first use costs little beside such steps: empty batches get the engine ready
         list(window.rows(engine, [pixels[:0]] * 2))
     else:
-        _feed(engine, pixels, seconds * WARM_SHARE, least=engine.facts["streams"] + 1)
-    return _feed(engine, pixels, seconds, least=max(LEAST_STEPS, 2 * engine.facts["streams"]))
+        _feed(engine, pixels, seconds * WARM_SHARE, least=EngineFacts.of(engine).streams + 1)
+    return _feed(engine, pixels, seconds, least=max(LEAST_STEPS, 2 * EngineFacts.of(engine).streams))
 
 
 def run_files(  # noqa: PLR0913 - what is timed, for how long, and beside what
@@ -175,7 +175,7 @@ def _have_enough(timed: list[float], budget: float) -> bool:
 
 
 def _feed(engine: Engine, pixels: NDArray[np.uint8], seconds: float, least: int) -> Stream:
-    streams: int = engine.facts["streams"]
+    streams: int = EngineFacts.of(engine).streams
     begin = time.perf_counter()
     given = 0
 

@@ -24,6 +24,7 @@ from resnest_cli.models import catalog
 from resnest_cli.options import Options
 from resnest_cli.tasks.bench import measure
 from resnest_cli.tasks.bench.peak import peak_flops
+from resnest_cli.types import EngineFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +76,7 @@ class Job:
             "warmup_steps": steps.warmups,
             "load_time_s": self.load_time,
             "first_result_s": self.load_time + steps.first,
-            "peak_memory_mb": (self.engine.facts.get("peak_memory") or _peak_rss()) / 1e6,
+            "peak_memory_mb": (EngineFacts.of(self.engine).peak_memory or _peak_rss()) / 1e6,
         }
         if self.images:
             seconds = self.seconds * measure.STREAM_SHARE
@@ -122,12 +123,14 @@ def _open(options: Options, *, plain: bool) -> Engine:
 
 
 def _facts(engine: Engine) -> dict[str, Any]:
-    names = ("param_count", "threads", "versions")
+    known = EngineFacts.of(engine)
     return {
         "engine": engine.name,
         "device": engine.device,
         "precision": engine.precision,
-        **{name: engine.facts[name] for name in names},
+        "param_count": known.param_count,
+        "threads": known.threads,
+        "versions": known.versions,
     }
 
 

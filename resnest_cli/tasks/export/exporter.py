@@ -21,6 +21,7 @@ from resnest_cli.system import atomic, files, imports
 from resnest_cli.tasks.export import parity
 from resnest_cli.tasks.export.formats import Format, Original
 from resnest_cli.tasks.export.snippet import snippet
+from resnest_cli.types import EngineFacts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +81,9 @@ def export(  # noqa: PLR0913 - each is a choice of the user's
     original = Original(spec, path, weights.sha256(path) if path else "")
     made = _find(to)
     reference = parity.reference(original)
-    config = describe(original, options, to, made.packages, raw=raw_uint8, param_count=reference.facts["param_count"])
+    config = describe(
+        original, options, to, made.packages, raw=raw_uint8, param_count=EngineFacts.of(reference).param_count
+    )
     pixels = parity.load(spec, options, pictures or [str(SAMPLES)], exclude)
     with files.as_output_error(folder), atomic.folder(folder) as partial, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries, about each other

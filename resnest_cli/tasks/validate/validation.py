@@ -27,7 +27,7 @@ from resnest_cli.pipeline.trunk import Trunk
 from resnest_cli.tasks.validate.metrics import Hits, Tally, judge
 from resnest_cli.tasks.validate.real_labels import RealLabels
 from resnest_cli.tasks.validate.result import Validation, Worst
-from resnest_cli.types import Failure
+from resnest_cli.types import EngineFacts, Failure
 
 if TYPE_CHECKING:
     import os
@@ -85,7 +85,7 @@ def validate(  # noqa: PLR0913 - what may be asked of it
     real = RealLabels(real_labels, spec.num_classes) if real_labels else None
     trunk = Trunk(spec, options, engine=engine)
     among = np.array(dataset.present if subset else range(spec.num_classes), np.int64)
-    parameters = trunk.engine.facts["param_count"]
+    parameters = EngineFacts.of(trunk.engine).param_count
     result = Validation(spec, named, among, parameters, options.upright, dataset.split, Tally(spec.num_classes))
     with contextlib.closing(trunk), _scratch(dataset) as scratch:
         _score(result, progress(_rows(trunk, dataset, scratch), dataset.total), real, on_failure, keep_worst=keep_worst)

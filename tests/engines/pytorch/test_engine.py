@@ -33,7 +33,7 @@ from resnest_cli.errors import BadCheckpoint, DeviceError
 from resnest_cli.inputs.decode import images
 from resnest_cli.models import weights
 from resnest_cli.models.catalog import DIGITS
-from resnest_cli.types import Result
+from resnest_cli.types import EngineFacts, Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,7 +122,7 @@ def test_every_variants_logits_are_those_of_plain_timm_bit_for_bit(
 
 
 def test_every_variant_has_the_parameters_it_is_published_with(pair: Pair) -> None:
-    assert pair.ours.engine.facts["param_count"] == pair.ours.spec.facts["params"]
+    assert EngineFacts.of(pair.ours.engine).param_count == pair.ours.spec.facts["params"]
 
 
 def test_the_embedded_digits_answer_as_plain_timm_does() -> None:
@@ -225,7 +225,7 @@ def test_random_weights_are_the_same_each_time_and_leave_the_callers_dice_alone(
 
 def test_random_weights_take_no_file() -> None:
     engine = open_engine(find_model("resnest14d"), Options("resnest14d", random_weights=True, engine="torch"))
-    assert engine.facts["param_count"] == find_model("resnest14d").facts["params"]
+    assert EngineFacts.of(engine).param_count == find_model("resnest14d").facts["params"]
 
 
 # --- checkpoints that fit

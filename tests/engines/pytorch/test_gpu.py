@@ -121,7 +121,7 @@ def test_a_gpu_computes_no_fp32_by_halves() -> None:
 
 
 def test_what_is_counted_is_the_network_that_was_asked_for() -> None:
-    assert on_gpu()._param_count == TorchEngine(SPEC, WEIGHTS, device="cpu").facts["param_count"]  # noqa: SLF001
+    assert on_gpu()._param_count == TorchEngine(SPEC, WEIGHTS, device="cpu").facts.param_count  # noqa: SLF001
 
 
 def test_plain_timm_stays_plain_on_a_gpu() -> None:

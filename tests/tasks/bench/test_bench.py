@@ -24,7 +24,7 @@ from resnest_cli.errors import ExitCode
 from resnest_cli.models.catalog import find_model, list_models
 from resnest_cli.tasks.bench import measure, sweep
 from resnest_cli.tasks.bench.rows import row as make_row
-from resnest_cli.types import Source
+from resnest_cli.types import EngineFacts, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -49,7 +49,7 @@ class Clocked(FakeEngine):
         self.now = 0.0
         self.runs: list[int] = []
         self._durations = iter(durations)
-        self.facts = {**FakeEngine.facts, "streams": streams}  # type: ignore[misc] # of this one
+        self.facts = EngineFacts(streams=streams)
 
     def prepare(self, *, single: bool) -> None:  # noqa: ARG002 - as the protocol; each job begins with it
         self.runs.append(0)
