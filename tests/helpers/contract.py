@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy as np
-    import pytest
     from numpy.typing import NDArray
 
     from resnest_cli.pipeline.trunk import Runner
@@ -43,17 +41,17 @@ class Opened(Protocol):
     def __call__(self, options: Options, *, little_memory: bool = False) -> Runner: ...
 
 
-def gray(level: int) -> bytes:
-    """Return a PNG file of one gray level; `FakeEngine` answers with the class level / 25.6."""
-    file = io.BytesIO()
-    Image.new("L", (32, 32), level).save(file, "PNG")
-    return file.getvalue()
+def gray(path: Path, level: int) -> Source:
+    """Write a picture of one gray level; `FakeEngine` answers with the class level / 25.6."""
+    Image.new("L", (32, 32), level).save(path)
+    return Source(str(path))
 
 
 class Contract:
     """The tests; a subclass has a fixture `opened`, and says how far its trunk reads ahead."""
 
     ahead: int
+    takes_images: bool  # that are in memory
 
     def test_each_input_has_its_row_in_its_place(self, opened: Opened, tmp_path: Path) -> None:
         (tmp_path / "cut.png").write_bytes(next(SAMPLES.iterdir()).read_bytes()[:100])
@@ -62,6 +60,7 @@ class Contract:
         good = [Source(str(path)) for path in sorted(SAMPLES.iterdir())]
         carried = [Source("#1", content=Path(good[0].path).read_bytes())]
         carried += [Source("#2", picture=Image.open(good[1].path).convert("RGB"))]
+        carried *= self.takes_images
         asked: list[Source | Failure] = [*good[:5], lost, *carried, found_so, *good[5:], cut, *good[:2]] * 3
         rows = list(opened(Options("digits", workers=2)).rows(asked))
         assert [row.path for row in rows] == [item.path for item in asked]
@@ -92,13 +91,11 @@ class Contract:
         assert next(taken) <= self.ahead
         assert [row.path for row in trunk.rows(good)] == [item.path for item in good]
 
-    def test_where_memory_is_short_the_batches_get_smaller(
-        self, opened: Opened, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        caplog.set_level("INFO")
+    def test_where_memory_is_short_the_batches_get_smaller(self, opened: Opened, tmp_path: Path) -> None:
         trunk = opened(Options("digits", workers=0, batch=8), little_memory=True)
         levels = [0, 30, 60, 90, 120, 150, 180, 210, 240] * 4
-        rows = list(trunk.rows(Source(f"#{i}", content=gray(level)) for i, level in enumerate(levels)))
-        assert [row.path for row in rows] == [f"#{i}" for i in range(len(levels))]
+        found = [gray(tmp_path / f"{level}.png", level) for level in levels]
+        rows = list(trunk.rows(found))
+        assert [row.path for row in rows] == [item.path for item in found]
         classes = [row.values.argmax() for row in rows if isinstance(row, Row)]
         assert classes == [int(level / 25.6) for level in levels]

@@ -36,3 +36,4 @@ class TestThisMachine(Contract):
     """Reads ahead what waits for the workers, for the network and for the reader."""
 
     ahead = dispatch.ROOM + trunk.AHEAD
+    takes_images = True
