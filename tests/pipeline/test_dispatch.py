@@ -136,6 +136,36 @@ def test_a_hanging_image_delays_no_other(tmp_path: Path) -> None:
         assert label(broken.result(LIMIT_S)) == "UnreadableInput"
 
 
+def test_a_generator_that_waits_gets_each_record_before_it_goes_on() -> None:
+    seen: list[Record] = []
+
+    def waits() -> Iterator[Path]:
+        for number, path in enumerate(GOOD):
+            while len(seen) < number:
+                assert came.wait(LIMIT_S)
+                came.clear()
+            yield path
+
+    came = threading.Event()
+    with Classifier("digits", workers=1, live=True) as model:
+        for record in model.predict(waits()):
+            seen.append(record)
+            came.set()
+    assert [record.path for record in seen] == list(map(str, GOOD))
+
+
+def test_what_a_live_input_raises_is_raised_in_its_place() -> None:
+    def breaks() -> Iterator[Path]:
+        yield GOOD[0]
+        raise ZeroDivisionError
+
+    with Classifier("digits", workers=0, live=True) as model:
+        records = model.predict(breaks())
+        assert next(records).ok
+        with pytest.raises(ZeroDivisionError):
+            next(records)
+
+
 # --- the end of a request
 
 

@@ -433,6 +433,15 @@ def test_workers_that_are_killed_cost_no_row(job: subprocess.Popen[bytes]) -> No
     assert job.wait() == 0
 
 
+def test_the_row_of_a_name_from_a_pipe_comes_before_the_next_name(job: subprocess.Popen[bytes]) -> None:
+    for name in [*sorted(SAMPLES.iterdir()), "lost.png", SEVEN]:
+        pipe(job.stdin).write(os.fsencode(name) + b"\n")
+        pipe(job.stdin).flush()
+        assert json.loads(pipe(job.stdout).readline())["path"] == str(name)
+    pipe(job.stdin).close()
+    assert (pipe(job.stdout).read(), job.wait()) == (b"", ExitCode.SOME_FAILED)
+
+
 @LINUX
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_however_a_job_ends_no_worker_stays(job: subprocess.Popen[bytes], number: signal.Signals, code: int) -> None:
