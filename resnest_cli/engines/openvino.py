@@ -7,6 +7,7 @@ longer job has one stream per core (throughput). Does not know how a graph is ma
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -68,11 +69,9 @@ class OpenVinoEngine:
         self.graph = graph
         self._cores = cores or usable_cores()
         self._streams = 1
-        self._compiled: dict[int, Future[openvino.CompiledModel]] = {}
-        self._idle: dict[int, deque[openvino.InferRequest]] = {}
-        self._background = ThreadPoolExecutor(1)
-        self._lock = threading.Lock()
         self.width: int = graph.facts["width"]
+        self._of_forks: list[object] = []
+        self._begin()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -94,6 +93,7 @@ class OpenVinoEngine:
 
     def prepare(self, *, single: bool) -> None:
         """Begin to compile while images are read: it takes a tenth of a second even from the cache."""
+        self._check_fork()
         self._streams = 1 if single else self._cores
         self._compile(self._streams)
 
@@ -104,6 +104,7 @@ class OpenVinoEngine:
 
     def submit(self, batch: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
         """Begin a batch, uint8 [N, H, W, 3]; return a future of its rows, float32 [N, F]."""
+        self._check_fork()
         if not len(batch):  # OpenVINO refuses an empty one
             return Fetched(lambda: np.empty((0, self.width), np.float32))
         streams = self._streams
@@ -121,6 +122,20 @@ class OpenVinoEngine:
         self._background.shutdown()
         self._idle.clear()
         self._compiled.clear()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._background = ThreadPoolExecutor(1)
+        self._compiled: dict[int, Future[openvino.CompiledModel]] = {}
+        self._idle: dict[int, deque[openvino.InferRequest]] = {}
+
+    def _check_fork(self) -> None:
+        """Compile anew in a fork: the threads of what was compiled before are not there, and a request would hang."""
+        if self._process != os.getpid():
+            # Kept for good: the end of what was compiled would wait for its threads.
+            self._of_forks += [self._compiled, self._idle, self._background]
+            self._begin()
 
     def _rows(
         self,

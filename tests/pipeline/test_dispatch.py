@@ -323,6 +323,35 @@ def test_a_program_that_ends_without_a_word_ends(options: str) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{GOOD[0].name.partition('_')[0]}\n", "")
 
 
+FORK = """
+import os, sys
+from resnest_cli import Classifier
+model = Classifier("digits", workers=1, engine={engine!r})
+def answers():
+    names = sys.argv[1:]
+    records = [model(names[0]), model.submit(names[1]).result(), *model.predict(names)]
+    return [record.top1.label for record in records]
+expected, child = answers(), os.fork()
+if not child:
+    try:
+        assert answers() == expected
+    except Exception as error:
+        print(error, flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert answers() == expected
+"""
+NO_FORK = "torch does not survive a fork: open the model in the process that uses it.\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks there")
+@pytest.mark.parametrize(("engine", "said"), [("openvino", ""), ("torch", NO_FORK)])
+def test_a_fork_of_the_process_has_answers_or_is_told_why_not(engine: str, said: str) -> None:
+    command = [sys.executable, "-c", FORK.format(engine=engine), *map(str, GOOD)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, said, "")
+
+
 def test_asyncio_waits_for_futures() -> None:
     async def labels(model: Classifier) -> list[str]:
         records = await asyncio.gather(*(asyncio.wrap_future(model.submit(path)) for path in GOOD))

@@ -434,7 +434,7 @@ def test_workers_that_are_killed_cost_no_row(job: subprocess.Popen[bytes]) -> No
 
 
 def test_the_row_of_a_name_from_a_pipe_comes_before_the_next_name(job: subprocess.Popen[bytes]) -> None:
-    for name in [*sorted(SAMPLES.iterdir()), "lost.png", SEVEN]:
+    for name in [*sorted(SAMPLES.iterdir()), Path("lost.png"), SEVEN]:
         pipe(job.stdin).write(os.fsencode(name) + b"\n")
         pipe(job.stdin).flush()
         assert json.loads(pipe(job.stdout).readline())["path"] == str(name)

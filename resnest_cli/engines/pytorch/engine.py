@@ -69,6 +69,7 @@ class TorchEngine:
         want: str = "logits",
     ) -> None:
         self._device, self.reason = choose_device(device)
+        self._process = os.getpid()
         self.spec = spec
         self.device = str(self._device)
         self.precision = precision
@@ -130,6 +131,8 @@ class TorchEngine:
 
         But for CUDA, nothing runs before the rows are asked for.
         """
+        if self._process != os.getpid():  # its threads are not here: it would hang or crash
+            raise DeviceError("torch does not survive a fork: open the model in the process that uses it.")
         if self._kind != "cuda" or not len(batch):
             return Fetched(partial(self._rows, batch))
         with self._translated():
