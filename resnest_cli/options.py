@@ -7,15 +7,18 @@ device or a file exists.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, TypedDict
 
 from resnest_cli.errors import UsageError
 from resnest_cli.text.json_input import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from os import PathLike
+
+    from typing_extensions import Self
 
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 ENGINES = ("auto", "openvino", "torch")
@@ -120,6 +123,18 @@ class Options:
         names = ("--img-size", "--crop-pct", "--mean", "--std")
         check_preprocessing(names, size, self.crop_pct, self.mean, self.std)
 
+    @classmethod
+    def of(cls, model: str | Self, changes: Mapping[str, object]) -> Self:
+        """Return the options of a model, or other options, with the fields that `changes` name.
+
+        Raises:
+            TypeError: a name that no field has.
+            UsageError: an invalid value.
+        """
+        check_names(changes, [field.name for field in fields(cls)])
+        options = cls(model=model) if isinstance(model, str) else model
+        return replace(options, **changes)  # type: ignore[arg-type] # checked when they are made
+
     @property
     def torch_only(self) -> str:
         """The first option that only torch can do, such as "--engine torch", or ""."""
@@ -133,6 +148,41 @@ class Options:
     def upright(self) -> bool:
         """Whether the EXIF orientation is applied."""
         return self.exif is not False
+
+
+class Keywords(TypedDict, total=False):
+    """The fields of `Options` as keywords, but for `model` and `engine`, which functions have as parameters."""
+
+    weights: str | PathLike[str] | None
+    random_weights: bool
+    device: str
+    precision: str
+    batch: int | str
+    workers: int | str
+    img_size: int | None
+    crop_pct: float | None
+    interpolation: str | None
+    mean: tuple[float, float, float] | None
+    std: tuple[float, float, float] | None
+    exif: bool | None
+    timeout: float
+    max_pixels: int
+    labels: str | PathLike[str] | None
+    allow_private_urls: bool
+    thumbnails: bool
+
+
+def check_names(given: Collection[str], known: Sequence[str]) -> None:
+    """Refuse keywords that are not known.
+
+    Raises:
+        TypeError: as Python's own; the message names the nearest that is known.
+    """
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            meant = f"did you mean {near[0]!r}?" if near else f"use {', '.join(known)}."
+            raise TypeError(f"unexpected keyword argument {name!r}: {meant}")
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:

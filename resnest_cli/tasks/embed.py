@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
+    from typing_extensions import Unpack
 
     from resnest_cli.engines.base import Engine
     from resnest_cli.inputs.find import Input
+    from resnest_cli.options import Keywords
     from resnest_cli.outputs.job import Follow, Output
     from resnest_cli.outputs.limits import MaxFailures
     from resnest_cli.outputs.summary import Summary
@@ -54,6 +56,7 @@ class Embedder(OpenedModel):
         facts: how the features are made: model, weights, preprocessing, engine, versions (JSON values).
 
     Raises:
+        TypeError: a keyword that is no field of `Options`.
         UsageError, UnknownModel: an option or a name that cannot be meant.
         WeightsUnavailable, BadCheckpoint, DeviceError: the model cannot be opened.
     """
@@ -67,7 +70,7 @@ class Embedder(OpenedModel):
         many: bool = False,
         live: bool = False,
         runner: RunnerFactory | None = None,
-        **changes: Any,  # noqa: ANN401 - each is a field of Options
+        **changes: Unpack[Keywords],
     ) -> None:
         spec, options = settled(model, engine, changes)
         super().__init__(spec, options, want="features", engine=engine, many=many, live=live, runner=runner)

@@ -6,7 +6,6 @@ numbers mean.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from resnest_cli.engines.base import Engine
     from resnest_cli.inputs.find import Input
+    from resnest_cli.options import Keywords
     from resnest_cli.pipeline.trunk import Runner, RunnerFactory
     from resnest_cli.types import Failure, ModelSpec, Source
 
@@ -121,14 +121,13 @@ class OpenedModel:
         self.trunk.close()
 
 
-def settled(model: str | Options, engine: str | Engine | None, changes: dict[str, Any]) -> tuple[ModelSpec, Options]:
+def settled(model: str | Options, engine: str | Engine | None, changes: Keywords) -> tuple[ModelSpec, Options]:
     """Return the model and the options that arguments name.
 
     Raises:
+        TypeError: a keyword that is no field of `Options`.
         UsageError, UnknownModel: an option or a name that cannot be meant.
     """
-    options = model if isinstance(model, Options) else Options(model=model)
-    if isinstance(engine, str):
-        changes = {"engine": engine, **changes}
-    options = replace(options, **changes)
+    named = {"engine": engine} if isinstance(engine, str) else {}
+    options = Options.of(model, named | changes)
     return catalog.resolve(options), options

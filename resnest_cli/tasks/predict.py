@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from numpy.typing import NDArray
+    from typing_extensions import Unpack
 
     from resnest_cli.engines.base import Engine
     from resnest_cli.inputs.find import Input
     from resnest_cli.models.labels import Labels
+    from resnest_cli.options import Keywords
     from resnest_cli.outputs.job import Follow, Output
     from resnest_cli.outputs.limits import MaxFailures
     from resnest_cli.outputs.summary import Summary
@@ -62,6 +64,7 @@ class Classifier(OpenedModel):
         stages: the seconds that reading, decoding and the network have taken so far.
 
     Raises:
+        TypeError: a keyword that is no field of `Options`.
         UsageError, UnknownModel: an option or a name that cannot be meant.
         WeightsUnavailable, BadCheckpoint, LabelsError, DeviceError: the model cannot be opened.
     """
@@ -74,7 +77,7 @@ class Classifier(OpenedModel):
         many: bool = False,
         live: bool = False,
         runner: RunnerFactory | None = None,
-        **changes: Any,  # noqa: ANN401 - each is a field of Options
+        **changes: Unpack[Keywords],
     ) -> None:
         spec, options = settled(model, engine, changes)
         self.labels = labels.load(spec, options.labels)

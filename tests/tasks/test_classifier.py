@@ -123,7 +123,7 @@ def test_options_may_be_given_whole_or_in_parts() -> None:
     assert Classifier(Options(model="digits", batch=3), engine=engine).options.batch == 3
     assert Classifier("digits", batch=3, engine=engine).options == Options(model="digits", batch=3)
     with pytest.raises(TypeError, match="color"):
-        Classifier("digits", engine=engine, color="red")
+        Classifier("digits", engine=engine, color="red")  # type: ignore[call-arg]
 
 
 def test_it_says_what_runs_where_and_why(fake: Classifier) -> None:
