@@ -27,7 +27,13 @@ if TYPE_CHECKING:
     from resnest_cli.options import Options as Options
     from resnest_cli.outputs.summary import Summary as Summary
     from resnest_cli.tasks.embed import Embedder as Embedder
+    from resnest_cli.tasks.export.exporter import export as export
     from resnest_cli.tasks.predict import Classifier as Classifier
+    from resnest_cli.tasks.quantize.quantization import quantize as quantize
+    from resnest_cli.tasks.similar import Index as Index
+    from resnest_cli.tasks.validate.validation import validate as validate
+    from resnest_cli.training.calls import finetune as finetune
+    from resnest_cli.training.calls import train as train
     from resnest_cli.types import DataConfig as DataConfig
     from resnest_cli.types import Failure as Failure
     from resnest_cli.types import ModelSpec as ModelSpec
@@ -47,6 +53,7 @@ _HOMES = {
     "Engine": "engines.base",
     "Failure": "types",
     "FakeEngine": "engines.fake",
+    "Index": "tasks.similar",
     "ModelSpec": "types",
     "Options": "options",
     "Prediction": "types",
@@ -54,8 +61,13 @@ _HOMES = {
     "ResnestError": "errors",
     "Result": "types",
     "Summary": "outputs.summary",
+    "export": "tasks.export.exporter",
     "find_model": "models.catalog",
+    "finetune": "training.calls",
     "list_models": "models.catalog",
+    "quantize": "tasks.quantize.quantization",
+    "train": "training.calls",
+    "validate": "tasks.validate.validation",
 }
 
 __all__ = [  # noqa: PLE0604 - the one list of names is _HOMES

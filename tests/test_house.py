@@ -273,6 +273,7 @@ def test_the_public_names_are_these_and_each_resolves() -> None:
         "Engine",
         "Failure",
         "FakeEngine",
+        "Index",
         "ModelSpec",
         "Options",
         "Prediction",
@@ -281,8 +282,13 @@ def test_the_public_names_are_these_and_each_resolves() -> None:
         "Result",
         "Summary",
         "__version__",
+        "export",
         "find_model",
+        "finetune",
         "list_models",
+        "quantize",
+        "train",
+        "validate",
     ]
     assert all(getattr(resnest_cli, name) is not None for name in resnest_cli.__all__)
     assert dir(resnest_cli) == sorted(resnest_cli.__all__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -56,7 +57,7 @@ def quantize(  # noqa: PLR0913 - one parameter per option
     from resnest_cli.tasks.quantize import quantization as task
     from resnest_cli.tasks.quantize.words import facts
 
-    made = task.quantize(options, calibrate, output, how, overwrite=overwrite)
+    made = task.quantize(options, calibrate, output, **asdict(how), overwrite=overwrite)
     for failure in made.failures:
         note_failure(failure)
     put_facts(facts(made))

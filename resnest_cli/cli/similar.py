@@ -73,23 +73,22 @@ def similar(  # noqa: PLR0913 - one parameter per option
       resnest similar --duplicates 0.95 --index photos.npy
     """
     from resnest_cli.inputs.find import find_sources
-    from resnest_cli.outputs.index import read
     from resnest_cli.outputs.summary import Summary
     from resnest_cli.tasks import similar as task
 
     if bool(queries) == (duplicates is not None):
         raise UsageError("give either images to look for, or --duplicates THRESHOLD.")
-    known, summary = read(index), Summary()
+    known, summary = task.Index.open(index, options), Summary()
     is_json = format == "json"
     put: Callable[[Iterator[Any]], None] = put_json_items if is_json else put_paragraphs
     shown: Callable[[task.Item], Any] = task.row if is_json else task.words
     if duplicates is not None:
-        put(map(shown, task.duplicates(known, duplicates)))
+        put(map(shown, known.duplicates(duplicates)))
         return summary.exit_code
     sought = find_sources(queries, exclude=exclude)
-    with task.opened(known, options) as embedder:
-        view.say(embedder.words("features"))
-        put(map(shown, summary.watch(task.search(known, embedder, sought, topk=topk))))
+    with known:
+        view.say(known.embedder.words("features"))
+        put(map(shown, summary.watch(known.answers(sought, topk))))
     if summary.failed:
         view.say(f"{summary.failed:,} {'query' if summary.failed == 1 else 'queries'} failed.")
     return summary.exit_code

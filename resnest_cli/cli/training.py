@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +10,11 @@ from click.core import ParameterSource
 
 from resnest_cli.cli import options as shared
 from resnest_cli.cli.parameters import AnyPath, Number, OutputPath, or_auto
-from resnest_cli.errors import UsageError
 from resnest_cli.options import Options
 from resnest_cli.training.recipe import PRECISIONS, SCHEDULES, VAL, Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from resnest_cli.cli.view import View
 
@@ -66,43 +64,36 @@ def _recipe_option(name: str, kind: str, default: Any) -> Callable[[Any], Any]: 
     return shared.option(Recipe, *names, default=default, type=_TYPES.get(kind), metavar="X")
 
 
-def execute(command: str, *, how: Recipe, options: Options, view: View, gpus: str | None, **values: Any) -> None:  # noqa: ANN401 - fields of Request
+def execute(
+    command: str,
+    *,
+    how: Recipe,
+    options: Options,
+    view: View,
+    arch: Sequence[str] = (),
+    **values: Any,  # noqa: ANN401 - fields of Request
+) -> None:
     """Run the job, or what is left of it, and show its events.
 
     Raises:
-        UsageError: torch is not installed; the folder is taken, or holds another job; folds in several processes.
+        UsageError: torch is not installed; or as `Request.settle` does.
     """
     from resnest_cli.system.imports import require_torch
 
     require_torch(command)
     from resnest_cli.training import report
+    from resnest_cli.training.job import parse_arch
     from resnest_cli.training.request import Request
 
-    request = Request(command, recipe=how, options=options, **values)
-    job, out = request.settle(_given())
-    if job.folds and (gpus or _is_one_of_several()):
-        message = f"--folds {job.folds} trains in one process: leave --gpus, torchrun and Slurm's tasks away."
-        raise UsageError(message)
-    # What is wrong with the folders is said before torch is loaded. Of several processes the first looks, in `Run`.
-    found = None if request.resume or _is_one_of_several() else job.find()
+    plan = Request(command, recipe=how, options=options, arch=parse_arch(arch), **values).settle(_given())
     with view.doing("loading torch"):
         from resnest_cli.cli.training_screen import FoldsScreen, Screen
-        from resnest_cli.training.folds import Folds
-        from resnest_cli.training.run import Run
+
+        events = plan.start(view.flags)
     if not report.can_draw():
         view.say(report.NO_PICTURES)
-    where: dict[str, Any] = {"device": options.device, "workers": options.workers, "found": found}
-    resume = request.resume
-    if job.folds:
-        FoldsScreen(view, out).show(Folds(job, out, **where).events(resume=resume))
-        return
-    run = Run(job, out, **where)
-    Screen(view, out).show(run.launch(gpus, view.flags, resume=resume) if gpus else run.events(resume=resume))
-
-
-def _is_one_of_several() -> bool:
-    """Return whether torchrun or Slurm has started this process; timm decides by more of their variables."""
-    return bool({"WORLD_SIZE", "SLURM_NTASKS"} & os.environ.keys())
+    screen = FoldsScreen if plan.job.folds else Screen
+    screen(view, plan.out).show(events)
 
 
 def _given() -> set[str]:

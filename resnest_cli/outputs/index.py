@@ -1,6 +1,6 @@
 """A file of features, read back as one array: the index that a search compares with.
 
-In: a file that `features` wrote, `.npy`, `.parquet` or `.jsonl`. Out: an `Index`. The file may come from anybody:
+In: a file that `features` wrote, `.npy`, `.parquet` or `.jsonl`. Out: `Features`. The file may come from anybody:
 whatever it says of itself is checked.
 """
 
@@ -31,7 +31,7 @@ MAX_LINE_BYTES = 32 * MAX_WIDTH  # of a row as JSON
 
 
 @dataclass(frozen=True)
-class Index:
+class Features:
     """Features of N images.
 
     Attributes:
@@ -45,7 +45,7 @@ class Index:
     values: NDArray[np.float32]
 
 
-def read(path: Path) -> Index:
+def read(path: Path) -> Features:
     """Read a file of features.
 
     Raises:
@@ -80,7 +80,7 @@ def read(path: Path) -> Index:
     return index
 
 
-def _read_npy(path: Path) -> Index:
+def _read_npy(path: Path) -> Features:
     try:
         values = np.lib.format.open_memmap(path, mode="r")  # a shape that the file has no room for is refused
     except OSError:
@@ -92,10 +92,10 @@ def _read_npy(path: Path) -> Index:
         message = f"it holds {values.dtype} in {values.ndim} dimensions, not float32 in 2"
         raise ValueError(message)
     paths = [row["path"] for row in _json_lines(paths_of(path))]
-    return Index(_read_facts(facts_of(path)), paths, values)
+    return Features(_read_facts(facts_of(path)), paths, values)
 
 
-def _read_jsonl(path: Path) -> Index:
+def _read_jsonl(path: Path) -> Features:
     facts = _read_facts(facts_of(path))
     width = facts["width"]
     paths: list[str] = []
@@ -104,7 +104,7 @@ def _read_jsonl(path: Path) -> Index:
         paths.append(row["path"])
         values = row["embedding"] or [np.nan] * width
         blocks.append(np.array([values], np.float32))
-    return Index(facts, paths, np.concatenate(blocks))
+    return Features(facts, paths, np.concatenate(blocks))
 
 
 def _json_lines(path: Path) -> Iterator[Any]:
@@ -121,7 +121,7 @@ def _json_lines(path: Path) -> Iterator[Any]:
             yield read_json(line)
 
 
-def _read_parquet(path: Path) -> Index:
+def _read_parquet(path: Path) -> Features:
     with columns.opened(path) as file:
         facts = _facts(file.facts)
         paths: list[str] = []
@@ -129,7 +129,7 @@ def _read_parquet(path: Path) -> Index:
         for names, values in file.blocks(["path", "embedding"]):
             paths += names
             blocks.append(np.asarray(values))
-    return Index(facts, paths, np.concatenate(blocks))
+    return Features(facts, paths, np.concatenate(blocks))
 
 
 def _read_facts(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -47,6 +47,11 @@ class Row:
     path: str
     values: NDArray[np.float32]
     thumbnail: str = ""
+
+    @property
+    def ok(self) -> Literal[True]:
+        """Always True: there is a row."""
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ numbers mean.
 
 from __future__ import annotations
 
+import threading
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from resnest_cli.engines.base import batch_size
 from resnest_cli.errors import UsageError
@@ -18,7 +19,7 @@ from resnest_cli.options import Options
 from resnest_cli.pipeline.trunk import Trunk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -119,6 +120,44 @@ class OpenedModel:
     def close(self) -> None:
         """Free the engine's memory. The model cannot be used afterwards."""
         self.trunk.close()
+
+
+class Closable(Protocol):
+    """What is closed at its end."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+_Closable = TypeVar("_Closable", bound=Closable)
+
+
+class Once(Generic[_Closable]):
+    """What is opened when it is first asked for, once for all threads, and closed with its owner."""
+
+    def __init__(self, opener: Callable[[], _Closable]) -> None:
+        self._opener, self._lock = opener, threading.Lock()
+        self._opened: _Closable | None = None
+        self._is_closed = False
+
+    def get(self) -> _Closable:
+        """Return it.
+
+        Raises:
+            UsageError: its owner is closed.
+        """
+        with self._lock:
+            if self._is_closed:
+                raise UsageError("it is closed: open it again.")
+            self._opened = self._opened or self._opener()
+            return self._opened
+
+    def close(self) -> None:
+        """Close it, if it was opened."""
+        with self._lock:
+            self._is_closed = True
+            if self._opened:
+                self._opened.close()
 
 
 def settled(model: str | Options, engine: str | Engine | None, changes: Keywords) -> tuple[ModelSpec, Options]:

@@ -1,29 +1,41 @@
 """Which images of an index look like a query, and which look alike among themselves.
 
-In: an `Index` of features, and queries. Out: answers and groups, as they are found. Does not know who reads them; the
-comparison itself is in `cosine`.
+In: an `Index` of features, and queries: images, or features. Out: answers and groups, as they are found. Does not know
+who reads them; the comparison itself is in `cosine`.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
 
 from resnest_cli.errors import UsageError
 from resnest_cli.models import provenance
 from resnest_cli.options import Options
+from resnest_cli.outputs import index
+from resnest_cli.outputs.features import DTYPE
 from resnest_cli.outputs.rows import error_of
 from resnest_cli.tasks import cosine
 from resnest_cli.tasks.embed import Embedder
+from resnest_cli.tasks.opened import Once
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
+    from os import PathLike
 
-    from resnest_cli.outputs.index import Index
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self, Unpack
+
+    from resnest_cli.inputs.find import Input
+    from resnest_cli.options import Keywords
     from resnest_cli.pipeline.stream import Row
-    from resnest_cli.types import Source
+    from resnest_cli.tasks.opened import Inputs
 
 TOGETHER = 64  # queries that are compared in one pass over the index
 DECIMALS = 6  # of a cosine: the rest is rounding of float32
@@ -48,6 +60,11 @@ class Answer:
     status: Literal["ok"]
     neighbours: tuple[Neighbour, ...]
 
+    @property
+    def ok(self) -> Literal[True]:
+        """Always True: there is an answer."""
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -69,56 +86,120 @@ class Group:
 Item: TypeAlias = Answer | Group | Failure
 
 
-def opened(index: Index, now: Options | None = None) -> Embedder:
-    """Open the model that the index was made with.
+class Index:
+    """Features of N images that can be searched; use it as a context manager, or `close` it.
+
+    The search is exact: it compares with every image. The model that images of queries go through opens with the first.
 
     Args:
-        index: see `outputs.index.read`.
-        now: how the model runs, and where it is if it moved.
-
-    Raises:
-        UsageError: the index does not name its model, or the model that `now` names is another.
-        WeightsUnavailable, BadCheckpoint, DeviceError: the model cannot be opened.
+        paths: N names.
+        values: the features of each, float32 [N, F]; a row of NaN is never found.
+        embedder: the model that made them, which stays the caller's; None: only features are looked for.
     """
-    embedder = Embedder(provenance.options_of(index.facts, now or Options(model="")))
-    try:
-        _check(embedder, index)
-    except BaseException:
-        embedder.close()
-        raise
-    return embedder
 
+    def __init__(self, paths: Sequence[str], values: ArrayLike, embedder: Embedder | None = None) -> None:
+        self.paths, self.values = list(paths), np.asarray(values, DTYPE)
+        if self.values.shape[:-1] != (len(self.paths),):
+            raise UsageError(f"{len(self.paths)} paths need float32 [{len(self.paths)}, F], not {self.values.shape}.")
+        self._embedder = embedder
+        self._own: Once[Embedder] | None = None
 
-def search(
-    index: Index, embedder: Embedder, queries: Iterable[Source | Failure], *, topk: int = DEFAULT_NEIGHBOURS
-) -> Iterator[Answer | Failure]:
-    """Find the images most like each query, in the order of the queries.
+    @classmethod
+    def open(cls, path: str | PathLike[str], model: str | Options = "", **changes: Unpack[Keywords]) -> Self:
+        """Open a file that `Embedder.write` or `resnest embed` wrote.
 
-    The search is exact: it compares with every image.
+        >>> with Index.open("photos.npy") as index:
+        ...     for near in index.search("dog.jpg", k=3):
+        ...         print(near.similarity, near.path)
 
-    Args:
-        index: the features that are searched.
-        embedder: the model of the index, see `opened`.
-        queries: images.
-        topk: the most images of an answer.
-    """
-    rows = embedder.embed(queries)
-    while some := list(islice(rows, TOGETHER)):
-        yield from _answers(index, some, topk)
+        Args:
+            path: the file: .npy, whose values stay on disk until they are used, .parquet or .jsonl.
+            model: where the model of the index is, if it moved.
+            **changes: how it runs, such as `device="cpu"`; precision and preprocessing are those of the index.
 
+        Raises:
+            TypeError: a keyword that is no field of `Options`.
+            UsageError: the file is not there, not complete, or not one of features.
+        """
+        known = index.read(Path(path))
+        made = cls(known.paths, known.values)
+        made._own = Once(partial(_opened, known, Options.of(model, changes)))
+        return made
 
-def duplicates(index: Index, threshold: float) -> Iterator[Group]:
-    """Find the groups of images of which any two have a cosine of at least `threshold`.
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.paths)
 
-    Raises:
-        UsageError: there are more pairs than memory holds.
-    """
-    for group in cosine.groups(cosine.pairs(index.values, threshold)):
-        rows = sorted({row for pair in group for row in (pair.first, pair.second)})
-        pairs = (
-            Pair(index.paths[pair.first], index.paths[pair.second], round(pair.similarity, DECIMALS)) for pair in group
+    def __enter__(self) -> Self:
+        """Return the index itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    @property
+    def embedder(self) -> Embedder:
+        """The model of the index, opened.
+
+        Raises:
+            UsageError: the index does not name its model, or names another than was given; or there is none.
+            WeightsUnavailable, BadCheckpoint, DeviceError: the model cannot be opened.
+        """
+        if self._own:
+            return self._own.get()
+        if self._embedder is None:
+            raise UsageError("an index of arrays has no model for images: give it embedder=, or look for features.")
+        return self._embedder
+
+    def search(self, query: Input | NDArray[np.float32], k: int = DEFAULT_NEIGHBOURS) -> tuple[Neighbour, ...]:
+        """Return the `k` images most like one image, or like features [F], most similar first.
+
+        Raises:
+            ImageError: the image cannot be read.
+            UsageError: features of another length; or as `embedder` does.
+        """
+        is_image = getattr(query, "ndim", 0) != 1
+        values = self.embedder(query) if is_image else np.asarray(query, DTYPE)
+        if values.shape != self.values.shape[1:]:
+            raise UsageError(f"the query has {len(values)} features, the index has {self.values.shape[1]}.")
+        return self._neighbours(cosine.nearest(self.values, values, k)[0])
+
+    def answers(self, queries: Inputs, k: int = DEFAULT_NEIGHBOURS) -> Iterator[Answer | Failure]:
+        """Yield the `k` images most like each query, in the order of the queries, which are as for `Embedder.embed`."""
+        rows = self.embedder.embed(queries)
+        while some := list(islice(rows, TOGETHER)):
+            yield from self._answers(some, k)
+
+    def duplicates(self, threshold: float) -> Iterator[Group]:
+        """Find the groups of images of which any two have a cosine of at least `threshold`.
+
+        Raises:
+            UsageError: there are more pairs than memory holds.
+        """
+        paths = self.paths
+        for group in cosine.groups(cosine.pairs(self.values, threshold)):
+            rows = sorted({row for pair in group for row in (pair.first, pair.second)})
+            pairs = (Pair(paths[pair.first], paths[pair.second], round(pair.similarity, DECIMALS)) for pair in group)
+            yield Group(tuple(paths[row] for row in rows), tuple(pairs))
+
+    def close(self) -> None:
+        """Close the model, if the index opened one."""
+        if self._own:
+            self._own.close()
+
+    def _answers(self, rows: list[Row | Failure], k: int) -> Iterator[Answer | Failure]:
+        """Answer some queries with one pass over the index."""
+        good = [row.values for row in rows if not isinstance(row, Failure)]
+        found = iter(cosine.nearest(self.values, good, k))
+        for row in rows:
+            yield row if isinstance(row, Failure) else Answer(row.path, "ok", self._neighbours(next(found)))
+
+    def _neighbours(self, found: list[cosine.Neighbour]) -> tuple[Neighbour, ...]:
+        return tuple(
+            Neighbour(rank, self.paths[near.row], near.row, round(near.similarity, DECIMALS))
+            for rank, near in enumerate(found, 1)
         )
-        yield Group(tuple(index.paths[row] for row in rows), tuple(pairs))
 
 
 def row(item: Item) -> dict[str, Any]:
@@ -138,31 +219,31 @@ def words(item: Item) -> list[str]:
     return [item.path, *(f"{near.rank:>3}  {near.similarity:7.4f}  {near.path}" for near in item.neighbours)]
 
 
-def _check(embedder: Embedder, index: Index) -> None:
+def _opened(known: index.Features, now: Options) -> Embedder:
+    """Open the model that features were made with; `now` is how it runs, and where it is if it moved.
+
+    Raises:
+        UsageError: the features do not name their model, or the model that `now` names is another.
+    """
+    embedder = Embedder(provenance.options_of(known.facts, now))
+    try:
+        _check(embedder, known.facts)
+    except BaseException:
+        embedder.close()
+        raise
+    return embedder
+
+
+def _check(embedder: Embedder, facts: dict[str, Any]) -> None:
     """Refuse to compare features of two networks.
 
     Raises:
         UsageError: the model is not the one that the index was made with.
     """
     for key in ("architecture", "weights_sha256", "width"):
-        if embedder.facts[key] != index.facts.get(key):
+        if embedder.facts[key] != facts.get(key):
             message = (
-                f"the index was made with another model: its {key} is {index.facts.get(key)}, that of "
+                f"the index was made with another model: its {key} is {facts.get(key)}, that of "
                 f"{embedder.spec.name} is {embedder.facts[key]}. Name the index's with --model or --weights."
             )
             raise UsageError(message)
-
-
-def _answers(index: Index, rows: list[Row | Failure], topk: int) -> Iterator[Answer | Failure]:
-    """Answer some queries with one pass over the index."""
-    good = [row.values for row in rows if not isinstance(row, Failure)]
-    found = iter(cosine.nearest(index.values, good, topk))
-    for row in rows:
-        if isinstance(row, Failure):
-            yield row
-            continue
-        neighbours = (
-            Neighbour(rank, index.paths[near.row], near.row, round(near.similarity, DECIMALS))
-            for rank, near in enumerate(next(found), 1)
-        )
-        yield Answer(row.path, "ok", tuple(neighbours))

@@ -25,7 +25,7 @@ from resnest_cli.training.recipe import VAL, Recipe
 from resnest_cli.training.recipe import taken as recipe_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from resnest_cli.inputs.labelled.training_set import Found
     from resnest_cli.types import ModelSpec
@@ -198,7 +198,7 @@ def resumed(kept: Job, asked: Job, given: Collection[str]) -> Job:
     return replace(kept, data=asked.data, recipe=replace(kept.recipe, epochs=more or kept.recipe.epochs))
 
 
-def parse_arch(pairs: tuple[str, ...]) -> dict[str, Any]:
+def parse_arch(pairs: Sequence[str]) -> dict[str, Any]:
     """Return KEY=VALUE pairs as a dict; values as in YAML, with commas for lists: channels=16,32,64,128.
 
     Raises:

@@ -11,7 +11,7 @@ DropBlock grows from 0 to 0.1, and only the two deepest networks have dropout.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from resnest_cli.errors import UsageError
 from resnest_cli.text.json_input import shorten
@@ -136,6 +136,35 @@ class Recipe:
                 raise UsageError(message)
         if self.schedule not in SCHEDULES:
             raise UsageError(f"--schedule {self.schedule}: use one of {', '.join(SCHEDULES)}.")
+
+
+class Items(TypedDict, total=False):
+    """The items of a recipe as keywords."""
+
+    epochs: int
+    batch: int | str
+    accumulate: int
+    optimizer: str
+    lr: float | str
+    momentum: float
+    weight_decay: float
+    layer_decay: float
+    schedule: str
+    warmup_epochs: float | str
+    clip: float
+    smoothing: float
+    mixup: float
+    augment: str
+    crop_scale: float
+    hflip: float
+    dropout: float | str
+    drop_block: float
+    ema: float
+    patience: int
+    balance: bool
+    sync_bn: bool
+    precision: str
+    seed: int
 
 
 RESNEST = Recipe()

@@ -1,13 +1,15 @@
-"""A run as it was asked for: from the options of a command to its job, and its folder.
+"""A run as it was asked for: from the options of a command to its job, its folder, and its events.
 
-In: `Options`, a recipe, a folder of images. Out: a `Job`: a new one, or the one that the folder holds. Trains nothing.
+In: `Options`, a recipe, a folder of images. Out: a `Plan`, whose job is new or the one that the folder holds. What is
+wrong with folders is said before torch is loaded, which `Plan.start` does.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import UsageError
 from resnest_cli.models import catalog, weights
@@ -17,9 +19,11 @@ from resnest_cli.training.job import Job
 from resnest_cli.training.recipe import VAL
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from resnest_cli.inputs.labelled.training_set import Found
     from resnest_cli.options import Options
+    from resnest_cli.training.events import Event
     from resnest_cli.training.recipe import Recipe
 
 
@@ -36,10 +40,11 @@ class Request:
         resume: continue the run in that folder.
         val: the share of each class to hold out.
         full: train all layers after the head; None: with a GPU.
-        arch: KEY=VALUE arguments of the network.
+        arch: arguments of the network.
         exclude: patterns of what to leave out of folders.
         groups: the column of a table, or "folder", that says which images must lie on one side.
         folds: the number of models to train, each judged on another part of the images; 0: one model, judged on `val`.
+        gpus: "all" or a number: train in so many processes, each with a GPU; None: in this process.
     """
 
     command: str
@@ -50,19 +55,21 @@ class Request:
     resume: bool = False
     val: float = VAL
     full: bool | None = None
-    arch: tuple[str, ...] = ()
+    arch: Mapping[str, Any] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     groups: str | None = None
     folds: int = 0
+    gpus: str | None = None
 
-    def settle(self, given: Collection[str] = ()) -> tuple[Job, Path]:
-        """Return the job to do and its folder.
+    def settle(self, given: Collection[str] = ()) -> Plan:
+        """Return the job to do, its folder and its images.
 
         With `resume` the job is the one that the folder holds; of options in `given` only `epochs` may differ from it.
 
         Raises:
             UsageError: the data are not there; the folder is taken, lies in the data, or holds another job; folds make
-                no sense.
+                no sense, or are asked for in several processes.
+            BadDataSet: see `Job.find`.
             UnknownModel, ModelError, BadCheckpoint: the model to start from cannot be used.
         """
         self._check_folds(given)
@@ -73,9 +80,15 @@ class Request:
             raise UsageError(f"{self.data}: {why}")
         out = self.output or job.folder_for(asked)
         if self.resume:
-            return job.resumed(job.read(out), asked, given), out
-        _check_folder(out, Path(asked.data))
-        return asked, out
+            asked = job.resumed(job.read(out), asked, given)
+        else:
+            _check_folder(out, Path(asked.data))
+        several = _is_one_of_several()
+        if asked.folds and (self.gpus or several):
+            message = f"--folds {asked.folds} trains in one process: leave --gpus, torchrun and Slurm's tasks away."
+            raise UsageError(message)
+        # Of several processes the first looks for the images, in `Run`.
+        return Plan(self, asked, out, None if self.resume or several else asked.find())
 
     def _check_folds(self, given: Collection[str]) -> None:
         if not self.folds and "folds" not in given:
@@ -100,13 +113,53 @@ class Request:
             data=str(job.absolute(self.data)),
             recipe=self.recipe,
             model={name: list(value) if isinstance(value, tuple) else value for name, value in model.items()},
-            arch=job.parse_arch(self.arch),
+            arch=dict(self.arch),
             val=self.val,
             full=self.full,
             exclude=self.exclude,
             groups=self.groups,
             folds=self.folds,
         )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that can start.
+
+    Attributes:
+        request: what was asked for.
+        job: what is done.
+        out: the folder of the run.
+        found: the images of a new run.
+    """
+
+    request: Request
+    job: Job
+    out: Path
+    found: Found | None
+
+    def start(self, flags: Sequence[str] = ()) -> Iterator[Event]:
+        """Load torch, and return the events of the run, which does its work as they are asked for.
+
+        `flags` are what the processes of several GPUs show on stderr, as options of the command.
+
+        Raises:
+            BadDataSet, UsageError, DeviceError, TrainingStopped, OutputError: from the events; see `Run` and `Folds`.
+        """
+        from resnest_cli.training.folds import Folds  # noqa: PLC0415 - torch: seconds
+        from resnest_cli.training.run import Run  # noqa: PLC0415 - torch: seconds
+
+        resume, options = self.request.resume, self.request.options
+        kind = Folds if self.job.folds else Run
+        run = kind(self.job, self.out, device=options.device, workers=options.workers, found=self.found)
+        if self.request.gpus and isinstance(run, Run):
+            return run.launch(self.request.gpus, flags, resume=resume)
+        return run.events(resume=resume)
+
+
+def _is_one_of_several() -> bool:
+    """Return whether torchrun or Slurm has started this process; timm decides by more of their variables."""
+    return bool({"WORLD_SIZE", "SLURM_NTASKS"} & os.environ.keys())
 
 
 def _check_folder(out: Path, data: Path) -> None:

@@ -83,11 +83,9 @@ def engine_alone(model: str, weights: str, precision: str, folder: str) -> None:
 
 def make_int8(model: str, weights: str, folder: str, place: str) -> None:
     """Write an int8 model folder, calibrated on the photographs; random weights need no agreement."""
-    from resnest_cli import Options
-    from resnest_cli.tasks.quantize.options import QuantizeOptions
     from resnest_cli.tasks.quantize.quantization import quantize
 
-    quantize(Options(model, weights=weights), Path(folder), Path(place), QuantizeOptions(min_agreement=0))
+    quantize(model, folder, place, weights=weights, min_agreement=0)
 
 
 def reader(network: torch.nn.Module) -> Callable[[list[Path]], torch.Tensor]:

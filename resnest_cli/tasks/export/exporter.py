@@ -1,6 +1,6 @@
 """A model as a folder that runs without this package: ONNX, OpenVINO's own format, or a torch.export program.
 
-In: the options that name a model, a format, a folder. Out: the folder, with a config that says what goes in and what
+In: a model, a format, a folder. Out: the folder, with a config that says what goes in and what
 the classes are, and a short program that runs it. The folder appears after the written file has given the right
 answers to real pictures, in batches of 1, 3 and 8: those of torch, or of the engine where torch is not installed.
 """
@@ -11,6 +11,7 @@ import logging
 import warnings
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import UsageError
@@ -21,13 +22,16 @@ from resnest_cli.system import atomic, files, imports
 from resnest_cli.tasks.export import parity
 from resnest_cli.tasks.export.formats import Format, Original
 from resnest_cli.tasks.export.snippet import snippet
+from resnest_cli.tasks.opened import settled
 from resnest_cli.types import EngineFacts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+    from os import PathLike
 
-    from resnest_cli.options import Options
+    from typing_extensions import Unpack
+
+    from resnest_cli.options import Keywords, Options
     from resnest_cli.tasks.export.parity import Parity
     from resnest_cli.types import ModelSpec
 
@@ -48,34 +52,40 @@ class Exported:
 
 
 def export(  # noqa: PLR0913 - each is a choice of the user's
-    options: Options,
+    model: str | Options,
     to: str,
-    folder: Path,
+    out: str | PathLike[str],
     *,
     raw_uint8: bool = False,
     overwrite: bool = False,
     pictures: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    **changes: Unpack[Keywords],
 ) -> Exported:
-    """Export the model that `options` name as "onnx", "openvino" or "torch" into a new `folder`.
+    """Write a model as a new folder that runs elsewhere.
+
+    >>> made = export("resnest50d", "onnx", out="resnest50d-onnx")
 
     Args:
-        options: the model, its weights, labels and preprocessing.
-        to: the format.
-        folder: what to make; it appears when it is complete.
+        model: as for `Classifier`.
+        to: the format: "onnx", "openvino" or "torch".
+        out: the folder to make; it appears when it is complete.
         raw_uint8: take pixels uint8 [N, H, W, 3] and normalize inside; if not, normalized float32 [N, 3, H, W].
         overwrite: replace the folder if there is one.
         pictures: what to compare on: files, folders, patterns; () is `SAMPLES`.
         exclude: patterns of what to leave out of these folders, see `selection.Rule`.
+        **changes: fields of `Options`: weights, labels and preprocessing.
 
     Raises:
+        TypeError: a keyword that is no field of `Options`.
         UsageError: no such format, or what it needs is not installed.
         OutputError: the folder exists, or cannot be written.
         WeightsUnavailable, BadCheckpoint, LabelsError: the model cannot be opened.
         ModelError: the file does not give the model's answers; nothing is kept of it.
     """
+    spec, options = settled(model, None, changes)
     check(options)
-    spec = catalog.resolve(options)
+    folder = Path(out)
     _check(spec, to, folder, overwrite=overwrite)
     path = None if options.random_weights else weights.locate(spec, options.weights)
     original = Original(spec, path, weights.sha256(path) if path else "")

@@ -84,7 +84,7 @@ def _on_cpu(options: Options) -> Options:
 def _make(options: Options, calibrate: Path, folder: Path, exclude: Sequence[str]) -> None:
     from resnest_cli.tasks.quantize.quantization import quantize  # noqa: PLC0415 - torch and NNCF: seconds
 
-    for failure in quantize(options, calibrate, folder, QuantizeOptions(exclude=tuple(exclude))).failures:
+    for failure in quantize(options, calibrate, folder, exclude=exclude).failures:
         _log.warning("%s: %s: %s", failure.path, failure.type, failure.message)
 
 

@@ -42,6 +42,3 @@ class QuantizeOptions:
         if not 0 <= self.min_agreement <= 1:
             message = f"--min-agreement {self.min_agreement}: use a number from 0 to 1."
             raise UsageError(message)
-
-
-DEFAULTS = QuantizeOptions()

@@ -1,6 +1,6 @@
 """A model in int8, calibrated on the user's own images and judged on others.
 
-In: the options that name a model, a folder of images, a folder to make. Out: that folder, with the weights, the int8
+In: a model, a folder of images, a folder to make. Out: that folder, with the weights, the int8
 graph, and a record of what it was made from and how near its answers are to fp32. The folder appears when its answers
 are near enough: where the quickest method is not, better ones are tried, and in the end the model is refused.
 """
@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors.numpy import save
@@ -21,29 +22,30 @@ from resnest_cli.engines.runtime import has_int8, next_to_int8
 from resnest_cli.engines.strangeness import strangeness
 from resnest_cli.errors import DeviceError, ModelError, UsageError
 from resnest_cli.inputs.labelled.dataset import Dataset, Labelled
-from resnest_cli.models import architecture, catalog, folders, graphs, labels, weights
+from resnest_cli.models import architecture, folders, graphs, labels, weights
 from resnest_cli.models.check import check
 from resnest_cli.outputs import saving
 from resnest_cli.system import atomic, files
 from resnest_cli.tasks.export import exporter
 from resnest_cli.tasks.export.formats import Original
+from resnest_cli.tasks.opened import settled
 from resnest_cli.tasks.quantize import pictures, speed
 from resnest_cli.tasks.quantize.agreement import Exam
 from resnest_cli.tasks.quantize.calibration import draw
-from resnest_cli.tasks.quantize.options import DEFAULTS
+from resnest_cli.tasks.quantize.options import QuantizeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+    from os import PathLike
 
     import numpy as np
     from numpy.typing import NDArray
+    from typing_extensions import Unpack
 
     from resnest_cli.models.graphs import Graph
     from resnest_cli.models.labels import Labels
-    from resnest_cli.options import Options
+    from resnest_cli.options import Keywords, Options
     from resnest_cli.tasks.quantize.agreement import Agreement
-    from resnest_cli.tasks.quantize.options import QuantizeOptions
     from resnest_cli.tasks.quantize.pictures import Pictures
     from resnest_cli.tasks.quantize.speed import Speed
     from resnest_cli.types import Failure, ModelSpec
@@ -73,25 +75,36 @@ class Quantized:
     speed: Speed
 
 
-def quantize(
-    options: Options,
-    calibrate: Path,
-    folder: Path,
-    how: QuantizeOptions = DEFAULTS,
+def quantize(  # noqa: PLR0913 - what may be asked of it
+    model: str | Options,
+    calibrate: str | PathLike[str],
+    out: str | PathLike[str],
     *,
+    samples: int = QuantizeOptions.samples,
+    seed: int = QuantizeOptions.seed,
+    min_agreement: float = QuantizeOptions.min_agreement,
+    exclude: Sequence[str] = (),
     overwrite: bool = False,
+    **changes: Unpack[Keywords],
 ) -> Quantized:
-    """Make an int8 model of the one that `options` name, in a new `folder`.
+    """Make an int8 model of another, in a new folder.
+
+    >>> made = quantize("resnest50d", "photos/", out="resnest50d-int8")
 
     Args:
-        options: the model, its weights, labels and preprocessing.
+        model: as for `Classifier`.
         calibrate: a folder of images like those that the model is for; if its subfolders name classes, accuracy is
             measured too.
-        folder: what to make; it appears when it is complete.
-        how: which of the images, and how near to fp32 the model must stay.
+        out: the folder to make; it appears when it is complete.
+        samples: images to calibrate on.
+        seed: random seed for the choice of images.
+        min_agreement: least share of other images with fp32's first class, 0..1; 0 keeps any model.
+        exclude: patterns of what to leave out of the folder of images, see `selection.Rule`.
         overwrite: replace the folder if there is one.
+        **changes: fields of `Options`: weights, labels and preprocessing, and how images are read.
 
     Raises:
+        TypeError: a keyword that is no field of `Options`.
         UsageError: NNCF is not installed, or there are too few images.
         DeviceError: this CPU has no instructions for int8.
         OutputError: the folder exists, or cannot be written.
@@ -99,8 +112,10 @@ def quantize(
         ModelError: the images are not what the model is for, or no method keeps its answers.
     """
     # 1. The model in fp32, and the images.
+    spec, options = settled(model, None, changes)
     check(options)
-    spec = catalog.resolve(options)
+    how = QuantizeOptions(samples, seed, min_agreement, tuple(exclude))
+    calibrate, folder = Path(calibrate), Path(out)
     _check(spec, calibrate, folder, overwrite=overwrite)
     _log.info("%s, to be calibrated on images in %s", options.model, calibrate)
     path = None if options.random_weights else weights.locate(spec, options.weights)

@@ -1,6 +1,6 @@
 """A `Validation`: the counts of a model's answers on labeled images, and the numbers that follow from them.
 
-In: answers. Out: a row of numbers with timm's names, and the worst mistakes. Does not know where images come from.
+In: answers. Out: numbers with timm's names, the worst mistakes, and files of both. Does not know where images are.
 """
 
 from __future__ import annotations
@@ -8,12 +8,18 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resnest_cli.errors import UsageError
 from resnest_cli.outputs import mistakes
+from resnest_cli.tasks.validate import files
 from resnest_cli.tasks.validate.metrics import wilson
+from resnest_cli.tasks.validate.request import Results
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -53,7 +59,7 @@ class Worst:
         return [mistake for *_, mistake in sorted(self._heap, reverse=True)]
 
 
-@dataclass
+@dataclass(repr=False)
 class Validation:
     """The result; it grows with each image.
 
@@ -78,6 +84,59 @@ class Validation:
     real: Hits | None = None
     errors: int = 0
     worst: list[Mistake] = field(default_factory=list)
+
+    @property
+    def n(self) -> int:
+        """Images that were scored."""
+        return self.tally.images
+
+    @property
+    def top1(self) -> float | None:
+        """Percent of them whose first class is the true one; None without images."""
+        return _accuracy(self.tally)["top1"]
+
+    @property
+    def top5(self) -> float | None:
+        """Percent of them whose true class is among the first five; None without images."""
+        return _accuracy(self.tally)["top5"]
+
+    def __repr__(self) -> str:
+        """Return the model and its score."""
+        return f"Validation({self.spec.name!r}, top1={self.top1}, top5={self.top5}, n={self.n}, errors={self.errors})"
+
+    def save(
+        self,
+        *,
+        output: str | PathLike[str] | None = None,
+        per_class: str | PathLike[str] | None = None,
+        confusion: str | PathLike[str] | None = None,
+        mistakes: str | PathLike[str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write files of the result.
+
+        Args:
+            output: the numbers of `summary` as JSON.
+            per_class: the table of classes, as CSV.
+            confusion: the confusion matrix; the name ends in .csv or .png.
+            mistakes: a page of the worst mistakes, as HTML; they are there if `validate` had `keep_worst=True`.
+            overwrite: replace files that exist.
+
+        Raises:
+            UsageError: a suffix that is not known, one path for two files, a picture without matplotlib, or mistakes
+                that were not kept.
+            OutputError: a file exists, or cannot be written.
+        """
+        if mistakes and not self.worst and self.tally.right < self.n:
+            raise UsageError("the worst mistakes were not kept: validate with keep_worst=True.")
+        wanted = Results(
+            output=Path(output) if output else None,
+            per_class=Path(per_class) if per_class else None,
+            confusion=(Path(confusion),) if confusion else (),
+            mistakes=Path(mistakes) if mistakes else None,
+            overwrite=overwrite,
+        )
+        files.claim(wanted).save(self)
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers with timm's names, rounding and units: accuracy in percent, parameters in millions.

@@ -1,6 +1,6 @@
 """How right is a model on labeled images? The trunk, with the true classes beside it.
 
-In: a labeled folder, archive or table (`Dataset`), and options. Out: a `Validation`. An image without an answer is
+In: a labeled folder, archive or table (`Dataset`), and a model. Out: a `Validation`. An image without an answer is
 counted and handed to the caller, and never replaced by another. Streams: of an image, only counts are kept, and
 thumbnails of the worst mistakes.
 """
@@ -20,10 +20,12 @@ import numpy as np
 from resnest_cli.errors import OutputError
 from resnest_cli.inputs import splits
 from resnest_cli.inputs.labelled.dataset import Dataset, Labelled
-from resnest_cli.models import catalog, labels
+from resnest_cli.models import labels
 from resnest_cli.models.check import require_torch
+from resnest_cli.options import Options
 from resnest_cli.pipeline.stream import Row
 from resnest_cli.pipeline.trunk import Trunk
+from resnest_cli.tasks.opened import settled
 from resnest_cli.tasks.validate.metrics import Hits, Tally, judge
 from resnest_cli.tasks.validate.real_labels import RealLabels
 from resnest_cli.tasks.validate.result import Validation, Worst
@@ -33,8 +35,10 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from typing_extensions import Unpack
+
     from resnest_cli.engines.base import Engine
-    from resnest_cli.options import Options
+    from resnest_cli.options import Keywords
     from resnest_cli.types import ModelSpec, Source
 
 _log = logging.getLogger(__name__)
@@ -42,8 +46,8 @@ Scored: TypeAlias = tuple[Labelled | Failure, Row | Failure]
 
 
 def validate(  # noqa: PLR0913 - what may be asked of it
-    place: str | os.PathLike[str],
-    options: Options,
+    data: str | os.PathLike[str],
+    model: str | Options = Options.model,
     *,
     real_labels: str | os.PathLike[str] | None = None,
     subset: bool = False,
@@ -52,16 +56,20 @@ def validate(  # noqa: PLR0913 - what may be asked of it
     keep_worst: bool = False,
     on_failure: Callable[[Failure], None] = lambda _: None,
     progress: Callable[[Iterable[Scored], int], Iterator[Scored]] = lambda items, _: iter(items),
-    engine: Engine | None = None,
+    engine: str | Engine | None = None,
+    **changes: Unpack[Keywords],
 ) -> Validation:
-    """Return the score of the model that `options` name on the labeled images at `place`.
+    """Return the score of a model on labeled images.
 
     Images are turned by their EXIF orientation, but for models with a published number, which was made without;
-    `options.exif` overrides that.
+    `exif` overrides that.
+
+    >>> found = validate("images/", "digits", split="val")
+    >>> print(found.top1, found.n, found.errors)
 
     Args:
-        place: a folder of class folders, a tar archive of one, or a table, see `Dataset`.
-        options: the model, and how it runs.
+        data: a folder of class folders, a tar archive of one, or a table, see `Dataset`.
+        model: as for `Classifier`.
         real_labels: a file of ReaL labels, see `RealLabels`.
         subset: score only among the classes that the images have, as ImageNet-A and ImageNet-R are scored.
         split: "train", "val", "test" or "all"; by default see `Dataset`.
@@ -69,21 +77,24 @@ def validate(  # noqa: PLR0913 - what may be asked of it
         keep_worst: keep the worst mistakes, with thumbnails.
         on_failure: is called with each image without an answer, in order.
         progress: passes images on as they are done; its second argument is their number.
-        engine: an engine to use instead of the one that `options` ask for.
+        engine: as for `Classifier`.
+        **changes: every other field of `Options`, such as `device="cpu"`.
 
     Raises:
+        TypeError: a keyword that is no field of `Options`.
         UsageError: labels that name no class, nothing to score, or an option needs torch, which is not installed.
         UnreadableInput: a damaged archive or list.
         OutputError: no room to unpack an archive.
         ModelError: the model cannot be opened.
     """
+    spec, options = settled(model, engine, changes)
     require_torch(options)
-    spec, options = _settled(options, keep_worst=keep_worst)
+    spec, options = _as_measured(spec, options, keep_worst=keep_worst)
     named = labels.load(spec, options.labels)
-    dataset = Dataset(place, named, split, exclude=exclude)
+    dataset = Dataset(data, named, split, exclude=exclude)
     _log_side(dataset)
     real = RealLabels(real_labels, spec.num_classes) if real_labels else None
-    trunk = Trunk(spec, options, engine=engine)
+    trunk = Trunk(spec, options, engine=None if isinstance(engine, str) else engine)
     among = np.array(dataset.present if subset else range(spec.num_classes), np.int64)
     parameters = EngineFacts.of(trunk.engine).param_count
     result = Validation(spec, named, among, parameters, options.upright, dataset.split, Tally(spec.num_classes))
@@ -92,9 +103,8 @@ def validate(  # noqa: PLR0913 - what may be asked of it
     return result
 
 
-def _settled(options: Options, *, keep_worst: bool) -> tuple[ModelSpec, Options]:
-    """Return the model, and the options with nothing left open."""
-    spec = catalog.resolve(options)
+def _as_measured(spec: ModelSpec, options: Options, *, keep_worst: bool) -> tuple[ModelSpec, Options]:
+    """Return the model without published numbers that are not its own, and the options with nothing left open."""
     if options.random_weights:
         spec = replace(spec, facts={})  # published numbers are of trained weights
     exif = "top1_timm" not in spec.facts if options.exif is None else options.exif

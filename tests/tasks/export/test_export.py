@@ -63,7 +63,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Any:  # noqa: ANN401 -
 
     @cache
     def made(to: str) -> Path:
-        return export(Options("digits"), to, base / to, raw_uint8=EXPORTS[to]).folder
+        return export("digits", to, out=str(base / to), raw_uint8=EXPORTS[to]).folder
 
     return made
 

@@ -87,7 +87,7 @@ def made(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Quantized:
     pytest.importorskip("nncf", reason="nncf is not installed (extra int8)")
     if not has_int8():
         pytest.skip("this CPU has no instructions for int8")
-    return quantize(Options("digits"), images / "calibrate", tmp_path_factory.mktemp("made") / "out")
+    return quantize("digits", str(images / "calibrate"), out=str(tmp_path_factory.mktemp("made") / "out"))
 
 
 def accuracy(resnest: Resnest, place: Path, model: str | Path) -> float:
@@ -402,7 +402,7 @@ def test_a_calibrated_model_is_kept_for_the_same_images(
 
     places = []
 
-    def fake(_options: Options, _calibrate: Path, folder: Path, *_: object) -> Quantized:
+    def fake(_options: Options, _calibrate: Path, folder: Path, **_: object) -> Quantized:
         places.append(folder)
         shutil.copytree(made.folder, folder)
         return made
@@ -434,7 +434,7 @@ def test_images_that_stay_as_they_are_are_read_once_and_others_again(
         seen.append(source.path)
         return real(source)
 
-    def fake(_options: Options, _calibrate: Path, folder: Path, *_: object) -> Quantized:
+    def fake(_options: Options, _calibrate: Path, folder: Path, **_: object) -> Quantized:
         shutil.copytree(made.folder, folder)
         return made
 

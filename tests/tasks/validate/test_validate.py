@@ -542,6 +542,40 @@ def test_the_worst_mistakes_as_a_page(resnest: Resnest, held_out: HeldOut, tmp_p
     assert len(text) < 200_000
 
 
+@pytest.mark.slow
+def test_a_score_from_python_and_its_files_are_those_of_the_command(
+    resnest: Resnest, held_out: HeldOut, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    mislabeled(held_out, data)
+    found = validate(data, "digits", keep_worst=True, workers=0)
+    names = {"output": "numbers.json", "per_class": "classes.csv", "confusion": "matrix.csv", "mistakes": "worst.html"}
+    places: dict[str, Any] = {name: tmp_path / file for name, file in names.items()}
+    found.save(**places)
+    options = [word for name, file in names.items() for word in (f"--{name.replace('_', '-')}", f"by-command-{file}")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        numbers = json.loads(resnest("validate", data, "-m", "digits", "-f", "json", *options).stdout)
+    assert (found.top1, found.top5, found.n, found.errors) == tuple(numbers[k] for k in ("top1", "top5", "n", "errors"))
+    assert repr(found) == f"Validation('digits', top1={found.top1}, top5={found.top5}, n={found.n}, errors=0)"
+    for file in names.values():
+        assert (tmp_path / file).read_bytes() == (tmp_path / f"by-command-{file}").read_bytes()
+    with pytest.raises(OutputError, match=r"classes\.csv exists"):
+        found.save(per_class=tmp_path / "classes.csv")
+    found.save(per_class=tmp_path / "classes.csv", overwrite=True)
+
+
+def test_a_page_of_mistakes_that_were_not_kept_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "nine").mkdir()
+    shutil.copy(SAMPLES / "two_0051.png", tmp_path / "nine")
+    found = validate(tmp_path, "digits", workers=0)
+    with pytest.raises(UsageError, match="validate with keep_worst=True"):
+        found.save(mistakes=tmp_path / "worst.html")
+    assert not (tmp_path / "worst.html").exists()
+    with pytest.raises(TypeError, match="did you mean 'device'"):
+        validate(tmp_path, "digits", devise="cpu")  # type: ignore[call-arg]
+
+
 def test_names_of_a_model_and_its_classes_are_text_on_the_page(resnest: Resnest, tmp_path: Path) -> None:
     model, page = tmp_path / "<b>&", tmp_path / "worst.html"
     shutil.copytree(SAMPLES.parent, model, ignore=shutil.ignore_patterns("samples"))
