@@ -66,13 +66,13 @@ def explain(  # noqa: PLR0913 - one parameter per option
     check(options)
     found = inputs.find()
     folder.claim(output, overwrite=overwrite)
-    explainer = Explainer(options, named["class"])
-    view.say(explainer.words())
     failed = count = 0
-    for record in folder.write(explainer.explain(found), output, raw=raw):
-        count += 1
-        failed += "error" in record
-        put(one_line(folder.words(record, output)))
+    with Explainer(options, named["class"]) as explainer:
+        view.say(explainer.words())
+        for record in folder.write(explainer.explain(found), output, raw=raw):
+            count += 1
+            failed += "error" in record
+            put(one_line(folder.words(record, output)))
     if failed:
         view.say(f"{failed:,} of {counted(count, 'input')} failed.")
     return ExitCode.SOME_FAILED if failed else ExitCode.OK

@@ -81,7 +81,7 @@ class OpenedModel:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close the model; after an exception, cancel what was submitted and has not begun."""
-        self.trunk.close(cancel=kind is not None)
+        self._close(cancel=kind is not None)
 
     @property
     def batch(self) -> int:
@@ -119,7 +119,10 @@ class OpenedModel:
 
     def close(self) -> None:
         """Free the engine's memory. The model cannot be used afterwards."""
-        self.trunk.close()
+        self._close(cancel=False)
+
+    def _close(self, *, cancel: bool) -> None:
+        self.trunk.close(cancel=cancel)
 
 
 class Closable(Protocol):
@@ -155,9 +158,9 @@ class Once(Generic[_Closable]):
     def close(self) -> None:
         """Close it, if it was opened."""
         with self._lock:
-            self._is_closed = True
-            if self._opened:
-                self._opened.close()
+            opened, self._opened, self._is_closed = self._opened, None, True
+        if opened:
+            opened.close()
 
 
 def settled(model: str | Options, engine: str | Engine | None, changes: Keywords) -> tuple[ModelSpec, Options]:

@@ -7,39 +7,39 @@ file that a stopped job resumes. Does not know who reads them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from resnest_cli.errors import UsageError
 from resnest_cli.models import labels, provenance
 from resnest_cli.options import DEFAULT_TOPK, Options
 from resnest_cli.outputs import formats, job, opening
 from resnest_cli.outputs.rows import About
-from resnest_cli.tasks.opened import OpenedModel, settled
-from resnest_cli.types import EngineFacts, Failure, Prediction, Result
+from resnest_cli.tasks.embed import Embedder
+from resnest_cli.tasks.explain.heatmap import Explainer
+from resnest_cli.tasks.opened import Once, OpenedModel, settled
+from resnest_cli.tasks.ranking import Ranking
+from resnest_cli.types import EngineFacts, Failure
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
-    from numpy.typing import NDArray
     from typing_extensions import Unpack
 
     from resnest_cli.engines.base import Engine
     from resnest_cli.inputs.find import Input
-    from resnest_cli.models.labels import Labels
     from resnest_cli.options import Keywords
     from resnest_cli.outputs.job import Follow, Output
     from resnest_cli.outputs.limits import MaxFailures
     from resnest_cli.outputs.summary import Summary
     from resnest_cli.pipeline.stream import Row
     from resnest_cli.pipeline.trunk import RunnerFactory
+    from resnest_cli.tasks.explain.heatmap import Explanation
     from resnest_cli.tasks.opened import Inputs
-    from resnest_cli.types import Record, Source
+    from resnest_cli.types import Record, Result, Source
 
 LONG_JOB = 200  # images; a shorter job is not worth a hint at a faster way
 
@@ -82,6 +82,9 @@ class Classifier(OpenedModel):
         spec, options = settled(model, engine, changes)
         self.labels = labels.load(spec, options.labels)
         super().__init__(spec, options, want="logits", engine=engine, many=many, live=live, runner=runner)
+        self._has_network = engine is None or isinstance(engine, str)
+        self._embedder = Once(partial(Embedder, options, runner=runner))
+        self._explainer = Once(partial(Explainer, options))
 
     def __call__(self, image: Input, *, topk: int = DEFAULT_TOPK, threshold: float = 0.0) -> Result:
         """Classify one image.
@@ -169,6 +172,40 @@ class Classifier(OpenedModel):
         (source,) = self.find_one(image)
         limit = math.inf if timeout is None else timeout
         return self.trunk.submit(source, self.ranking(topk, threshold), timeout=limit, block=block)
+
+    def embed(self, inputs: Inputs) -> Iterator[Row | Failure]:
+        """Return the features of every image named or found, lazily and in order, as `Embedder.embed` does.
+
+        The first call opens the network once more, for features; it is closed with this model.
+
+        Raises:
+            UsageError: this model runs an engine of your own, which gives logits.
+        """
+        self._require_network()
+        return self._embedder.get().embed(inputs)
+
+    def explain(self, image: Input, target: str | int | None = None) -> Explanation:
+        """Return where the network looks in one image.
+
+        The first call opens the network once more, in fp32, with the outputs that this needs; it is closed with this
+        model.
+
+        >>> with Classifier("digits") as model:
+        ...     model.explain("digits/two_0051.png", "three").overlay().save("three.png")
+
+        Args:
+            image: a path, a URL or an image in memory, as for `predict`.
+            target: the class to explain, by name, index or WordNet id; None: the image's first.
+
+        Raises:
+            ImageError: the image cannot be read.
+            UsageError: no such class, more than one image, or an engine or exported model that gives logits only.
+        """
+        self._require_network()
+        (found,) = self._explainer.get().explain(self.find_one(image), target)
+        if isinstance(found, Failure):
+            raise found.error
+        return found
 
     def classify(
         self, found: Iterable[Source | Failure], *, topk: int = DEFAULT_TOPK, threshold: float = 0.0
@@ -273,6 +310,15 @@ class Classifier(OpenedModel):
             return ""
         return "hint: this CPU computes bf16 natively: --precision bf16 is about twice as fast, and less exact."
 
+    def _close(self, *, cancel: bool) -> None:
+        super()._close(cancel=cancel)
+        self._embedder.close()
+        self._explainer.close()
+
+    def _require_network(self) -> None:
+        if not self._has_network:
+            raise UsageError("an engine of your own gives logits only: open the model without it.")
+
     def _job(self, out: Output, topk: int, threshold: float) -> job.Job:
         finish = self.ranking(topk, threshold)
         facts: dict[str, Any] = {"versions": provenance.versions(self.engine)}
@@ -289,39 +335,3 @@ class Classifier(OpenedModel):
         about = About(self.columns(topk), facts)
         to_row, table = out.format.to_row, formats.parquet_table
         return job.Job(self.trunk, finish, to_row, table, about, fingerprint, self.batch)
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Turns a row of logits into the record of its best classes; a value, so that other machines can do it too."""
-
-    labels: Labels
-    topk: int
-    threshold: float
-
-    def __call__(self, item: Row | Failure) -> Record:
-        """Return the record; a failure stays one."""
-        if isinstance(item, Failure):
-            return item
-        return Result(item.path, self._best(item.values), thumbnail=item.thumbnail)
-
-    def _best(self, logits: NDArray[np.float32]) -> tuple[Prediction, ...]:
-        probabilities = softmax(logits)
-        best = np.argsort(-logits, kind="stable")[: self.topk]
-        return tuple(
-            Prediction(rank, int(i), self.labels.wnids[i], self.labels.names[i], _exact(probabilities[i]))
-            for rank, i in enumerate(best, 1)
-            if probabilities[i] >= self.threshold
-        )
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the probabilities [C], float32, of logits [C]; subtracts the largest first, against overflow."""
-    powers = np.exp(logits - logits.max())
-    probabilities: NDArray[np.float32] = powers / powers.sum()
-    return probabilities
-
-
-def _exact(value: np.float32) -> float:
-    """Return the float whose shortest decimal form is that of the float32: 0.1, not 0.10000000149011612."""
-    return float(str(value))

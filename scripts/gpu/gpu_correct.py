@@ -25,7 +25,7 @@ from resnest_cli.engines.pytorch.network import build
 from resnest_cli.errors import DeviceError
 from resnest_cli.models.catalog import resolve
 from resnest_cli.pipeline.stream import Pixels, Row, infer
-from resnest_cli.tasks.predict import softmax
+from resnest_cli.tasks.ranking import softmax
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -29,7 +29,7 @@ from resnest_cli.engines.runtime import native_precisions
 from resnest_cli.errors import DeviceError, ExitCode, UsageError
 from resnest_cli.models.catalog import DIGITS, resolve
 from resnest_cli.system import machine
-from resnest_cli.tasks.predict import softmax
+from resnest_cli.tasks.ranking import softmax
 from resnest_cli.types import EngineFacts
 
 if TYPE_CHECKING:

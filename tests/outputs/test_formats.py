@@ -19,7 +19,7 @@ from resnest_cli.outputs.formats import FORMATS
 from resnest_cli.outputs.rows import About, to_row
 from resnest_cli.outputs.streams import open_output
 from resnest_cli.outputs.summary import Summary
-from resnest_cli.tasks.predict import _exact
+from resnest_cli.tasks.ranking import _exact
 from resnest_cli.types import Failure, Prediction, Record, Result, Stages
 
 if TYPE_CHECKING:

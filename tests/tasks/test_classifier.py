@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice, repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from conftest import SAMPLES
 from PIL import Image
 
-from resnest_cli import Classifier, Failure, FakeEngine, Options, Prediction, Result, find_model
+from resnest_cli import Classifier, Embedder, Failure, FakeEngine, Options, Prediction, Result, find_model
 from resnest_cli.errors import LabelsError, TruncatedImage, UnreadableInput, UsageError
-from resnest_cli.tasks.predict import softmax
+from resnest_cli.pipeline.stream import Row
+from resnest_cli.tasks import predict
+from resnest_cli.tasks.explain.heatmap import Explainer
+from resnest_cli.tasks.ranking import softmax
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from resnest_cli.tasks.opened import Closable
 
 SEVEN = SAMPLES / "seven_0081.png"
 
@@ -130,6 +137,65 @@ def test_it_says_what_runs_where_and_why(fake: Classifier) -> None:
     assert fake.words("answers") == "digits on cpu (asked for), fake fp32"
     random = Classifier("digits", engine=FakeEngine(), random_weights=True)
     assert "random weights (the answers mean nothing)" in random.words("answers")
+
+
+def test_features_and_explanations_come_from_the_same_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Closable] = []
+    closed: list[Closable] = []
+    for kind in (Embedder, Explainer):
+        monkeypatch.setattr(predict, kind.__name__, partial(watched, kind, opened, closed))
+    options = Options("digits", workers=0, img_size=48)
+    with Classifier(options) as model:
+        model(SEVEN)
+        assert opened == []
+        rows = list(model.embed([SEVEN, "lost.png"]))
+        said = model.explain(SEVEN)
+        three = model.explain(Image.open(SEVEN).convert("RGB"), "three")
+        assert (said.label, three.label, model.explain(SEVEN, 3).index) == ("seven", "three", 3)
+        assert said.probability == pytest.approx(model(SEVEN).top1.probability)
+        assert said.pixels.shape == (48, 48, 3)
+        assert [type(each) for each in opened] == [Embedder, Explainer]
+        assert closed == []
+        with pytest.raises(UsageError, match="'eleven'"):
+            model.explain(SEVEN, "eleven")
+        with pytest.raises(UnreadableInput, match="no such file"):
+            model.explain("lost.png")
+    assert closed == opened
+    with Embedder(options) as embedder:
+        assert isinstance(rows[0], Row)
+        np.testing.assert_array_equal(rows[0].values, embedder(SEVEN))
+    assert rows[1] == Failure("lost.png", "UnreadableInput", "no such file.")
+    with pytest.raises(UsageError, match="closed"):
+        model.embed([SEVEN])
+
+
+def watched(kind: type[Any], opened: list[Closable], closed: list[Closable], *given: Any, **named: Any) -> Any:  # noqa: ANN401 - of `kind`
+    made = kind(*given, **named)
+    real = made.close
+
+    def close() -> None:
+        closed.append(made)
+        real()
+
+    opened.append(made)
+    made.close = close
+    return made
+
+
+def test_several_threads_open_it_once_and_get_their_own_answers() -> None:
+    paths = sorted(SAMPLES.iterdir())
+    with Classifier("digits", workers=0) as model, ThreadPoolExecutor(4) as threads:
+        said = list(threads.map(model.explain, paths * 2))
+        assert [one.label for one in said] == [model(path).top1.label for path in paths * 2]
+        assert [one.path for one in said] == [str(path) for path in paths * 2]
+        alone = model.explain(paths[0])
+        np.testing.assert_array_equal(said[0].heat, alone.heat)
+
+
+def test_an_engine_of_ones_own_has_no_features(fake: Classifier) -> None:
+    for ask in (fake.embed, fake.explain):
+        with pytest.raises(UsageError, match="an engine of your own gives logits only"):
+            ask(SEVEN)
 
 
 def test_softmax_is_exact_where_exponentials_overflow() -> None:

@@ -10,6 +10,7 @@ softmax over the radix splits of each channel (Zhang et al., arXiv:2004.08955, s
 from __future__ import annotations
 
 import difflib
+import threading
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -23,7 +24,8 @@ from resnest_cli.models import catalog, labels
 from resnest_cli.outputs import saving
 from resnest_cli.pipeline import stream
 from resnest_cli.pipeline.decoders import Decoders
-from resnest_cli.tasks.predict import softmax
+from resnest_cli.tasks.explain import pictures
+from resnest_cli.tasks.ranking import softmax
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
     from resnest_cli.models.labels import Labels
     from resnest_cli.options import Options
@@ -80,6 +83,17 @@ class Explanation:
     cells: tuple[int, int]
     shares: tuple[Shares, ...]
 
+    @property
+    def heatmap(self) -> NDArray[np.float32]:
+        """The heat as shares of its highest, float32 [H, W], 0..1; zeros where nothing speaks for the class."""
+        most = self.heat.max()
+        return self.heat / most if most > 0 else self.heat
+
+    def overlay(self) -> Image.Image:
+        """Return the picture that the network saw, in gray, colored by the heat map: RGB, W x H pixels."""
+        seen = Image.fromarray(self.pixels)
+        return pictures.overlay(seen, self.heatmap, seen.size)
+
     def save_heat(self, path: Path) -> None:
         """Write the heat map as a `.npy` file.
 
@@ -92,7 +106,7 @@ class Explanation:
 
 
 class Explainer:
-    """An opened network that explains its answers.
+    """An opened network that explains its answers; use it as a context manager, or `close` it.
 
     Args:
         options: the model, its weights and preprocessing, the device. It runs in fp32.
@@ -109,6 +123,20 @@ class Explainer:
         self.labels = labels.load(self.spec, options.labels)
         self.target = None if target is None else class_index(self.labels, target)
         self.inspector = open_inspector(self.spec, options)
+        self._one_at_a_time = threading.Lock()
+        self._decoders = Decoders.of(self.spec.data, options)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """End the processes that decode."""
+        self._decoders.close()
 
     def words(self) -> str:
         """Return a line with the model, the device and why, the engine, and whether the weights are random."""
@@ -116,18 +144,25 @@ class Explainer:
         weights = ", random weights (the pictures mean nothing)" if self.options.random_weights else ""
         return f"{self.spec.name} on {by.device} ({by.reason}), {by.name} fp32{weights}"
 
-    def explain(self, found: Iterable[Source | Failure]) -> Iterator[Explanation | Failure]:
-        """Explain every source, lazily and in order."""
-        with Decoders.of(self.spec.data, self.options) as decoders:
-            for image in decoders.images(found):
-                yield image if isinstance(image, Failure) else self._explain(image.path, image.values)
+    def explain(
+        self, found: Iterable[Source | Failure], target: str | int | None = None
+    ) -> Iterator[Explanation | Failure]:
+        """Explain every source, lazily and in order; `target` is the class if it is another than the explainer's.
 
-    def _explain(self, path: str, pixels: NDArray[np.uint8]) -> Explanation | Failure:
-        seen = self.inspector.inspect(pixels)
+        Raises:
+            UsageError: no such class.
+        """
+        index = self.target if target is None else class_index(self.labels, str(target))
+        for image in self._decoders.images(found):
+            yield image if isinstance(image, Failure) else self._explain(image.path, image.values, index)
+
+    def _explain(self, path: str, pixels: NDArray[np.uint8], target: int | None) -> Explanation | Failure:
+        with self._one_at_a_time:
+            seen = self.inspector.inspect(pixels)
         answer = stream.check_finite(stream.Row(path, seen.logits), "fp32")
         if isinstance(answer, Failure):
             return answer
-        index = int(seen.logits.argmax()) if self.target is None else self.target
+        index = int(seen.logits.argmax()) if target is None else target
         cells = np.maximum(seen.evidence[index], 0) / seen.evidence[index].size
         return Explanation(
             path=path,

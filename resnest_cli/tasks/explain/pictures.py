@@ -36,7 +36,7 @@ def side_by_side(said: Explanation) -> Image.Image:
     sheet = Image.new("RGB", (2 * size[0] + 3 * PAD, size[1] + 3 * PAD + 3 * LINE), PAPER)
     top = PAD + 2 * LINE + PAD // 2
     sheet.paste(seen, (PAD, top))
-    sheet.paste(_overlay(seen, said.heat, size), (2 * PAD + size[0], top))
+    sheet.paste(overlay(seen, said.heatmap, size), (2 * PAD + size[0], top))
     draw = ImageDraw.Draw(sheet)
     inside = sheet.width - 2 * PAD
     _write(draw, (PAD, PAD - 4), f"{said.label}  {said.probability:.1%}", 20, inside)
@@ -65,10 +65,9 @@ def split_attention(said: Explanation) -> Image.Image:
     return sheet
 
 
-def _overlay(seen: Image.Image, heat: NDArray[np.float32], size: tuple[int, int]) -> Image.Image:
-    """Color the picture, made gray and light, by the heat: so a color means heat and nothing else."""
-    share = heat / heat.max() if heat.max() > 0 else heat
-    smooth = Image.fromarray(share).resize(size, Image.Resampling.BILINEAR)
+def overlay(seen: Image.Image, heatmap: NDArray[np.float32], size: tuple[int, int]) -> Image.Image:
+    """Color a picture of this size, made gray and light, by the heat map: so a color means heat and nothing else."""
+    smooth = Image.fromarray(heatmap).resize(size, Image.Resampling.BILINEAR)
     colors = cividis(np.asarray(smooth))
     gray = seen.convert("L").point(lambda level: DARKEST + level * (255 - DARKEST) // 255)
     return Image.blend(gray.convert("RGB"), Image.fromarray(colors), 0.6)

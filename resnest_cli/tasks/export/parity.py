@@ -18,7 +18,7 @@ from resnest_cli.inputs.find import find_sources
 from resnest_cli.options import Options
 from resnest_cli.pipeline.decoders import Decoders
 from resnest_cli.system import imports
-from resnest_cli.tasks.predict import softmax
+from resnest_cli.tasks.ranking import softmax
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 
 from resnest_cli.engines import int8
 from resnest_cli.models import folders
-from resnest_cli.tasks.predict import softmax
+from resnest_cli.tasks.ranking import softmax
 from resnest_cli.tasks.validate.metrics import wilson
 
 if TYPE_CHECKING:

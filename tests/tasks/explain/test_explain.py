@@ -42,7 +42,8 @@ RADIX = {"resnest50d_1s4x24d": 1, "resnest50d_4s2x40d": 4}  # the others have 2
 
 
 def explained(options: Options, inputs: Sequence[Path], target: str | None = None) -> list[Explanation]:
-    found = [*Explainer(options, target).explain(find_sources(inputs))]
+    with Explainer(options, target) as explainer:
+        found = [*explainer.explain(find_sources(inputs))]
     assert all(isinstance(said, Explanation) for said in found)
     return [said for said in found if isinstance(said, Explanation)]
 
@@ -219,6 +220,17 @@ def test_any_label_fits_its_picture(label: str) -> None:
     said = explanation(small, label, radix=1)
     assert pictures.side_by_side(said).width == 2 * 320 + 3 * pictures.PAD
     assert pictures.split_attention(said).width > pictures.STRIP
+
+
+def test_a_heat_map_from_0_to_1_and_the_picture_colored_by_it() -> None:
+    (said,) = explained(Options("digits", img_size=EDGE, device="cpu"), [THREE])
+    assert said.heatmap.dtype == np.float32
+    assert said.heatmap.shape == said.pixels.shape[:2]
+    assert 0 <= said.heatmap.min() < said.heatmap.max() == 1
+    np.testing.assert_allclose(said.heatmap * said.heat.max(), said.heat, rtol=1e-6)
+    assert (said.overlay().mode, said.overlay().size) == ("RGB", said.heat.shape[::-1])
+    nothing = explanation(np.zeros((4, 4), np.float32), "no", radix=1)
+    assert not nothing.heatmap.any()
 
 
 def test_an_image_that_the_network_has_no_number_for_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
