@@ -28,10 +28,13 @@
        |- WorkerDied                      the process that decoded it crashed or was killed
        `- NotANumber                      the model's output for it is NaN or infinite
 
-Does not know the terminal: the command line prints the text and exits with `exit_code`.
+Does not know the terminal: the command line prints `message` and exits with `exit_code`. The text of an error, which is
+what Python shows, is the message in Python's terms.
 """
 
 from enum import IntEnum
+
+from resnest_cli import wording
 
 
 class ExitCode(IntEnum):
@@ -50,6 +53,15 @@ class ResnestError(Exception):
     """Base of everything this package raises on purpose."""
 
     exit_code = ExitCode.FAILED
+
+    @property
+    def message(self) -> str:
+        """The message with options of the command line; rows have it too."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        """Return the message with keywords in place of options."""
+        return wording.of_python(self.message)
 
 
 class UsageError(ResnestError):
@@ -160,6 +172,11 @@ class WorkerDied(ImageError):
 
 class NotANumber(ImageError):
     """The model's output for the image has NaN or infinity: an overflow of fp16, or damaged weights."""
+
+
+def message_of(error: BaseException) -> str:
+    """Return the message of any exception, for another message: ours with options of the command line."""
+    return error.message if isinstance(error, ResnestError) else str(error)
 
 
 def as_image_error(error: Exception) -> ImageError:

@@ -128,7 +128,7 @@ class Failure:
     @classmethod
     def of(cls, path: str, error: errors.ImageError) -> Failure:
         """Return the record of `error` for `path`; secrets of URLs in its message are redacted."""
-        return cls(path, type(error).__name__, redact.message(str(error)))
+        return cls(path, type(error).__name__, redact.message(error.message))
 
     @property
     def ok(self) -> Literal[False]:

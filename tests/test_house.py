@@ -36,7 +36,20 @@ MODULES = {
 
 # Each may import what stands above it, and no two modules import one another, in a folder neither.
 FOLDERS = [
-    *("errors", "text", "types", "options", "system", "net", "models", "inputs", "engines", "pipeline", "outputs"),
+    *(
+        "wording",
+        "errors",
+        "text",
+        "types",
+        "options",
+        "system",
+        "net",
+        "models",
+        "inputs",
+        "engines",
+        "pipeline",
+        "outputs",
+    ),
     *("tasks", "training", "cluster", "cli"),
 ]
 # Where each library of others is imported at the top of a file, by folder or module. Whatever loads long is imported by

@@ -132,7 +132,9 @@ def _fail(ctx: click.Context, error: ResnestError | OSError) -> NoReturn:
 def _report(error: ResnestError | OSError) -> None:
     if isinstance(error, OutputError):
         streams.abandon_stdout()
-    terminal.error(f"{error.filename or 'the system'}: {reason(error)}" if isinstance(error, OSError) else str(error))
+    terminal.error(
+        f"{error.filename or 'the system'}: {reason(error)}" if isinstance(error, OSError) else error.message
+    )
 
 
 def _unknown_command(args: list[str]) -> str:

@@ -100,7 +100,7 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except UsageError as error:
-            error.args = (f"{_variable(ctx, str(error))}{error}",)
+            error.args = (f"{_variable(ctx, error.message)}{error.message}",)
             raise
 
 

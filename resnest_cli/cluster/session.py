@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from resnest_cli.cluster import surroundings
 from resnest_cli.cluster.surroundings import HERE
-from resnest_cli.errors import ResnestError, UsageError
+from resnest_cli.errors import ResnestError, UsageError, message_of
 from resnest_cli.system import machine
 
 if TYPE_CHECKING:
@@ -283,5 +283,5 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _last_line(error: BaseException) -> str:
     """Return the end of what Ray says, which may be a whole traceback, without the names of classes."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in message_of(_own_error(error) or error).splitlines() if line.strip()]
     return re.sub(r"^[\w.]+: ", "", lines[-1]) if lines else type(error).__name__

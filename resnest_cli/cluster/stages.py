@@ -189,7 +189,7 @@ def _why_unreadable(source: Source) -> str:
     try:
         read_source(source)
     except UnreadableInput as error:
-        return str(error)
+        return error.message
     except ImageError:
         return ""
     return ""

@@ -58,7 +58,7 @@ def why_invalid(path: str) -> str:
     try:
         _split(path)
     except UrlRefused as error:
-        return str(error)
+        return error.message
     return ""
 
 
@@ -196,7 +196,7 @@ def _translate_errors() -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        raise UnreadableInput(str(error)) from error
+        raise UnreadableInput(error.message) from error
     except FileNotFoundError as error:
         raise UnreadableInput("no such object.") from error
     except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors

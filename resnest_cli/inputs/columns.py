@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnest_cli.errors import DecodeTimeout, ResnestError, UrlRefused, UsageError, WorkerDied
+from resnest_cli.errors import DecodeTimeout, ResnestError, UrlRefused, UsageError, WorkerDied, message_of
 from resnest_cli.inputs import buckets
 from resnest_cli.inputs.pool import Worker, limit_memory
 from resnest_cli.system import imports
@@ -125,7 +125,7 @@ def index(path: str) -> Iterator[str]:
         try:
             file = ends.enter_context(opened(path))
         except (ValueError, UrlRefused) as error:
-            raise UsageError(f"--files-from {path}: the index cannot be read: {error}.") from error
+            raise UsageError(f"--files-from {path}: the index cannot be read: {message_of(error)}.") from error
         if "path" not in file.names:
             raise UsageError(f"--files-from {path}: it has no column `path`; it has {first_names(file.names)}.")
         try:

@@ -113,7 +113,7 @@ def _fetch_config(repo: str) -> Path:
         return hub.fetch(repo, "config.json")
     except WeightsUnavailable as error:
         message = (
-            f"no model {HUB_PREFIX}{repo}: {error}\n"
+            f"no model {HUB_PREFIX}{repo}: {error.message}\n"
             "Three ways out:\n"
             f"  download elsewhere   hf download {repo.replace('@', ' --revision ')}\n"
             "                       and copy that machine's Hugging Face cache here (or point HF_HOME at it)\n"

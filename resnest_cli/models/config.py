@@ -216,5 +216,5 @@ def _check_preprocessing(data: DataConfig, path: Path) -> None:
         names = ("input_size", "crop_pct", "mean", "std")
         check_preprocessing(names, size, data.crop_pct, data.mean, data.std)
     except UsageError as error:
-        message = f"{path}: {error} Correct the file."
+        message = f"{path}: {error.message} Correct the file."
         raise ModelError(message) from error

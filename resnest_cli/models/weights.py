@@ -235,7 +235,7 @@ def _ways_out(spec: ModelSpec, *tries: WeightsUnavailable) -> str:
         f"  use a file you have  --model {spec.architecture} --weights FILE.safetensors\n"
         f"  download elsewhere   resnest download {spec.name}   (or: hf download {spec.repo} {FILENAMES[0]})\n"
         "                       and copy that machine's Hugging Face cache here; or set HF_ENDPOINT to a mirror\n"
-        "What was tried:\n" + "\n".join(f"  {error}" for error in tries)
+        "What was tried:\n" + "\n".join(f"  {error.message}" for error in tries)
     )
 
 

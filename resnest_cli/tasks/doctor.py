@@ -8,7 +8,7 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from resnest_cli.errors import ResnestError
+from resnest_cli.errors import ResnestError, message_of
 from resnest_cli.models import hub, hub_cache, weights
 from resnest_cli.system import cache, imports, machine
 
@@ -56,7 +56,7 @@ def _report(look: Callable[[], str]) -> str:
     try:
         return look()
     except Exception as error:  # noqa: BLE001
-        return f"no: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        return f"no: {(message_of(error) or type(error).__name__).splitlines()[0]}"
 
 
 def _folder(path: Path) -> str:
@@ -91,5 +91,5 @@ def _hub() -> str:
     try:
         url = hub.probe("timm/resnest14d.in1k", "config.json")
     except ResnestError as error:
-        return f"no: {error}"
+        return f"no: {error.message}"
     return f"{url} answers in {time.perf_counter() - begin:.2f} s"

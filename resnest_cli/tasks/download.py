@@ -114,7 +114,7 @@ def _found(name: str) -> ModelSpec | Item:
     try:
         return catalog.find_model(name)
     except ResnestError as error:
-        return Item(name, "failed", note=str(error))
+        return Item(name, "failed", note=error.message)
 
 
 def _fetch(spec: ModelSpec, follow: Callable[[str], Progress]) -> Item:
@@ -128,7 +128,7 @@ def _fetch(spec: ModelSpec, follow: Callable[[str], Progress]) -> Item:
             hub_cache.discard(path)
         path = weights.download(spec, follow(spec.name))
     except ResnestError as error:
-        return Item(spec.name, "failed", note=str(error))
+        return Item(spec.name, "failed", note=error.message)
     return Item(spec.name, "downloaded", path, "" if weights.verify(path) else "no hash of it is known")
 
 
@@ -136,7 +136,7 @@ def _verify(name: str, spec: ModelSpec) -> Item:
     try:
         return _checked(name, weights.cached(spec))
     except ResnestError as error:
-        return Item(name, "failed", note=str(error))
+        return Item(name, "failed", note=error.message)
 
 
 def _packaged(spec: ModelSpec) -> Item:
@@ -164,5 +164,5 @@ def _fetch_names() -> Item:
             return Item("class names", "whole" if was_there else "downloaded", path)
         why = f"{path} cannot be written"
     except (LabelsError, UsageError) as error:
-        why = str(error)
+        why = error.message
     return Item("class names", "packaged", note=f"the packaged list is used, because {why}")

@@ -98,4 +98,4 @@ def write_extras(extras: Iterable[Callable[[], None]]) -> None:
         try:
             write()
         except OutputError as error:  # noqa: PERF203 - a few files
-            _log.warning("%s", error)
+            _log.warning("%s", error.message)

@@ -223,7 +223,7 @@ def taken(given: Entries) -> Recipe:
     try:
         return Recipe(**{key: _taken(given, key, kinds[key]) for key in given.values})
     except UsageError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(error.message) from error
 
 
 def _taken(given: Entries, key: str, kind: str) -> Any:  # noqa: ANN401 - as its field

@@ -133,7 +133,7 @@ def resumable(words: Sequence[str], begun: Callable[[], bool]) -> Iterator[None]
         yield
     except (TrainingStopped, OutputError) as error:
         if begun():
-            error.args = (f"{error}\nTo go on: {shlex.join(['resnest', *words])}",)
+            error.args = (f"{error.message}\nTo go on: {shlex.join(['resnest', *words])}",)
         raise
 
 

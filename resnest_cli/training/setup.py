@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from resnest_cli.engines.pytorch import network
-from resnest_cli.errors import BadDataSet, ResnestError, UsageError
+from resnest_cli.errors import BadDataSet, ResnestError, UsageError, message_of
 from resnest_cli.inputs import splits
 from resnest_cli.inputs.labelled import training_set
 from resnest_cli.models import weights
@@ -127,7 +127,7 @@ def _try(option: str, attempt: Callable[[], object], given: object) -> None:
     try:
         attempt()
     except Exception as error:  # timm raises any type for a name that it does not know
-        message = f"{option} {given}: timm does not take it ({type(error).__name__}: {error})."
+        message = f"{option} {given}: timm does not take it ({type(error).__name__}: {message_of(error)})."
         raise UsageError(message) from error
 
 

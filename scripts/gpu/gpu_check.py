@@ -81,7 +81,7 @@ def main() -> int:
     try:
         choose_device(args.device)
     except DeviceError as error:
-        print(f"{error}\nNothing was checked: no NVIDIA card. Test the script with --device cpu.")
+        print(f"{error.message}\nNothing was checked: no NVIDIA card. Test the script with --device cpu.")
         return 2
     on_cuda = args.device.startswith("cuda")
     if args.page and not on_cuda:

@@ -554,7 +554,7 @@ def test_rows_with_gaps_become_a_file_for_each_run(tmp_path: Path) -> None:
         folder.begin({"model": "n"}, overwrite=False, resume=True)
     folder.finish(expected, 1.0)
     assert folder.is_finished()
-    with pytest.raises(OutputError, match="rows exists; add --overwrite to replace it"):
+    with pytest.raises(OutputError, match="rows exists; add overwrite=True to replace it"):
         folder.begin({"model": "m"}, overwrite=False, resume=False)
     assert folder.begin({"model": "m"}, overwrite=False, resume=True) == expected
     items = [Source(name) for name in ("", "", "", "a", "b", "", "", "", "", "\udcff")]
@@ -564,7 +564,7 @@ def test_rows_with_gaps_become_a_file_for_each_run(tmp_path: Path) -> None:
         folder.refuse_more(items, expected[:1])
     (tmp_path / "rows" / "_summary.json").unlink()
     (tmp_path / "rows" / expected[1].name).unlink()
-    with pytest.raises(OutputError, match="give an -o that all nodes share"):
+    with pytest.raises(OutputError, match="give an output that all nodes share"):
         folder.finish(expected, 1.0)
     (tmp_path / "rows" / "other.txt").touch()
     assert folder.begin({"model": "n"}, overwrite=True, resume=False) == []
@@ -597,7 +597,7 @@ def test_a_beginning_of_a_folder_that_no_job_wrote_is_damaged(content: bytes, tm
     folder = Folder.at(f"{tmp_path}", {})
     assert folder.begin({"a": 1}, overwrite=False, resume=False) == []
     (tmp_path / "_job.json").write_bytes(content)
-    with pytest.raises(OutputError, match=r"_job\.json is damaged: add --overwrite"):
+    with pytest.raises(OutputError, match=r"_job\.json is damaged: add overwrite=True"):
         folder.begin({"a": 1}, overwrite=False, resume=True)
 
 

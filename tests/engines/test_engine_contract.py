@@ -354,7 +354,7 @@ def test_bf16_is_near_fp32_and_not_the_same_and_neither_takes_what_was_compiled_
 
 def test_bf16_is_refused_with_words_where_the_cpu_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32", "INT8"], raising=False)
-    with pytest.raises(DeviceError, match=r"^--precision bf16: this CPU .+ Use fp32, or --engine torch\.$"):
+    with pytest.raises(DeviceError, match=r'^precision="bf16": this CPU .+ Use fp32, or engine="torch"\.$'):
         opened("openvino", precision="bf16")
 
 
@@ -417,9 +417,9 @@ def test_what_runs_on_the_cpu_only_takes_it_where_the_device_is_left_open(gpu: C
     """What is left to "auto" suits what is asked for by name, also where a GPU would be taken else."""
     gpu(sign=True, torch_finds="cuda")
     assert chosen(engine="openvino") == ("openvino", "openvino asked for")
-    with pytest.raises(UsageError, match=r"^--precision int8: (first make an int8 model: |this CPU has no instr).+"):
+    with pytest.raises(UsageError, match=r'^precision="int8": (first make an int8 model: |this CPU has no instr).+'):
         chosen(precision="int8")
-    with pytest.raises(UsageError, match=r"^--precision int8: GPUs run in torch\."):
+    with pytest.raises(UsageError, match=r'^precision="int8": GPUs run in torch\.'):
         chosen(precision="int8", device="cuda")
 
 
@@ -437,7 +437,7 @@ def test_without_openvino_torch_runs_and_says_so(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("resnest_cli.engines.choose.find_spec", lambda _: None)
     assert chosen(device="cpu") == ("torch", "asked for; openvino is not installed")
     with pytest.raises(
-        UsageError, match=r"^--engine openvino: openvino is not installed\. Use --engine auto or torch\.$"
+        UsageError, match=r'^engine="openvino": openvino is not installed\. Use engine="auto" or torch\.$'
     ):
         chosen(engine="openvino", device="cpu")
 
@@ -457,7 +457,7 @@ def test_torch_instead_of_openvino_is_said(monkeypatch: pytest.MonkeyPatch, logg
 def test_fp16_runs_in_torch_and_openvino_refuses_it_with_a_way_out() -> None:
     assert chosen(precision="fp16", device="cpu") == ("torch", "asked for; fp16 runs in torch")
     with pytest.raises(
-        UsageError, match=r"^--engine openvino: fp16 runs in torch\. Use --engine auto or torch\.$"
+        UsageError, match=r'^engine="openvino": fp16 runs in torch\. Use engine="auto" or torch\.$'
     ) as caught:
         chosen(engine="openvino", precision="fp16", device="cpu")
     assert caught.value.exit_code is ExitCode.USAGE
@@ -465,5 +465,5 @@ def test_fp16_runs_in_torch_and_openvino_refuses_it_with_a_way_out() -> None:
 
 def test_openvino_refuses_a_gpu_with_a_way_out(gpu: Callable[..., None]) -> None:
     gpu(sign=True, torch_finds="cuda")
-    with pytest.raises(UsageError, match=r"^--engine openvino: GPUs run in torch\. Use --engine auto or torch\.$"):
+    with pytest.raises(UsageError, match=r'^engine="openvino": GPUs run in torch\. Use engine="auto" or torch\.$'):
         chosen(engine="openvino", device="cuda")

@@ -234,7 +234,7 @@ def test_an_output_that_names_no_bucket_is_refused(resnest: Resnest) -> None:
     from resnest_cli.cluster.folder import Folder
     from resnest_cli.errors import UsageError
 
-    with pytest.raises(UsageError, match=r"-o s3://\*\*\*@b/rows/: it names no bucket"):
+    with pytest.raises(UsageError, match=r"output=s3://\*\*\*@b/rows/: it names no bucket"):
         Folder.at("s3://KEY:hush@b/rows/", {})
     done = resnest("predict", str(SEVEN), "--files-from", "s3://KEY:hush@b/index.parquet", *DIGITS)
     assert (done.exit_code, "s3://***@b/index.parquet" in done.stderr, "hush" in done.stderr) == (2, True, False)

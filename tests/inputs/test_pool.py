@@ -179,11 +179,11 @@ def test_workers_load_no_framework_and_no_script(shared: Pool, tmp_path: Path) -
 
 def test_where_no_process_starts_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(ResnestError, match=r"^no process can be started .*: use -j 0 to decode in this process\.$"):
+    with pytest.raises(ResnestError, match=r"^no process can be started .*: use workers=0 to decode in this process\."):
         run(["1"])
     monkeypatch.undo()
     monkeypatch.setattr(processes, "command", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
-    with pytest.raises(ResnestError, match=r"do not start \(exit code 3\): use -j 0 to decode in this process\.$"):
+    with pytest.raises(ResnestError, match=r"do not start \(exit code 3\): use workers=0 to decode in this process\.$"):
         run(["1"])
 
 

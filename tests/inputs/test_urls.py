@@ -169,7 +169,7 @@ def test_a_name_that_leads_to_a_private_address_is_refused(monkeypatch: pytest.M
 
     asked = resolve(monkeypatch, [address])
     monkeypatch.setattr(socket.socket, "connect", connect)  # were one let through, nobody would be asked
-    with pytest.raises(UrlRefused, match="--allow-private-urls"):
+    with pytest.raises(UrlRefused, match="allow_private_urls=True"):
         urls.read("http://pictures.example/a.png")
     assert asked == ["pictures.example"]
 

@@ -263,7 +263,7 @@ def test_a_record_that_counts_more_rows_than_there_are_is_refused_and_not_counte
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b"[]", b'{"a": Infinity}', b'{"a": 1, "a": 2}', b"\xff"])
 def test_a_beginning_that_no_job_wrote_is_damaged(content: bytes) -> None:
-    with pytest.raises(OutputError, match=r"out\.resume\.json is damaged: add --overwrite"):
+    with pytest.raises(OutputError, match=r"out\.resume\.json is damaged: add overwrite=True"):
         records.begun_with("out.resume.json", content)
 
 

@@ -232,7 +232,7 @@ def test_a_file_that_exists_is_left_alone_unless_asked(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_text("precious")
     with (
-        pytest.raises(OutputError, match=r"out\.jsonl exists; add --overwrite"),
+        pytest.raises(OutputError, match=r"out\.jsonl exists; add overwrite=True"),
         open_output(path, overwrite=False),
     ):
         pass

@@ -118,7 +118,7 @@ def fake() -> Iterator[Classifier]:
 def test_python_is_refused_what_commands_are(fake: Classifier, tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     fake.write(SAMPLES, path)
-    with pytest.raises(OutputError, match=r"x\.csv exists; add --overwrite to replace it"):
+    with pytest.raises(OutputError, match=r"x\.csv exists; add overwrite=True to replace it"):
         fake.write(SAMPLES, path)
     with pytest.raises(OutputError, match="topk 5, now 2"):
         fake.write(SAMPLES, path, topk=2, resume=True)
@@ -126,11 +126,11 @@ def test_python_is_refused_what_commands_are(fake: Classifier, tmp_path: Path) -
         fake.write(SAMPLES, path, resume=True, overwrite=True)
     with pytest.raises(UsageError, match="its suffix names no format"):
         fake.write(SAMPLES, tmp_path / "x.txt")
-    with pytest.raises(UsageError, match="--format xml: use one of auto, jsonl"):
+    with pytest.raises(UsageError, match='format="xml": use one of auto, jsonl'):
         fake.write(SAMPLES, tmp_path / "x.txt", format="xml")
     with pytest.raises(UsageError, match="thumbnails=True"):
         fake.write(SAMPLES, tmp_path / "x.html")
-    with pytest.raises(TooManyFailures, match="1 of 1 inputs failed, more than --max-failures 0 allows"):
+    with pytest.raises(TooManyFailures, match="1 of 1 inputs failed, more than max_failures=0 allows"):
         fake.write("lost.png", tmp_path / "y.csv", max_failures=0)
     assert fake.write([SAMPLES, "lost.png"], path, overwrite=True, max_failures="50%").failed == 1
 

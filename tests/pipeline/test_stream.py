@@ -205,7 +205,7 @@ def test_a_batch_that_was_too_large_is_not_tried_again(caplog: pytest.LogCapture
 def test_where_not_even_one_image_fits_the_job_ends_in_words() -> None:
     rows = infer(decoded(["bad", "1"]), Small(0, slots=1), 8)
     with pytest.raises(
-        OutOfMemory, match=r"not enough memory on cpu for one image \(no more\): try a smaller --img-si"
+        OutOfMemory, match=r"not enough memory on cpu for one image \(no more\): try a smaller img_size"
     ):
         list(rows)
     assert OutOfMemory.exit_code == ExitCode.FAILED

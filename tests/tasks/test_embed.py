@@ -359,7 +359,7 @@ def test_any_two_of_a_group_are_as_alike_as_asked(degrees: tuple[float, ...], to
 def test_more_pairs_than_memory_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cosine, "MAX_PAIRS", 5)
     assert len(cosine.groups(cosine.pairs(at(0, 0, 0, 90), 0.9))[0]) == 3
-    with pytest.raises(UsageError, match=r"^more than 5 pairs are so alike: give --duplicates a higher threshold\.$"):
+    with pytest.raises(UsageError, match=r"^more than 5 pairs are so alike: give duplicates a higher threshold\.$"):
         cosine.groups(cosine.pairs(at(0, 0, 0, 0), 0.9))
 
 

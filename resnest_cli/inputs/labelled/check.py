@@ -82,7 +82,7 @@ def _answer(check: Callable[[], Checked]) -> Checked | ImageError:
 
 def _judged(example: Example, answer: Checked | ImageError) -> Example:
     if isinstance(answer, ImageError):
-        return replace(example, split=LEFT_OUT, reason=f"{type(answer).__name__}: {without_options(str(answer))}")
+        return replace(example, split=LEFT_OUT, reason=f"{type(answer).__name__}: {without_options(answer.message)}")
     return replace(example, sha256=answer.sha256)
 
 

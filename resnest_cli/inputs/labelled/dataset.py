@@ -171,4 +171,4 @@ def _as_usage_error() -> Iterator[None]:
     try:
         yield
     except BadDataSet as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(error.message) from error

@@ -89,7 +89,7 @@ def find(root: Path, *, exclude: Sequence[str] = (), groups: str | None = None) 
         found, notes = _find(root, exclude, groups)
         _check_names({example.label for example in found if example.split != LEFT_OUT}, root)
     except BadDataSet as error:
-        raise BadDataSet(f"{error}{class_folders.hint_at_table(root)}") from error
+        raise BadDataSet(f"{error.message}{class_folders.hint_at_table(root)}") from error
     return Found(root, found, notes, has_groups=groups is not None)
 
 
@@ -240,7 +240,7 @@ def _rows(table: Path, groups: str | None = None) -> list[Example]:
     try:
         return list(tables.read(table, groups))
     except UnreadableInput as error:
-        raise BadDataSet(str(error)) from error
+        raise BadDataSet(error.message) from error
 
 
 def _check_names(names: set[str], root: Path) -> None:

@@ -139,7 +139,7 @@ def _guarded(do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return {"ok": do()}
     except ResnestError as error:
-        return {"error": {"type": type(error).__name__, "message": str(error)}}
+        return {"error": {"type": type(error).__name__, "message": error.message}}
     except Exception as error:  # noqa: BLE001 - whatever a framework raises ends this configuration only
         text = str(error)
         kind = "OutOfMemory" if is_out_of_memory(error) else type(error).__name__

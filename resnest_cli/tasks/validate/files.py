@@ -40,7 +40,7 @@ class ResultFiles:
             try:
                 saving.save(path, write(found))
             except OutputError as error:  # noqa: PERF203 - a few files
-                problems.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+                problems.append(error.message if str(path) in error.message else f"{path}: {error.message}")
         if problems:
             raise OutputError("\n".join(problems))
 

@@ -334,7 +334,7 @@ def test_another_variants_weights_are_refused(tmp_path: Path) -> None:
     save_file(build(find_model("resnest14d"), None).state_dict(), file)
     message = refusal(file, "resnest26d")
     assert "does not fit resnest26d with 1000 classes" in message
-    assert "It is a resnest14d: use --model resnest14d." in message
+    assert 'It is a resnest14d: use model="resnest14d".' in message
 
 
 @pytest.mark.parametrize(
@@ -466,14 +466,14 @@ def test_auto_takes_the_gpu_that_is_there_and_says_so(devices: Callable[..., Non
 @pytest.mark.parametrize("wanted", ["cuda", "cuda:0", "xpu", "mps"])
 def test_a_gpu_that_is_not_there_is_refused_with_a_way_out(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.version.cuda", "13.0")
-    with pytest.raises(DeviceError, match=rf"^--device {wanted}: torch finds no such device .*Use --device cpu\.$"):
+    with pytest.raises(DeviceError, match=rf'^device="{wanted}": torch finds no such device .*Use device="cpu"\.$'):
         choose_device(wanted)
 
 
 @pytest.mark.usefixtures("devices")
 def test_a_torch_without_cuda_is_named_as_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.version.cuda", None)
-    with pytest.raises(DeviceError, match=r"^--device cuda: this torch .+ is built without CUDA\. Use --device cpu\.$"):
+    with pytest.raises(DeviceError, match=r'^device="cuda": this torch .+ is built without CUDA\. Use device="cpu"\.$'):
         choose_device("cuda")
 
 
@@ -481,13 +481,13 @@ def test_a_gpu_beyond_the_last_is_refused_with_the_name_of_the_last(devices: Cal
     devices(cuda=2)
     assert choose_device("cuda:1") == (torch.device("cuda:1"), "asked for")
     for wanted in ("cuda:2", "cuda:5", "cuda:300"):  # of the last, torch itself makes cuda:44
-        with pytest.raises(DeviceError, match=rf"^--device {wanted}: there are 2 cuda devices here.* is cuda:1\.$"):
+        with pytest.raises(DeviceError, match=rf'^device="{wanted}": there are 2 cuda devices here.* is cuda:1\.$'):
             choose_device(wanted)
 
 
 def test_of_a_single_gpu_the_name_is_said(devices: Callable[..., None]) -> None:
     devices(cuda=1)
-    with pytest.raises(DeviceError, match=r"^--device cuda:1: there is one cuda device here, cuda:0\.$"):
+    with pytest.raises(DeviceError, match=r'^device="cuda:1": there is one cuda device here, cuda:0\.$'):
         choose_device("cuda:1")
 
 
@@ -495,10 +495,10 @@ def test_of_a_single_gpu_the_name_is_said(devices: Callable[..., None]) -> None:
 @pytest.mark.parametrize("visible", ["", "-1", "7"])
 def test_what_may_hide_a_gpu_is_named(visible: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    with pytest.raises(DeviceError, match=rf", or CUDA_VISIBLE_DEVICES='{visible}' hides it\)\. Use --device cpu\.$"):
+    with pytest.raises(DeviceError, match=rf", or CUDA_VISIBLE_DEVICES='{visible}' hides it\)\. Use device=\"cpu\"\.$"):
         choose_device("cuda")
     with pytest.raises(
-        DeviceError, match=r"^--device xpu: torch finds no such device \(no hardware, or no driver for it"
+        DeviceError, match=r'^device="xpu": torch finds no such device \(no hardware, or no driver for it'
     ):
         choose_device("xpu")
 
@@ -526,7 +526,7 @@ def test_a_card_that_is_listed_and_cannot_be_used_is_told_with_torchs_reason(
         assert choose_device("auto") == (torch.device("cpu"), f"no GPU that works: {words.rstrip('.')}")
         with pytest.raises(DeviceError) as caught:
             choose_device("cuda")
-        assert str(caught.value) == f"--device cuda: {words} Use --device cpu."
+        assert caught.value.message == f"--device cuda: {words} Use --device cpu."
     assert pytorch.devices() == ["cpu", f"no cuda: {words}"]
 
 
@@ -543,7 +543,7 @@ def test_a_weights_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     for path, why in ((tmp_path / "none.safetensors", "no such file."), (tmp_path, "a folder. A model folder goes to")):
         with pytest.raises(BadCheckpoint) as caught:
             weights.locate(find_model("digits"), path)
-        assert str(caught.value).startswith(f"--weights {path}: {why}")
+        assert caught.value.message.startswith(f"--weights {path}: {why}")
 
 
 def test_a_model_folder_without_weights_says_what_was_expected(tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ EXACT = TorchEngine(SPEC, WEIGHTS, device="cpu")
 def test_where_not_even_one_image_fits_torchs_advice_is_left_out() -> None:
     with pytest.raises(OutOfMemory) as caught:
         list(infer([Pixels("a", pictures(1)[0])], on_gpu(Small), 8))
-    assert str(caught.value) == (
+    assert caught.value.message == (
         "there is not enough memory on cpu for one image (CUDA out of memory. Tried to allocate 2.00 GiB): "
         "try a smaller --img-size."
     )
@@ -264,7 +264,7 @@ def test_a_card_that_cannot_hold_or_run_the_network_is_told_in_words(error: Runt
     Full.error = error
     with pytest.raises(DeviceError) as caught:
         on_gpu(Full)
-    assert str(caught.value).startswith(expected)
+    assert caught.value.message.startswith(expected)
     assert caught.value.__cause__ is not None
 
 

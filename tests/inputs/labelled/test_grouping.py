@@ -148,15 +148,15 @@ def test_a_column_of_the_table_names_groups(tmp_path: Path, suffix: str) -> None
     data = load(table, groups="animal id")
     assert (data.counts(TRAIN), data.counts(VAL)) == ({"cat": 9, "dog": 9}, {"cat": 3, "dog": 3})
     assert not by_folder(data, TRAIN) & by_folder(data, VAL)
-    with pytest.raises(BadDataSet, match=r"has no column 'owner' for --groups; it has: path, label, Animal ID"):
+    with pytest.raises(BadDataSet, match=r"has no column 'owner' for groups; it has: path, label, Animal ID"):
         load(table, groups="owner")
 
 
 @pytest.mark.parametrize(
     ("groups", "said"),
     [
-        ("folder", "no class folder has subfolders for --groups folder, such as cat/tom/0001.jpg"),
-        ("animal", "has no table with a column 'animal': give a table, or --groups folder for subfolders"),
+        ("folder", "no class folder has subfolders for groups=.folder., such as cat/tom/0001.jpg"),
+        ("animal", "has no table with a column 'animal': give a table, or groups=.folder. for subfolders"),
     ],
 )
 def test_class_folders_without_such_groups_are_refused(tmp_path: Path, groups: str, said: str) -> None:

@@ -147,7 +147,7 @@ def test_subfolders_are_groups_of_folds(tmp_path: Path) -> None:
 def test_data_with_a_val_side_and_too_few_images_are_refused(tmp_path: Path) -> None:
     fill(tmp_path / "sides" / "train", {"a": 4, "b": 4})
     fill(tmp_path / "sides" / "val", {"a": 2, "b": 2}, first=50)
-    words = f"{tmp_path}/sides has a val side; --folds parts images anew: give one side, such as {tmp_path}/sides/train"
+    words = f"{tmp_path}/sides has a val side; folds parts images anew: give one side, such as {tmp_path}/sides/train"
     with pytest.raises(BadDataSet, match=words):
         read(tmp_path / "sides")
     assert len(read(tmp_path / "sides" / "train")) == 3
@@ -155,5 +155,5 @@ def test_data_with_a_val_side_and_too_few_images_are_refused(tmp_path: Path) -> 
     with pytest.raises(BadDataSet, match="give one side, as a folder of classes or a table without a split, or leave"):
         read(tmp_path / "list.csv")
     fill(tmp_path / "few", {"a": 2, "b": 2})
-    with pytest.raises(BadDataSet, match=r"few has too few images for 6 folds: 2 would be empty; give fewer --folds\."):
+    with pytest.raises(BadDataSet, match=r"few has too few images for 6 folds: 2 would be empty; give fewer folds\."):
         read(tmp_path / "few", 6)

@@ -164,7 +164,7 @@ CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 def test_a_class_is_found_by_index_wordnet_id_or_name() -> None:
     known = Labels(("crane", "dog", "Crane", "tennis ball"), ("n1", "n2", "n3", "n4"), "here")
     assert [class_index(known, text) for text in ("1", "n3", "DOG", "tennis ball")] == [1, 2, 1, 3]
-    with pytest.raises(UsageError, match=r"^--class 'crane' is the name of 2 classes: give one of 0, 2\.$"):
+    with pytest.raises(UsageError, match=r"^target='crane' is the name of 2 classes: give one of 0, 2\.$"):
         class_index(known, "crane")
     with pytest.raises(UsageError, match=r"index \(0 to 3\)\. Did you mean 'tennis ball'\?$"):
         class_index(known, "tennis bal")

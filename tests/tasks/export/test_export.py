@@ -391,7 +391,7 @@ def test_the_tolerance_is_of_logits_and_of_probabilities(logit: float, probabili
 
 
 def test_overwrite_replaces_a_model_folder_and_nothing_else(tmp_path: Path, old: Path) -> None:
-    with pytest.raises(OutputError, match=r"exists; add --overwrite to replace it\.$"):
+    with pytest.raises(OutputError, match=r"exists; add overwrite=True to replace it\.$"):
         export(Options("digits"), "torch", old)
     photographs = tmp_path / "photographs"
     shutil.copytree(SAMPLES, photographs)
@@ -424,12 +424,12 @@ def test_without_the_extra_the_pip_line_is_named(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"img_size": 64}, "--img-size is fixed in it"),
-        ({"mean": (0.1, 0.1, 0.1)}, "--mean is fixed in it"),
+        ({"img_size": 64}, "img_size is fixed in it"),
+        ({"mean": (0.1, 0.1, 0.1)}, "mean is fixed in it"),
         ({"random_weights": True}, "it has its weights inside"),
         ({"engine": "torch"}, "it runs on OpenVINO, and torch asked for"),
         ({"precision": "fp16"}, "it runs on OpenVINO, and fp16 runs in torch"),
-        ({"precision": "int8"}, "^--precision int8: "),  # it would have run in fp32, and been called int8
+        ({"precision": "int8"}, '^precision="int8": '),  # it would have run in fp32, and been called int8
     ],
 )
 def test_what_an_export_cannot_do_is_refused(changes: dict[str, Any], words: str, exported: Any) -> None:  # noqa: ANN401

@@ -212,7 +212,7 @@ def test_int8_asked_for_by_name_is_refused_where_it_cannot_be(made: Quantized) -
         (Options(precision="int8", engine="torch"), "logits", "torch asked for"),
         (Options(precision="int8"), "features", "an int8 graph gives classes only, no features"),
     ]:
-        with pytest.raises(UsageError, match=rf"^--precision int8: {words}\. Or use --precision auto\.$"):
+        with pytest.raises(UsageError, match=rf'^precision="int8": {words}\. Or use precision="auto"\.$'):
             open_engine(spec, options, want=want)
 
 
@@ -476,7 +476,7 @@ def test_what_cannot_be_calibrated_is_refused(made: Quantized, images: Path) -> 
         Options("digits", precision="int8", random_weights=True),
         Options(str(made.folder), precision="int8"),
     ):
-        with pytest.raises(UsageError, match=r"^--calibrate: .+ cannot be calibrated: leave it out\.$"):
+        with pytest.raises(UsageError, match=r"^calibrate: .+ cannot be calibrated: leave it out\.$"):
             ensure(options, images / "calibrate")
 
 

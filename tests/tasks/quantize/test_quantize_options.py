@@ -21,4 +21,4 @@ from resnest_cli.tasks.quantize.options import QuantizeOptions
 def test_a_value_out_of_range_is_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError) as refused:
         QuantizeOptions(**changes)
-    assert str(refused.value) == words
+    assert refused.value.message == words

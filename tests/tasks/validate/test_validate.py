@@ -666,7 +666,7 @@ def test_real_labels(tmp_path: Path) -> None:
         validate(data, Options("digits"), real_labels=tmp_path / "real.json", engine=FakeEngine())
     for content in ("{", "[[1]]", "[1, 2]", json.dumps([[11]] * 50_000)):
         (tmp_path / "real.json").write_text(content)
-        with pytest.raises(UsageError, match="--real-labels"):
+        with pytest.raises(UsageError, match="real_labels"):
             validate(data, Options("digits"), real_labels=tmp_path / "real.json", engine=FakeEngine())
 
 
