@@ -21,6 +21,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import mypy.api
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -181,6 +182,22 @@ def test_the_examples_of_a_page_run(
     for example in RUNNABLE[page]:
         if has_int8() or "int8" not in example.text:  # a CPU without its instructions refuses it
             run(example)
+
+
+@pytest.mark.slow
+def test_the_python_examples_pass_a_strict_type_checker_which_reports_a_wrong_keyword(tmp_path: Path) -> None:
+    found = [example for page in PAGES for example in examples(page) if example.language == "python"]
+    assert len([example for example in found if example.where.startswith("docs/python.md")]) > 10
+    for number, example in enumerate(found):
+        (tmp_path / f"example_{number}.py").write_text(example.text, encoding="utf-8")
+    (tmp_path / "wrong.py").write_text('from resnest_cli import Classifier\nClassifier("digits", devise="cpu")\n')
+    files = sorted(map(str, tmp_path.glob("*.py")))
+    said, _, _ = mypy.api.run(["--config-file", str(ROOT / "pyproject.toml"), "--no-error-summary", *files])
+    reported = [
+        line.rpartition("/")[2] for line in said.splitlines() if " error: " in line
+    ]  # of an earlier folder: cached
+    wrong = 'Unexpected keyword argument "devise" for "Classifier"; did you mean "device"?  [call-arg]'
+    assert reported == [f"wrong.py:2: error: {wrong}"]
 
 
 def test_what_is_not_run_is_listed_here() -> None:
