@@ -282,7 +282,7 @@ def test_a_ray_that_would_listen_elsewhere_is_ended_and_not_used(monkeypatch: py
     monkeypatch.setattr(ray, "init", lambda **_: None)
     monkeypatch.setattr(ray, "nodes", lambda: [node])
     monkeypatch.setattr(ray, "shutdown", lambda: ended.append(True))
-    said = r"--ray: no cluster can be started: Ray would listen at 192\.0\.2\.7, not at 127\.0\.0\.1 alone"
+    said = r"ray: no cluster can be started: Ray would listen at 192\.0\.2\.7, not at 127\.0\.0\.1 alone"
     with pytest.raises(UsageError, match=said), session.joined(None):
         pytest.fail("it is used")
     assert ended == [True]

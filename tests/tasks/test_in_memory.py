@@ -227,7 +227,7 @@ def test_images_with_a_name_resume_as_paths_do(model: Classifier, tmp_path: Path
     ("source", "words"),
     [
         (Source("#1", content=b"image"), "#1: an image in memory is on this machine only; give a cluster its path."),
-        (Source("-"), "-: standard input is on this machine only; leave out --ray."),
+        (Source("-"), "-: standard input is on this machine only; leave out ray."),
     ],
 )
 def test_a_cluster_is_refused_what_is_here_only(source: Source, words: str) -> None:
