@@ -2,8 +2,8 @@
 
 >>> from resnest_cli import Classifier
 >>> with Classifier("digits") as model:
-...     for result in model.predict(["three.png", "scans/"]):
-...         print(result.path, result.top1.label)
+...     for record in model.predict(["three.png", "scans/"]):
+...         print(record.path, record.top1.label if record.ok else record.message)
 
 Public names are resolved on first use, so that importing the package (and `resnest --help`) loads no framework.
 """
