@@ -33,26 +33,13 @@ import gpu_check  # noqa: E402 - from there
 import gpu_correct  # noqa: E402
 import gpu_counts  # noqa: E402
 import gpu_report  # noqa: E402
-import gpu_speed  # noqa: E402
-
-ABOUT = {"device": "none"}
+import gpu_trial  # noqa: E402 - it loads them
 
 
 @pytest.fixture
-def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> gpu_report.Check:
-    """Ask for everything of the digits, quickly, on the CPU; compiling changes nothing."""
-    monkeypatch.setattr("torch.compile", lambda network, **_: network)
-    monkeypatch.setattr(gpu_speed, "COPY", 1 << 20)
-    return gpu_report.Check(
-        gpu_report.Report(tmp_path / "rows.json", ABOUT),
-        device="cpu",
-        models=("digits",),
-        batches=(1, 2),
-        rounds=2,
-        seconds=0.01,
-        candidates=("apart, graph", "graph"),
-        files=4,
-    )
+def check(tmp_path: Path) -> gpu_report.Check:
+    """Return a check that has not run."""
+    return gpu_trial.check(tmp_path / "rows.json")
 
 
 # --- counts
@@ -102,10 +89,10 @@ def test_each_form_of_the_split_attention_gives_timms_answers_kernels_too(shell:
 # --- the check itself
 
 
-def test_a_trial_finds_everything_and_writes_the_table(check: gpu_report.Check) -> None:
-    gpu_check.run(check, gpu_check.SECTIONS, 600)
-    found = json.loads(check.report.path.read_text())["found"]
-    assert check.report.ok
+def test_a_trial_finds_everything_and_writes_the_table(shell: Shell, tmp_path: Path) -> None:
+    ended = shell(sys.executable, gpu_trial.__file__, tmp_path / "rows.json")
+    assert ended.returncode == 0, ended.stderr.decode()
+    found = json.loads((tmp_path / "rows.json").read_text())["found"]
     assert set(found) == {"correct", "limits", "tried", "forms", "speed", "files", "decode"}
     exact = found["correct"]["digits fp32"]
     assert (exact["max"], exact["top1_agreement"]) == (0, 1)
@@ -126,7 +113,7 @@ def test_a_trial_finds_everything_and_writes_the_table(check: gpu_report.Check) 
     assert (files["images"], files["rounds"]) == (4, 2)
     assert 0 <= found["decode"]["on the device"]["mean"] < 1
     cells = f"| digits | bf16 | {row['rate']:.0f} | {row['of_limit']:.0%} ({row['bound']}) | {row['x_timm']:.2f} "
-    assert gpu_check.table(check.report).splitlines()[-1] == f"{cells}| {files['rate']:.0f} | {files['x_timm']:.2f} |"
+    assert ended.stdout.decode().splitlines()[-1] == f"{cells}| {files['rate']:.0f} | {files['x_timm']:.2f} |"
 
 
 def test_answers_that_are_wrong_are_found(check: gpu_report.Check, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,16 +143,16 @@ def test_what_there_is_no_time_for_is_said(check: gpu_report.Check) -> None:
 
 def test_findings_stay_for_the_same_card_and_no_other(tmp_path: Path) -> None:
     report = partial(gpu_report.Report, tmp_path / "rows.json")
-    report(ABOUT).add("speed", "a", rate=1.0)
-    report(ABOUT).add("speed", "b", rate=2.0)
-    assert report(ABOUT).found == {"speed": {"a": {"rate": 1.0}, "b": {"rate": 2.0}}}
+    report(gpu_trial.ABOUT).add("speed", "a", rate=1.0)
+    report(gpu_trial.ABOUT).add("speed", "b", rate=2.0)
+    assert report(gpu_trial.ABOUT).found == {"speed": {"a": {"rate": 1.0}, "b": {"rate": 2.0}}}
     assert report({"device": "other"}).found == {}
 
 
 def test_the_page_of_speed_has_the_place_for_the_table(tmp_path: Path) -> None:
     page = tmp_path / "speed.md"
     page.write_text(gpu_check.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
-    gpu_check.write_table(gpu_report.Report(tmp_path / "rows.json", ABOUT), page)
+    gpu_check.write_table(gpu_report.Report(tmp_path / "rows.json", gpu_trial.ABOUT), page)
     begin, end = map(re.escape, gpu_check.MARKS)
     assert len(re.findall(f"{begin}\nnone; measured .*\n\n\\| .*\n\\| --- .*\n{end}", page.read_text("utf-8"))) == 1
 
