@@ -9,7 +9,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from resnest_cli.engines.base import memory_errors
-from resnest_cli.engines.runtime import next_to_int8, openvino
+from resnest_cli.engines.runtime import core, next_to_int8, openvino
 from resnest_cli.errors import ModelError
 from resnest_cli.models import graphs
 
@@ -32,7 +32,6 @@ def compile_graph(graph: Graph, precision: str, *, streams: int, cores: int) -> 
         ModelError: the graph is damaged.
         MemoryError: there is not enough memory.
     """
-    core = openvino.Core()
     settings = {
         "CACHE_MODE": "OPTIMIZE_SIZE",  # no second copy of the weights; loads as fast
         "INFERENCE_PRECISION_HINT": hint(precision),
@@ -40,12 +39,12 @@ def compile_graph(graph: Graph, precision: str, *, streams: int, cores: int) -> 
         "NUM_STREAMS": str(streams),
         "INFERENCE_NUM_THREADS": cores,
     }
-    cpu = zlib.crc32(core.get_property("CPU", "FULL_DEVICE_NAME").encode())
+    cpu = zlib.crc32(core().get_property("CPU", "FULL_DEVICE_NAME").encode())
     with graphs.compiling(graph.compiled / f"{precision}-{streams}-of-{cores}-{cpu:08x}") as folder:
         try:
             where = {"CACHE_DIR": str(folder)} if folder else {}
             with memory_errors():
-                return core.compile_model(str(graph.path), "CPU", settings | where)
+                return core().compile_model(str(graph.path), "CPU", settings | where)
         except RuntimeError as error:
             message = f"{graph.path} cannot be compiled. Make it anew: resnest cache clear."
             raise ModelError(message) from error

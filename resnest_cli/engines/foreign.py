@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.engines import onnx_file
-from resnest_cli.engines.runtime import openvino
+from resnest_cli.engines.runtime import core, openvino
 from resnest_cli.errors import ModelError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _read(files: Mapping[str, bytes]) -> openvino.Model:
     elif b"<!" in content.replace(b"<!--", b""):
         message = "its XML declares a document type or entities"
         raise ValueError(message)
-    return openvino.Core().read_model(content, weights[0][1] if weights else b"")
+    return core().read_model(content, weights[0][1] if weights else b"")
 
 
 def _normalized(graph: openvino.Model, spec: ModelSpec) -> openvino.Model:

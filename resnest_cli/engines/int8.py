@@ -21,7 +21,7 @@ import numpy as np
 from resnest_cli.engines import window
 from resnest_cli.engines.build import build
 from resnest_cli.engines.openvino import OpenVinoEngine
-from resnest_cli.engines.runtime import openvino, save
+from resnest_cli.engines.runtime import core, openvino, save
 from resnest_cli.models import architecture, folders, graphs, random_weights
 from resnest_cli.models.graphs import Graph
 from resnest_cli.system.imports import without
@@ -70,7 +70,7 @@ def quantize(dense: Graph, pixels: Pixels, method: str, folder: Path, least: flo
         least: the share of the pictures whose first class must stay, for the method that measures it.
     """
     with _quiet_nncf() as nncf:
-        model = openvino.Core().read_model(dense.path)
+        model = core().read_model(dense.path)
         given: dict[str, Any] = {
             "calibration_dataset": nncf.Dataset(list(pixels), lambda picture: picture[None]),
             "preset": nncf.QuantizationPreset.MIXED,
@@ -153,7 +153,7 @@ def attention(model: openvino.Model) -> list[str]:
 
 def _under_control(nncf: Any, model: openvino.Model, pixels: Pixels, given: dict[str, Any], least: float) -> Any:  # noqa: ANN401 - of a library without types
     """Quantize, then restore the layers that change most answers, until enough first classes are as before."""
-    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     pairs = [(picture, int(compiled(picture[None])[0].argmax())) for picture in pixels]
 
     def agreement(candidate: openvino.CompiledModel, chosen: Iterable[tuple[Any, int]]) -> tuple[float, list[float]]:

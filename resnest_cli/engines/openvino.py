@@ -18,7 +18,7 @@ import numpy as np
 
 from resnest_cli.engines.base import Fetched, memory_errors
 from resnest_cli.engines.compiled import compile_graph, hint
-from resnest_cli.engines.runtime import VERSION, native_precisions, openvino
+from resnest_cli.engines.runtime import VERSION, core, native_precisions, openvino
 from resnest_cli.system.machine import usable_cores
 from resnest_cli.types import EngineFacts
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 def runner(path: Path) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
     """Return a function that runs the graph at `path` on a batch, in fp32."""
-    compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": hint("fp32")})
+    compiled = core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": hint("fp32")})
     return lambda batch: np.array(compiled(batch)[0])
 
 

@@ -6,6 +6,9 @@ precisions that the CPU has instructions for. Does not know graphs or engines.
 
 from __future__ import annotations
 
+import os
+import threading
+from functools import cache
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import DeviceError
@@ -23,13 +26,31 @@ except ImportError as error:  # installed, but it does not load: half installed,
     words = f"openvino cannot be loaded: {error}. Install it anew (pip install --force-reinstall openvino), or use "
     raise DeviceError(f"{words}--engine torch.") from error
 
-__all__ = ["VERSION", "has_int8", "native_precisions", "next_to_int8", "openvino", "require_native", "save"]
+__all__ = ["VERSION", "core", "has_int8", "native_precisions", "next_to_int8", "openvino", "require_native", "save"]
+_lock = threading.Lock()
 VERSION = openvino.__version__.split("-")[0]  # without the build number
+
+
+def core() -> openvino.Core:
+    """Return OpenVINO's core, one for the whole process.
+
+    Each core gives the thread that makes it a stack for signal handlers, and takes it away with itself. Where two end
+    in the order in which they began, the stack that is left is gone, and the next signal crashes Python: Ctrl-C,
+    SIGTERM or the end of a child (openvino 2026.4). So there is one, which never ends; in a fork another.
+    """
+    with _lock:
+        return _core(os.getpid())
+
+
+@cache
+def _core(process: int) -> openvino.Core:
+    del process
+    return openvino.Core()
 
 
 def native_precisions() -> list[str]:
     """Return the number formats that this CPU has instructions for, as OpenVINO names them."""
-    known: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    known: list[str] = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return sorted({"FP32", "BF16", "FP16", "INT8"} & set(known))
 
 

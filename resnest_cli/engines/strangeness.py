@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resnest_cli.engines.build import EPSILON, build
-from resnest_cli.engines.runtime import openvino
+from resnest_cli.engines.runtime import core, openvino
 from resnest_cli.models import architecture
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def strangeness(spec: ModelSpec, state: State, pixels: NDArray[np.uint8]) -> flo
     graph = build(architecture.of(spec), dict(state), spec.data)
     outputs = dict(_statistics(graph, state))
     probe = openvino.Model([node for pair in outputs.values() for node in pair], graph.get_parameters(), "probe")
-    found = openvino.Core().compile_model(probe, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(pixels)
+    found = core().compile_model(probe, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(pixels)
     moments = [np.array(found[i], np.float64) for i in range(2 * len(outputs))]
     divergences: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     for (norm, part), mean, variance in zip(outputs, moments[::2], moments[1::2], strict=True):

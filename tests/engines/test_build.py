@@ -16,7 +16,7 @@ from timm.layers.split_attn import RadixSoftmax
 
 from resnest_cli import find_model, list_models
 from resnest_cli.engines.build import build
-from resnest_cli.engines.runtime import openvino
+from resnest_cli.engines.runtime import core, openvino
 from resnest_cli.models import architecture, graphs, random_weights
 from resnest_cli.types import DataConfig
 
@@ -72,7 +72,7 @@ def timms(network: Any, images: torch.Tensor) -> dict[str, Numbers]:  # noqa: AN
 
 
 def run(graph: openvino.Model, batch: NDArray[Any]) -> dict[str, Numbers]:
-    compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return {port.get_any_name(): np.array(values) for port, values in compiled(batch).items()}
 
 

@@ -6,6 +6,7 @@ import gc
 import itertools
 import os
 import shutil
+import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from conftest import Shell
     from numpy.typing import NDArray
     from torch import nn
 
@@ -467,3 +469,22 @@ def test_openvino_refuses_a_gpu_with_a_way_out(gpu: Callable[..., None]) -> None
     gpu(sign=True, torch_finds="cuda")
     with pytest.raises(UsageError, match=r'^engine="openvino": GPUs run in torch\. Use engine="auto" or torch\.$'):
         chosen(engine="openvino", device="cuda")
+
+
+SIGNALLED = """
+import gc, os, signal, sys
+from resnest_cli import Classifier
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+first, second = (Classifier("digits", engine="openvino") for _ in range(2))
+for model in (first, second):
+    model.explain(sys.argv[1])
+first.close(); del first; gc.collect()
+second.close(); del second, model; gc.collect()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such signal there")
+def test_a_signal_is_handled_after_models_have_come_and_gone(shell: Shell) -> None:
+    ended = shell(sys.executable, "-c", SIGNALLED, DIGITS / "samples" / "two_0051.png")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"handled\n", b"")

@@ -10,7 +10,7 @@ import time
 import numpy as np
 
 from resnest_cli.engines.compiled import hint
-from resnest_cli.engines.runtime import openvino
+from resnest_cli.engines.runtime import core, openvino
 from resnest_cli.system.machine import usable_cores
 
 # Rows and width of the products: those of 1x1 convolutions, and a square one. Of a dozen shapes these came nearest to
@@ -35,7 +35,7 @@ def _rate(rows: int, width: int, precision: str, seconds: float) -> float:
         "NUM_STREAMS": str(cores),
         "INFERENCE_NUM_THREADS": cores,
     }
-    compiled = openvino.Core().compile_model(_products(rows, width, quantized=precision == "int8"), "CPU", settings)
+    compiled = core().compile_model(_products(rows, width, quantized=precision == "int8"), "CPU", settings)
     queue = openvino.AsyncInferQueue(compiled, cores)
     values = np.ones((rows, width), np.float32)
     times: list[float] = []

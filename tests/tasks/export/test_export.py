@@ -28,6 +28,7 @@ from torch import nn
 
 from resnest_cli import Classifier, Options, find_model
 from resnest_cli.engines import onnx_file
+from resnest_cli.engines.runtime import core
 from resnest_cli.errors import ExitCode, ModelError, OutputError, UsageError
 from resnest_cli.inputs.decode.images import load
 from resnest_cli.models import folders
@@ -102,13 +103,11 @@ def test_each_format_gives_timms_answers_to_any_batch(to: str, size: int, export
         session = onnxruntime.InferenceSession(exported(to) / "model.onnx")
         found = session.run(["logits"], {"images": given})[0]
     elif to == "openvino":
-        found = openvino.Core().compile_model(exported(to) / "model.xml", "CPU")({"pixels": given})["logits"]
+        found = core().compile_model(exported(to) / "model.xml", "CPU")({"pixels": given})["logits"]
     else:
         found = torch.export.load(exported(to) / "model.pt2").module()(torch.from_numpy(given)).detach().numpy()
     tolerance = (
-        1e-4
-        if to != "openvino" or "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        else 0.3
+        1e-4 if to != "openvino" or "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else 0.3
     )  # as it is opened here, OpenVINO takes bf16 where that is native
     np.testing.assert_allclose(found, logits(batch), rtol=0, atol=tolerance)
 
@@ -126,7 +125,7 @@ def test_onnx_is_valid_and_says_what_it_is(exported: Any) -> None:  # noqa: ANN4
 
 
 def test_openvino_says_what_it_is(exported: Any) -> None:  # noqa: ANN401
-    graph = openvino.Core().read_model(exported("openvino") / "model.xml")
+    graph = core().read_model(exported("openvino") / "model.xml")
     assert [str(end.get_partial_shape()) for end in (*graph.inputs, *graph.outputs)] == ["[?,32,32,3]", "[?,10]"]
     assert graph.inputs[0].get_element_type() == openvino.Type.u8
     said = {key: json.loads(graph.get_rt_info(["resnest", key]).astype(str)) for key in ("labels", *METADATA)}
@@ -135,7 +134,7 @@ def test_openvino_says_what_it_is(exported: Any) -> None:  # noqa: ANN401
 
 
 def test_openvino_has_its_splits_parted(exported: Any) -> None:  # noqa: ANN401
-    kinds = [node.get_type_name() for node in openvino.Core().read_model(exported("openvino") / "model.xml").get_ops()]
+    kinds = [node.get_type_name() for node in core().read_model(exported("openvino") / "model.xml").get_ops()]
     assert "GroupConvolution" not in kinds  # they are slower on CPUs
     splits = [module for module in digits().modules() if isinstance(module, SplitAttn)]
     dense = [module for module in digits().modules() if isinstance(module, nn.Conv2d)]

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino
 import pyarrow.parquet as pq
 import pytest
 import timm
@@ -26,7 +25,7 @@ from resnest_cli import Classifier, Options, find_model
 from resnest_cli.engines import window
 from resnest_cli.engines.choose import open_engine
 from resnest_cli.engines.pytorch.network import build
-from resnest_cli.engines.runtime import has_int8
+from resnest_cli.engines.runtime import core, has_int8
 from resnest_cli.errors import ExitCode, ModelError, UsageError
 from resnest_cli.inputs.find import find_sources
 from resnest_cli.inputs.read import read_source
@@ -126,7 +125,7 @@ def test_what_adds_the_splits_up_takes_what_the_convolutions_give(made: Quantize
     """Of two splits: two shares, their sum, and the sum that is pooled; all that as it was, in each of four blocks."""
     from resnest_cli.engines.int8 import attention
 
-    assert len(attention(openvino.Core().read_model(made.folder / "model.xml"))) == 4 * 4
+    assert len(attention(core().read_model(made.folder / "model.xml"))) == 4 * 4
 
 
 def test_the_record_says_what_was_done(made: Quantized, images: Path) -> None:
