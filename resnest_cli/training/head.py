@@ -173,8 +173,9 @@ class _Problem:
         """
         factor = torch.linalg.cholesky(self._curvature(start, tolerance) + self.eye / (strength * len(self.rows)))
         inverse = torch.linalg.solve_triangular(factor, self.eye, upper=False)
-        rows = self.rows @ inverse.T
-        solution = torch.cat([start[:, :-1] @ factor, start[:, -1:]], dim=1).requires_grad_()
+        rows, true = self.rows @ inverse.T, functional.one_hot(self.targets, self.classes)
+        solution = torch.cat([start[:, :-1] @ factor, start[:, -1:]], dim=1)
+        solution.grad = torch.zeros_like(solution)
         optimizer = torch.optim.LBFGS(
             [solution],
             max_iter=ITERATIONS,
@@ -185,17 +186,18 @@ class _Problem:
         )
 
         def loss() -> torch.Tensor:
-            optimizer.zero_grad()
-            logits = functional.linear(rows, solution[:, :-1], solution[:, -1])
-            losses = functional.cross_entropy(logits, self.targets, reduction="none")
-            penalty = (solution[:, :-1] @ inverse).square().sum() / (2 * strength)
-            total: torch.Tensor = ((losses * self.weights).sum() + penalty) / len(rows)
-            total.backward()  # type: ignore[no-untyped-call]
-            return total
+            """Return the loss, and set its gradient; autograd would take twice as long."""
+            kept = torch.log_softmax(functional.linear(rows, solution[:, :-1], solution[:, -1]), dim=1)
+            wrong = (kept.exp() - true) * self.weights[:, None]
+            weight = solution[:, :-1] @ inverse
+            gradient = torch.cat([wrong.T @ rows + weight @ inverse.T / strength, wrong.sum(dim=0)[:, None]], dim=1)
+            solution.grad = gradient / len(rows)
+            losses = -kept[torch.arange(len(rows)), self.targets]
+            total: torch.Tensor = (losses * self.weights).sum() + weight.square().sum() / (2 * strength)
+            return total / len(rows)
 
         optimizer.step(loss)  # type: ignore[no-untyped-call]
-        found = solution.detach()
-        return torch.cat([found[:, :-1] @ inverse, found[:, -1:]], dim=1)
+        return torch.cat([solution[:, :-1] @ inverse, solution[:, -1:]], dim=1)
 
     def _curvature(self, start: torch.Tensor, tolerance: float) -> torch.Tensor:
         """Return the curvature of the loss at the start, float64 [F', F'], the mean over classes.
