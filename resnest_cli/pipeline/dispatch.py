@@ -54,12 +54,24 @@ class Dispatch:
         engine: makes rows of pixels.
         batch: the most images per forward pass; less when memory is short.
         stages: the times are added to it.
+        room: the most sources that wait; None: `ROOM`.
+        patience_s: how long a batch that is not full waits for images that are being decoded; None: `PATIENCE_S`.
     """
 
-    def __init__(self, owner: object, decoders: Decoders, engine: Engine, batch: int, stages: Stages) -> None:
+    def __init__(  # noqa: PLR0913 - the last two by name
+        self,
+        owner: object,
+        decoders: Decoders,
+        engine: Engine,
+        batch: int,
+        stages: Stages,
+        *,
+        room: int | None = None,
+        patience_s: float | None = None,
+    ) -> None:
         self._decoders, self._engine, self._batch, self._stages = decoders, engine, batch, stages
-        self._inbox = Inbox(ROOM, ROOM_BYTES)
-        self._ready = Ready(2 * max(batch, engine.slots), PATIENCE_S)
+        self._inbox = Inbox(ROOM if room is None else room, ROOM_BYTES)
+        self._ready = Ready(2 * max(batch, engine.slots), PATIENCE_S if patience_s is None else patience_s)
         self._deadlines = Deadlines()
         self._process = os.getpid()
         self._turn = threading.Lock()

@@ -75,6 +75,8 @@ class Trunk:
         many: expect more than one image: the workers that decode start while the model opens.
         live: sources come slowly, as from a pipe: each row is there as soon as it can be, before the next source comes.
             They are then found in a thread, and each decoding process has a thread too.
+        room: the most sources that are submitted and wait, see `Dispatch`.
+        patience_s: how long a batch of submitted sources waits to be fuller, see `Dispatch`.
 
     Attributes:
         decoders: what makes pixels of sources; their processes live as long as the trunk.
@@ -93,12 +95,15 @@ class Trunk:
         engine: Engine | None = None,
         many: bool = False,
         live: bool = False,
+        room: int | None = None,
+        patience_s: float | None = None,
     ) -> None:
         self.spec = spec
         self.options = options
         self.stages = Stages()
         self.decoders = Decoders.of(spec.data, options)
         self._live = live
+        self._room, self._patience_s = room, patience_s
         self._lock = threading.Lock()
         self._dispatch: Dispatch | None = None
         try:
@@ -138,7 +143,11 @@ class Trunk:
     def _dispatching(self) -> Dispatch:
         with self._lock:
             if not (self._dispatch and self._dispatch.is_ours):
-                self._dispatch = Dispatch(self, self.decoders, self.engine, self._batch(), self.stages)
+                self._dispatch = Dispatch(
+                    *(self, self.decoders, self.engine, self._batch(), self.stages),
+                    room=self._room,
+                    patience_s=self._patience_s,
+                )
             return self._dispatch
 
     def _answered(self, found: Iterable[Source | Failure]) -> Iterator[stream.Row | Failure]:
