@@ -50,7 +50,7 @@ FOLDERS = [
         "pipeline",
         "outputs",
     ),
-    *("tasks", "training", "cluster", "cli"),
+    *("tasks", "training", "cluster", "serve", "cli"),
 ]
 # Where each library of others is imported at the top of a file, by folder or module. Whatever loads long is imported by
 # few, which others import in functions: so nothing that a command does not need is loaded (see the tests below).
@@ -69,13 +69,16 @@ AT_TOP = {
         "tasks",
         "training",
         "cluster",
+        "serve",
     },
     "openvino": {"engines.runtime"},
     "pyarrow": {"outputs.parquet"},
     "platformdirs": {"system.cache"},
+    "python_multipart": {"serve.bodies"},
     "requests": {"net"},
     "rich": {"cli.output", "cli.training_screen"},
     "safetensors": {"models.state", "tasks.quantize", "tasks.export.to_torch", "training.folder"},
+    "starlette": {"serve"},
     "timm": {"engines.pytorch", "tasks.explain", "tasks.export", "training"},
     "torch": {
         "engines.pytorch",
@@ -86,6 +89,7 @@ AT_TOP = {
         "training",
     },
     "urllib3": {"net"},
+    "uvicorn": {"serve.connections", "serve.server"},
     "yaml": {"training.job"},
 }
 # ... and in functions.
@@ -104,7 +108,7 @@ INSIDE = {
 # What commands import at the top of their files; all else they import in their bodies.
 CLI_AT_TOP = {
     *("", "errors", "options", "types", "inputs.splits", "outputs.limits", "outputs.formats"),
-    *("tasks.bench.request", "tasks.quantize.options", "tasks.validate.request", "training.recipe"),
+    *("tasks.bench.request", "tasks.quantize.options", "tasks.validate.request", "training.recipe", "serve.options"),
     *("system", "system.lifetime", "system.paths", "system.streams"),
     *("text", "text.layout", "text.terminal", "text.words"),
 }
@@ -121,6 +125,8 @@ HEAVY = {
     "filelock",
     "pyarrow",
     "ray",
+    "starlette",
+    "uvicorn",
 }
 
 # Each module in a fork of one process that has torch already: with an interpreter each they take minutes.
@@ -393,6 +399,11 @@ OPTIONS = {
         *("--exclude", "--index", "--topk", "--duplicates", "--format", "--model", "--weights"),
         *("--device", "--engine", "--batch", "--workers", *VIEW),
     ],
+    "serve": [
+        *("--model", "--host", "--port", "--unix", "--token-file", "--max-batch", "--max-wait-ms", "--queue"),
+        *("--timeout", "--max-bytes", "--log", *WEIGHTS, "--labels", "--device", "--engine", "--precision"),
+        *("--workers", "--max-pixels", *VIEW),
+    ],
     "list-models": ["--format", "--sort"],
     "show": ["--format"],
     "finetune": [
@@ -470,7 +481,7 @@ STARTS = {
 STARTER = re.compile(
     r"subprocess\.(?!PIPE|DEVNULL).*|sys\.executable|os\.(exec|spawn|posix_spawn|fork|system|popen|startfile).*|pty\..*|"
     r"(torch\.)?multiprocessing\..*|concurrent\.futures\.Process.*|torch\.utils\.data\.DataLoader|"
-    r"torch\.distributed\.run\.run|(runpy|webbrowser|joblib|asyncio)\..*"
+    r"torch\.distributed\.run\.run|(runpy|webbrowser|joblib)\..*|asyncio\.(create_)?subprocess.*"
 )
 
 

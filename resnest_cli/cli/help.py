@@ -41,7 +41,8 @@ SECTIONS = {
         *("--crop-scale", "--hflip", "--dropout", "--drop-block", "--ema", "--patience", "--balance", "--sync-bn"),
     ),
     "Preprocessing": ("--img-size", "--crop-pct", "--interpolation", "--mean", "--std", "--exif"),
-    "Limits": ("--timeout", "--max-pixels", "--max-failures", "--allow-private-urls"),
+    "Server": ("--host", "--port", "--unix", "--token-file", "--max-batch", "--max-wait-ms", "--log"),
+    "Limits": (*("--queue", "--timeout", "--max-bytes", "--max-pixels", "--max-failures", "--allow-private-urls"),),
     "Cluster": ("--ray", "--ray-address"),
     "Messages": ("--quiet", "--verbose", "--no-progress", "--help"),
 }

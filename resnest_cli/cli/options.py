@@ -87,8 +87,10 @@ DEVICE = _option("--device", metavar="DEVICE")
 ENGINE = _option("--engine", type=click.Choice(ENGINES))
 BATCH = _option("-b", "--batch", "--batch-size", type=or_auto(int), metavar="N|auto")
 IMG_SIZE = _option("--img-size", type=int, metavar="N")
-RUN = (DEVICE, ENGINE, _option("--precision", type=click.Choice(PRECISIONS)), BATCH, IMG_SIZE)
+PRECISION = _option("--precision", type=click.Choice(PRECISIONS))
+RUN = (DEVICE, ENGINE, PRECISION, BATCH, IMG_SIZE)
 WORKERS = _option("-j", "--workers", type=or_auto(int), metavar="N|auto")
+MAX_PIXELS = _option("--max-pixels", metavar="N")
 PREPROCESSING = (
     _option("--crop-pct", type=float, metavar="P"),
     _option("--interpolation", type=click.Choice(INTERPOLATIONS)),
@@ -106,7 +108,7 @@ def images(exif_default: str = "exif") -> tuple[Decorator, ...]:
         *PREPROCESSING,
         _option("--exif/--no-exif", help=turn),
         _option("--timeout", metavar="S"),
-        _option("--max-pixels", metavar="N"),
+        MAX_PIXELS,
         _option("--allow-private-urls"),
     )
 
