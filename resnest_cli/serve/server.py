@@ -51,6 +51,7 @@ def run(settings: ServeOptions, options: Options, say: Callable[[str], None], wr
         server = Server(found, settings, write)
         for model in found.values():
             say(model.words("answers"))
+        listener.listen()  # who connects from now on is answered
         say(f"listening on {sockets.words(listener)}")
         asyncio.run(server.serve([listener]))
     return ExitCode(128 + server.signal) if server.signal else ExitCode.FAILED
