@@ -16,14 +16,11 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from resnest_cli.serve.bodies import Upload
-
+Image = TypeVar("Image")
 Answer = TypeVar("Answer")
 
 
-async def of_all(
-    request: Request, images: Iterable[Upload], submit: Callable[[Upload], Future[Answer]]
-) -> list[Answer]:
+async def of_all(request: Request, images: Iterable[Image], submit: Callable[[Image], Future[Answer]]) -> list[Answer]:
     """Return the answer of each image.
 
     Raises:

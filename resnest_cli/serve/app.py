@@ -18,11 +18,14 @@ from resnest_cli.errors import ResnestError
 from resnest_cli.options import DEFAULT_TOPK
 from resnest_cli.outputs.rows import to_json, to_row
 from resnest_cli.serve import answers, bodies, models
+from resnest_cli.serve.inference import Inference
 from resnest_cli.serve.problems import CLIENT_GONE, ClientGone, Problem
 from resnest_cli.text.json_input import shorten
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.datastructures import QueryParams
     from starlette.requests import Request
 
@@ -30,15 +33,18 @@ if TYPE_CHECKING:
     from resnest_cli.serve.options import ServeOptions
 
 JSON = "application/json"
+PATHS = ("POST /predict", "GET /v2", "POST /v2/models/MODEL/infer")
 Number = TypeVar("Number", int, float)
 
 
-def make(opened: Models, settings: ServeOptions) -> Starlette:
-    """Return the application that serves these models."""
-    pages = Pages(opened, settings)
+def make(opened: Models, settings: ServeOptions, is_ready: Callable[[], bool]) -> Starlette:
+    """Return the application that serves these models; `is_ready` says whether it takes requests."""
+    reader = bodies.Bodies(settings.max_bytes, settings.timeout)
+    pages = Pages(opened, reader, settings.timeout)
     routes = [
         Route("/", pages.index),
         Route("/predict", pages.predict, methods=["POST"]),
+        *Inference(opened, reader, settings.timeout, is_ready).routes,
     ]
     kinds = (HTTPException, Problem, ResnestError, Exception)  # the last one is raised again, for the log
     return Starlette(routes=routes, exception_handlers=dict.fromkeys(kinds, respond) | {ClientGone: end})
@@ -57,15 +63,13 @@ async def end(*_: object) -> Response:
 class Pages:
     """What is answered without a protocol of others."""
 
-    def __init__(self, opened: Models, settings: ServeOptions) -> None:
-        self._models, self._timeout = opened, settings.timeout
-        self._bodies = bodies.Bodies(settings.max_bytes, settings.timeout)
+    def __init__(self, opened: Models, reader: bodies.Bodies, timeout: float) -> None:
+        self._models, self._bodies, self._timeout = opened, reader, timeout
 
     async def index(self, _: Request) -> Response:
         """Say what there is."""
-        return JSONResponse(
-            {"name": "resnest", "version": __version__, "models": list(self._models), "paths": ["POST /predict"]}
-        )
+        said = {"name": "resnest", "version": __version__, "models": list(self._models), "paths": PATHS}
+        return JSONResponse(said)
 
     async def predict(self, request: Request) -> Response:
         """Answer the row of an image, or the rows of several in an array."""

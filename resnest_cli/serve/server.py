@@ -66,7 +66,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, opened: Models, settings: ServeOptions, write: Callable[[str], None]) -> None:
         self.signal = 0
-        routes = app.make(opened, settings)
+        routes = app.make(opened, settings, lambda: not self.should_exit)
         super().__init__(config(Guard(routes, settings, write), settings))
 
     @contextmanager
