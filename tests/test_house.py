@@ -74,6 +74,7 @@ AT_TOP = {
     "openvino": {"engines.runtime"},
     "pyarrow": {"outputs.parquet"},
     "platformdirs": {"system.cache"},
+    "prometheus_client": {"serve.metrics"},
     "python_multipart": {"serve.bodies"},
     "requests": {"net"},
     "rich": {"cli.output", "cli.training_screen"},

@@ -52,7 +52,7 @@ def serve(*, settings: ServeOptions, options: Options, view: View) -> ExitCode:
     """
     from resnest_cli.system import imports
 
-    imports.require("serve", "serve", "starlette", "uvicorn", "python_multipart")
+    imports.require("serve", "serve", "starlette", "uvicorn", "python_multipart", "prometheus_client")
     from resnest_cli.serve import server
 
     return server.run(settings, options, view.say, (lambda _: None) if view.quiet else note)

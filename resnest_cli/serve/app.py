@@ -29,21 +29,23 @@ if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
     from starlette.requests import Request
 
+    from resnest_cli.serve.metrics import Metrics
     from resnest_cli.serve.models import Models
     from resnest_cli.serve.options import ServeOptions
 
 JSON = "application/json"
-PATHS = ("POST /predict", "GET /v2", "POST /v2/models/MODEL/infer")
+PATHS = ("POST /predict", "GET /metrics", "GET /v2", "POST /v2/models/MODEL/infer")
 Number = TypeVar("Number", int, float)
 
 
-def make(opened: Models, settings: ServeOptions, is_ready: Callable[[], bool]) -> Starlette:
+def make(opened: Models, settings: ServeOptions, metrics: Metrics, is_ready: Callable[[], bool]) -> Starlette:
     """Return the application that serves these models; `is_ready` says whether it takes requests."""
-    reader = bodies.Bodies(settings.max_bytes, settings.timeout)
+    reader = bodies.Bodies(settings.max_bytes, settings.timeout, metrics.stages.labels("receive"))
     pages = Pages(opened, reader, settings.timeout)
     routes = [
         Route("/", pages.index),
         Route("/predict", pages.predict, methods=["POST"]),
+        Route("/metrics", metrics.page),
         *Inference(opened, reader, settings.timeout, is_ready).routes,
     ]
     kinds = (HTTPException, Problem, ResnestError, Exception)  # the last one is raised again, for the log

@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from resnest_cli.serve.problems import ClientGone, Problem
 
 if TYPE_CHECKING:
+    from prometheus_client import Histogram
     from starlette.requests import Request
 
 MULTIPART = b"multipart/form-data"
@@ -41,10 +42,11 @@ class Bodies:
     Args:
         most: bytes of a body.
         within: seconds for a body to arrive.
+        seconds: takes how long each body took.
     """
 
-    def __init__(self, most: int, within: float) -> None:
-        self._most, self._within = most, within
+    def __init__(self, most: int, within: float, seconds: Histogram) -> None:
+        self._most, self._within, self._seconds = most, within, seconds
         self._held = 0
 
     async def read(self, request: Request) -> bytes:
@@ -60,7 +62,8 @@ class Bodies:
         if request.headers.get("content-encoding", "identity") != "identity":
             raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Encoding: send the body as it is.")
         try:
-            return await asyncio.wait_for(self._read(request), self._within)
+            with self._seconds.time():
+                return await asyncio.wait_for(self._read(request), self._within)
         except asyncio.TimeoutError:
             message = f"the request has not arrived within {self._within:g} s."
             raise Problem(HTTPStatus.REQUEST_TIMEOUT, message, {"Connection": "close"}) from None

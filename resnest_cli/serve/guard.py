@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from resnest_cli.serve.metrics import Metrics
     from resnest_cli.serve.options import ServeOptions
 
 PROBES = ("/v2/health/live", "/v2/health/ready")  # they tell nothing, and have no token
@@ -63,14 +64,15 @@ class Guard:
     Args:
         app: the routes.
         settings: the address and the token file.
+        metrics: counts the requests.
         write: takes each log line.
 
     Raises:
         UsageError: the token file cannot be read, or has no token.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServeOptions, write: Callable[[str], None]) -> None:
-        self._app, self._settings, self._write = app, settings, write
+    def __init__(self, app: ASGIApp, settings: ServeOptions, metrics: Metrics, write: Callable[[str], None]) -> None:
+        self._app, self._settings, self._metrics, self._write = app, settings, metrics, write
         self._token = token(settings.token_file) if settings.token_file else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,6 +90,8 @@ class Guard:
         finally:
             ms = round((time.perf_counter() - begun) * 1000, 1)
             line = Line(scope["method"], scope["path"], status, ms, scope["state"]["images"])
+            route = getattr(scope.get("endpoint"), "__name__", "none")  # a path would be a client's word
+            self._metrics.requests.labels(route, status).inc()
             self._write(line.json() if self._settings.log == "json" else line.text())
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resnest_cli.errors import UnknownModel, UsageError
-from resnest_cli.pipeline.trunk import Trunk
+from resnest_cli.serve.measured import MeasuredTrunk
 from resnest_cli.tasks.predict import Classifier
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from resnest_cli.engines.base import Engine
     from resnest_cli.options import Options
+    from resnest_cli.serve.metrics import Metrics
     from resnest_cli.serve.options import ServeOptions
     from resnest_cli.types import ModelSpec
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def opened(settings: ServeOptions, options: Options) -> Iterator[dict[str, Classifier]]:
+def opened(settings: ServeOptions, options: Options, metrics: Metrics) -> Iterator[dict[str, Classifier]]:
     """Yield the models by name, in the order in which the settings name them, each warm; close them in the end.
 
     Raises:
@@ -37,7 +38,7 @@ def opened(settings: ServeOptions, options: Options) -> Iterator[dict[str, Class
     with ExitStack() as stack:
         models: dict[str, Classifier] = {}
         for name in settings.model:
-            model = stack.enter_context(open_one(settings, replace(options, model=name)))
+            model = stack.enter_context(open_one(settings, replace(options, model=name), metrics))
             if models.setdefault(model.spec.name, model) is not model:
                 raise UsageError(
                     f"-m {name}: another model has the name {model.spec.name} too: serve it on another port."
@@ -45,13 +46,13 @@ def opened(settings: ServeOptions, options: Options) -> Iterator[dict[str, Class
         yield models
 
 
-def open_one(settings: ServeOptions, options: Options, engine: Engine | None = None) -> Classifier:
+def open_one(settings: ServeOptions, options: Options, metrics: Metrics, engine: Engine | None = None) -> Classifier:
     """Open a model, or one with an engine of your own, and run it once: the first request must not wait for that."""
     options = replace(options, batch=settings.max_batch, timeout=settings.timeout)
 
-    def trunk(spec: ModelSpec, options: Options, want: str) -> Trunk:
-        patience_s = settings.max_wait_ms / 1000
-        return Trunk(spec, options, want=want, engine=engine, live=True, room=settings.queue, patience_s=patience_s)
+    def trunk(spec: ModelSpec, options: Options, want: str) -> MeasuredTrunk:
+        how = {"want": want, "engine": engine, "room": settings.queue, "patience_s": settings.max_wait_ms / 1000}
+        return MeasuredTrunk(metrics, spec, options, **how)
 
     model = Classifier(options, runner=trunk)
     model.submit(np.zeros((1, 1, 3), np.uint8)).result()

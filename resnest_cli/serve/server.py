@@ -19,6 +19,7 @@ from resnest_cli.errors import ExitCode
 from resnest_cli.serve import app, models, sockets
 from resnest_cli.serve.connections import Connection
 from resnest_cli.serve.guard import Guard
+from resnest_cli.serve.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,8 +48,9 @@ def run(settings: ServeOptions, options: Options, say: Callable[[str], None], wr
         UsageError: the address cannot be listened on, or the token file has no token.
         ResnestError: a model cannot be opened.
     """
-    with sockets.bound(settings) as listener, models.opened(settings, options) as found:
-        server = Server(found, settings, write)
+    metrics = Metrics()
+    with sockets.bound(settings) as listener, models.opened(settings, options, metrics) as found:
+        server = Server(found, settings, metrics, write)
         for model in found.values():
             say(model.words("answers"))
         listener.listen()  # who connects from now on is answered
@@ -64,10 +66,10 @@ class Server(uvicorn.Server):
         signal: the one that ends it; 0 before.
     """
 
-    def __init__(self, opened: Models, settings: ServeOptions, write: Callable[[str], None]) -> None:
+    def __init__(self, opened: Models, settings: ServeOptions, metrics: Metrics, write: Callable[[str], None]) -> None:
         self.signal = 0
-        routes = app.make(opened, settings, lambda: not self.should_exit)
-        super().__init__(config(Guard(routes, settings, write), settings))
+        routes = app.make(opened, settings, metrics, lambda: not self.should_exit)
+        super().__init__(config(Guard(routes, settings, metrics, write), settings))
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

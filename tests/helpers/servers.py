@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnest_cli import FakeEngine, Options
 from resnest_cli.serve import models, sockets
+from resnest_cli.serve.metrics import Metrics
 from resnest_cli.serve.options import ServeOptions
 from resnest_cli.serve.server import Server
 
@@ -102,11 +103,11 @@ def serving(engine: FakeEngine | None = None, workers: int = 0, **changes: Any) 
     """Serve digits on a free port."""
     settings = ServeOptions(port=0, **{"max_batch": 1, **changes})
     lines: list[str] = []
-    options = Options("digits", workers=workers)
-    with models.open_one(settings, options, engine) as model, sockets.bound(settings) as listener:
+    options, metrics = Options("digits", workers=workers), Metrics()
+    with models.open_one(settings, options, metrics, engine) as model, sockets.bound(settings) as listener:
         listener.listen()  # who connects before the thread begins waits
         port = listener.getsockname()[1]
-        server = Server({"digits": model}, settings, lines.append)
+        server = Server({"digits": model}, settings, metrics, lines.append)
         thread = threading.Thread(target=asyncio.run, args=(server.serve([listener]),))
         thread.start()
         try:
