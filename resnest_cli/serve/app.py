@@ -5,6 +5,7 @@ In: requests that the guard has let in. Out: responses, or `Problem`s. The rows 
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,12 +15,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from resnest_cli import __version__
-from resnest_cli.errors import ResnestError
+from resnest_cli.errors import DeadlineExceeded, ResnestError
 from resnest_cli.options import DEFAULT_TOPK
 from resnest_cli.outputs.rows import to_json, to_row
 from resnest_cli.serve import answers, bodies, models
 from resnest_cli.serve.inference import Inference
 from resnest_cli.serve.problems import CLIENT_GONE, ClientGone, Problem
+from resnest_cli.tasks.explain.heatmap import class_index
 from resnest_cli.text.json_input import shorten
 from resnest_cli.types import Failure
 
@@ -29,22 +31,26 @@ if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
     from starlette.requests import Request
 
+    from resnest_cli.serve.explaining import Explaining
     from resnest_cli.serve.metrics import Metrics
     from resnest_cli.serve.models import Models
     from resnest_cli.serve.options import ServeOptions
 
 JSON = "application/json"
-PATHS = ("POST /predict", "GET /metrics", "GET /v2", "POST /v2/models/MODEL/infer")
+PATHS = ("POST /predict", "POST /explain", "GET /metrics", "GET /v2", "POST /v2/models/MODEL/infer")
 Number = TypeVar("Number", int, float)
 
 
-def make(opened: Models, settings: ServeOptions, metrics: Metrics, is_ready: Callable[[], bool]) -> Starlette:
+def make(
+    opened: Models, settings: ServeOptions, metrics: Metrics, explaining: Explaining, is_ready: Callable[[], bool]
+) -> Starlette:
     """Return the application that serves these models; `is_ready` says whether it takes requests."""
     reader = bodies.Bodies(settings.max_bytes, settings.timeout, metrics.stages.labels("receive"))
-    pages = Pages(opened, reader, settings.timeout)
+    pages = Pages(opened, reader, explaining, settings.timeout)
     routes = [
         Route("/", pages.index),
         Route("/predict", pages.predict, methods=["POST"]),
+        Route("/explain", pages.explain, methods=["POST"]),
         Route("/metrics", metrics.page),
         *Inference(opened, reader, settings.timeout, is_ready).routes,
     ]
@@ -65,8 +71,8 @@ async def end(*_: object) -> Response:
 class Pages:
     """What is answered without a protocol of others."""
 
-    def __init__(self, opened: Models, reader: bodies.Bodies, timeout: float) -> None:
-        self._models, self._bodies, self._timeout = opened, reader, timeout
+    def __init__(self, opened: Models, reader: bodies.Bodies, explaining: Explaining, timeout: float) -> None:
+        self._models, self._bodies, self._explaining, self._timeout = opened, reader, explaining, timeout
 
     async def index(self, _: Request) -> Response:
         """Say what there is."""
@@ -92,6 +98,24 @@ class Pages:
         if isinstance(records[0], Failure):
             raise Problem.of_failure(records[0])
         return Response(rows[0] + b"\n", media_type=JSON)
+
+    async def explain(self, request: Request) -> Response:
+        """Answer the heat map of one image, as PNG: what the network saw, in gray, colored by the evidence."""
+        query = parameters(request.query_params, "class", "model")
+        model = models.pick(self._models, query.get("model"))
+        target = class_index(model.labels, query["class"]) if "class" in query else None
+        images = await bodies.uploads(request, self._bodies)
+        request.state.images = len(images)
+        if len(images) > 1:
+            raise Problem(HTTPStatus.BAD_REQUEST, "one image is explained at a time.")
+        work = answers.of_all(request, images, lambda image: self._explaining.submit(model, image, target))
+        try:
+            (picture,) = await asyncio.wait_for(work, self._timeout)
+        except asyncio.TimeoutError:
+            raise DeadlineExceeded(f"not answered within {self._timeout:g} s.") from None
+        if isinstance(picture, Failure):
+            raise Problem.of_failure(picture)
+        return Response(picture, media_type="image/png")
 
 
 def parameters(given: QueryParams, *known: str) -> dict[str, str]:

@@ -18,10 +18,12 @@ import uvicorn
 from resnest_cli.errors import ExitCode
 from resnest_cli.serve import app, models, sockets
 from resnest_cli.serve.connections import Connection
+from resnest_cli.serve.explaining import Explaining
 from resnest_cli.serve.guard import Guard
 from resnest_cli.serve.metrics import Metrics
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
 
     from starlette.types import ASGIApp
@@ -68,7 +70,8 @@ class Server(uvicorn.Server):
 
     def __init__(self, opened: Models, settings: ServeOptions, metrics: Metrics, write: Callable[[str], None]) -> None:
         self.signal = 0
-        routes = app.make(opened, settings, metrics, lambda: not self.should_exit)
+        self._explaining = Explaining()
+        routes = app.make(opened, settings, metrics, self._explaining, lambda: not self.should_exit)
         super().__init__(config(Guard(routes, settings, metrics, write), settings))
 
     @contextmanager
@@ -80,6 +83,11 @@ class Server(uvicorn.Server):
         for number in handled:
             loop.add_signal_handler(number, self.stop, number)
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer the requests that are here, and end."""
+        await super().shutdown(sockets)
+        self._explaining.close()
 
     def stop(self, number: int) -> None:
         """End at a signal: the first time when all is answered, the second time at once."""

@@ -16,6 +16,7 @@ from servers import Answer, Served, serving
 
 from resnest_cli import Classifier, FakeEngine
 from resnest_cli.serve.app import make
+from resnest_cli.serve.explaining import Explaining
 from resnest_cli.serve.metrics import Metrics
 from resnest_cli.serve.options import ServeOptions
 
@@ -202,7 +203,7 @@ def test_an_image_that_fails_fails_its_request(fake: Served, image: bytes, statu
 @pytest.mark.parametrize(("is_ready", "status"), [(True, 200), (False, 503)])
 def test_a_server_that_ends_lives_and_is_not_ready(is_ready: bool, status: int) -> None:  # noqa: FBT001 - of a table
     with Classifier("digits", engine=FakeEngine(), workers=0) as model:
-        routes = make({"digits": model}, ServeOptions(), Metrics(), lambda: is_ready)
+        routes = make({"digits": model}, ServeOptions(), Metrics(), Explaining(), lambda: is_ready)
         assert [get(routes, f"/v2/health/{what}") for what in ("live", "ready")] == [200, status]
 
 

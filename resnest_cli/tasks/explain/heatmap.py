@@ -112,6 +112,9 @@ class Explainer:
         options: the model, its weights and preprocessing, the device. It runs in fp32.
         target: a class by name, index or WordNet id; None explains each image's first class.
 
+    Attributes:
+        decoders: what makes pixels of sources.
+
     Raises:
         UsageError: no such class, or a model that gives answers only.
         WeightsUnavailable, BadCheckpoint, LabelsError, DeviceError: the model cannot be opened.
@@ -124,7 +127,7 @@ class Explainer:
         self.target = None if target is None else class_index(self.labels, target)
         self.inspector = open_inspector(self.spec, options)
         self._one_at_a_time = threading.Lock()
-        self._decoders = Decoders.of(self.spec.data, options)
+        self.decoders = Decoders.of(self.spec.data, options)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -136,7 +139,7 @@ class Explainer:
 
     def close(self) -> None:
         """End the processes that decode."""
-        self._decoders.close()
+        self.decoders.close()
 
     def words(self) -> str:
         """Return a line with the model, the device and why, the engine, and whether the weights are random."""
@@ -153,10 +156,11 @@ class Explainer:
             UsageError: no such class.
         """
         index = self.target if target is None else class_index(self.labels, str(target))
-        for image in self._decoders.images(found):
-            yield image if isinstance(image, Failure) else self._explain(image.path, image.values, index)
+        for image in self.decoders.images(found):
+            yield image if isinstance(image, Failure) else self.explain_pixels(image.path, image.values, index)
 
-    def _explain(self, path: str, pixels: NDArray[np.uint8], target: int | None) -> Explanation | Failure:
+    def explain_pixels(self, path: str, pixels: NDArray[np.uint8], target: int | None) -> Explanation | Failure:
+        """Explain what the decoders made of an image: uint8 [H, W, 3]; `target` is the index of a class."""
         with self._one_at_a_time:
             seen = self.inspector.inspect(pixels)
         answer = stream.check_finite(stream.Row(path, seen.logits), "fp32")
