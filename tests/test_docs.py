@@ -66,6 +66,7 @@ NOT_RUN = {
     ],
     "docs/export.md": ["the commands below do the same"],
     "docs/predict.md": ["needs a network", "needs a network"],
+    "docs/serve.md": ["starts a server", "needs a server", "starts a server"],
     "docs/speed.md": ["as in README"],
     "docs/training.md": ["needs several nodes with GPUs"],
     "docs/validate.md": ["needs real.json and ImageNet's validation set"],

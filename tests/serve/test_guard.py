@@ -13,7 +13,7 @@ from servers import LIMIT_S, Served, serving
 
 from resnest_cli import FakeEngine
 from resnest_cli.errors import UsageError
-from resnest_cli.serve import connections
+from resnest_cli.serve import bodies, connections
 from resnest_cli.serve.guard import is_own, token
 from resnest_cli.serve.options import ServeOptions
 
@@ -130,6 +130,21 @@ def test_a_body_that_comes_too_slowly_is_cut() -> None:
         assert said.startswith(b"HTTP/1.1 408 ")
         assert said.endswith(b'"error":"the request has not arrived within 0.3 s."}')
         assert served.predict(SEVEN).status == 200
+
+
+def test_bodies_that_are_too_much_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "MAX_HELD", 1000)
+    with serving(FakeEngine(), max_bytes=1000) as served, raw(served) as first:
+        first.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert first.recv(100).startswith(b"HTTP/1.1 100 ")
+        first.sendall(bytes(899))
+        while (refused := served.predict(bytes(200))).status != 503:  # until the server has read the first
+            assert refused.status == 415
+        first.sendall(b"\0")
+        assert first.recv(100).startswith(b"HTTP/1.1 415 ")
+        assert served.predict(bytes(200)).status == 415
 
 
 @pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\nHost: loc"])

@@ -217,6 +217,9 @@ def get(routes: ASGIApp, path: str) -> int:
     async def receive() -> Message:
         return {"type": "http.request"}
 
+    async def ask() -> None:
+        await routes(scope, receive, send)
+
     scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
-    asyncio.run(routes(scope, receive, send))
+    asyncio.run(ask())
     return int(sent[0]["status"])
