@@ -51,6 +51,7 @@ async def while_connected(request: Request, work: Awaitable[Answer]) -> Answer:
     finally:
         doing.cancel()
         leaving.cancel()
+        await asyncio.gather(doing, leaving, return_exceptions=True)  # else asyncio logs what nobody has asked for
 
 
 async def _disconnected(request: Request) -> None:

@@ -7,6 +7,7 @@ and ends; at a second signal it ends at once.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import threading
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 MAX_CONNECTIONS = 900  # a process has often 1,024 files
+LOGGERS = ("uvicorn.error", "python_multipart")  # they warn of each malformed request, in lines of their own
 HEADERS = [("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store")]
 
 
@@ -50,6 +52,8 @@ def run(settings: ServeOptions, options: Options, say: Callable[[str], None], wr
         UsageError: the address cannot be listened on, or the token file has no token.
         ResnestError: a model cannot be opened.
     """
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
     metrics = Metrics()
     with sockets.bound(settings) as listener, models.opened(settings, options, metrics) as found:
         server = Server(found, settings, metrics, write)

@@ -335,6 +335,7 @@ Images:
   explain      Show where a network looked.
   embed        Compute the pooled features of images.
   similar      Find the images of an index that look most like others.
+  serve        Serve models over HTTP.
 
 Your own classes:
   finetune     Adapt a pretrained model to your own classes.
