@@ -65,14 +65,23 @@ class Guard:
         app: the routes.
         settings: the address and the token file.
         metrics: counts the requests.
+        is_ready: whether the server goes on; if not, answers end their connections.
         write: takes each log line.
 
     Raises:
         UsageError: the token file cannot be read, or has no token.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServeOptions, metrics: Metrics, write: Callable[[str], None]) -> None:
-        self._app, self._settings, self._metrics, self._write = app, settings, metrics, write
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: ServeOptions,
+        metrics: Metrics,
+        is_ready: Callable[[], bool],
+        write: Callable[[str], None],
+    ) -> None:
+        self._app, self._settings, self._metrics = app, settings, metrics
+        self._is_ready, self._write = is_ready, write
         self._token = token(settings.token_file) if settings.token_file else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,6 +92,8 @@ class Guard:
         async def noted(message: Message) -> None:
             nonlocal status
             status = message.get("status", status)
+            if message["type"] == "http.response.start" and not self._is_ready():
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
         try:

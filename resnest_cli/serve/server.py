@@ -75,8 +75,12 @@ class Server(uvicorn.Server):
     def __init__(self, opened: Models, settings: ServeOptions, metrics: Metrics, write: Callable[[str], None]) -> None:
         self.signal = 0
         self._explaining = Explaining()
-        routes = app.make(opened, settings, metrics, self._explaining, lambda: not self.should_exit)
-        super().__init__(config(Guard(routes, settings, metrics, write), settings))
+        routes = app.make(opened, settings, metrics, self._explaining, self.is_ready)
+        super().__init__(config(Guard(routes, settings, metrics, self.is_ready, write), settings))
+
+    def is_ready(self) -> bool:
+        """Return whether requests are taken."""
+        return not self.should_exit
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
