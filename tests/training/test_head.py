@@ -15,8 +15,6 @@ from sklearn.preprocessing import StandardScaler
 from resnest_cli.training import head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     Rows = NDArray[np.float32]
@@ -55,29 +53,23 @@ def test_it_is_scikit_learns(rows: int, width: int, balance: bool) -> None:  # n
     expected = reference(solved.strength, class_weight="balanced" if balance else None)
     expected.fit(drawn.astype(np.float64), labels)
     unseen, _ = features(100, width, 4, apart=0.3, seed=1)
-    np.testing.assert_allclose(probabilities(solved, unseen), expected.predict_proba(unseen), atol=1e-3)
+    np.testing.assert_allclose(probabilities(solved, unseen), expected.predict_proba(unseen), atol=2e-4)
     assert solved.loss == pytest.approx(log_loss(labels, expected.predict_proba(drawn)), abs=1e-4)
 
 
-def test_rows_that_are_all_right_take_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_are_all_right_take_few_products(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss goes on falling there, in directions of very different curvature."""
-    counts: list[int] = []
+    product, calls = head._Problem._product, []  # noqa: SLF001 - to count them
 
-    class Counted(torch.optim.LBFGS):
-        def step(self, closure: Callable[[], torch.Tensor]) -> torch.Tensor:  # type: ignore[override]
-            found: torch.Tensor = super().step(closure)  # type: ignore[no-untyped-call]
-            counts.append(self.state[self.param_groups[0]["params"][0]]["func_evals"])
-            return found
+    def counted(problem: Any, *values: Any) -> torch.Tensor:  # noqa: ANN401 - passed on
+        calls.append(values)
+        return product(problem, *values)
 
-    monkeypatch.setattr(torch.optim, "LBFGS", Counted)
+    monkeypatch.setattr(head._Problem, "_product", counted)  # noqa: SLF001 - as above
     drawn, labels = features(400, 150, 5, apart=0.15)
-    problem = head._Problem(torch.from_numpy(drawn), torch.from_numpy(labels), 5, torch.ones(400))  # noqa: SLF001
-    solution = problem.zero()
-    for strength in (0.01, 0.1, 1.0):
-        solution = problem.minimize(strength, solution, head.EXACT)
-    weight, bias = problem.unscaled(solution)
-    assert (torch.from_numpy(drawn) @ weight.T + bias).argmax(dim=1).tolist() == labels.tolist()
-    assert counts[-1] < 100
+    solved = solve(drawn, labels)
+    assert solved.logits(torch.from_numpy(drawn)).argmax(dim=1).tolist() == labels.tolist()
+    assert len(calls) < 600
 
 
 @pytest.mark.parametrize(("apart", "noise"), [(0.1, 0.3), (0.3, 0.1), (1.0, 0.0)])
