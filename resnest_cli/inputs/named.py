@@ -19,7 +19,7 @@ from resnest_cli.inputs.columns import index
 from resnest_cli.inputs.find import count_sources, find_sources
 from resnest_cli.inputs.lists import listed
 from resnest_cli.inputs.selection import LeftOut
-from resnest_cli.system.paths import look, reason
+from resnest_cli.system.paths import Kind, look, reason
 from resnest_cli.types import STDIN, Failure
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Inputs:
         """Whether names come while the job runs: the list is no file."""
         if self.files_from == STDIN:
             return not _is_file(sys.stdin)
-        return self.files_from is not None and not look(self.files_from).is_file
+        return self.files_from is not None and look(self.files_from).kind is Kind.OTHER
 
     def find(self) -> Iterator[Source | Failure]:
         """Yield the sources: of the names first, then of the list, while it is read.
@@ -70,7 +70,7 @@ class Inputs:
 
     def count(self, done: int = 0) -> Callable[[], int | None]:
         """Count in the background what follows the first `done` sources; None: unknown, as for a list in a pipe."""
-        if self.files_from == STDIN or self.are_live:
+        if self.files_from == STDIN or (self.files_from is not None and not look(self.files_from).is_file):
             return lambda: None
         again = find_sources(self._all_names(), recursive=self.recursive, exclude=self.exclude, left_out=LeftOut())
         return count_sources(again, done)

@@ -130,16 +130,17 @@ class Ready:
         A batch that is not full waits for images that are on their way, for a short time.
         """
         with self._lock:
-            while not self._waiting:
-                if self._is_closed:
-                    return []
-                self._filled.wait()
-            end = time.monotonic() + self._patience
-            while self._coming and len(self._waiting) < most and (left := end - time.monotonic()) > 0:
-                self._filled.wait(left)
-            batch = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
-            self._emptied.notify_all()
-            return batch
+            while True:
+                while not self._waiting:
+                    if self._is_closed:
+                        return []
+                    self._filled.wait()
+                end = time.monotonic() + self._patience
+                while self._coming and len(self._waiting) < most and (left := end - time.monotonic()) > 0:
+                    self._filled.wait(left)
+                if self._waiting:  # else another thread took them meanwhile
+                    self._emptied.notify_all()
+                    return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
 
     def close(self) -> None:
         """Say that no more images come."""

@@ -89,7 +89,9 @@ def test_a_worker_that_is_killed_before_it_is_ready_costs_no_image(tmp_path: Pat
         assert outcomes(decode_in_pool(pool, map(Source, "12"), ByName(), 2)) == ["1", "2"]
     with (
         Pool(Frail(place=str(tmp_path), times=100), 1, timeout=LONG_S) as pool,
-        pytest.raises(ResnestError, match=r"^the processes that decode images do not start \(signal 9\): use -j 0"),
+        pytest.raises(
+            ResnestError, match=r"^the processes that decode images do not start \(signal 9\): use workers=0"
+        ),
     ):
         list(decode_in_pool(pool, map(Source, "12"), ByName(), 2))
 

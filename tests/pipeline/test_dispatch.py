@@ -125,6 +125,17 @@ def test_what_waits_runs_in_batches() -> None:
     assert engine.batch_sizes == [1, 4, 3]
 
 
+def test_several_threads_that_wait_for_the_same_batch_all_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One takes what the others have waited for: they wait for the next."""
+    monkeypatch.setattr(FakeEngine, "slots", 4)
+    monkeypatch.setattr(dispatch, "PATIENCE_S", 0.01)
+    with Classifier("digits", engine=FakeEngine(), workers=0, batch=8) as model:
+        for _ in range(30):
+            futures = [model.submit(gray(100)) for _ in range(3)]
+            assert all(future.result(LIMIT_S).ok for future in futures)
+        assert sum(thread.name == "resnest dispatch" for thread in threading.enumerate()) == 1 + 4
+
+
 def test_a_hanging_image_delays_no_other(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with (
