@@ -11,6 +11,8 @@ import threading
 from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from resnest_cli.errors import DeviceError
 from resnest_cli.system import machine
 from resnest_cli.system.imports import without
@@ -27,6 +29,9 @@ except ImportError as error:  # installed, but it does not load: half installed,
     raise DeviceError(f"{words}--engine torch.") from error
 
 __all__ = ["VERSION", "core", "has_int8", "native_precisions", "next_to_int8", "openvino", "require_native", "save"]
+# OpenVINO makes its tables of numpy's types when they are first used. Two threads that do it at the same time wait for
+# one another, and hold Python's lock (openvino 2026.4): so it is done here, by the one that imports this module.
+openvino.Tensor(np.zeros(1, np.uint8), shared_memory=True).element_type.to_dtype()
 _lock = threading.Lock()
 VERSION = openvino.__version__.split("-")[0]  # without the build number
 

@@ -471,6 +471,27 @@ def test_openvino_refuses_a_gpu_with_a_way_out(gpu: Callable[..., None]) -> None
         chosen(engine="openvino", device="cuda")
 
 
+AT_ONCE = """
+import sys, threading
+sys.setswitchinterval(1e-6)
+from resnest_cli.engines.runtime import openvino
+together = threading.Barrier(8)
+def look():
+    together.wait()
+    openvino.Type.u8.to_dtype()
+threads = [threading.Thread(target=look) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("all")
+"""
+
+
+def test_threads_that_are_the_first_to_use_it_do_not_wait_for_one_another(shell: Shell) -> None:
+    assert shell("timeout", "60", sys.executable, "-c", AT_ONCE).stdout == b"all\n"
+
+
 SIGNALLED = """
 import gc, os, signal, sys
 from resnest_cli import Classifier
