@@ -193,10 +193,11 @@ class Dispatch:
             rows = self._rows(np.stack([image.values for image in images]))
         except MemoryError as error:
             if len(batch) > 1:
-                self._batch = max(1, len(batch) // 2)
+                half = len(batch) // 2  # not the limit, which other threads change too
+                self._batch = min(self._batch, half)
                 _log.info("out of memory: continuing with batches of %d", self._batch)
-                self._answer(batch[: self._batch])
-                self._answer(batch[self._batch :])
+                self._answer(batch[:half])
+                self._answer(batch[half:])
                 return
             batch[0].fail(stream.no_memory(self._engine, error))
         except Exception as error:  # noqa: BLE001 - of the device: raised where an answer is asked for

@@ -45,9 +45,9 @@ class Explaining:
         Raises:
             QueueFull: too many images wait.
         """
+        (source,) = model.find_one(image)
         if not self._room.acquire(blocking=False):
             raise QueueFull(f"{ROOM} images wait already to be explained: submit this one later.")
-        (source,) = model.find_one(image)
         future = self._thread.submit(self._explain, model, source, target)
         future.add_done_callback(lambda _: self._room.release())
         return future

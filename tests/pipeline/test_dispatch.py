@@ -136,6 +136,27 @@ def test_several_threads_that_wait_for_the_same_batch_all_go_on(monkeypatch: pyt
         assert sum(thread.name == "resnest dispatch" for thread in threading.enumerate()) == 1 + 4
 
 
+class Shrinks(FakeEngine):
+    """Has room for two images; and meanwhile another thread finds that there is room for more."""
+
+    slots = 1
+    model: Classifier
+
+    def answer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Answer, or run out of memory."""
+        if len(batch) > 2:
+            raise MemoryError("bad allocation")
+        self.model.trunk._dispatch._batch = 100  # type: ignore[attr-defined] # noqa: SLF001 - as that thread does
+        return super().answer(batch)
+
+
+def test_halves_of_a_batch_are_whole_whatever_another_thread_has_found() -> None:
+    engine = Shrinks()
+    with Classifier("digits", engine=engine, workers=0, batch=4) as engine.model:
+        futures = [engine.model.submit(gray(26 * (i % 10))) for i in range(12)]
+        assert [future.result(LIMIT_S).top1.index for future in futures] == [i % 10 for i in range(12)]
+
+
 def test_a_hanging_image_delays_no_other(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with (
