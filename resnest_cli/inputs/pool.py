@@ -201,6 +201,13 @@ class Worker:
         return self._process.wait()
 
     def _start(self) -> None:
+        try:
+            self._begin()
+        except OSError as error:
+            message = f"no process can be started to decode images in ({error}): {_HINT}"
+            raise ResnestError(message) from error
+
+    def _begin(self) -> None:
         requests, ours = os.pipe()
         theirs, answers = os.pipe()
         questions, self._answers = Connection(ours, readable=False), Connection(theirs, writable=False)
@@ -216,11 +223,10 @@ class Worker:
                 env=_ENVIRONMENT,
                 start_new_session=True,  # a signal from the keyboard is for this process, which then stops them
             )
-        except OSError as error:
+        except OSError:
             questions.close()
             self._answers.close()
-            message = f"no process can be started to decode images in ({error}): {_HINT}"
-            raise ResnestError(message) from error
+            raise
         finally:
             os.close(requests)
             os.close(answers)

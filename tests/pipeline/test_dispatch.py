@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import random
@@ -276,6 +277,19 @@ def test_an_image_that_does_not_fit_alone_is_told() -> None:
     told = pytest.raises(OutOfMemory, match=r"^there is not enough memory on cpu for one image \(bad allocation\)")
     with Classifier("digits", engine=Fails(MemoryError("bad allocation")), workers=0) as model, told:
         model.submit(gray(1)).result(LIMIT_S)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="decodes in one process there")
+def test_where_no_process_can_be_started_each_image_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more() -> tuple[int, int]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with Classifier("digits", engine=FakeEngine(), workers=2) as model:
+        monkeypatch.setattr(os, "pipe", no_more)
+        futures = [model.submit(path) for path in GOOD[:3]]
+        for future in futures:
+            with pytest.raises(ResnestError, match=r"^no process can be started .*Too many open files.*workers=0"):
+                future.result(LIMIT_S)
 
 
 def test_wrong_arguments_are_told_at_once() -> None:
