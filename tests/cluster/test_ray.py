@@ -422,7 +422,7 @@ def test_a_node_with_another_version_is_refused_and_has_no_say_when_it_has_left(
         return ended.stderr.decode()
 
     with ExitStack() as ends:
-        join(ends, address, 2, tmp_path / "log", PYTHONPATH=str(older.parent), RAY_AUTH_MODE="disabled")
+        join(ends, f"--address={address}", 2, tmp_path / "log", PYTHONPATH=str(older.parent), RAY_AUTH_MODE="disabled")
         assert re.search(r"on node \S+ resnest-cli is 0.0.1, here it is .*pip install 'resnest-cli==", refused())
     assert f"{path} can be read here, but not on node" in refused()
     os.close(folder)

@@ -63,7 +63,8 @@ def ray_node(where: str, cpus: int, log: Path, **env: str) -> Iterator[subproces
         try:
             yield process
         finally:
-            os.killpg(process.pid, signal.SIGKILL)  # after SIGTERM it takes half a minute
+            with suppress(ProcessLookupError):  # all of it has ended by itself
+                os.killpg(process.pid, signal.SIGKILL)  # after SIGTERM it takes half a minute
 
 
 @contextmanager
@@ -71,16 +72,15 @@ def ray_cluster(folder: Path, *cpus: int, **env: str) -> Iterator[str]:
     """Run a head with `cpus[0]` CPUs and further nodes, each with its own `ray start`; yield the address."""
     port = free_port()
     with ExitStack() as ends:
-        head = ends.enter_context(ray_node(f"--head --port={port}", cpus[0], folder / "head.log", **env))
-        wait_for(port, head)
+        join(ends, f"--head --port={port}", cpus[0], folder / "head.log", **env)
         for number, count in enumerate(cpus[1:]):
-            join(ends, f"127.0.0.1:{port}", count, folder / f"node-{number}.log", **env)
+            join(ends, f"--address=127.0.0.1:{port}", count, folder / f"node-{number}.log", **env)
         yield f"127.0.0.1:{port}"
 
 
-def join(ends: ExitStack, address: str, cpus: int, log: Path, **env: str) -> None:
-    """Add a node, and wait until it has joined."""
-    node = ends.enter_context(ray_node(f"--address={address}", cpus, log, **env))
+def join(ends: ExitStack, where: str, cpus: int, log: Path, **env: str) -> None:
+    """Add a node, and wait until it has joined; the head too, since a node gives up where the head is slow."""
+    node = ends.enter_context(ray_node(where, cpus, log, **env))
     end = time.monotonic() + START_S
     while b"Ray runtime started" not in log.read_bytes():
         if node.poll() is not None or time.monotonic() > end:

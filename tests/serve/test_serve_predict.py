@@ -219,6 +219,7 @@ def test_what_the_engine_raises(error: Exception, problem: tuple[int, str]) -> N
 
 @pytest.mark.slow
 def test_an_image_that_hangs_or_kills_its_worker_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = many_scans(2000, 20_000)
     receive, deadly = pool.Worker._receive, [False]  # noqa: SLF001 - the fault is a signal at the right time
 
     def received(worker: pool.Worker) -> Any:  # noqa: ANN401 - as it returns
@@ -230,10 +231,10 @@ def test_an_image_that_hangs_or_kills_its_worker_costs_no_other(monkeypatch: pyt
     monkeypatch.setattr(pool, "MAX_DEATHS", 1)
     with serving(FakeEngine(), workers=1, timeout=3) as served:
         assert served.predict(SEVEN).status == 200
-        assert served.predict(many_scans(2000, 20_000)).problem[0] == 504
+        assert served.predict(slow).problem[0] == 504
         assert served.predict(SEVEN).status == 200
         deadly[0] = True
-        assert served.predict(SEVEN).problem[0] == 422
+        assert served.predict(slow).problem[0] == 422  # slow: the worker has no answer yet when it is killed
         deadly[0] = False
         assert served.predict(SEVEN).status == 200
 
