@@ -55,6 +55,7 @@ docs: $(VENV)/installed-dev ## write the outputs and pictures of README and docs
 	$(COG) -r $(PAGES)
 	$(BIN)/python scripts/docs/screenshot.py
 	-$(BIN)/python scripts/docs/report_picture.py
+	-$(BIN)/python scripts/docs/serve_picture.py
 	$(BIN)/python scripts/docs/explain_picture.py
 
 fuzz: $(VENV)/installed-dev ## feed the readers of checkpoints and images odd bytes, ten minutes each

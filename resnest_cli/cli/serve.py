@@ -41,7 +41,7 @@ def serve(*, settings: ServeOptions, options: Options, view: View) -> ExitCode:
     """Serve models over HTTP.
 
     POST an image to /predict, or several as multipart: the answers are the rows of predict. Errors are problem
-    documents (RFC 9457). GET / lists what there is.
+    documents (RFC 9457). A page to drop images on is at /.
 
     Only this machine is served by default. Another --host needs a token, which clients send as Authorization: Bearer
     TOKEN. At SIGTERM the server answers the requests that are here, and ends.

@@ -18,7 +18,7 @@ from resnest_cli import __version__
 from resnest_cli.errors import DeadlineExceeded, ResnestError
 from resnest_cli.options import DEFAULT_TOPK
 from resnest_cli.outputs.rows import to_json, to_row
-from resnest_cli.serve import answers, bodies, models
+from resnest_cli.serve import answers, bodies, models, page
 from resnest_cli.serve.inference import Inference
 from resnest_cli.serve.problems import CLIENT_GONE, ClientGone, Problem
 from resnest_cli.tasks.explain.heatmap import class_index
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from resnest_cli.serve.options import ServeOptions
 
 JSON = "application/json"
-PATHS = ("POST /predict", "POST /explain", "GET /metrics", "GET /v2", "POST /v2/models/MODEL/infer")
 Number = TypeVar("Number", int, float)
 
 
@@ -48,7 +47,8 @@ def make(
     reader = bodies.Bodies(settings.max_bytes, settings.timeout, metrics.stages.labels("receive"))
     pages = Pages(opened, reader, explaining, settings.timeout)
     routes = [
-        Route("/", pages.index),
+        *page.routes(),
+        Route("/models", pages.models),
         Route("/predict", pages.predict, methods=["POST"]),
         Route("/explain", pages.explain, methods=["POST"]),
         Route("/metrics", metrics.page),
@@ -74,10 +74,10 @@ class Pages:
     def __init__(self, opened: Models, reader: bodies.Bodies, explaining: Explaining, timeout: float) -> None:
         self._models, self._bodies, self._explaining, self._timeout = opened, reader, explaining, timeout
 
-    async def index(self, _: Request) -> Response:
-        """Say what there is."""
-        said = {"name": "resnest", "version": __version__, "models": list(self._models), "paths": PATHS}
-        return JSONResponse(said)
+    async def models(self, _: Request) -> Response:
+        """Say which models there are."""
+        found = [{"name": name, "classes": model.spec.num_classes} for name, model in self._models.items()]
+        return JSONResponse({"version": __version__, "models": found})
 
     async def predict(self, request: Request) -> Response:
         """Answer the row of an image, or the rows of several in an array."""

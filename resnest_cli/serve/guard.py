@@ -1,7 +1,8 @@
 """What stands before the routes: who may ask (Host, token), and one log line per request.
 
 In: requests. Out: refusals, or what the routes answer. A page elsewhere cannot read answers: no CORS header
-is sent, and a name that somebody points at this machine (DNS rebinding) is refused. Knows no route but the probes.
+is sent, and a name that somebody points at this machine (DNS rebinding) is refused. Knows no route but those that
+tell nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers
 
 from resnest_cli.errors import UsageError, message_of
+from resnest_cli.serve import page
 from resnest_cli.serve.problems import CLIENT_GONE, Problem
 from resnest_cli.system import files
 from resnest_cli.text.terminal import one_line
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from resnest_cli.serve.metrics import Metrics
     from resnest_cli.serve.options import ServeOptions
 
-PROBES = ("/v2/health/live", "/v2/health/ready")  # they tell nothing, and have no token
+OPEN = {"/v2/health/live", "/v2/health/ready", *page.FILES}  # they tell nothing, and have no token
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 MIN_TOKEN, MAX_TOKEN = 16, 4096  # characters
 
@@ -120,7 +122,7 @@ class Guard:
             message = "the Host header names another machine: ask by the address that the server listens on."
             raise Problem(HTTPStatus.MISDIRECTED_REQUEST, message)
         given = headers.get("authorization", "").encode("latin-1")
-        if self._token and path not in PROBES and not hmac.compare_digest(given, b"Bearer " + self._token):
+        if self._token and path not in OPEN and not hmac.compare_digest(given, b"Bearer " + self._token):
             message = "a token is needed: send Authorization: Bearer TOKEN."
             raise Problem(HTTPStatus.UNAUTHORIZED, message, {"WWW-Authenticate": "Bearer"})
 

@@ -99,11 +99,16 @@ class Answer:
 
 
 @contextmanager
-def serving(engine: FakeEngine | None = None, workers: int = 0, **changes: Any) -> Iterator[Served]:  # noqa: ANN401 - fields of ServeOptions
+def serving(
+    engine: FakeEngine | None = None,
+    workers: int = 0,
+    labels: str | None = None,
+    **changes: Any,  # noqa: ANN401 - fields of ServeOptions
+) -> Iterator[Served]:
     """Serve digits on a free port."""
-    settings = ServeOptions(port=0, **{"max_batch": 1, **changes})
+    settings = ServeOptions(**{"port": 0, "max_batch": 1, **changes})
     lines: list[str] = []
-    options, metrics = Options("digits", workers=workers), Metrics()
+    options, metrics = Options("digits", workers=workers, labels=labels), Metrics()
     with models.open_one(settings, options, metrics, engine) as model, sockets.bound(settings) as listener:
         listener.listen()  # who connects before the thread begins waits
         port = listener.getsockname()[1]

@@ -35,7 +35,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.mark.parametrize("given", ["", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}x", f"bearer  {TOKEN}", "Bearer \xe9"])
 def test_without_the_token_there_is_no_answer(locked: Served, given: str) -> None:
-    for method, path in (("POST", "/predict"), ("GET", "/"), ("GET", "/nothing")):
+    for method, path in (("POST", "/predict"), ("GET", "/models"), ("GET", "/nothing")):
         said = locked.ask(method, path, SEVEN, {"Authorization": given} if given else {})
         assert said.problem == (401, "a token is needed: send Authorization: Bearer TOKEN.")
         assert said.headers["www-authenticate"] == "Bearer"
