@@ -111,6 +111,11 @@ class Pool:
         """Kill all workers."""
         self._end()
 
+    @property
+    def replaced(self) -> int:
+        """How many processes have been killed or have crashed, and have a successor."""
+        return sum(worker.replaced for worker in self._started)
+
     def is_ours(self) -> bool:
         """Return whether this process has started the workers: a fork of it must leave them alone."""
         return self._process == os.getpid()
@@ -157,10 +162,16 @@ def _stop(workers: list[Worker], process: int) -> None:
 
 
 class Worker:
-    """One process, and its successors. `pending` are the sources without a result, in order of submission."""
+    """One process, and its successors.
+
+    Attributes:
+        pending: the sources without a result, in order of submission.
+        replaced: the number of successors.
+    """
 
     def __init__(self, load: Load, timeout: float) -> None:
         self.pending: deque[Any] = deque()
+        self.replaced = 0
         self._load = load
         self._timeout = timeout
         self._failed_starts = 0
@@ -242,6 +253,7 @@ class Worker:
             message = f"the processes that decode images do not start ({_in_words(status)}): {_HINT}"
             raise ResnestError(message)
         self._start()
+        self.replaced += 1
         for source in self.pending:
             self._send(source)
         return status

@@ -10,6 +10,7 @@ import math
 import os
 import threading
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,7 +20,7 @@ from resnest_cli.pipeline import stream
 from resnest_cli.system import machine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from typing_extensions import Self
 
@@ -100,18 +101,15 @@ class Decoders:
         self._keep(pool)
 
     @contextmanager
-    def one(self) -> Iterator[Callable[[Source], Loaded]]:
-        """Yield what decodes one source after the other, for a thread: in a process of its own, if there are any.
-
-        Standard input and pictures are loaded here, as in `stream.decode_in_pool`.
-        """
+    def one(self) -> Iterator[One]:
+        """Yield what decodes one source after the other, for a thread: in a process of its own, if there are any."""
         if not self.workers:
-            yield lambda source: stream.load_within(self.load, source, self.timeout)
+            yield One(self.load, self.timeout, None)
             return
         with loading.pool_of(self.load, 1, self.timeout, of=self.workers) as pool:
             with suppress(ResnestError):  # the first image will say that no process can be started
                 pool.start()
-            yield lambda source: self.load(source) if stream.is_here(source) else pool.result(pool.submit(source))
+            yield One(self.load, self.timeout, pool)
 
     def close(self) -> None:
         """End the processes."""
@@ -131,6 +129,31 @@ class Decoders:
             spare, self._idle = self._idle, pool
         if spare:
             spare.close()
+
+
+@dataclass(frozen=True)
+class One:
+    """Decodes one source after the other; standard input and pictures here, as in `stream.decode_in_pool`."""
+
+    load: Load
+    timeout: float
+    pool: Pool | None
+
+    def __call__(self, source: Source) -> Loaded:
+        """Return the pixels of a source, or raise what is wrong with it."""
+        loaded: Loaded
+        if self.pool is None:
+            loaded = stream.load_within(self.load, source, self.timeout)
+        elif stream.is_here(source):
+            loaded = self.load(source)
+        else:
+            loaded = self.pool.result(self.pool.submit(source))
+        return loaded
+
+    @property
+    def replaced(self) -> int:
+        """How many processes have been killed or have crashed, and have a successor."""
+        return self.pool.replaced if self.pool else 0
 
 
 def count(wanted: int | str) -> int:

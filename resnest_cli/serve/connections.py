@@ -1,6 +1,7 @@
 """A connection of uvicorn's that does not wait forever for the head of a request.
 
-uvicorn ends a connection that is idle after an answer; one whose head never ends, or never begins, it keeps.
+uvicorn ends a connection that is idle after an answer; one whose head never ends, or never begins, it keeps. Beyond
+`MAX_OPEN` connections a new one is closed at once: each holds an open file of this process, which has often 1,024.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from asyncio import TimerHandle
 
 HEAD_S = 10.0
+MAX_OPEN = 960
 
 
 class Connection(H11Protocol):
@@ -24,6 +26,8 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn declares it
         """Begin."""
         super().connection_made(transport)
+        if len(self.connections) > MAX_OPEN:
+            transport.close()
         self._watch()
 
     def data_received(self, data: bytes) -> None:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from ipaddress import ip_address
 from socket import gethostname
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.datastructures import Headers
 
@@ -60,6 +60,16 @@ class Line:
         return json.dumps(asdict(self))
 
 
+class State(Protocol):
+    """What a server says of itself."""
+
+    def is_ready(self) -> bool:
+        """Return whether requests are taken."""
+
+    def is_full(self) -> bool:
+        """Return whether there are more connections than are answered."""
+
+
 class Guard:
     """The application around the routes.
 
@@ -67,7 +77,7 @@ class Guard:
         app: the routes.
         settings: the address and the token file.
         metrics: counts the requests.
-        is_ready: whether the server goes on; if not, answers end their connections.
+        state: whether the server goes on, and has too many connections; then answers end theirs.
         write: takes each log line.
 
     Raises:
@@ -79,11 +89,11 @@ class Guard:
         app: ASGIApp,
         settings: ServeOptions,
         metrics: Metrics,
-        is_ready: Callable[[], bool],
+        state: State,
         write: Callable[[str], None],
     ) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
-        self._is_ready, self._write = is_ready, write
+        self._state, self._write = state, write
         self._token = token(settings.token_file) if settings.token_file else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,7 +104,7 @@ class Guard:
         async def noted(message: Message) -> None:
             nonlocal status
             status = message.get("status", status)
-            if message["type"] == "http.response.start" and not self._is_ready():
+            if message["type"] == "http.response.start" and (self._state.is_full() or not self._state.is_ready()):
                 message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
@@ -118,6 +128,8 @@ class Guard:
 
     def _check(self, headers: Headers, path: str) -> None:
         """Raise what refuses a request."""
+        if self._state.is_full() and path not in OPEN:
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "there are too many connections: retry later.")
         if not (self._settings.unix or is_own(headers.get("host", ""), self._settings.host)):
             message = "the Host header names another machine: ask by the address that the server listens on."
             raise Problem(HTTPStatus.MISDIRECTED_REQUEST, message)

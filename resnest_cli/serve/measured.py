@@ -55,10 +55,11 @@ class MeasuredTrunk(Trunk):
 
 
 class _Decoders:
-    """Decoders that time each image."""
+    """Decoders that time each image, and count the processes that an image has killed."""
 
     def __init__(self, decoders: Decoders, metrics: Metrics) -> None:
-        self._decoders, self._seconds = decoders, metrics.stages.labels("decode")
+        self._decoders, self._replaced = decoders, metrics.replaced
+        self._seconds = metrics.stages.labels("decode")
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of the decoders
         return getattr(self._decoders, name)
@@ -68,8 +69,12 @@ class _Decoders:
         with self._decoders.one() as load:
 
             def timed(source: Source) -> Loaded:
-                with self._seconds.time():
-                    return load(source)
+                before = load.replaced
+                try:
+                    with self._seconds.time():
+                        return load(source)
+                finally:
+                    self._replaced.inc(load.replaced - before)
 
             yield timed
 

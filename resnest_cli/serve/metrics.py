@@ -25,6 +25,7 @@ class Metrics:
         requests: how many, by route and status.
         waiting: images that have been admitted and have no answer yet.
         failures: images without an answer, by the type of the error.
+        replaced: processes that decoded an image, and crashed or were killed over it.
         batch: images per forward pass.
         stages: seconds: a body to arrive, an image to be decoded, a batch to be run, an image to be answered.
     """
@@ -35,6 +36,7 @@ class Metrics:
         self.requests = Counter("resnest_requests", "Requests by route and status.", ["route", "status"], registry=of)
         self.waiting = Gauge("resnest_images_waiting", "Images without an answer yet.", registry=of)
         self.failures = Counter("resnest_image_failures", "Images that failed, by error.", ["type"], registry=of)
+        self.replaced = Counter("resnest_decoders_replaced", "Decoders that an image has ended.", registry=of)
         self.batch = Histogram("resnest_batch_images", "Images per forward pass.", buckets=IMAGES, registry=of)
         self.stages = Histogram("resnest_stage_seconds", "Time per stage.", ["stage"], buckets=SECONDS, registry=of)
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from resnest_cli.serve.options import ServeOptions
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-MAX_CONNECTIONS = 900  # a process has often 1,024 files
+MAX_CONNECTIONS = 900  # whose requests are answered; see `connections.MAX_OPEN`
 LOGGERS = ("uvicorn.error", "python_multipart")  # they warn of each malformed request, in lines of their own
 HEADERS = [("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store")]
 
@@ -76,11 +76,15 @@ class Server(uvicorn.Server):
         self.signal = 0
         self._explaining = Explaining()
         routes = app.make(opened, settings, metrics, self._explaining, self.is_ready)
-        super().__init__(config(Guard(routes, settings, metrics, self.is_ready, write), settings))
+        super().__init__(config(Guard(routes, settings, metrics, self, write), settings))
 
     def is_ready(self) -> bool:
         """Return whether requests are taken."""
         return not self.should_exit
+
+    def is_full(self) -> bool:
+        """Return whether there are more connections than are answered."""
+        return len(self.server_state.connections) > MAX_CONNECTIONS
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -118,6 +122,5 @@ def config(guarded: ASGIApp, settings: ServeOptions) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         headers=HEADERS,
-        limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=round(2 * settings.timeout) + 1,  # to arrive, and to be answered
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from servers import LIMIT_S, Served, serving
 
 from resnest_cli import FakeEngine
 from resnest_cli.errors import UsageError
-from resnest_cli.serve import bodies, connections
+from resnest_cli.serve import bodies, connections, server
 from resnest_cli.serve.guard import is_own, token
 from resnest_cli.serve.options import ServeOptions
 
@@ -163,6 +164,29 @@ def test_a_head_that_is_too_large_is_refused() -> None:
     with serving(FakeEngine()) as served, raw(served) as large:
         large.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000)
         assert everything(large).startswith(b"HTTP/1.1 400 ")
+
+
+def test_too_many_connections_are_refused_and_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(connections, "MAX_OPEN", 4)
+    with serving(FakeEngine()) as served, ExitStack() as stack:
+        first, second = (stack.enter_context(closing(served.connect())) for _ in range(2))
+        for client in (first, second):
+            client.request("GET", "/models")
+            assert client.getresponse().read()
+        third = served.predict(SEVEN)
+        assert third.problem == (503, "there are too many connections: retry later.")
+        assert (third.headers["retry-after"], third.headers["connection"]) == ("1", "close")
+        assert served.ask("GET", "/v2/health/live").status == 200
+        idle = [stack.enter_context(raw(served)) for _ in range(2)]
+        with raw(served) as fifth:
+            assert everything(fifth) == b""
+        for one in idle:
+            one.close()
+        first.close()
+        while served.predict(SEVEN).status == 503:  # until the server has seen that they are closed
+            pass
+        assert served.predict(SEVEN).status == 200
 
 
 def raw(served: Served) -> socket.socket:

@@ -39,6 +39,7 @@ def test_requests_images_and_batches_are_counted() -> None:
         "resnest_images_waiting": 0,
         "resnest_image_failures_total NotAnImage": 1,
         "resnest_image_failures_total TruncatedImage": 1,
+        "resnest_decoders_replaced_total": 0,
         "resnest_batch_images_count": 2,  # with the warm-up
         "resnest_batch_images_sum": 2,
         "resnest_stage_seconds_count receive": 2,

@@ -237,6 +237,7 @@ def test_an_image_that_hangs_or_kills_its_worker_costs_no_other(monkeypatch: pyt
         assert served.predict(slow).problem[0] == 422  # slow: the worker has no answer yet when it is killed
         deadly[0] = False
         assert served.predict(SEVEN).status == 200
+        assert b"\nresnest_decoders_replaced_total 2.0\n" in served.ask("GET", "/metrics").body
 
 
 def test_bytes_that_are_no_http_end_the_connection_and_nothing_else(fake: Served) -> None:
