@@ -21,6 +21,7 @@ from resnest_cli.cluster import surroundings
 from resnest_cli.cluster.surroundings import HERE
 from resnest_cli.errors import ResnestError, UsageError, message_of
 from resnest_cli.system import machine
+from resnest_cli.text.numbers import parse_integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -247,10 +248,11 @@ def _knock(address: str) -> None:
     if address == "auto":
         return
     host, colon, port = address.rpartition(":")
-    if not (colon and host and port.isdigit()):
+    number = parse_integer(port)
+    if not (colon and host) or number is None:
         raise UsageError(f"--ray-address {address}: use auto, or HOST:PORT as `ray start --head` prints it.")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
+        socket.create_connection((host.strip("[]"), number), ANSWER_S).close()
     except (OSError, OverflowError) as error:
         raise UsageError(f"--ray-address {address}: nobody answers there ({error}). Is the cluster up?") from error
 

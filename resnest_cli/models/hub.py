@@ -25,6 +25,7 @@ from resnest_cli.net.deadline import Deadline
 from resnest_cli.net.errors import ExchangeError
 from resnest_cli.system import atomic, cache
 from resnest_cli.text import redact
+from resnest_cli.text.numbers import parse_integer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,8 +138,6 @@ def _query(repo: str, filename: str, seconds: float) -> HubFile:
 
 
 def _hub_file(url: str, headers: Mapping[str, str]) -> HubFile:
-    from resnest_cli.net.exchange import parse_integer  # noqa: PLC0415 - requests takes 0.1 s
-
     commit, content = headers.get("X-Repo-Commit", ""), _content_hash(headers)
     size = parse_integer(headers.get("X-Linked-Size") or headers.get("Content-Length", ""))
     if not _COMMIT.fullmatch(commit):

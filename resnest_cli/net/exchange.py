@@ -18,6 +18,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 from resnest_cli.net.connection import Connections
 from resnest_cli.net.errors import ExchangeError, Refused
 from resnest_cli.text import redact
+from resnest_cli.text.numbers import parse_integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 5
 CHUNK = 1 << 14
-MAX_INTEGER, MAX_DIGITS = 10**15, 15  # more bytes than a disk has, more seconds than a retry waits
 _REDIRECT_CODES = {301, 302, 303, 307, 308}
 _RETRY_CODES = {408, 425, 429, 500, 502, 503, 504}
 
@@ -181,13 +181,6 @@ def _next(url: str, location: str) -> str:
         raise Refused(message)
     parts = urlsplit(target)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def parse_integer(text: str) -> int | None:
-    """Return the integer of a header, at most `MAX_INTEGER`; None where it is no integer."""
-    if not text.isdecimal():
-        return None
-    return int(text) if len(text) <= MAX_DIGITS else MAX_INTEGER  # Python raises for thousands of digits
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -19,6 +19,8 @@ from torch.distributed.run import run as run_elastic
 from resnest_cli.engines.pytorch.engine import choose_device
 from resnest_cli.errors import DeviceError, ExitCode, TrainingStopped
 from resnest_cli.system.processes import command
+from resnest_cli.text.json_input import shorten
+from resnest_cli.text.numbers import parse_integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,9 +107,11 @@ def gpus(wanted: str) -> int:
         DeviceError: there are fewer, or `wanted` is no number.
     """
     have = torch.cuda.device_count()
-    count = have if wanted == "all" else int(wanted) if wanted.isdecimal() else 0
+    count = have if wanted == "all" else parse_integer(wanted) or 0
     if not 0 < count <= have:
-        message = f"--gpus {wanted}: torch finds {have} CUDA devices here: all, a number of them, or no --gpus at all."
+        message = (
+            f"--gpus {shorten(wanted)}: torch finds {have} CUDA devices here: use all, a number of them, or no --gpus."
+        )
         raise DeviceError(message)
     return count
 

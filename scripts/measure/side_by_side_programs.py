@@ -63,6 +63,38 @@ def plain_timm(model: str, weights: str, batch: str, place: str) -> None:
                 print(json.dumps([str(path), *answer]), flush=True)
 
 
+def fastapi_server(model: str, weights: str) -> None:
+    """Answer images with plain timm behind FastAPI, one per request, as tutorials do; on a free port."""
+    import io
+    import socket
+
+    import fastapi
+    import timm
+    import torch
+    import uvicorn
+    from PIL import Image
+    from timm.data.config import resolve_model_data_config
+    from timm.data.transforms_factory import create_transform
+
+    network = timm.create_model(model, checkpoint_path=weights).eval()
+    data = resolve_model_data_config(network)  # type: ignore[no-untyped-call] # timm has no types
+    transform = create_transform(**data, is_training=False)
+    app = fastapi.FastAPI()
+
+    async def predict(request: fastapi.Request) -> list[dict[str, float]]:
+        image = Image.open(io.BytesIO(await request.body())).convert("RGB")
+        with torch.inference_mode():
+            shares, classes = network(transform(image)[None]).softmax(1)[0].topk(5)
+        pairs = zip(classes.tolist(), shares.tolist(), strict=True)
+        return [{"index": index, "probability": share} for index, share in pairs]
+
+    predict.__annotations__["request"] = fastapi.Request  # it is imported in this function only
+    app.post("/predict", response_model=None)(predict)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        print(f"listening on http://127.0.0.1:{listener.getsockname()[1]}", file=sys.stderr)
+        uvicorn.Server(uvicorn.Config(app, log_level="error")).run([listener])
+
+
 def engine_alone(model: str, weights: str, precision: str, folder: str) -> None:
     """Print the images per second of the engine of `resnest` on pixels in memory."""
     from resnest_cli import Options
@@ -112,6 +144,7 @@ PROGRAMS: dict[str, Callable[..., None]] = {
     "int8": make_int8,
     "timm": plain_timm,
     "engine": engine_alone,
+    "fastapi": fastapi_server,
 }
 
 

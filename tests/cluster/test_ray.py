@@ -448,6 +448,8 @@ def test_a_token_and_too_few_cpus(tmp_path: Path, shell: Shell, monkeypatch: pyt
     [
         (("--ray-address", "127.0.0.1:{free}"), "nobody answers there (.*). Is the cluster up?"),
         (("--ray-address", "ray://127.0.0.1"), "use auto, or HOST:PORT"),
+        (("--ray-address", "127.0.0.1:\u00b2"), "use auto, or HOST:PORT"),
+        (("--ray-address", f"127.0.0.1:{'9' * 5000}"), "nobody answers there (.*). Is the cluster up?"),
         (("-o", "rows/"), r"add --ray, or name a file\."),
         (("--ray", "-o", "rows/", "-f", "csv"), "a folder has Parquet files; leave out -f csv"),
         (("--ray", "-o", "rows/"), r"--ray needs Ray Data, which is not here: pip install 'resnest-cli\[ray\]'"),

@@ -687,9 +687,10 @@ def test_a_file_that_changed_stops_the_run_with_its_name(colored: Path, tmp_path
     assert run.begun
 
 
-@pytest.mark.parametrize("wanted", ["99", "0", "-1", "many"])
+@pytest.mark.parametrize("wanted", ["99", "9" * 5000, "0", "-1", "many"])
 def test_gpus_that_are_not_there_are_refused(wanted: str, colored: Path, resnest: Resnest, tmp_path: Path) -> None:
     ended = resnest("train", colored, "-o", tmp_path / "out", "--gpus", wanted)
     assert ended.exit_code == ExitCode.FAILED
-    assert "error: " + f"--gpus {wanted}: torch finds {torch.cuda.device_count()} CUDA devices here" in ended.stderr
+    shown = wanted if len(wanted) < 60 else f"{wanted[:60]}..."
+    assert "error: " + f"--gpus {shown}: torch finds {torch.cuda.device_count()} CUDA devices here" in ended.stderr
     assert not (tmp_path / "out").exists()

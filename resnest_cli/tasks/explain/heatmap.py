@@ -26,6 +26,8 @@ from resnest_cli.pipeline import stream
 from resnest_cli.pipeline.decoders import Decoders
 from resnest_cli.tasks.explain import pictures
 from resnest_cli.tasks.ranking import softmax
+from resnest_cli.text.json_input import shorten
+from resnest_cli.text.numbers import parse_integer
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
@@ -192,8 +194,9 @@ def class_index(known: Labels, text: str) -> int:
     Raises:
         UsageError: there is none, or several have the name.
     """
-    if text.isdecimal() and int(text) < len(known.names):
-        return int(text)
+    index = parse_integer(text)
+    if index is not None and index < len(known.names):
+        return index
     if text in known.wnids:
         return known.wnids.index(text)
     names = [name.casefold() for name in known.names]
@@ -205,5 +208,5 @@ def class_index(known: Labels, text: str) -> int:
         raise UsageError(message)
     near = difflib.get_close_matches(text.casefold(), names, n=1)
     hint = f" Did you mean {known.names[names.index(near[0])]!r}?" if near else ""
-    message = f"--class {text!r}: no class has this name, WordNet id or index (0 to {len(names) - 1}).{hint}"
+    message = f"--class {shorten(text)!r}: no class has this name, WordNet id or index (0 to {len(names) - 1}).{hint}"
     raise UsageError(message)

@@ -170,6 +170,8 @@ def test_a_class_is_found_by_index_wordnet_id_or_name() -> None:
         class_index(known, "tennis bal")
     with pytest.raises(UsageError, match=r"index \(0 to 3\)\.$"):
         class_index(known, "99")
+    with pytest.raises(UsageError, match=r"^target='9{60}\.\.\.': no class"):
+        class_index(known, "9" * 5000)
 
 
 # --- pictures

@@ -1,0 +1,212 @@
+"""Load a server with hey (Debian, Homebrew): throughput, latency, memory, and what happens beyond its capacity.
+
+In: a folder of JPEG photographs, of which the first is sent. Out: on stdout the machine and Markdown tables; on stderr
+one line per run. Beside `resnest serve` stands plain timm behind FastAPI (`pip install fastapi`), one image per
+request; both have the same seeded weights, and what is compared runs in turns. Linux only: memory is read from /proc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import http.client
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from side_by_side import PROGRAMS
+from side_by_side_programs import photographs
+
+from resnest_cli import Classifier, Options
+from resnest_cli.models.catalog import DIGITS
+from resnest_cli.system import machine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RESNEST = [sys.executable, "-m", "resnest_cli"]
+CONNECTIONS = (1, 2, 4, 8, 16, 32, 64)
+BESIDE = (1, 8, 64)  # connections to FastAPI, which answers one at a time
+PAIRS, WARM_UP = 100, 10  # requests and calls in turns, for the overhead
+SLICES = 10  # of the requests between which memory is read
+QUEUE, TIMEOUT_S, CLIENTS = 32, 10, 64  # of the overload
+
+
+@dataclass(frozen=True)
+class Load:
+    """What hey saw: seconds of the whole run, and per request its status and seconds."""
+
+    seconds: float
+    answers: list[tuple[int, float]]
+
+    def times(self, status: int = 200) -> list[float]:
+        """Return the sorted seconds of the answers with a status."""
+        return sorted(taken for found, taken in self.answers if found == status)
+
+    @property
+    def rate(self) -> float:
+        """Good answers per second."""
+        return len(self.times()) / self.seconds
+
+
+def load(port: int, image: Path, connections: int, *words: str) -> Load:
+    """Send an image again and again over so many connections.
+
+    Raises:
+        CalledProcessError: hey failed.
+    """
+    url = f"http://127.0.0.1:{port}/predict"
+    command = ["hey", "-m", "POST", "-D", str(image), "-c", str(connections), "-t", "60", "-o", "csv", *words, url]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - a program of the machine
+    rows = list(csv.DictReader(text.splitlines()))
+    answers = [(int(row["status-code"]), float(row["response-time"])) for row in rows]
+    # An answer may come after the time is over: the run ends with the last of them.
+    seconds = max(float(row["offset"]) + float(row["response-time"]) for row in rows)
+    found = Load(seconds, answers)
+    print(f"{connections} connections, {' '.join(words)}: {found.rate:.2f}/s", file=sys.stderr)
+    return found
+
+
+@contextmanager
+def server(*words: str) -> Iterator[tuple[int, int]]:
+    """Run a server; yield its port and its process id."""
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
+        try:
+            assert process.stderr is not None  # noqa: S101 - for the type checker
+            found = next(filter(None, (re.search(r"on http://127.0.0.1:(\d+)", line) for line in process.stderr)))
+            drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)  # noqa: S607 - its log
+            yield int(found[1]), process.pid
+        finally:
+            process.send_signal(signal.SIGTERM)
+    drain.wait()
+
+
+def throughput(model: str, weights: str, folder: Path, seconds: float, rounds: int) -> float:
+    """Print throughput and latency by connections, in turns with FastAPI and bench; return the best throughput."""
+    image = photographs(folder)[0]
+    ours: dict[int, list[Load]] = {count: [] for count in CONNECTIONS}
+    beside: dict[int, list[Load]] = {count: [] for count in BESIDE}
+    rates = []
+    resnest = (*RESNEST, "serve", "-m", model, "--weights", weights, "--device", "cpu", "--port", "0")
+    with tempfile.TemporaryDirectory() as copies:
+        for number in range(200):
+            Path(copies, f"{number}.jpg").symlink_to(image.resolve())
+        with server(*resnest) as (port, _), server(sys.executable, PROGRAMS, "fastapi", model, weights) as (other, _):
+            for _ in range(rounds):
+                rates.append(bench(model, copies, seconds))
+                for count in CONNECTIONS:
+                    ours[count].append(load(port, image, count, "-z", f"{seconds:g}s"))
+                    if count in BESIDE:
+                        beside[count].append(load(other, image, count, "-z", f"{seconds:g}s"))
+    print(f"\nbench --images: {median(rates):.2f} images/s\n\n| connections | images/s | p50 ms | p99 ms "
+          "| FastAPI images/s | p50 ms | p99 ms |\n| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")  # fmt: skip
+    for count in CONNECTIONS:
+        print(f"| {count} | {line(ours[count])} | {line(beside[count]) if count in BESIDE else ' | | '} |")
+    best = max(median(each.rate for each in ours[count]) for count in CONNECTIONS)
+    print(f"\nbest: {best:.2f} images/s, {best / median(rates):.0%} of bench")
+    return best
+
+
+def line(loads: list[Load]) -> str:
+    """Return the cells of throughput, p50 and p99, medians over the rounds."""
+    p50, p99 = (median(each.times()[int(share * len(each.times()))] for each in loads) for share in (0.5, 0.99))
+    return f"{median(each.rate for each in loads):.1f} | {1e3 * p50:.0f} | {1e3 * p99:.0f}"
+
+
+def bench(model: str, folder: str, seconds: float) -> float:
+    """Return what bench says of the throughput from files to answers."""
+    words = [*RESNEST, "bench", "-m", model, "--device", "cpu", "--images", folder, "--seconds", f"{seconds:g}"]
+    said = subprocess.run([*words, "-q", "-f", "json"], check=True, capture_output=True)  # noqa: S603 - ours
+    (row,) = json.loads(said.stdout)
+    rate = float(row["files"]["samples_per_sec"])
+    print(f"bench: {rate:.2f}/s", file=sys.stderr)
+    return rate
+
+
+def overhead(model: str, weights: str, image: Path) -> None:
+    """Print what a request takes more than the same call in a process, one after the other, in turns."""
+    content = image.read_bytes()
+    resnest = (*RESNEST, "serve", "-m", model, "--weights", weights, "--device", "cpu", "--port", "0")
+    taken: tuple[list[float], list[float]] = [], []
+    with server(*resnest) as (port, _), Classifier(Options(model, weights=weights, device="cpu")) as local:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        for _ in range(WARM_UP + PAIRS):
+            begun = time.perf_counter()
+            local.submit(content).result()
+            between = time.perf_counter()
+            connection.request("POST", "/predict", content)
+            connection.getresponse().read()
+            for values, value in zip(taken, (between - begun, time.perf_counter() - between), strict=True):
+                values.append(1e3 * value)
+    call, request = (median(values[WARM_UP:]) for values in taken)
+    print(f"\noverhead: a request takes {request:.2f} ms, a call {call:.2f} ms: {request - call:.2f} ms more")
+
+
+def memory(requests: int) -> None:
+    """Print the memory of a server of digits and its decoders after each tenth of so many requests."""
+    image = min((DIGITS / "samples").iterdir())
+    with server(*RESNEST, "serve", "-m", "digits", "--device", "cpu", "--port", "0") as (port, process):
+        print("\n| requests | MB |\n| ---: | ---: |")
+        for number in range(SLICES):
+            load(port, image, 16, "-n", str(requests // SLICES))
+            print(f"| {(number + 1) * requests // SLICES:,} | {proportional_mb(process):.1f} |")
+
+
+def proportional_mb(process: int) -> float:
+    """Return the memory of a process and its children, shared pages in proportion, in MB."""
+    threads = Path(f"/proc/{process}/task").iterdir()
+    children = [child for thread in threads for child in (thread / "children").read_text(encoding="ascii").split()]
+    texts = (Path(f"/proc/{each}/smaps_rollup").read_text(encoding="ascii") for each in (process, *children))
+    return sum(int(re.findall(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)[0]) for text in texts) / 1e3
+
+
+def overload(model: str, weights: str, image: Path, capacity: float, seconds: float) -> None:
+    """Print what becomes of twice the requests that the server can answer."""
+    limits = ("--queue", str(QUEUE), "--timeout", str(TIMEOUT_S))
+    resnest = (*RESNEST, "serve", "-m", model, "--weights", weights, "--device", "cpu", "--port", "0", *limits)
+    with server(*resnest) as (port, _):
+        found = load(port, image, CLIENTS, "-z", f"{seconds:g}s", "-q", f"{2 * capacity / CLIENTS:.4f}")
+    offered, good = len(found.answers) / found.seconds, found.times()
+    counts = {status: len(found.times(status)) for status in sorted({status for status, _ in found.answers})}
+    print(
+        f"\noverload: {offered:.1f} requests/s offered, {found.rate:.1f} answered ({found.rate / capacity:.0%} of the "
+        f"capacity), statuses {counts}; answers took {good[len(good) // 2]:.2f} s in the median, {good[-1]:.2f} s at "
+        f"most; refusals {1e3 * median(found.times(503) or [0]):.0f} ms"
+    )
+
+
+def main() -> None:
+    """Measure all of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", default="resnest50d")
+    parser.add_argument("--seconds", type=float, default=10, help="per run")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=20_000, help="for memory")
+    args = parser.parse_args()
+    if not shutil.which("hey"):
+        sys.exit("hey is not installed: apt install hey")
+    image = photographs(args.folder)[0]
+    with tempfile.TemporaryDirectory() as temporary:
+        weights = str(Path(temporary, "weights.safetensors"))
+        words = [sys.executable, PROGRAMS, "weights", args.model, str(args.folder), weights]
+        subprocess.run(words, check=True)  # noqa: S603 - ours
+        print(f"{machine.cpu_name()}, {machine.usable_cores()} cores; {args.model}")
+        capacity = throughput(args.model, weights, args.folder, args.seconds, args.rounds)
+        overhead(args.model, weights, image)
+        overload(args.model, weights, image, capacity, 3 * args.seconds)
+        memory(args.requests)
+
+
+if __name__ == "__main__":
+    main()
