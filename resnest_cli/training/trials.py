@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 RATES = {"sgd": (0.08, 0.02, 0.005)}  # per optimizer, the highest first
 OTHERS = (4e-3, 1e-3, 2.5e-4)  # of adaptive ones
 TOLERATED = 1.25
-STEPS = 25
+STEPS = range(12, 26)  # of a short run: a tenth of those of the whole run, between these
 WARMUP = 0.2  # of a short run's steps
 JUDGED = 256  # images, at most a fifth of all
 
@@ -56,7 +56,9 @@ class Trials:
         count = max(1, min(JUDGED, len(rows) // 5))
         judged, rest = rows[:count], rows[count:] or rows
         size = int(recipe.batch) // recipe.accumulate
-        self.groups = [[rest[(step * size + i) % len(rest)] for i in range(size)] for step in range(STEPS)]
+        whole = recipe.epochs * (len(rows) // int(recipe.batch))
+        self.steps = min(max(whole // 10, STEPS[0]), STEPS[-1])  # few, where they would cost much of the run
+        self.groups = [[rest[(step * size + i) % len(rest)] for i in range(size)] for step in range(self.steps)]
         self.parts = [judged[at : at + size] for at in range(0, count - size + 1, size)] or [judged]
 
     def rate(self, network: nn.Module, loss: float) -> float:
@@ -87,7 +89,7 @@ class Trials:
         on_device = layout.place(tried, self.device)
         recipe = replace(self.recipe, lr=rate, epochs=1, schedule=COSINE, warmup_epochs=WARMUP)
         optimizer = make_optimizer(tried, recipe)
-        schedule = make_schedule(optimizer, recipe, STEPS)
+        schedule = make_schedule(optimizer, recipe, self.steps)
         batches = zip(self.groups, self.train.batches(0, self.groups), strict=True)
         for step, (group, inputs) in enumerate(batches, 1):
             loss = self.criterion(tried(on_device(inputs)).float(), self._targets(group))

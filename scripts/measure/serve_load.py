@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +39,13 @@ RESNEST = [sys.executable, "-m", "resnest_cli"]
 CONNECTIONS = (1, 2, 4, 8, 16, 32, 64)
 BESIDE = (1, 8, 64)  # connections to FastAPI, which answers one at a time
 PAIRS, WARM_UP = 100, 10  # requests and calls in turns, for the overhead
+PAUSE_S = 0.01  # between them: threads of a network look for more work for a while after an answer
 SLICES = 10  # of the requests between which memory is read
-QUEUE, TIMEOUT_S, CLIENTS = 32, 10, 64  # of the overload
+QUEUE, TIMEOUT_S = 32, 10  # of the overload
+GENERATORS, CLIENTS = (
+    8,
+    16,
+)  # processes of hey, and the clients of each: these send together, so the processes begin in turns
 
 
 @dataclass(frozen=True)
@@ -143,11 +149,13 @@ def overhead(model: str, weights: str, image: Path) -> None:
         for _ in range(WARM_UP + PAIRS):
             begun = time.perf_counter()
             local.submit(content).result()
-            between = time.perf_counter()
+            taken[0].append(1e3 * (time.perf_counter() - begun))
+            time.sleep(PAUSE_S)
+            begun = time.perf_counter()
             connection.request("POST", "/predict", content)
             connection.getresponse().read()
-            for values, value in zip(taken, (between - begun, time.perf_counter() - between), strict=True):
-                values.append(1e3 * value)
+            taken[1].append(1e3 * (time.perf_counter() - begun))
+            time.sleep(PAUSE_S)
     call, request = (median(values[WARM_UP:]) for values in taken)
     print(f"\noverhead: a request takes {request:.2f} ms, a call {call:.2f} ms: {request - call:.2f} ms more")
 
@@ -174,9 +182,16 @@ def overload(model: str, weights: str, image: Path, capacity: float, seconds: fl
     """Print what becomes of twice the requests that the server can answer."""
     limits = ("--queue", str(QUEUE), "--timeout", str(TIMEOUT_S))
     resnest = (*RESNEST, "serve", "-m", model, "--weights", weights, "--device", "cpu", "--port", "0", *limits)
-    with server(*resnest) as (port, _):
-        found = load(port, image, CLIENTS, "-z", f"{seconds:g}s", "-q", f"{2 * capacity / CLIENTS:.4f}")
-    offered, good = len(found.answers) / found.seconds, found.times()
+    interval = GENERATORS * CLIENTS / (2 * capacity)  # of a client
+
+    def generate(number: int, port: int) -> Load:
+        time.sleep(number * interval / GENERATORS)
+        return load(port, image, CLIENTS, "-z", f"{seconds:g}s", "-q", f"{1 / interval:.4f}")
+
+    with server(*resnest) as (port, _), ThreadPoolExecutor(GENERATORS) as threads:
+        loads = list(threads.map(generate, range(GENERATORS), [port] * GENERATORS))
+    found = Load(seconds + interval, [answer for each in loads for answer in each.answers])
+    offered, good = len(found.answers) / seconds, found.times()
     counts = {status: len(found.times(status)) for status in sorted({status for status, _ in found.answers})}
     print(
         f"\noverload: {offered:.1f} requests/s offered, {found.rate:.1f} answered ({found.rate / capacity:.0%} of the "

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from resnest_cli.training.recipe import Recipe
 
 CPU = torch.device("cpu")
-RECIPE = replace(FINETUNE, batch=16)
+RECIPE = replace(FINETUNE, batch=16, epochs=40)  # 7 steps per epoch, so short runs have 25
 CLASSES = 4
 
 
@@ -91,6 +91,11 @@ def test_each_optimizer_has_its_rates() -> None:
 
 def test_a_network_that_knows_nothing_takes_the_highest() -> None:
     assert rate(Points(1.0), nn.Linear(8, CLASSES)) == OTHERS[0]
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 12), (24, 16), (300, 25)])  # 7 steps per epoch
+def test_a_short_run_has_a_tenth_of_the_steps_within_bounds(epochs: int, steps: int) -> None:
+    assert Trials(Points(1.0), replace(RECIPE, epochs=epochs), CPU).steps == steps
 
 
 @pytest.mark.parametrize("factor", [1.0, -50.0])
