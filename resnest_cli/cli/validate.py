@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from resnest_cli.cli.view import View
+    from resnest_cli.tasks.labelled import Scored
 
 _result = partial(shared.option, Results)
 
@@ -77,7 +78,7 @@ def validate(
         wanted, format = replace(wanted, output=None), "json"
     results = files.claim(wanted)
 
-    def follow(items: Iterable[task.Scored], total: int) -> Iterator[task.Scored]:
+    def follow(items: Iterable[Scored], total: int) -> Iterator[Scored]:
         view.say(f"{options.model}{', random weights (the numbers mean nothing)' * options.random_weights} on {data}")
         return view.follow(items, lambda: total, "validating")
 

@@ -8,23 +8,17 @@ thumbnails of the worst mistakes.
 from __future__ import annotations
 
 import contextlib
-import logging
-import tempfile
-from collections import deque
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from resnest_cli.errors import OutputError
-from resnest_cli.inputs import splits
 from resnest_cli.inputs.labelled.dataset import Dataset, Labelled
 from resnest_cli.models import labels
 from resnest_cli.models.check import require_torch
 from resnest_cli.options import Options
-from resnest_cli.pipeline.stream import Row
 from resnest_cli.pipeline.trunk import Trunk
+from resnest_cli.tasks.labelled import log_side, rows, scratch
 from resnest_cli.tasks.opened import settled
 from resnest_cli.tasks.validate.metrics import Hits, Tally, judge
 from resnest_cli.tasks.validate.real_labels import RealLabels
@@ -39,10 +33,8 @@ if TYPE_CHECKING:
 
     from resnest_cli.engines.base import Engine
     from resnest_cli.options import Keywords
-    from resnest_cli.types import ModelSpec, Source
-
-_log = logging.getLogger(__name__)
-Scored: TypeAlias = tuple[Labelled | Failure, Row | Failure]
+    from resnest_cli.tasks.labelled import Scored
+    from resnest_cli.types import ModelSpec
 
 
 def validate(  # noqa: PLR0913 - what may be asked of it
@@ -92,14 +84,14 @@ def validate(  # noqa: PLR0913 - what may be asked of it
     spec, options = _as_measured(spec, options, keep_worst=keep_worst)
     named = labels.load(spec, options.labels)
     dataset = Dataset(data, named, split, exclude=exclude)
-    _log_side(dataset)
+    log_side(dataset)
     real = RealLabels(real_labels, spec.num_classes) if real_labels else None
     trunk = Trunk(spec, options, engine=None if isinstance(engine, str) else engine)
     among = np.array(dataset.present if subset else range(spec.num_classes), np.int64)
     parameters = EngineFacts.of(trunk.engine).param_count
     result = Validation(spec, named, among, parameters, options.upright, dataset.split, Tally(spec.num_classes))
-    with contextlib.closing(trunk), _scratch(dataset) as scratch:
-        _score(result, progress(_rows(trunk, dataset, scratch), dataset.total), real, on_failure, keep_worst=keep_worst)
+    with contextlib.closing(trunk), scratch(dataset) as folder:
+        _score(result, progress(rows(trunk, dataset, folder), dataset.total), real, on_failure, keep_worst=keep_worst)
     return result
 
 
@@ -111,58 +103,9 @@ def _as_measured(spec: ModelSpec, options: Options, *, keep_worst: bool) -> tupl
     return spec, replace(options, exif=exif, thumbnails=keep_worst)
 
 
-def _log_side(dataset: Dataset) -> None:
-    """Log which side is scored and how many images of other sides are not read; nothing where all are."""
-    others = {name or "no side": n for name, n in sorted(dataset.sides.items()) if n and not dataset.is_wanted(name)}
-    if others:
-        rest = ", ".join(f"{n:,} of {name}" for name, n in others.items())
-        _log.info("the %s side of %s: %d images; not read: %s", dataset.split, dataset.place, dataset.total, rest)
-    elif dataset.split == splits.TRAIN:
-        _log.info("%s has a train side only, and that is scored", dataset.place)
-    if dataset.left_out:
-        _log.info("%s: %s", dataset.place, dataset.left_out.counts())
-
-
-@contextlib.contextmanager
-def _scratch(dataset: Dataset) -> Iterator[Path]:
-    """Yield a temporary folder, if images are to be unpacked.
-
-    Raises:
-        OutputError: there is none that can be written.
-    """
-    if not dataset.is_packed:
-        yield Path()
-        return
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="resnest-")
-    except OSError as error:
-        message = f"no temporary folder can be made ({error.strerror}): make room, or name another folder in TMPDIR."
-        raise OutputError(message) from error
-    with folder:
-        yield Path(folder.name)
-
-
-def _rows(trunk: Trunk, dataset: Dataset, scratch: Path) -> Iterator[Scored]:
-    """Yield every image with its row, or with its failure under the path that lists it."""
-    waiting: deque[Labelled | Failure] = deque()
-
-    def found() -> Iterator[Source | Failure]:
-        for image in dataset.images(scratch):
-            waiting.append(image)
-            yield image if isinstance(image, Failure) else image.item.source
-
-    for row in trunk.rows(found()):
-        image = waiting.popleft()
-        if isinstance(row, Failure) and isinstance(image, Labelled):
-            row = replace(row, path=image.item.path)  # noqa: PLW2901 - the same, by another name
-        yield image, row
-        if isinstance(image, Labelled) and image.item.is_copy:
-            Path(image.item.source.path).unlink()
-
-
 def _score(
     result: Validation,
-    rows: Iterator[Scored],
+    scored: Iterator[Scored],
     real: RealLabels | None,
     on_failure: Callable[[Failure], None],
     *,
@@ -171,7 +114,7 @@ def _score(
     """Count every image in `result`."""
     result.real = Hits() if real else None
     worst = Worst()
-    for found, row in rows:
+    for found, row in scored:
         if isinstance(row, Failure):
             result.errors += 1
             on_failure(row)
