@@ -1,0 +1,1 @@
+"""How sure may one be of an answer? Probabilities that hold, sets of classes, and images that are like no other."""
