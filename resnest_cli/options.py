@@ -25,6 +25,7 @@ ENGINES = ("auto", "openvino", "torch")
 ALL = "all"  # of the models, or of the engines, for a benchmark
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 DEFAULT_TOPK = 5
+DEFAULT_COVERAGE = 0.9
 MAX_PIXELS = 178_956_970  # Pillow's own limit
 # OpenVINO's pooling needs two cells before the last stage, which divides the edge by 16. A forward pass needs about 370
 # bytes per pixel (resnest50d and resnest200e, fp32): 6 GB at 4096; the largest published edge is 416.

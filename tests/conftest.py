@@ -121,7 +121,7 @@ def decode_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
     A worker takes 0.4 CPU seconds to start, three quarters of a command on one digit.
     """
-    for command in ("PREDICT", "EMBED", "VALIDATE", "EXPLAIN", "SIMILAR"):
+    for command in ("PREDICT", "EMBED", "VALIDATE", "CALIBRATE", "EXPLAIN", "SIMILAR"):
         monkeypatch.setenv(f"RESNEST_{command}_WORKERS", "0")
 
 

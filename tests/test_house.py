@@ -302,6 +302,7 @@ def test_the_public_names_are_these_and_each_resolves() -> None:
         "Result",
         "Summary",
         "__version__",
+        "calibrate",
         "export",
         "find_model",
         "finetune",
@@ -395,6 +396,10 @@ OPTIONS = {
             "--labels",
         ),
         *("--img-size", "--crop-pct", "--interpolation", "--mean", "--std", *VIEW),
+    ],
+    "calibrate": [
+        *("--output", "--split", "--exclude", "--seed", "--overwrite"),
+        *(*WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
     ],
     "similar": [
         *("--exclude", "--index", "--topk", "--duplicates", "--format", "--model", "--weights"),

@@ -40,7 +40,7 @@ class Commands(Mapping[str, click.Command]):
 
     SECTIONS: ClassVar = {
         "Images": ("predict", "explain", "embed", "similar", "serve"),
-        "Your own classes": ("finetune", "train", "validate"),
+        "Your own classes": ("finetune", "train", "validate", "calibrate"),
         "Models": ("list-models", "show", "download", "export", "quantize"),
         "This machine": ("bench", "doctor", "cache"),
     }

@@ -6,6 +6,7 @@ In: text. Out: values, or a `ValueError` that names the key and what it must be.
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from typing import Any
 
@@ -104,6 +105,14 @@ class Entries:
             raise self._wrong(key, f"a list of {count} whole numbers from {least} to {most}")
         every = Entries(dict(enumerate(value)), self._path(key))
         return tuple(every.integer(index, least, most) for index in every.values)
+
+    def numbers(self, key: str, most: int) -> tuple[float, ...]:
+        """Return a list of at most `most` finite numbers."""
+        value = self.values.get(key)
+        if not isinstance(value, list) or len(value) > most:
+            raise self._wrong(key, f"a list of at most {most} numbers")
+        every = Entries(dict(enumerate(value)), self._path(key))
+        return tuple(every.number(index, -sys.float_info.max, sys.float_info.max) for index in every.values)
 
     def _path(self, key: str) -> str:
         return f"{self.name}.{key}" if self.name else str(key)

@@ -341,6 +341,7 @@ Your own classes:
   finetune     Adapt a pretrained model to your own classes.
   train        Train a network from scratch with the published recipe.
   validate     Measure accuracy on labeled images.
+  calibrate    Measure how sure one may be of a model's answers.
 
 Models:
   list-models  List the ResNeSt variants.
@@ -440,6 +441,7 @@ def test_a_weights_file_as_model_gets_the_option_that_was_meant() -> None:
         ("explain", "file,"),
         ("similar", "file,"),
         ("validate", "file,"),
+        ("calibrate digits s", "file,s"),
         ("finetune", "file,"),
         ("predict x -m ./s", "file,./s"),
         ("predict x --weights s", "file,s"),
@@ -466,6 +468,8 @@ REFUSED = [
     ("export", "digits", "--to", "onnx", "-o", "d", "--crop-pct", "x"),
     ("quantize", "lost", "--calibrate", ".", "-o", "d"),
     ("quantize", "digits", "--calibrate", "lost", "-o", "d"),
+    ("calibrate", "lost", ".", "-o", "d"),
+    ("calibrate", "digits", "lost", "-o", "d"),
     ("finetune", "lost"),
     ("train", "lost"),
     ("finetune", ".", "-m", "lost"),
@@ -487,6 +491,7 @@ LOST = [
     ("export", "digits", "--to", "onnx", "-o", "d", "--weights", "lost.safetensors"),
     ("export", "digits", "--to", "torch", "-o", "six.png"),
     ("quantize", "digits", "--calibrate", ".", "-o", "six.png"),
+    ("calibrate", "digits", ".", "-o", "six.png"),
     ("finetune", ".", "-m", "digits", "-o", "../d", "--weights", "lost.safetensors"),
     ("predict", "six.png", "-m", "digits", "--engine", "torch", "--weights", "lost.safetensors"),
     ("predict", "six.png", "-m", "digits", "--engine", "torch", "-o", "labels.txt", "-f", "csv"),
