@@ -26,6 +26,7 @@ ALL = "all"  # of the models, or of the engines, for a benchmark
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 DEFAULT_TOPK = 5
 DEFAULT_COVERAGE = 0.9
+COVERAGES = (0.01, 0.9999)  # the least and the most; the most needs 9,999 images
 MAX_PIXELS = 178_956_970  # Pillow's own limit
 # OpenVINO's pooling needs two cells before the last stage, which divides the edge by 16. A forward pass needs about 370
 # bytes per pixel (resnest50d and resnest200e, fp32): 6 GB at 4096; the largest published edge is 416.
@@ -75,6 +76,12 @@ class Options:
         max_pixels: Refuse images with more pixels.
         labels: One class name per line, instead of the model's.
             The name of a file.
+        calibration: What `resnest calibrate` wrote; none uses no file.
+            By default the calibration.json of the model folder, if it has one.
+        coverage: Share of the sets that hold the true class.
+            Above 0 and below 1.
+        max_strangeness: Abstain from stranger images.
+            The share of calibration images that are less strange: from 0 to 1, which abstains from none.
         allow_private_urls: Fetch from this machine and private networks.
         thumbnails: Make a thumbnail of each image while it is decoded, for HTML pages.
 
@@ -99,6 +106,9 @@ class Options:
     timeout: float = 60.0
     max_pixels: int = MAX_PIXELS
     labels: str | PathLike[str] | None = None
+    calibration: str | PathLike[str] | None = None
+    coverage: float = DEFAULT_COVERAGE
+    max_strangeness: float = 0.99
     allow_private_urls: bool = False
     thumbnails: bool = False
 
@@ -120,6 +130,8 @@ class Options:
             _whole("--workers", self.workers, 0, MAX_WORKERS)
         _whole("--max-pixels", self.max_pixels, 1, MAX_MAX_PIXELS)
         _number("--timeout", self.timeout, LEAST, MAX_TIMEOUT, "seconds")
+        _number("--coverage", self.coverage, *COVERAGES, "a share, such as 0.95")
+        _number("--max-strangeness", self.max_strangeness, 0, 1, "a share of the calibration images")
         size = None if self.img_size is None else (self.img_size, self.img_size)
         names = ("--img-size", "--crop-pct", "--mean", "--std")
         check_preprocessing(names, size, self.crop_pct, self.mean, self.std)
@@ -169,6 +181,9 @@ class Keywords(TypedDict, total=False):
     timeout: float
     max_pixels: int
     labels: str | PathLike[str] | None
+    calibration: str | PathLike[str] | None
+    coverage: float
+    max_strangeness: float
     allow_private_urls: bool
     thumbnails: bool
 

@@ -94,9 +94,27 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class Certainty:
+    """How sure an answer is, of a calibrated model.
+
+    Attributes:
+        set: the class indices that the image may have, most probable first; never empty.
+        labels: their names.
+        strangeness: the share of the calibration images that are less strange, 0..1.
+        abstained: there are several classes, or the image is too strange: this is no answer to act on.
+    """
+
+    set: tuple[int, ...]
+    labels: tuple[str, ...]
+    strangeness: float
+    abstained: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The record of a classified image: its `predictions`, most probable first (fewer than top-k under a threshold).
 
+    `certainty` is there where the model is calibrated; probabilities are then calibrated too.
     `thumbnail` is a small picture of it, a `data:` URI, where `Options.thumbnails` asked for one; else "".
     """
 
@@ -104,6 +122,7 @@ class Result:
     predictions: tuple[Prediction, ...]
     status: Literal["ok"] = "ok"
     thumbnail: str = field(default="", repr=False)
+    certainty: Certainty | None = None
 
     @property
     def ok(self) -> Literal[True]:

@@ -349,7 +349,19 @@ OPTIONS = {
             "--calibrate",
             "--max-failures",
         ),
-        *("--ray", "--ray-address", "--model", *WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
+        *(
+            "--ray",
+            "--ray-address",
+            "--calibration",
+            "--coverage",
+            "--max-strangeness",
+            "--model",
+            *WEIGHTS,
+            "--labels",
+            *RUN,
+            *IMAGES,
+            *VIEW,
+        ),
     ],
     "embed": [
         *(

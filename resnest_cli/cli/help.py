@@ -27,7 +27,8 @@ SECTIONS = {
         *("--split", "--subset", "--real-labels", "--val", "--groups", "--folds", "--seed"),
     ),
     "Output": (
-        *("--to", "--topk", "--threshold", "--duplicates", "--class", "--raw", "--raw-uint8", "--normalize"),
+        *("--to", "--topk", "--threshold", "--calibration", "--coverage", "--max-strangeness", "--duplicates"),
+        *("--class", "--raw", "--raw-uint8", "--normalize"),
         *("--format", "--output", "--plot", "--per-class", "--confusion", "--mistakes", "--overwrite", "--resume"),
     ),
     "Measuring": ("--seconds", "--baseline", "--min-agreement"),

@@ -98,6 +98,8 @@ def ended(view: View, summary: Summary) -> ExitCode:
     """Print the summary of a job (of a single image only the times)."""
     if summary.output is not None or summary.ok + summary.failed > 1:
         view.say(summary.words())
+        if certainty := summary.certainty():
+            view.say(certainty)
         if summary.classes and view.is_watched:
             view.say(summary.by_class())
     if not summary.complete:

@@ -83,6 +83,11 @@ MODEL = _option("-m", "--model", type=ModelName(), metavar="MODEL")
 WEIGHTS_FILE = _option("--weights", type=AnyName, metavar="FILE")
 WEIGHTS = (WEIGHTS_FILE, _option("--random-weights"))
 LABELS = _option("--labels", type=AnyName, metavar="FILE")
+CALIBRATION = (
+    _option("--calibration", type=AnyName, metavar="FILE|none"),
+    _option("--coverage", metavar="P"),
+    _option("--max-strangeness", metavar="P"),
+)
 DEVICE = _option("--device", metavar="DEVICE")
 ENGINE = _option("--engine", type=click.Choice(ENGINES))
 BATCH = _option("-b", "--batch", "--batch-size", type=or_auto(int), metavar="N|auto")

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     *jobs.REWRITE,
     click.option("--calibrate", type=AnyPath, metavar="DIR", help="Images to make an int8 model with, once."),
     *jobs.RUN,
+    *shared.CALIBRATION,
     *(shared.MODEL, *shared.WEIGHTS, shared.LABELS, *shared.RUN, *shared.images()),
     inputs=shared.inputs,
     target=jobs.Target,
@@ -61,10 +62,14 @@ def predict(  # noqa: PLR0913 - one parameter per option, or per group of them
     The format "auto" follows the suffix of the output file; without a file it is a table on a terminal and jsonl in a
     pipe. Whatever stops a job with an output file, the same command with --resume continues it.
 
+    With --calibration, probabilities are as sure as the model is right, and each answer has a set of classes, a
+    strangeness, and whether the model abstains: where the set has several classes, or the image is too strange.
+
     Examples:
       resnest predict dog.jpg --model resnest101e --topk 5
       resnest predict photos/ -o answers.csv --resume
       resnest predict photos/ -o report.html
+      resnest predict photos/ -o answers.csv --calibration calibration.json --coverage 0.95
       resnest predict photos/ -o answers.csv --precision int8 --calibrate photos/
       resnest predict - --model digits < three.png
       find photos -name '*.jpg' -print0 | resnest predict --files-from - -0

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from resnest_cli.outputs.rows import About
-    from resnest_cli.types import Prediction, Record
+    from resnest_cli.types import Certainty, Prediction, Record
 
 ROOM_FOR_BARS, ROOM_FOR_WNIDS, ROOM_FOR_MARGINS = 60, 50, 40  # columns of a screen
 BAR_WIDTH = 20
 WIDEST_LABEL = 30  # of the class in an image's line: all of ImageNet's fit
 RANK, WNID, SHARE = 3, 9, 7  # columns
 NO_CLASS = "no class reaches the threshold"
+UNSURE = "(unsure)"
+MOST_CLASSES = 5  # of a set, in words
 EIGHTHS = " ▏▎▍▌▋▊▉"
 RED, GREEN, BLUE = "31", "32", "34"
 
@@ -64,6 +66,22 @@ def _ranked(result: Result, screen: Screen) -> Iterator[str]:
         cells += [_share(prediction), *[_bar(prediction, bar, screen)] * (bar > 0)]
         styles = [DIM, best, *[DIM] * wnids, best, GREEN if prediction.rank == 1 else BLUE]
         yield from beside(screen, cells, widths, right={0, 2 + wnids}, styles=styles, gap=gap)
+    if result.certainty:
+        margin = 4 if roomy else 1
+        style = BOLD if result.certainty.abstained else DIM
+        for line in wrap(screen.shown(in_words(result.certainty)), screen.width - margin):
+            yield " " * margin + screen.styled(line, style)
+
+
+def in_words(certainty: Certainty) -> str:
+    """Return how sure an answer is: sure, which classes it may be, or how strange the image is."""
+    if not certainty.abstained:
+        return "sure"
+    names, rest = certainty.labels[:MOST_CLASSES], len(certainty.set) - MOST_CLASSES
+    first, last = (names, f"{rest} more") if rest > 0 else (names[:-1], names[-1])
+    if not first:
+        return f"strange: stranger than {certainty.strangeness:.1%} of the calibration images"
+    return f"unsure: {', '.join(first)} or {last}"
 
 
 def _line(record: Record, screen: Screen) -> Iterator[str]:
@@ -77,7 +95,8 @@ def _line(record: Record, screen: Screen) -> Iterator[str]:
         yield from (" " * (room - label + GAP) + line for line in more)
         return
     best = record.predictions[0] if record.predictions else None
-    cells = [path, screen.shown(best.label), _share(best)] if best else [path, NO_CLASS, ""]
+    unsure = f" {UNSURE}" if record.certainty and record.certainty.abstained else ""
+    cells = [path, screen.shown(best.label) + unsure, _share(best)] if best else [path, NO_CLASS, ""]
     styles = ["", *[f"{BOLD};{GREEN}" if best else DIM] * 2]
     yield from beside(screen, cells, [room - label, label, SHARE], right={2}, styles=styles)
 

@@ -46,13 +46,13 @@ def to_row(item: stream.Row | Failure) -> Row:
     return row | {"status": "ok", "embedding": item.values}
 
 
-def _as_numbers(row: Row, _: int) -> bytes:
+def _as_numbers(row: Row, _: About) -> bytes:
     values = row["embedding"]
     # float(str(...)): the shortest decimal form that reads back exactly as the float32 it is.
     return to_json(row | {"embedding": values if values is None else [float(str(value)) for value in values]}) + b"\n"
 
 
-def _as_bytes(row: Row, _: int) -> bytes:
+def _as_bytes(row: Row, _: About) -> bytes:
     values = row["embedding"]
     packed = None if values is None else base64.b64encode(values.astype(DTYPE, copy=False).tobytes()).decode()
     return to_json(row | {"embedding": packed}) + b"\n"

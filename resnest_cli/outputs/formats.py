@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Writer: TypeAlias = "Callable[[Iterable[Any], IO[bytes], About], None]"
 
 _COLUMNS = ("index", "wnid", "label", "probability")
+_CERTAINTY = ("set", "strangeness", "abstained")
 
 
 @dataclass(frozen=True)
@@ -37,22 +38,22 @@ class Lines:
     """A format in which each row stands by itself.
 
     Attributes:
-        header: the first bytes of a file, for a number of classes.
-        encode: a row as text with its line end, for a number of classes.
+        header: the first bytes of a file.
+        encode: a row as text with its line end.
         decode: the row's path, status and error again; ValueError if the text is no row.
         is_whole: whether a text that ends in a line end is a row, or continues in the next line.
     """
 
-    header: Callable[[int], bytes]
-    encode: Callable[[Row, int], bytes]
+    header: Callable[[About], bytes]
+    encode: Callable[[Row, About], bytes]
     decode: Callable[[bytes], Row]
     is_whole: Callable[[bytes], bool]
 
     def write(self, rows: Iterable[Row], out: IO[bytes], about: About) -> None:
         """Write header and rows, each as it comes."""
-        out.write(self.header(about.topk))
+        out.write(self.header(about))
         for row in rows:
-            out.write(self.encode(row, about.topk))
+            out.write(self.encode(row, about))
             out.flush()
 
 
@@ -107,24 +108,32 @@ def write_parquet(rows: Iterable[Row], out: IO[bytes], about: About) -> None:
     parquet.write(rows, out, about)
 
 
-def parquet_table(rows: list[Row], _: int = 0) -> Any:  # noqa: ANN401 - pyarrow has no types
+def parquet_table(about: About, rows: list[Row], _: int = 0) -> Any:  # noqa: ANN401 - pyarrow has no types
     """Return rows as the Arrow table that a Parquet file has."""
     from resnest_cli.outputs import parquet  # noqa: PLC0415 - pyarrow is heavy, and an extra
 
-    return parquet.table(rows)
+    return parquet.table(rows, about)
 
 
-def _header(delimiter: str, topk: int) -> bytes:
-    groups = [f"{column}_{rank}" for rank in range(1, topk + 1) for column in _COLUMNS]
-    return _line(["path", "status", *groups, "error_type", "error_message"], delimiter)
+def _header(delimiter: str, about: About) -> bytes:
+    groups = [f"{column}_{rank}" for rank in range(1, about.topk + 1) for column in _COLUMNS]
+    certainty = _CERTAINTY if about.is_calibrated else ()
+    return _line(["path", "status", *groups, *certainty, "error_type", "error_message"], delimiter)
 
 
-def _encode(delimiter: str, row: Row, topk: int) -> bytes:
+def _encode(delimiter: str, row: Row, about: About) -> bytes:
     values = [cells.escape_surrogates(prediction[column]) for prediction in row["predictions"] for column in _COLUMNS]
-    padding = [""] * (topk * len(_COLUMNS) - len(values))
+    padding = [""] * (about.topk * len(_COLUMNS) - len(values))
+    certainty = _certainty(row) if about.is_calibrated else []
     error = row.get("error", {"type": "", "message": ""})
     ends = [error["type"], cells.escape_surrogates(error["message"])]
-    return _line([row["path"], row["status"], *values, *padding, *ends], delimiter)
+    return _line([row["path"], row["status"], *values, *padding, *certainty, *ends], delimiter)
+
+
+def _certainty(row: Row) -> list[object]:
+    if "set" not in row:
+        return [""] * len(_CERTAINTY)
+    return [";".join(map(str, row["set"])), row["strangeness"], str(row["abstained"]).lower()]
 
 
 def _line(values: list[object], delimiter: str) -> bytes:

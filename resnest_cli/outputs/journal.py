@@ -11,6 +11,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from resnest_cli.outputs.rows import About
 from resnest_cli.pipeline.stream import MAX_FAILURES_PER_BATCH
 from resnest_cli.system import files
 
@@ -39,21 +40,21 @@ class Journal:
         # Unbuffered: a row is in the system's hands when `append` returns, and nothing is written later unasked.
         self._file = files.open_for_update(path)
         self.size = 0
-        self.topk = 0
+        self.about = About(0, {})
 
-    def start(self, topk: int) -> None:
+    def start(self, about: About) -> None:
         """Begin anew."""
-        self.topk = topk
+        self.about = about
         self.cut(0)
-        self._put(self.lines.header(topk))
+        self._put(self.lines.header(about))
 
-    def recover(self, topk: int, batch: int) -> int:
+    def recover(self, about: About, batch: int) -> int:
         """Keep the rows up to the last whole batch, cut the rest, and give their number.
 
         Whole batches, because some engines give other last digits to an image in a batch of another size.
         """
-        self.topk = topk
-        kept, count, end, images, failures = 0, 0, len(self.lines.header(topk)), 0, 0
+        self.about = about
+        kept, count, end, images, failures = 0, 0, len(self.lines.header(about)), 0, 0
         size = end
         for text, row in self._scan():
             count, end = count + 1, end + len(text)
@@ -61,7 +62,7 @@ class Journal:
             if images == batch or failures >= MAX_FAILURES_PER_BATCH:
                 kept, size, images, failures = count, end, 0, 0
         if not kept:
-            self.start(topk)
+            self.start(about)
         else:
             self.cut(size)
         return kept
@@ -72,7 +73,7 @@ class Journal:
         Raises:
             OSError: the disk is full, or worse.
         """
-        self._put(self.lines.encode(row, self.topk))
+        self._put(self.lines.encode(row, self.about))
 
     def rows(self) -> Iterator[Row]:
         """Read the rows again, one by one."""
@@ -110,7 +111,7 @@ class Journal:
             if not os.path.samestat(os.fstat(file.fileno()), os.fstat(self._file.fileno())):
                 message = f"{self.path} is another file than it was"
                 raise OSError(errno.ESTALE, message)
-            header = self.lines.header(self.topk)
+            header = self.lines.header(self.about)
             if file.read(len(header)) != header:
                 return
             text = b""

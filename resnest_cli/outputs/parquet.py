@@ -32,30 +32,29 @@ PREDICTION = pa.struct(
         ("probability", pa.float32()),
     ]
 )
-SCHEMA = pa.schema(
-    [
-        ("path", pa.string()),
-        ("status", pa.string()),
-        ("predictions", pa.list_(PREDICTION)),
-        ("error_type", pa.string()),
-        ("error_message", pa.string()),
-    ]
-)
+ANSWER = [("path", pa.string()), ("status", pa.string()), ("predictions", pa.list_(PREDICTION))]
+CERTAINTY = [("set", pa.list_(pa.int32())), ("strangeness", pa.float32()), ("abstained", pa.bool_())]
+ERROR = [("error_type", pa.string()), ("error_message", pa.string())]
 
 
 def write(rows: Iterable[Row], out: IO[bytes], about: About) -> None:
     """Write all rows, a group at a time; the file is readable when this returns, not before."""
     facts = json.dumps(dict(about.facts))
-    schema = SCHEMA.with_metadata({"resnest": facts})
+    schema = schema_of(about).with_metadata({"resnest": facts})
     rows = iter(rows)
     with pq.ParquetWriter(out, schema) as file:
         while group := list(islice(rows, ROWS_A_GROUP)):
-            file.write_table(table(group).cast(schema))
+            file.write_table(table(group, about).cast(schema))
 
 
-def table(rows: list[Row]) -> pa.Table:
-    """Return rows as an Arrow table of `SCHEMA`."""
-    return pa.Table.from_pylist([_flat(row) for row in rows], SCHEMA)
+def schema_of(about: About) -> pa.Schema:
+    """Return the columns of a file."""
+    return pa.schema([*ANSWER, *(CERTAINTY if about.is_calibrated else []), *ERROR])
+
+
+def table(rows: list[Row], about: About) -> pa.Table:
+    """Return rows as an Arrow table of the columns of a file."""
+    return pa.Table.from_pylist([_flat(row) for row in rows], schema_of(about))
 
 
 def _flat(row: Row) -> Row:
@@ -65,6 +64,7 @@ def _flat(row: Row) -> Row:
         "path": utf8_path(row["path"]),
         "status": row["status"],
         "predictions": predictions,
+        **{name: row.get(name) for name, _ in CERTAINTY},
         "error_type": error["type"],
         "error_message": error["message"] and utf8(error["message"]),
     }

@@ -144,7 +144,7 @@ class ResumableFile:
                 with files.open_own(self._sidecar) as sidecar:
                     before = records.begun_with(self._sidecar, sidecar.read(records.MAX_BYTES))
                 records.compare(self.path, before, fingerprint)
-                self.done = self._journal.recover(about.topk, batch)
+                self.done = self._journal.recover(about, batch)
             else:
                 self._start(fingerprint)
             if self.format.begun:
@@ -155,7 +155,7 @@ class ResumableFile:
         self._journal.cut(0)  # first, so that no sidecar ever stands beside rows of another job
         atomic.write(self._sidecar, json.dumps(fingerprint, indent=1).encode())
         self._unfinished = True
-        self._journal.start(self._about.topk)
+        self._journal.start(self._about)
 
     def rest(self, found: Iterable[Source | Failure], seen: Callable[[str | None], None]) -> Iterator[Source | Failure]:
         """Skip the inputs whose rows are there; `seen` gets the error type of each, None for an answer.

@@ -27,22 +27,31 @@ class About:
     Attributes:
         topk: how many classes a row has room for; 0 for features.
         facts: what made the rows, as JSON values.
+        is_calibrated: rows with an answer say how sure it is.
     """
 
     topk: int
     facts: Mapping[str, Any]
+    is_calibrated: bool = False
 
 
 def to_row(record: Record) -> Row:
-    """Return the row of a record: path, status, predictions, and the error of a failure."""
+    """Return the row of a record: path, status, predictions, its certainty, and the error of a failure."""
     row: Row = {"path": record.path, "status": record.status}
     row["predictions"] = [asdict(prediction) for prediction in record.predictions]
-    return row | error_of(record) if isinstance(record, Failure) else row
+    if isinstance(record, Failure):
+        return row | error_of(record)
+    if known := record.certainty:
+        row |= {"set": list(known.set), "strangeness": known.strangeness, "abstained": known.abstained}
+    return row
 
 
 def with_thumbnail(record: Record) -> Row:
-    """Return the row of a record with its small picture, a `data:` URI; "" where there is none."""
-    return to_row(record) | {"thumbnail": "" if isinstance(record, Failure) else record.thumbnail}
+    """Return the row of a record for the page: its small picture, a `data:` URI or "", and the names of its set."""
+    if isinstance(record, Failure):
+        return to_row(record) | {"thumbnail": ""}
+    row = to_row(record) | {"thumbnail": record.thumbnail}
+    return row | {"set_labels": list(record.certainty.labels)} if record.certainty else row
 
 
 def error_of(failure: Failure) -> Row:

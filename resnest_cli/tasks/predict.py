@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnest_cli.errors import UsageError
+from resnest_cli.errors import ResnestError, UsageError
 from resnest_cli.models import labels, provenance
 from resnest_cli.options import DEFAULT_TOPK, Options
 from resnest_cli.outputs import formats, job, opening
 from resnest_cli.outputs.rows import About
+from resnest_cli.tasks.calibrate import chosen
 from resnest_cli.tasks.embed import Embedder
 from resnest_cli.tasks.explain.heatmap import Explainer
 from resnest_cli.tasks.opened import Once, OpenedModel, settled
@@ -59,6 +60,7 @@ class Classifier(OpenedModel):
     Attributes:
         spec: the `ModelSpec` that runs, with its data config (size, crop, interpolation, mean, std).
         labels: class names and WordNet ids by class index.
+        calibrated: the calibration that answers have, and its file; None without one.
         trunk: turns sources into rows of numbers.
         engine: the opened engine, with its device and the reason for it.
         stages: the seconds that reading, decoding and the network have taken so far.
@@ -81,10 +83,12 @@ class Classifier(OpenedModel):
     ) -> None:
         spec, options = settled(model, engine, changes)
         self.labels = labels.load(spec, options.labels)
+        self.calibrated = chosen.choose(spec, options)
         super().__init__(spec, options, want="logits", engine=engine, many=many, live=live, runner=runner)
         self._has_network = engine is None or isinstance(engine, str)
         self._embedder = Once(partial(Embedder, options, runner=runner))
         self._explainer = Once(partial(Explainer, options))
+        self._require_calibration()
 
     def __call__(self, image: Input, *, topk: int = DEFAULT_TOPK, threshold: float = 0.0) -> Result:
         """Classify one image.
@@ -129,7 +133,8 @@ class Classifier(OpenedModel):
 
         Returns:
             An iterator of one record for each image: a `Result`, or a `Failure` where there is no answer. Probabilities
-            are the float32 softmax over all classes; equal ones come in the order of their class index.
+            are the float32 softmax over all classes; equal ones come in the order of their class index. Of a calibrated
+            model they are at its temperature, and each `Result` has a `Certainty`.
 
         Raises:
             UsageError: `topk` below 1 or `threshold` outside 0..1.
@@ -297,7 +302,7 @@ class Classifier(OpenedModel):
         if topk < 1 or not 0 <= threshold <= 1:
             message = f"--topk {topk} --threshold {threshold}: use at least 1, and a probability from 0 to 1."
             raise UsageError(message)
-        return Ranking(self.labels, topk, threshold)
+        return Ranking(self.labels, topk, threshold, self.calibrated.assessment if self.calibrated else None)
 
     def hint(self, summary: Summary) -> str:
         """Return what would make the next job faster, or "".
@@ -314,6 +319,15 @@ class Classifier(OpenedModel):
         super()._close(cancel=cancel)
         self._embedder.close()
         self._explainer.close()
+
+    def _require_calibration(self) -> None:
+        """Check that the calibration is of this model; if not, close the model."""
+        try:
+            if self.calibrated:
+                self.calibrated.require(self.spec, self.options, self.engine)
+        except ResnestError:
+            self.close()
+            raise
 
     def _require_network(self) -> None:
         if not self._has_network:
@@ -332,6 +346,8 @@ class Classifier(OpenedModel):
             "threshold": threshold,
             "format": out.format.name,
         }
-        about = About(self.columns(topk), facts)
-        to_row, table = out.format.to_row, formats.parquet_table
+        if self.calibrated:
+            facts, fingerprint = facts | self.calibrated.facts, fingerprint | self.calibrated.facts
+        about = About(self.columns(topk), facts, is_calibrated=self.calibrated is not None)
+        to_row, table = out.format.to_row, partial(formats.parquet_table, about)
         return job.Job(self.trunk, finish, to_row, table, about, fingerprint, self.batch)

@@ -1,6 +1,7 @@
 """From the logits of an image to its record: the best classes, with their probabilities.
 
-In: a row of logits float32 [C], and class names. Out: a `Result`. Does not know where a row comes from.
+In: a row of logits float32 [C], class names, and what a calibration says, if there is one. Out: a `Result`. Does not
+know where a row comes from.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from resnest_cli.types import Failure, Prediction, Result
+from resnest_cli.types import Certainty, Failure, Prediction, Result
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnest_cli.models.labels import Labels
     from resnest_cli.pipeline.stream import Row
+    from resnest_cli.tasks.calibrate.assessment import Assessment
     from resnest_cli.types import Record
 
 
@@ -27,15 +29,21 @@ class Ranking:
     labels: Labels
     topk: int
     threshold: float
+    assessment: Assessment | None = None
 
     def __call__(self, item: Row | Failure) -> Record:
         """Return the record; a failure stays one."""
         if isinstance(item, Failure):
             return item
-        return Result(item.path, self._best(item.values), thumbnail=item.thumbnail)
+        if not self.assessment:
+            return Result(item.path, self._best(item.values, softmax(item.values)), thumbnail=item.thumbnail)
+        found = self.assessment(item.values)
+        best = self._best(item.values, found.probabilities.astype(np.float32))
+        names = tuple(self.labels.names[index] for index in found.set)
+        certainty = Certainty(found.set, names, _exact(np.float32(found.strangeness)), found.abstained)
+        return Result(item.path, best, thumbnail=item.thumbnail, certainty=certainty)
 
-    def _best(self, logits: NDArray[np.float32]) -> tuple[Prediction, ...]:
-        probabilities = softmax(logits)
+    def _best(self, logits: NDArray[np.float32], probabilities: NDArray[np.float32]) -> tuple[Prediction, ...]:
         best = np.argsort(-logits, kind="stable")[: self.topk]
         return tuple(
             Prediction(rank, int(i), self.labels.wnids[i], self.labels.names[i], _exact(probabilities[i]))

@@ -102,7 +102,7 @@ def test_noise_after_a_crash_of_the_machine_is_cut(tmp_path: Path) -> None:
     with path.open("ab") as file:
         file.write(bytes(4096) + b"\n[1]\n")
     assert job(path, "jsonl", RECORDS, resume=True)[0] == 3
-    assert path.read_bytes() == b"".join(JSONL.encode(to_row(record), 2) for record in RECORDS)
+    assert path.read_bytes() == b"".join(JSONL.encode(to_row(record), About(2, {})) for record in RECORDS)
 
 
 ROW = b'{"path": "none", "status": "ok", "predictions": []}\n'
@@ -124,9 +124,10 @@ def test_a_row_that_was_edited_into_none_is_made_again_and_all_after_it(tmp_path
     assert lines
     path = tmp_path / "x"
     good = [row | {"embedding": None} for row in map(to_row, RECORDS)]
-    path.write_bytes(lines.header(1) + lines.encode(good[0], 1) + line + lines.encode(good[3], 1))
+    about = About(1, {})
+    path.write_bytes(lines.header(about) + lines.encode(good[0], about) + line + lines.encode(good[3], about))
     with closing(Journal(path, lines)) as journal:
-        assert journal.recover(1, batch=1) == 1
+        assert journal.recover(about, batch=1) == 1
         assert [row["path"] for row in journal.rows()] == [RECORDS[0].path]
 
 

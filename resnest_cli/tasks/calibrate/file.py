@@ -6,6 +6,7 @@ In: what was fitted, and what made it. Out: JSON, and the value again; a refusal
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from resnest_cli.errors import UsageError
 from resnest_cli.outputs import saving
 from resnest_cli.system import files
+from resnest_cli.system.paths import look
 from resnest_cli.tasks.calibrate.scale import MOST, Scale
 from resnest_cli.tasks.calibrate.sets import Regularization
 from resnest_cli.tasks.calibrate.temperature import COLDEST, HOTTEST
@@ -22,6 +24,8 @@ from resnest_cli.text.json_input import Entries, parse, shorten
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from os import PathLike
+
+    from resnest_cli.types import ModelSpec
 
 FILENAME = "calibration.json"
 FORMAT = "resnest calibration 1"
@@ -113,6 +117,10 @@ class Calibration:
         lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in entries.items()]
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
+    def sha256(self) -> str:
+        """Return the sha256 of the file's content."""
+        return hashlib.sha256(self.text().encode()).hexdigest()
+
     def require(self, now: Mapping[str, Any], name: str | PathLike[str]) -> None:
         """Check that the file `name` is of what runs now.
 
@@ -133,6 +141,14 @@ class Calibration:
                 f"--calibration {name} was made with another network or preparation: {changes}. Run the model as it "
                 "was calibrated, or `resnest calibrate` it as it runs now, or use --calibration none."
             )
+
+
+def find(spec: ModelSpec, chosen: str | PathLike[str] | None) -> Path | None:
+    """Return the file that was chosen, or the model folder's own; None if there is none, or `NONE` was chosen."""
+    if chosen is not None:
+        return None if chosen == NONE else Path(chosen)
+    own = spec.folder and spec.folder / FILENAME
+    return own if own and look(own).is_there else None
 
 
 def read(path: str | PathLike[str]) -> Calibration:
@@ -166,7 +182,7 @@ def _of(given: Entries) -> Calibration:
         raise ValueError(message)
     fit = Fit(
         given.number("temperature", COLDEST / 2, HOTTEST * 2),
-        Regularization(rule.integer("free", 0, MOST_CLASSES), rule.number("weight", 0, 1)),
+        Regularization(rule.integer("free", 1, MOST_CLASSES), rule.number("weight", 0, 1)),
         _scale(given, "scores"),
         centers,
         _scale(given, "energies"),

@@ -1,0 +1,78 @@
+"""The calibration that a model runs with: which file, and whether it is of that model.
+
+In: a spec and `Options`. Out: a `Chosen`, once before the model opens, so that a bad file is refused at once; and what
+rows depend on, once it is open. Does not know what is done with an image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from resnest_cli.errors import UsageError
+from resnest_cli.models import provenance
+from resnest_cli.options import Options
+from resnest_cli.tasks.calibrate import file
+from resnest_cli.tasks.calibrate.assessment import Assessment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from resnest_cli.engines.base import Engine
+    from resnest_cli.types import ModelSpec
+
+_NEED_ONE = ("coverage", "max_strangeness")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A calibration with the coverage and the highest strangeness that are asked for.
+
+    Attributes:
+        path: of its file.
+        calibration: what the file says.
+        assessment: what is applied to an image.
+        facts: what rows depend on, as JSON values.
+    """
+
+    path: Path
+    calibration: file.Calibration
+    assessment: Assessment
+    facts: dict[str, Any]
+
+    def require(self, spec: ModelSpec, options: Options, engine: Engine) -> None:
+        """Check that the file is of the model that runs.
+
+        Raises:
+            UsageError: it is of another model, weights, preprocessing or precision.
+        """
+        now = provenance.identity(spec, provenance.predictions(spec, options, engine))
+        self.calibration.require(now, self.path)
+
+
+def choose(spec: ModelSpec, options: Options) -> Chosen | None:
+    """Return the calibration that the options name, or the model folder's own; None if there is none.
+
+    Raises:
+        UsageError: the file cannot be used, has too few images for the coverage, or there is none where an option
+            needs one.
+    """
+    path = file.find(spec, options.calibration)
+    if path is None:
+        for name in _NEED_ONE:
+            if getattr(options, name) != getattr(Options, name):
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(
+                    f"{option} {getattr(options, name):g} needs a calibration: make one with `resnest calibrate MODEL "
+                    f"DIR -o {file.FILENAME}`, and add --calibration {file.FILENAME}."
+                )
+        return None
+    found = file.read(path)
+    if len(found.fit.centers) != spec.num_classes:
+        raise UsageError(
+            f"--calibration {path} is of a model with {len(found.fit.centers)} classes, and {spec.name} has "
+            f"{spec.num_classes}: use its own, or --calibration none."
+        )
+    assessment = Assessment.of(found.fit, options.coverage, options.max_strangeness)
+    settings = {"coverage": options.coverage, "max_strangeness": options.max_strangeness}
+    return Chosen(path, found, assessment, {"calibration": {"sha256": found.sha256(), **settings}})
