@@ -23,7 +23,7 @@ from resnest_cli.types import Failure
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from resnest_cli.pipeline.trunk import Trunk
+    from resnest_cli.pipeline.trunk import Runner
     from resnest_cli.types import Source
 
 _log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def scratch(dataset: Dataset) -> Iterator[Path]:
         yield Path(folder.name)
 
 
-def rows(trunk: Trunk, dataset: Dataset, folder: Path) -> Iterator[Scored]:
+def rows(trunk: Runner, dataset: Dataset, folder: Path) -> Iterator[Scored]:
     """Yield every image with its row, or with its failure under the path that lists it."""
     waiting: deque[Labelled | Failure] = deque()
 

@@ -5,8 +5,10 @@ Bates, Malik, Jordan, "Uncertainty Sets for Image Classifiers using Conformal Pr
 
 The score of the class at rank k is the probability of all classes above it, and `weight` for each rank beyond `free`:
 the paper's equation 4 with u = 0 in place of a random u. So one image has one answer, the first class is in every
-set, and an image is unsure when its first class is not probable enough. Where a model is right more often than asked,
-each set is the first class alone, and sets hold the true class more often than asked.
+set, and an image is unsure when its first class is not probable enough. For 90% of 1,881 photographs of clothes, sets
+have 2.63 classes so, 2.94 with a random u, and 4.62 with u = 1, which leaves the most confident images without a class
+(`scripts/measure/calibration.py`). Where a model is right more often than asked, each set is the first class alone, and
+sets hold the true class more often than asked.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-WEIGHTS = (0.001, 0.01, 0.1, 0.2, 0.5)  # lambda, as in the paper's appendix E
+WEIGHTS = (0.0, 0.001, 0.01, 0.1, 0.2, 0.5)  # lambda, as in the paper's appendix E; 0 is APS
 FREE = (1, 2, 3, 5, 8, 13, 21)  # k_reg
 
 
