@@ -449,7 +449,8 @@ OPTIONS = {
     "validate": [
         *("--split", "--exclude", "--subset", "--real-labels", "--format", "--output", "--per-class", "--confusion"),
         "--mistakes",
-        *("--overwrite", "--model", *WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
+        *("--overwrite", "--calibration", "--coverage", "--max-strangeness"),
+        *("--model", *WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
     ],
     "bench": [
         *("--seconds", "--images", "--exclude", "--baseline", "--format", "--output", "--plot", "--overwrite"),

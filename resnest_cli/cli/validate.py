@@ -43,6 +43,7 @@ _result = partial(shared.option, Results)
     _result("--confusion", type=AnyPath, multiple=True, metavar="FILE"),
     _result("--mistakes", type=AnyPath, metavar="FILE.html"),
     _result("--overwrite"),
+    *shared.CALIBRATION,
     *(shared.MODEL, *shared.WEIGHTS, shared.LABELS, *shared.RUN),
     *shared.images("exif, but no-exif for models with a published number"),
     wanted=Results,
@@ -69,6 +70,7 @@ def validate(
     Examples:
       resnest validate imagenet/val --model resnest101e
       resnest validate imagenet-a --subset --format json
+      resnest validate photos/ --model my-model --calibration calibration.json
       resnest validate photos.csv --confusion matrix.png --mistakes worst.html
     """
     from resnest_cli.tasks.validate import files, overview

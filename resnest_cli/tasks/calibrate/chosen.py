@@ -50,14 +50,14 @@ class Chosen:
         self.calibration.require(now, self.path)
 
 
-def choose(spec: ModelSpec, options: Options) -> Chosen | None:
-    """Return the calibration that the options name, or the model folder's own; None if there is none.
+def choose(spec: ModelSpec, options: Options, *, own: bool = True) -> Chosen | None:
+    """Return the calibration that the options name, or, if `own`, the model folder's; None if there is none.
 
     Raises:
         UsageError: the file cannot be used, has too few images for the coverage, or there is none where an option
             needs one.
     """
-    path = file.find(spec, options.calibration)
+    path = file.find(spec if own else None, options.calibration)
     if path is None:
         for name in _NEED_ONE:
             if getattr(options, name) != getattr(Options, name):

@@ -143,11 +143,11 @@ class Calibration:
             )
 
 
-def find(spec: ModelSpec, chosen: str | PathLike[str] | None) -> Path | None:
-    """Return the file that was chosen, or the model folder's own; None if there is none, or `NONE` was chosen."""
+def find(spec: ModelSpec | None, chosen: str | PathLike[str] | None) -> Path | None:
+    """Return the file that was chosen, or else that of a model's folder; None if there is none, or for `NONE`."""
     if chosen is not None:
         return None if chosen == NONE else Path(chosen)
-    own = spec.folder and spec.folder / FILENAME
+    own = spec and spec.folder and spec.folder / FILENAME
     return own if own and look(own).is_there else None
 
 

@@ -11,13 +11,14 @@ if TYPE_CHECKING:
 
 SETS = ("asked", "covered %", "classes", "sure %", "right if sure %")
 TOO_FEW = "too few to judge"
+_NEAR = 0.05  # of 1
 
 
 def facts(found: Calibration) -> Iterator[tuple[str, str]]:
     """Yield the images, the temperature, and how good the probabilities are before and after."""
     images, figures = found.images, found.figures
     failed = f", and {images['failed']} without an answer" if images["failed"] else ""
-    yield "model", str(found.made_with["model"])
+    yield "model", f"{found.made_with['model']}, weights {found.made_with['weights'][:8]}"
     yield "images", f"{images['fitting']} fit, {images['scoring']} others judge{failed}"
     yield "top-1", percent(figures["top1"])
     yield "temperature", f"{found.fit.temperature:.4f}: {_meaning(found.fit.temperature)}"
@@ -44,9 +45,9 @@ def percent(figure: Sequence[float] | None) -> str:
 
 
 def _meaning(temperature: float) -> str:
-    return (
-        "the network is surer than it is right" if temperature > 1 else "the network is more often right than it says"
-    )
+    if abs(temperature - 1) < _NEAR:
+        return "the network is about as sure as it is right"
+    return "the network is surer than it is right" if temperature > 1 else "the network is right more often than sure"
 
 
 def _figure(figure: Sequence[float]) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TOPK = 5
 BINS = 15  # of the calibration error, as in its source
-_Z95 = NormalDist().inv_cdf(0.975)  # standard deviations on each side that hold 95% of a normal distribution
+Z95 = NormalDist().inv_cdf(0.975)  # standard deviations on each side that hold 95% of a normal distribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def wilson(right: int, images: int) -> tuple[float, float]:
     """
     if not images:
         return math.nan, math.nan
-    share, square = right / images, _Z95**2 / images
+    share, square = right / images, Z95**2 / images
     center = (share + square / 2) / (1 + square)
     half = math.sqrt(share * (1 - share) * square + square**2 / 4) / (1 + square)
     return max(0.0, center - half), min(1.0, center + half)

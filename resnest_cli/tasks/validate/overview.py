@@ -34,6 +34,8 @@ def facts(found: Validation) -> Iterator[tuple[str, str]]:
     if row["n"]:
         yield "loss", f"{row['loss']:.4f}"
         yield "calibration error", f"{row['ece']:.4f}"
+    if found.calibrated:
+        yield from found.calibrated.words()
     yield "images are", _preparation(found)
     if published:
         yield "published with", _published(found)

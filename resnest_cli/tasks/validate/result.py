@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnest_cli.models.labels import Labels
+    from resnest_cli.tasks.calibrate.scoring import Score
     from resnest_cli.tasks.validate.metrics import Answer, Hits, Tally
     from resnest_cli.types import ModelSpec
 
@@ -72,6 +73,7 @@ class Validation:
         real: the accuracy by ReaL labels, if there are any.
         errors: images without an answer: unreadable, or NaN; they count nowhere else.
         worst: wrong answers, the highest loss first, at most `WORST`.
+        calibrated: the counts of calibrated answers, if there is a calibration.
     """
 
     spec: ModelSpec
@@ -84,6 +86,7 @@ class Validation:
     real: Hits | None = None
     errors: int = 0
     worst: list[Mistake] = field(default_factory=list)
+    calibrated: Score | None = None
 
     @property
     def n(self) -> int:
@@ -142,7 +145,8 @@ class Validation:
         """Return the numbers with timm's names, rounding and units: accuracy in percent, parameters in millions.
 
         `loss` is the mean cross-entropy in nats, `ece` the expected calibration error, 0..1. Unknown numbers are None:
-        all without images, and `published_top1` of the user's own models and of random weights.
+        all without images, and `published_top1` of the user's own models and of random weights. Of calibrated answers
+        it has the numbers of `Score.summary` too.
         """
         tally, data, facts = self.tally, self.spec.data, self.spec.facts
         row: dict[str, Any] = {
@@ -165,6 +169,8 @@ class Validation:
         if self.real:
             row |= {f"real_{name}": value for name, value in _accuracy(self.real).items()}
             row |= {"real_n": self.real.images, "published_real_top1": facts.get("top1_imagenet_real")}
+        if self.calibrated:
+            row |= self.calibrated.summary()
         return row
 
     def is_as_published(self) -> bool:

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from resnest_cli.errors import UsageError
 from resnest_cli.inputs.labelled.dataset import Dataset, Labelled
 from resnest_cli.models import labels
 from resnest_cli.models.check import require_torch
 from resnest_cli.options import Options
 from resnest_cli.pipeline.trunk import Trunk
+from resnest_cli.tasks.calibrate import chosen
+from resnest_cli.tasks.calibrate.scoring import Score
 from resnest_cli.tasks.labelled import log_side, rows, scratch
 from resnest_cli.tasks.opened import settled
 from resnest_cli.tasks.validate.metrics import Hits, Tally, judge
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
     from resnest_cli.engines.base import Engine
     from resnest_cli.options import Keywords
+    from resnest_cli.tasks.calibrate.chosen import Chosen
     from resnest_cli.tasks.labelled import Scored
     from resnest_cli.types import ModelSpec
 
@@ -70,7 +74,8 @@ def validate(  # noqa: PLR0913 - what may be asked of it
         on_failure: is called with each image without an answer, in order.
         progress: passes images on as they are done; its second argument is their number.
         engine: as for `Classifier`.
-        **changes: every other field of `Options`, such as `device="cpu"`.
+        **changes: every other field of `Options`, such as `device="cpu"`. With `calibration`, coverage and the rest are
+            scored too; a model folder's own is not used here.
 
     Raises:
         TypeError: a keyword that is no field of `Options`.
@@ -87,12 +92,28 @@ def validate(  # noqa: PLR0913 - what may be asked of it
     log_side(dataset)
     real = RealLabels(real_labels, spec.num_classes) if real_labels else None
     trunk = Trunk(spec, options, engine=None if isinstance(engine, str) else engine)
+    calibrated = _calibrated(spec, options, subset=subset)
     among = np.array(dataset.present if subset else range(spec.num_classes), np.int64)
     parameters = EngineFacts.of(trunk.engine).param_count
     result = Validation(spec, named, among, parameters, options.upright, dataset.split, Tally(spec.num_classes))
+    result.calibrated = Score(calibrated.assessment, options.coverage) if calibrated else None
     with contextlib.closing(trunk), scratch(dataset) as folder:
+        if calibrated:
+            calibrated.require(spec, options, trunk.engine)
         _score(result, progress(rows(trunk, dataset, folder), dataset.total), real, on_failure, keep_worst=keep_worst)
     return result
+
+
+def _calibrated(spec: ModelSpec, options: Options, *, subset: bool) -> Chosen | None:
+    """Return the calibration that was named.
+
+    Raises:
+        UsageError: it cannot be used, or not all classes are scored.
+    """
+    found = chosen.choose(spec, options, own=False)
+    if found and subset:
+        raise UsageError("--subset goes without --calibration, which is of all classes: leave one of them out.")
+    return found
 
 
 def _as_measured(spec: ModelSpec, options: Options, *, keep_worst: bool) -> tuple[ModelSpec, Options]:
@@ -121,6 +142,8 @@ def _score(
         elif isinstance(found, Labelled):
             answer = judge(row.values, found.truth, result.among)
             result.tally.add(answer)
+            if result.calibrated:
+                result.calibrated.add(row.values, found.truth)
             if real and result.real:
                 result.real.add(answer, real.right(found.item.path))
             if keep_worst:
