@@ -410,7 +410,7 @@ OPTIONS = {
         *("--img-size", "--crop-pct", "--interpolation", "--mean", "--std", *VIEW),
     ],
     "calibrate": [
-        *("--output", "--split", "--exclude", "--seed", "--overwrite"),
+        *("--output", "--split", "--exclude", "--seed", "--plot", "--overwrite"),
         *(*WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
     ],
     "similar": [

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     click.option("--split", type=click.Choice(CHOICES), help="Side to read.  [default: val, else test]"),
     shared.EXCLUDE,
     click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Random seed for the halves."),
-    click.option("--overwrite", is_flag=True, help="Replace the file if there is one."),
+    click.option("--plot", type=AnyPath, metavar="FILE.png", help="Draw how sure and how right answers are."),
+    click.option("--overwrite", is_flag=True, help="Replace files that exist."),
     *(*shared.WEIGHTS, shared.LABELS, *shared.RUN),
     *shared.images(),
     options=Options,
@@ -41,6 +42,7 @@ def calibrate(  # noqa: PLR0913 - one parameter per option
     *,
     data: str,
     output: Path,
+    plot: Path | None,
     split: str | None,
     exclude: tuple[str, ...],
     seed: int,
@@ -60,13 +62,13 @@ def calibrate(  # noqa: PLR0913 - one parameter per option
       resnest calibrate digits held-out/ -o calibration.json
       resnest predict photos/ -m digits --calibration calibration.json --coverage 0.95
     """
-    from resnest_cli.outputs import saving
+    from resnest_cli.outputs import plots, saving
     from resnest_cli.tasks.calibrate import calibration as task
     from resnest_cli.tasks.calibrate import words
-    from resnest_cli.tasks.calibrate.file import PROMISE
+    from resnest_cli.tasks.calibrate.file import PROMISE, claim
 
-    if output != Path(STDOUT):
-        saving.claim(output, overwrite=overwrite)
+    is_printed = output == Path(STDOUT)
+    claim(None if is_printed else output, plot, overwrite=overwrite)
 
     def follow(items: Iterable[Scored], total: int) -> Iterator[Scored]:
         view.say(f"{options.model}{', random weights (the numbers mean nothing)' * options.random_weights} on {data}")
@@ -75,7 +77,9 @@ def calibrate(  # noqa: PLR0913 - one parameter per option
     found = task.calibrate(
         options, data, split=split, exclude=exclude, seed=seed, on_failure=note_failure, progress=follow
     )
-    if output == Path(STDOUT):
+    if plot:
+        saving.save(plot, plots.calibration_png(found.figures))
+    if is_printed:
         put_data(found.text())
     else:
         saving.save(output, found.text())

@@ -1,4 +1,4 @@
-"""Pictures of results: a confusion matrix, the curves of a training run, and speed against accuracy.
+"""Pictures of results: a confusion matrix, the curves of a training run, a calibration, and speed against accuracy.
 
 In: counts and names, or rows. Out: the bytes of a PNG. Needs matplotlib, an extra. Shows nothing on a screen.
 """
@@ -14,15 +14,17 @@ import numpy as np
 from resnest_cli.outputs.lettering import drawable, drawing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from matplotlib.ticker import Locator
     from numpy.typing import NDArray
 
 MOST_CLASSES = 30  # in a confusion matrix whose names can be read
 DPI = 150
+_SETS_WIDTH = 0.2  # of a bar: four coverages stand side by side
 _DARK = 0.55  # of the full color: on darker fields numbers are white
 
 
@@ -117,8 +119,6 @@ def curves_png(history: Sequence[dict[str, Any]], kept: int) -> bytes:
 
 
 def _draw_curves(figure: Figure, history: Sequence[dict[str, Any]], kept: int) -> None:
-    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - an extra, and slow
-
     losses, accuracy = figure.subplots(1, 2)
     _draw_curve(losses, history, "train_loss", "training (augmented)", "tab:blue")
     _draw_curve(losses, history, "val_loss", "validation", "tab:orange")
@@ -127,7 +127,7 @@ def _draw_curves(figure: Figure, history: Sequence[dict[str, Any]], kept: int) -
     for axes, label in ((losses, "loss"), (accuracy, "top-1, %")):
         axes.axvline(kept, color="gray", linestyle=":", label=marked)
         axes.set(xlabel="epoch; 0 is the head alone" if history[0]["epoch"] == 0 else "epoch", ylabel=label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.xaxis.set_major_locator(_whole_numbers())
         axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)  # over no point
 
 
@@ -140,6 +140,36 @@ def _draw_curve(  # noqa: PLR0913, PLR0917 - what is drawn, and how
         ([row for row in history if row["epoch"] == 0], "D", None),
     ):
         axes.plot([row["epoch"] for row in rows], [scale * row[key] for row in rows], style, color=color, label=named)
+
+
+def calibration_png(figures: Mapping[str, Any]) -> bytes:
+    """Return the picture of a calibration: how often answers are right by how sure they are, and the sizes of sets.
+
+    `figures` are those of `tasks.calibrate.judging.figures`. A dot's area grows with its images.
+    """
+    with drawing(()):
+        figure = _figure(10, 4.4)
+        reliability, sizes = figure.subplots(1, 2)
+        reliability.plot([0, 100], [0, 100], ":", color="gray", label="as sure as right")
+        for name, color in (("before", "tab:orange"), ("after", "tab:blue")):
+            sure, right, images = np.array(figures["bins"][name]).T
+            reliability.scatter(100 * sure, 100 * right, 10 + 290 * images / images.sum(), color=color, alpha=0.6)
+            reliability.plot(100 * sure, 100 * right, color=color, label=name)
+        reliability.set(xlabel="probability of the first class, %", ylabel="right, %", title="how sure, how right")
+        _draw_sizes(sizes, [row for row in figures["sets"] if row["after"]])
+        for axes in (reliability, sizes):
+            axes.legend(fontsize=8)
+        return _png(figure)
+
+
+def _draw_sizes(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw, for each coverage, the share of images whose set has 1, 2, ... classes."""
+    for number, row in enumerate(rows):
+        counts = np.array(row["after"]["sizes"])
+        at = np.arange(1, len(counts) + 1) + (number - (len(rows) - 1) / 2) * _SETS_WIDTH
+        axes.bar(at, 100 * counts / counts.sum(), _SETS_WIDTH, label=f"{row['coverage']:.0%} asked")
+    axes.xaxis.set_major_locator(_whole_numbers())
+    axes.set(xlabel="classes in a set", ylabel="images, %", title="sizes of sets")
 
 
 def speed_png(rows: Sequence[dict[str, Any]]) -> bytes:
@@ -204,6 +234,13 @@ def _plain_ticks(axis: Axis) -> None:
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "2345" else ""))
+
+
+def _whole_numbers() -> Locator:
+    """Return what labels an axis with whole numbers only."""
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - an extra, and slow
+
+    return MaxNLocator(integer=True, min_n_ticks=1)
 
 
 def _figure(width: float, height: float) -> Figure:

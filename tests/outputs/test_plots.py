@@ -10,6 +10,8 @@ import pytest
 from resnest_cli.outputs import plots
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -21,7 +23,7 @@ def epochs(first: int, last: int) -> list[dict[str, Any]]:
     ]
 
 
-def curves(history: list[dict[str, Any]], kept: int, monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
+def panels(draw: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
     """Return the panels as they are drawn."""
     seen: list[Figure] = []
     save: Any = plots._png  # noqa: SLF001 - what the picture is made of
@@ -32,8 +34,12 @@ def curves(history: list[dict[str, Any]], kept: int, monkeypatch: pytest.MonkeyP
         return content
 
     monkeypatch.setattr(plots, "_png", watched)
-    assert plots.curves_png(history, kept).startswith(b"\x89PNG")
+    assert draw().startswith(b"\x89PNG")
     return seen[0].axes
+
+
+def curves(history: list[dict[str, Any]], kept: int, monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
+    return panels(lambda: plots.curves_png(history, kept), monkeypatch)
 
 
 @pytest.mark.parametrize("last", [1, 2, 3, 7, 30, 270])
@@ -61,3 +67,25 @@ def test_the_kept_epoch_is_marked_and_the_head_is_a_point_of_its_own(monkeypatch
 def test_a_head_that_no_epoch_beat_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for axes in curves(epochs(0, 2), 0, monkeypatch):
         assert "kept: the head alone" in [line.get_label() for line in axes.get_lines()]
+
+
+def test_a_calibration_is_drawn_by_bin_and_by_coverage(monkeypatch: pytest.MonkeyPatch) -> None:
+    bins = {"before": [[0.4, 0.75, 4], [0.9, 1.0, 36]], "after": [[0.95, 0.925, 40]]}
+    rows = [
+        {"coverage": 0.9, "after": {"sizes": [15, 5]}},
+        {"coverage": 0.95, "after": {"sizes": [10, 6, 4]}},
+        {"coverage": 0.99, "after": None},
+    ]
+    reliability, sizes = panels(lambda: plots.calibration_png({"bins": bins, "sets": rows}), monkeypatch)
+    drawn = {line.get_label(): np.array(line.get_data()).tolist() for line in reliability.get_lines()}
+    assert drawn == {
+        "as sure as right": [[0, 100], [0, 100]],
+        "before": [[40, 90], [75, 100]],
+        "after": [[95], [92.5]],
+    }
+    bars: dict[Any, Any] = dict(zip(sizes.get_legend_handles_labels()[1], sizes.containers, strict=True))
+    assert {label: [bar.get_height() for bar in each] for label, each in bars.items()} == {
+        "90% asked": [75, 25],
+        "95% asked": [50, 30, 20],
+    }
+    assert all(tick == round(tick) for tick in sizes.xaxis.get_majorticklocs())

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,8 @@ from PIL import Image
 
 from resnest_cli.inputs import thumbnails
 from resnest_cli.outputs import html
-from resnest_cli.outputs.rows import About, to_row
-from resnest_cli.types import Failure, Prediction, Record, Result
+from resnest_cli.outputs.rows import About, to_row, with_thumbnail
+from resnest_cli.types import Certainty, Failure, Prediction, Record, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -155,6 +156,31 @@ def test_filters_come_from_the_address_and_thousands_of_rows_are_drawn_as_they_a
     assert widths == [width for i in expected for width in (round(100 * i / 3000, 1), 1)]
     failed = show(path, "#show=BrokenImage")
     assert failed.cards == ["bad/|0.jpg|BrokenImage|why|"]
+
+
+@in_browser
+def test_the_unsure_answers_of_a_calibrated_model_are_a_filter(tmp_path: Path) -> None:
+    several = Certainty((1, 3, 5, 7, 9, 0, 2), tuple("abcdefg"), 0.5, abstained=True)
+    records: list[Record] = [
+        replace(answer("a.jpg", 1, "a", 0.9), certainty=Certainty((1,), ("a",), 0.25, abstained=False)),
+        replace(answer("b.jpg", 1, "a", 0.9), certainty=several),
+        replace(answer("c.jpg", 1, "a", 0.9), certainty=Certainty((1,), ("a",), 0.994, abstained=True)),
+        Failure("d.jpg", "BrokenImage", "why"),
+    ]
+    out = io.BytesIO()
+    html.write(map(with_thumbnail, records), out, About(2, {}, is_calibrated=True))
+    path = tmp_path / "x.html"
+    path.write_bytes(out.getvalue())
+    words = [card.split("|")[-2] for card in show(path).cards]
+    assert words == [
+        *("sure", "unsure: a, b, c, d, e or 2 more"),
+        *("strange: stranger than 99.4% of the calibration images", "why"),
+    ]
+    assert [card.split("|")[1] for card in show(path, "#show=unsure").cards] == ["b.jpg", "c.jpg"]
+    assert [card.split("|")[1] for card in show(path, "#show=sure").cards] == ["a.jpg"]
+    path.write_text(page([answer("a.jpg", 1, "a", 0.9)]))
+    assert "sure" not in path.read_text().partition('id="rows"')[2].partition("</script>")[0]
+    assert show(path, "#show=unsure").cards == show(path).cards  # an unknown filter is none
 
 
 def shown(row: dict[str, object]) -> Image.Image:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import UsageError
-from resnest_cli.outputs import saving
+from resnest_cli.outputs import plots, saving
 from resnest_cli.system import files
 from resnest_cli.system.paths import look
 from resnest_cli.tasks.calibrate.scale import MOST, Scale
@@ -86,14 +86,19 @@ class Calibration:
         made = f"{self.made_with['model']!r}, images={self.images['all']}"
         return f"Calibration({made}, temperature={self.fit.temperature:.4f})"
 
-    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the file.
+    def save(
+        self, path: str | PathLike[str], *, plot: str | PathLike[str] | None = None, overwrite: bool = False
+    ) -> None:
+        """Write the file, and, if `plot` names one, a picture of the figures, as PNG.
 
         Raises:
-            OutputError: it exists, or cannot be written.
+            UsageError: matplotlib is not installed.
+            OutputError: a file exists, or cannot be written.
         """
-        saving.claim(Path(path), overwrite=overwrite)
+        claim(Path(path), Path(plot) if plot else None, overwrite=overwrite)
         saving.save(Path(path), self.text())
+        if plot:
+            saving.save(Path(plot), plots.calibration_png(self.figures))
 
     def text(self) -> str:
         """Return the file's content: JSON, an entry per line."""
@@ -141,6 +146,21 @@ class Calibration:
                 f"--calibration {name} was made with another network or preparation: {changes}. Run the model as it "
                 "was calibrated, or `resnest calibrate` it as it runs now, or use --calibration none."
             )
+
+
+def claim(path: Path | None, plot: Path | None, *, overwrite: bool) -> None:
+    """Check, before the work, that the file and the picture can be written.
+
+    Raises:
+        UsageError: matplotlib is not installed, or the picture is no PNG.
+        OutputError: a file exists, or cannot be written.
+    """
+    if plot and plot.suffix.lower() != ".png":
+        raise UsageError(f"--plot {plot}: give a name that ends in .png.")
+    if plot:
+        plots.require()
+    for file in filter(None, (path, plot)):
+        saving.claim(file, overwrite=overwrite)
 
 
 def find(spec: ModelSpec | None, chosen: str | PathLike[str] | None) -> Path | None:

@@ -161,6 +161,22 @@ def test_a_file_that_is_there_is_not_replaced(tmp_path: Path) -> None:
     assert repr(found).startswith("Calibration('digits', images=18, temperature=")
 
 
+def test_a_picture_is_drawn_beside_the_file(resnest: Resnest, tmp_path: Path) -> None:
+    folder = bright(tmp_path / "data", 40)
+    ended = resnest("calibrate", "digits", folder, "-o", "-", "--plot", tmp_path / "c.png")
+    assert (ended.exit_code, json.loads(ended.stdout)["classes"]) == (ExitCode.OK, 10)
+    picture = (tmp_path / "c.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    for plot, words in ((tmp_path / "c.png", "exists; add --overwrite"), ("c.jpg", "a name that ends in .png")):
+        refused = resnest("calibrate", "digits", folder, "-o", tmp_path / "c.json", "--plot", plot)
+        assert refused.exit_code in {ExitCode.FAILED, ExitCode.USAGE}
+        assert words in refused.stderr
+        assert not (tmp_path / "c.json").exists()
+    found = calibrate("digits", folder, engine=FakeEngine())
+    found.save(tmp_path / "c.json", plot=tmp_path / "d.png")
+    assert (tmp_path / "d.png").read_bytes().startswith(b"\x89PNG")
+
+
 def without(key: str) -> Callable[[dict[str, Any]], object]:
     return lambda values: values.pop(key)
 
