@@ -130,6 +130,16 @@ def test_validate(bare: Bare, folders: Path) -> None:
     assert (found["top1"], found["n"], found["errors"]) == (100.0, 12, 0)
 
 
+def test_calibrate_and_predict_with_it(bare: Bare, tmp_path: Path) -> None:
+    for image, shift in product(SAMPLES.iterdir(), (0, 1)):
+        place = tmp_path / "data" / image.stem.split("_")[0] / f"{image.stem}{shift}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        ImageChops.offset(Image.open(image), shift, 0).save(place)
+    done(bare("calibrate", "digits", tmp_path / "data", "-o", tmp_path / "c.json"))
+    (row,) = rows(done(bare("predict", TWO, *DIGITS, "--calibration", tmp_path / "c.json", "-f", "jsonl")))
+    assert row["set"] == [2]
+
+
 @pytest.mark.slow
 def test_embed_and_similar(bare: Bare, tmp_path: Path) -> None:
     done(bare("embed", SAMPLES, *DIGITS, "-o", tmp_path / "f.npy"))

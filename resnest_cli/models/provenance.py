@@ -118,9 +118,14 @@ def options_of(facts: dict[str, Any], now: Options) -> Options:
         raise UsageError(message) from error
 
 
+def preprocessing(spec: ModelSpec, options: Options) -> dict[str, Any]:
+    """Return how images become network input."""
+    return {**asdict(spec.data), "exif": options.upright}
+
+
 def _run(spec: ModelSpec, options: Options, engine: Engine) -> dict[str, Any]:
     return {
-        "preprocessing": {**asdict(spec.data), "exif": options.upright},
+        "preprocessing": preprocessing(spec, options),
         "engine": engine.name,
         "precision": engine.precision,
         "versions": versions(engine),

@@ -1,7 +1,7 @@
 """The end of a run: its folder becomes a model folder.
 
-In: a `Setup` and the `Outcome` of its stages. Out: the folder's model, its answers, history, pictures, mistakes and
-metrics.
+In: a `Setup` and the `Outcome` of its stages. Out: the folder's model, its calibration, answers, history, pictures,
+mistakes and metrics.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 import resnest_cli
 from resnest_cli.errors import OutputError
 from resnest_cli.inputs import splits
-from resnest_cli.training import answers, folder, mistakes, report, verdict
+from resnest_cli.training import answers, calibrated, folder, job, mistakes, report, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -40,11 +40,15 @@ def finish(setup: Setup, outcome: Outcome) -> dict[str, Any]:
     if not setup.rank.first:
         return {}
     description = f"{setup.job.command} of {setup.start.name} on {len(setup.data.classes)} classes"
+    calibrated.remove(setup.out)
     sha256 = folder.write(setup.out, setup.result, outcome.state, description)
     metrics = _metrics(setup, outcome, sha256=sha256)
     found = answers.of(setup, outcome.judgement)
     answers.write(setup.out, found)
     report.write_history(setup.out, outcome.history)
+    if setup.job.command == job.FINETUNE:
+        chose = setup.recipe.patience > 0 and bool(setup.job.full)
+        calibrated.write(setup, outcome.judgement, sha256, chose=chose)
     write_extras(_extras(setup, outcome, found, metrics["verdict"]["kept_epoch"]))
     report.write_metrics(setup.out, metrics)
     return metrics

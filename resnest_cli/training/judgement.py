@@ -33,12 +33,14 @@ class Judgement:
         losses: cross-entropy of each row without smoothing, float64 [N].
         targets: the true classes, int64 [N].
         confidence: the probability of the class that it takes each row for, 0..1, float64 [N].
+        logits: what all of it is made from, float32 [N, C].
     """
 
     predicted: torch.Tensor
     losses: torch.Tensor
     targets: torch.Tensor
     confidence: torch.Tensor
+    logits: torch.Tensor
 
     @property
     def top1(self) -> float:
@@ -64,11 +66,15 @@ def score_of(row: dict[str, Any]) -> tuple[float, float]:
 def of_logits(logits: torch.Tensor, targets: torch.Tensor) -> Judgement:
     """Return the judgement of logits, float32 [N, C]."""
     losses = functional.cross_entropy(logits, targets, reduction="none").double()
-    return Judgement(logits.argmax(dim=1), losses, targets, logits.double().softmax(dim=1).amax(dim=1))
+    return Judgement(logits.argmax(dim=1), losses, targets, logits.double().softmax(dim=1).amax(dim=1), logits)
 
 
 def judge(
-    val: Data, forward: Callable[[torch.Tensor], torch.Tensor], rank: Rank, after_batch: Callable[[], None]
+    val: Data,
+    forward: Callable[[torch.Tensor], torch.Tensor],
+    rank: Rank,
+    after_batch: Callable[[], None],
+    classes: int,
 ) -> Judgement:
     """Judge every row once.
 
@@ -77,15 +83,13 @@ def judge(
         forward: inputs -> logits float32 [N, C] on the CPU, without gradients.
         rank: this process; each judges its share of the rows.
         after_batch: called after each batch.
+        classes: C.
     """
     count = len(val.targets)
     rows = list(range(count))[rank.number :: rank.processes]
     groups = [rows[at : at + BATCH] for at in range(0, len(rows), BATCH)]
-    # Each process fills in its own rows; the sum over all processes is the whole.
-    predicted = torch.zeros(count, dtype=torch.int64)
-    losses, confidence = torch.zeros(2, count, dtype=torch.float64)
+    logits = torch.zeros(count, classes)  # each process fills in its own rows; the sum over all processes is the whole
     for group, inputs in zip(groups, val.batches(0, groups), strict=True):
-        part = of_logits(forward(inputs), val.targets[group])
-        predicted[group], losses[group], confidence[group] = part.predicted, part.losses, part.confidence
+        logits[group] = forward(inputs)
         after_batch()
-    return Judgement(summed(rank, predicted), summed(rank, losses), val.targets, summed(rank, confidence))
+    return of_logits(summed(rank, logits), val.targets)

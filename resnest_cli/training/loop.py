@@ -89,7 +89,7 @@ class Loop:
             self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
         self.optimizer = make_optimizer(self.network, recipe)
         self.schedule = make_schedule(self.optimizer, recipe, self.steps_per_epoch)
-        self.mix = make_mixup(recipe, classes)
+        self.classes, self.mix = classes, make_mixup(recipe, classes)
         self.criterion = SoftTargetCrossEntropy() if self.mix else LabelSmoothingCrossEntropy(recipe.smoothing)
         self.ema = ModelEmaV3(self.network, decay=recipe.ema, use_warmup=True) if recipe.ema else None
         self.scaler = torch.amp.GradScaler(rank.device.type, enabled=recipe.precision == "fp16")
@@ -170,7 +170,7 @@ class Loop:
                 logits: torch.Tensor = network(self.on_device(inputs)).float().cpu()
             return logits
 
-        return judge(self.val, forward, self.rank, self._stop_if_asked)
+        return judge(self.val, forward, self.rank, self._stop_if_asked, self.classes)
 
     def _optimize(self, feed: Feed) -> float:
         """Run step `self.step`; return its loss, the mean over its images in all processes and passes."""

@@ -130,6 +130,8 @@ def test_what_a_hub_says(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> N
         ("cache", EVIL),
         ("download", f"hf-hub:{EVIL}/x"),
         ("validate", EVIL, "-m", "digits"),
+        ("calibrate", "digits", EVIL, "-o", EVIL),
+        ("predict", str(SEVEN), "-m", "digits", "--calibration", EVIL),
         ("similar", EVIL, "--index", f"{EVIL}.npy"),
         ("predict", "--files-from", EVIL),
         ("quantize", "digits", "--calibrate", EVIL, "-o", EVIL),
@@ -140,7 +142,7 @@ def test_what_a_hub_says(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> N
         ("predict", str(SEVEN), "-m", "digits", "-o", f"{EVIL}/x.csv"),
         ("predict", str(SEVEN), "-m", "digits", "--labels", EVIL),
     ],
-    ids=range(20),
+    ids=range(22),
 )
 def test_what_is_typed_is_repeated_in_words(resnest: Resnest, words: tuple[str, ...]) -> None:
     ended = resnest(*words)
