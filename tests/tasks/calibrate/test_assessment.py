@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -102,6 +103,14 @@ def test_an_image_that_is_too_strange_is_no_answer(calibration: Path) -> None:
     assert (found.strangeness, found.abstained, len(found.set)) == (1.0, True, 1)
     with Classifier("digits", workers=0, calibration=calibration, coverage=0.3, max_strangeness=1) as model:
         assert not known(model(black)).abstained
+
+
+def test_other_machines_say_the_same(calibration: Path) -> None:
+    with Classifier("digits", workers=0, calibration=calibration) as model:
+        (row,) = model.trunk.rows(model.find(IMAGES[:1]))
+        ranking = model.ranking(5, 0.0)
+        assert pickle.loads(pickle.dumps(ranking))(row) == ranking(row)  # noqa: S301 - our own bytes
+        assert pickle.loads(pickle.dumps(ranking)) == ranking  # noqa: S301 - after it has been used
 
 
 def test_a_threshold_and_topk_change_no_set(calibration: Path) -> None:

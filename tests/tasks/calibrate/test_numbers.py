@@ -158,6 +158,24 @@ def test_the_regularization_is_the_one_with_the_smallest_sets() -> None:
     assert images.sizes(found, limit).mean() < images.sizes(sets.NONE, plain).mean()
 
 
+def test_where_many_classes_have_noisy_tails_sets_are_far_smaller_than_those_of_aps() -> None:
+    random = np.random.default_rng(1)
+    truth = random.integers(0, 200, 3000)
+    logits = random.standard_t(4, (3000, 200))
+    logits[np.arange(3000), truth] += np.where(random.random(3000) < 0.85, 9, 5)
+    logits *= random.choice([0.5, 1.0, 1.6], (3000, 1))  # networks are surer of some images than they ought to be
+    choosing, limiting, judged = (
+        Ranked.of(temperature.softmax(logits[part]), truth[part]) for part in np.split(np.arange(3000), 3)
+    )
+    found = sets.choose(choosing, (0.9,))
+    sizes = {}
+    for rule in (found, sets.NONE):
+        limit = float(np.sort(limiting.scores(rule))[sets.rank(1000, 0.9) - 1])
+        assert (judged.scores(rule) <= limit).mean() == pytest.approx(0.9, abs=0.025)
+        sizes[rule] = float(judged.sizes(rule, limit).mean())
+    assert sizes[found] < sizes[sets.NONE] / 4
+
+
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=60), st.integers(0, 9))
 def test_halves_are_disjoint_and_stratified(classes: list[int], seed: int) -> None:
     truth = np.array(classes)
