@@ -89,6 +89,8 @@ def predict(  # noqa: PLR0913 - one parameter per option, or per group of them
         Classifier(options, many=inputs.may_be_many, live=inputs.are_live, runner=target.runner) as classifier,
     ):
         view.say(classifier.words("answers"))
+        if used := classifier.calibrated:
+            view.say(f"calibrated by {used.path}, coverage {options.coverage:g}")
         view.detail(f"class names: {classifier.labels.source}")
         summary = classifier.write_to(
             out, found, topk=topk, threshold=threshold, max_failures=target.max_failures, follow=follow

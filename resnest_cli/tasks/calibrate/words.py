@@ -46,8 +46,8 @@ def percent(figure: Sequence[float] | None) -> str:
 
 def _meaning(temperature: float) -> str:
     if abs(temperature - 1) < _NEAR:
-        return "the network is about as sure as it is right"
-    return "the network is surer than it is right" if temperature > 1 else "the network is right more often than sure"
+        return "probabilities were about right"
+    return "probabilities were too high" if temperature > 1 else "probabilities were too low"
 
 
 def _figure(figure: Sequence[float]) -> str:

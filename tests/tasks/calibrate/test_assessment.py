@@ -132,6 +132,7 @@ def test_the_command_and_python_say_the_same(resnest: Resnest, calibration: Path
     unsure = sum(each.abstained for each in found)
     assert unsure
     assert f"unsure of {unsure} of 12 answers" in ended.stderr
+    assert f"calibrated by {calibration}, coverage 0.9" in ended.stderr.replace("\n", "")
 
 
 def test_abstaining_is_an_answer(resnest: Resnest, calibration: Path, tmp_path: Path) -> None:
