@@ -103,6 +103,7 @@ def test_what_is_read_is_what_was_written(written: Path) -> None:
     assert calibrations.read(written).text() == written.read_text()
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_same_file_and_shows_its_figures(
     resnest: Resnest, held_out: Path, written: Path, tmp_path: Path
 ) -> None:
@@ -161,6 +162,7 @@ def test_a_file_that_is_there_is_not_replaced(tmp_path: Path) -> None:
     assert repr(found).startswith("Calibration('digits', images=18, temperature=")
 
 
+@pytest.mark.slow
 def test_a_picture_is_drawn_beside_the_file(resnest: Resnest, tmp_path: Path) -> None:
     folder = bright(tmp_path / "data", 40)
     ended = resnest("calibrate", "digits", folder, "-o", "-", "--plot", tmp_path / "c.png")
