@@ -6,7 +6,6 @@ In: text. Out: values, or a `ValueError` that names the key and what it must be.
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from typing import Any
 
@@ -106,13 +105,13 @@ class Entries:
         every = Entries(dict(enumerate(value)), self._path(key))
         return tuple(every.integer(index, least, most) for index in every.values)
 
-    def numbers(self, key: str, most: int) -> tuple[float, ...]:
-        """Return a list of at most `most` finite numbers."""
+    def numbers(self, key: str, count: int, limit: float) -> tuple[float, ...]:
+        """Return a list of at most `count` numbers from -`limit` to `limit`."""
         value = self.values.get(key)
-        if not isinstance(value, list) or len(value) > most:
-            raise self._wrong(key, f"a list of at most {most} numbers")
+        if not isinstance(value, list) or len(value) > count:
+            raise self._wrong(key, f"a list of at most {count} numbers")
         every = Entries(dict(enumerate(value)), self._path(key))
-        return tuple(every.number(index, -sys.float_info.max, sys.float_info.max) for index in every.values)
+        return tuple(every.number(index, -limit, limit) for index in every.values)
 
     def _path(self, key: str) -> str:
         return f"{self.name}.{key}" if self.name else str(key)

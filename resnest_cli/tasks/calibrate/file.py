@@ -32,6 +32,7 @@ FORMAT = "resnest calibration 1"
 NONE = "none"  # in place of a file: no calibration, not even the model folder's own
 COMPARED = ("model", "weights", "precision", "model_args")  # the same network in another engine gives the same answers
 MAX_BYTES, MOST_CLASSES, MOST_IMAGES = 64 << 20, 1_000_000, 1 << 53
+LARGEST = 1e30  # of an energy: differences are float32
 PROMISE = (
     "A set holds the true class at least as often as its coverage says, on average over images that come as these did. "
     "It promises nothing for another camera, place or season, for a mix of classes that differs, or for one class or "
@@ -196,7 +197,7 @@ def _of(given: Entries) -> Calibration:
         message = f"its format is {shorten(given.values['format'])}, and not {FORMAT!r}"
         raise ValueError(message)
     classes, rule = given.integer("classes", 1, MOST_CLASSES), given.inside("rule")
-    centers = given.numbers("centers", classes)
+    centers = given.numbers("centers", classes, LARGEST)
     if len(centers) != classes:
         message = f"it has {len(centers)} centers for {classes} classes"
         raise ValueError(message)
@@ -228,7 +229,7 @@ def _of(given: Entries) -> Calibration:
 
 def _scale(given: Entries, key: str) -> Scale:
     inside = given.inside(key)
-    found = Scale(inside.integer("count", 1, MOST_IMAGES), inside.numbers("values", MOST))
+    found = Scale(inside.integer("count", 1, MOST_IMAGES), inside.numbers("values", MOST, LARGEST))
     if len(found.values) != min(found.count, MOST) or list(found.values) != sorted(found.values):
         message = f"{key} has no {min(found.count, MOST)} numbers in ascending order"
         raise ValueError(message)

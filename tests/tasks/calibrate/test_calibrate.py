@@ -200,6 +200,7 @@ def with_(key: str, value: object) -> Callable[[dict[str, Any]], object]:
         (with_("scores", {"count": 3, "values": [0.0, 0.5]}), "scores has no 3 numbers in ascending order"),
         (with_("energies", {"count": 0, "values": []}), "energies.count is 0: it must be a whole number from 1"),
         (with_("rule", {"free": 1, "weight": 2}), "rule.weight is 2: it must be a number from 0 to 1"),
+        (with_("centers", [1e31] * 10), "centers.0 is 1e+31: it must be a number from -1e+30 to 1e+30"),
         (with_("weights", 5), "weights is 5: it must be a text"),
     ],
 )
