@@ -32,6 +32,7 @@ _option = functools.partial(shared.option, ServeOptions)
     _option("--timeout", metavar="S"),
     _option("--max-bytes", metavar="N"),
     _option("--log", type=click.Choice(LOGS)),
+    *shared.CALIBRATION,
     *(*shared.WEIGHTS, shared.LABELS, shared.DEVICE, shared.ENGINE, shared.PRECISION, shared.WORKERS),
     shared.MAX_PIXELS,
     settings=ServeOptions,

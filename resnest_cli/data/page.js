@@ -59,6 +59,16 @@ async function bytesOf(file) {
   }
 }
 
+// How sure a calibrated answer is, in the words of the table; classes beyond the listed ones are counted.
+function certainty(row) {
+  if (!row.abstained) return "sure";
+  if (row.set.length === 1) return `strange: stranger than ${(100 * row.strangeness).toFixed(1)}% of the calibration images`;
+  const names = row.set.map((index) => row.predictions.find((found) => found.index === index)?.label).filter(Boolean);
+  const rest = row.set.length - names.length;
+  const last = rest ? `${rest} more` : names.pop();
+  return `unsure: ${names.join(", ")} or ${last}`;
+}
+
 class Card {
   constructor(file) {
     this.file = file;
@@ -109,7 +119,8 @@ class Card {
       list.append(...row.predictions.map((prediction) => this.line(prediction)));
       const hint = element("p", "Choose an answer to see where the network looked.", "hint");
       hint.setAttribute("aria-live", "polite");
-      this.say(list, hint);
+      const known = "abstained" in row ? [element("p", certainty(row), row.abstained ? "unsure" : "sure")] : [];
+      this.say(list, ...known, hint);
       return { failed: false, words: `${row.predictions[0].label}, ${percent(row.predictions[0].probability)}` };
     } catch (error) {
       return this.fail(error);

@@ -6,6 +6,7 @@ In: requests that the guard has let in. Out: what a server is and has, and proba
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,6 @@ from starlette.routing import Route
 from resnest_cli import __version__
 from resnest_cli.serve import answers, models, tensors
 from resnest_cli.serve.problems import Problem
-from resnest_cli.tasks.ranking import softmax
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from resnest_cli.serve.bodies import Bodies
     from resnest_cli.serve.models import Models
     from resnest_cli.tasks.predict import Classifier
+    from resnest_cli.tasks.ranking import Ranking
 
     Probabilities = NDArray[np.float32] | Failure
 
@@ -94,10 +95,11 @@ class Inference:
         body = await self._bodies.read(request)
         call = await asyncio.to_thread(tensors.read, body, request.headers.get(tensors.LENGTH_HEADER))
         request.state.images = len(call.images)
+        finish = partial(_probabilities, model.ranking(1, 0.0))
 
         def submit(image: Any) -> Future[Probabilities]:  # noqa: ANN401 - an upload or pixels
             (source,) = model.find_one(image)
-            return model.trunk.submit(source, probabilities, timeout=self._timeout, block=False)
+            return model.trunk.submit(source, finish, timeout=self._timeout, block=False)
 
         rows = []
         for row in await answers.of_all(request, call.images, submit):
@@ -111,9 +113,9 @@ class Inference:
         return models.pick(self._models, request.path_params["model"])
 
 
-def probabilities(item: Row | Failure) -> Probabilities:
+def _probabilities(ranking: Ranking, item: Row | Failure) -> Probabilities:
     """Return the probabilities of a row of logits, float32 [C]; a failure stays one."""
-    return item if isinstance(item, Failure) else softmax(item.values)
+    return item if isinstance(item, Failure) else ranking.probabilities(item.values)
 
 
 def _tensor(name: str, datatype: str, *shape: int) -> dict[str, Any]:

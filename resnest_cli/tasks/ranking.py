@@ -35,13 +35,17 @@ class Ranking:
         """Return the record; a failure stays one."""
         if isinstance(item, Failure):
             return item
+        best = self._best(item.values, self.probabilities(item.values))
         if not self.assessment:
-            return Result(item.path, self._best(item.values, softmax(item.values)), thumbnail=item.thumbnail)
+            return Result(item.path, best, thumbnail=item.thumbnail)
         found = self.assessment(item.values)
-        best = self._best(item.values, found.probabilities.astype(np.float32))
         names = tuple(self.labels.names[index] for index in found.set)
         certainty = Certainty(found.set, names, _exact(np.float32(found.strangeness)), found.abstained)
         return Result(item.path, best, thumbnail=item.thumbnail, certainty=certainty)
+
+    def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the probabilities [C] of logits [C], float32, at the temperature of the calibration."""
+        return self.assessment.probabilities(logits).astype(np.float32) if self.assessment else softmax(logits)
 
     def _best(self, logits: NDArray[np.float32], probabilities: NDArray[np.float32]) -> tuple[Prediction, ...]:
         best = np.argsort(-logits, kind="stable")[: self.topk]

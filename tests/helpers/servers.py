@@ -102,14 +102,14 @@ class Answer:
 def serving(
     engine: FakeEngine | None = None,
     workers: int = 0,
-    labels: str | None = None,
+    options: Mapping[str, Any] | None = None,
     **changes: Any,  # noqa: ANN401 - fields of ServeOptions
 ) -> Iterator[Served]:
-    """Serve digits on a free port."""
+    """Serve digits on a free port; `options` are more fields of its `Options`."""
     settings = ServeOptions(**{"port": 0, "max_batch": 1, **changes})
     lines: list[str] = []
-    options, metrics = Options("digits", workers=workers, labels=labels), Metrics()
-    with models.open_one(settings, options, metrics, engine) as model, sockets.bound(settings) as listener:
+    metrics, how = Metrics(), Options("digits", workers=workers, **options or {})
+    with models.open_one(settings, how, metrics, engine) as model, sockets.bound(settings) as listener:
         listener.listen()  # who connects before the thread begins waits
         port = listener.getsockname()[1]
         server = Server({"digits": model}, settings, metrics, lines.append)

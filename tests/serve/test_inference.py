@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from calibrated import doubting
 from conftest import SAMPLES
 from odd_files import bare_png
 from PIL import Image
 from servers import Answer, Served, serving
 
 from resnest_cli import Classifier, FakeEngine
+from resnest_cli.outputs.rows import to_row
 from resnest_cli.serve.app import make
 from resnest_cli.serve.explaining import Explaining
 from resnest_cli.serve.metrics import Metrics
@@ -22,6 +24,7 @@ from resnest_cli.serve.options import ServeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from starlette.types import ASGIApp, Message
@@ -53,6 +56,20 @@ def expected() -> NDArray[np.float32]:
             for answer in record.predictions:
                 row[answer.index] = answer.probability
     return rows
+
+
+def test_a_calibrated_model_infers_what_it_predicts(held_out_digits: list[Any], tmp_path: Path) -> None:
+    options: dict[str, Any] = {"calibration": doubting(held_out_digits, tmp_path), "coverage": 0.95}
+    with serving(options=options) as served, Classifier("digits", workers=0, batch=1, **options) as classifier:
+        (record,) = classifier.predict([IMAGES[0]], topk=10)
+        row = served.ask("POST", "/predict?topk=10", IMAGES[0]).json
+        data = [base64.b64encode(IMAGES[0]).decode()]
+        call = {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": data}]}
+        inferred = served.ask("POST", INFER, json.dumps(call).encode()).json["outputs"][0]["data"]
+    assert row == to_row(record) | {"path": "#0"}
+    assert row["set"]
+    by_class = sorted(record.predictions, key=lambda answer: answer.index)
+    assert np.array_equal(np.array(inferred, np.float32), np.array([a.probability for a in by_class], np.float32))
 
 
 def elements(images: list[bytes]) -> bytes:

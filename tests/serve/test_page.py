@@ -7,11 +7,13 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from calibrated import doubting
 from conftest import SAMPLES
 from PIL import Image
 from servers import Served, serving
 
-from resnest_cli import FakeEngine
+from resnest_cli import Classifier, FakeEngine
+from resnest_cli.outputs.answers import in_words
 from resnest_cli.serve.page import FILES, POLICY
 
 if TYPE_CHECKING:
@@ -174,13 +176,27 @@ def test_names_and_labels_are_text(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(SEVEN.read_bytes())
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(f"<script>document.title='owned'</script>{n}" for n in range(10)))
-    with serving(engine, labels=str(labels)) as served:
+    with serving(engine, options={"labels": labels}) as served:
         browser.open(served)
         browser.choose(tmp_path / name)
         answers = browser.wait(".answer", count=5)
         assert answers[0].text.startswith("<script>document.title='owned'</script>")
         assert browser.names() == [name.replace("\u202e", "\\u{202e}")]
         assert browser.driver.title == "resnest"
+
+
+def test_how_sure_an_answer_is(browser: Browser, held_out_digits: list[Any], tmp_path: Path) -> None:
+    options: dict[str, Any] = {"calibration": doubting(held_out_digits, tmp_path), "coverage": 0.95}
+    with serving(options=options) as served, Classifier("digits", workers=0, **options) as classifier:
+        browser.open(served)
+        paths = sorted(SAMPLES.iterdir())
+        browser.choose(*paths)
+        browser.wait("#status", f"{len(paths)} of {len(paths)} answered")
+        said = [found.text for found in browser.find(".sure, .unsure")]
+        records = list(classifier.predict(paths))
+    expected = [in_words(record.certainty) for record in records if record.ok and record.certainty]
+    assert said == expected
+    assert len({words.split(":")[0] for words in said}) > 1
 
 
 def test_a_heat_map_by_keyboard_and_back(browser: Browser, served: Served) -> None:

@@ -65,12 +65,16 @@ class Assessment:
     def __call__(self, logits: NDArray[np.float32]) -> Assessed:
         """Assess the image that has these logits."""
         fit, order = self.fit, np.argsort(-logits, kind="stable")
-        probabilities = softmax(logits, fit.temperature)
+        probabilities = self.probabilities(logits)
         scores = sets.by_rank(probabilities[order], fit.rule).astype(np.float32)
         members = order[scores <= np.float32(self.limit)]
         above = strangeness.above_center(logits, fit.temperature, self._centers)
         share = fit.energies.share_below(float(above))
         return Assessed(probabilities, tuple(members.tolist()), share, len(members) != 1 or share > self.most)
+
+    def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the calibrated probabilities [C] of logits [C]."""
+        return softmax(logits, self.fit.temperature)
 
     @cached_property
     def _centers(self) -> NDArray[np.float64]:

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from calibrated import doubting
 from conftest import SAMPLES
 from PIL import Image
 from scipy.special import logsumexp, softmax
 
-from resnest_cli import Classifier, Failure, FakeEngine, calibrate
+from resnest_cli import Classifier, Failure, FakeEngine
 from resnest_cli.errors import ExitCode, OutputError, UsageError
 from resnest_cli.models.catalog import DIGITS
 from resnest_cli.pipeline.stream import Row
 from resnest_cli.tasks.calibrate import file as calibrations
-from resnest_cli.tasks.calibrate.scale import Scale
-from resnest_cli.tasks.calibrate.sets import Regularization
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,16 +36,7 @@ IMAGES = sorted(map(str, SAMPLES.glob("*.png")))
 @pytest.fixture(scope="module")
 def calibration(held_out_digits: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Calibrate the digits, with a temperature and a limit under which answers are unsure."""
-    folder = tmp_path_factory.mktemp("calibration")
-    for digit in held_out_digits:
-        place = folder / "data" / str(digit.label) / f"{digit.row:04d}.png"
-        place.parent.mkdir(exist_ok=True, parents=True)
-        digit.image.save(place)
-    found = calibrate("digits", folder / "data", workers=0)
-    scores = Scale.of(np.concatenate([np.zeros(60), np.linspace(0.1, 0.95, 120)]))
-    doubting = replace(found.fit, temperature=0.8, rule=Regularization(1, 0.01), scores=scores)
-    replace(found, fit=doubting).save(folder / "calibration.json")
-    return folder / "calibration.json"
+    return doubting(held_out_digits, tmp_path_factory.mktemp("calibration"))
 
 
 def logits() -> NDArray[np.float64]:
