@@ -105,7 +105,7 @@ class ResnestGroup(click.Group):
         """Run a command or write help, and end; either may meet a full disk, or a reader that stopped."""
         try:
             code: int | None = super().main(*args, **extra | {"standalone_mode": False})
-            sys.exit(code)
+            sys.exit(code or ExitCode.OK)
         except ReaderGone:
             streams.abandon_stdout()
             sys.exit(ExitCode.OK)

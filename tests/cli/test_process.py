@@ -148,6 +148,23 @@ def test_a_signal_that_the_caller_ignores_stays_ignored(name: str, shell: Shell)
     assert shell(sys.executable, "-c", IGNORING, name).stdout == b"True\n"
 
 
+# Prints something when the interpreter frees its memory piece by piece, which takes 1.6 s where torch is loaded.
+LATE = """
+import sys
+class Late:
+    def __del__(self, stderr=sys.stderr):
+        stderr.write("freed")
+late = Late()
+from resnest_cli.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("command", [("list-models",), ("show", "digits"), ("--version",), ("show", "no-such-model")])
+def test_a_command_ends_at_once(command: tuple[str, ...], shell: Shell) -> None:
+    assert b"freed" not in shell(sys.executable, "-c", LATE, *command).stderr
+
+
 # Outputs that end early
 
 
