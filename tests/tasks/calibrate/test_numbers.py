@@ -1,7 +1,7 @@
-"""The numbers of `calibrate` are those of scipy and torchmetrics, and of the papers' formulas written out.
+"""The numbers of `calibrate` are those of scipy, torchmetrics and MAPIE, and of the papers' formulas written out.
 
-The sets have a second implementation here, from the paper: the libraries that have RAPS (torchcp, MAPIE) draw a random
-u, or set it to 1, which leaves the most confident images without any class; ours is the formula with u = 0.
+MAPIE has the scores of sets, and takes a random share of the class's own probability off; ours takes off all of it. So
+sets are compared with the formula.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from mapie.conformity_scores.sets.aps import APSConformityScore
+from mapie.conformity_scores.sets.raps import RAPSConformityScore
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp
 from scipy.stats import beta
@@ -105,6 +107,18 @@ def test_the_area_under_the_risk_coverage_curve_is_the_mean_of_its_points() -> N
     confidence, right = np.array([0.6, 0.9, 0.8, 0.7]), np.array([True, True, False, True])
     # most confident first: right, wrong, right, right
     assert scores.risk_coverage(confidence, right) == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_scores_of_sets_are_those_of_mapie_without_the_probability_of_the_class(rule: Regularization) -> None:
+    logits, truth = made(240, spread=1.0)
+    shares = temperature.softmax(logits)
+    sums, places = APSConformityScore.get_true_label_cumsum_proba(truth, shares, np.arange(CLASSES))
+    own = shares[np.arange(len(truth)), truth][:, None]
+    expected = RAPSConformityScore._regularize_conformity_score(  # noqa: SLF001 - its formula, without its search for one
+        np.array([rule.free]), rule.weight, sums - own, places
+    )
+    assert Ranked.of(shares, truth).scores(rule) == pytest.approx(expected[:, 0, 0], abs=1e-12)
 
 
 def written_out(shares: NDArray[np.float64], rule: Regularization) -> dict[int, float]:
