@@ -7,12 +7,11 @@ import errno
 import gc
 import os
 import random
-import signal
 import subprocess
 import sys
 import threading
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -410,19 +409,32 @@ def test_asyncio_waits_for_futures() -> None:
 # --- many threads
 
 
+ANSWERS = 300
+
+
 @pytest.mark.slow
 def test_thirty_two_threads_ten_thousand_images_and_workers_that_are_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Mixed images, one in ten broken, while a worker is killed again and again: all settle, with right answers."""
-    before, started = requests_in_memory(), list[int]()
-    begin = pool.Worker._start  # noqa: SLF001 - to know the processes
+    """Mixed images, one in ten broken, while workers are killed again and again: all settle, with right answers.
+
+    A worker is killed after `ANSWERS` since its start: an image that is lost twice would be taken for a deadly one.
+    """
+    before, answered, kills = requests_in_memory(), dict[pool.Worker, int](), list[int]()
+    begin, result = pool.Worker._start, pool.Worker.result  # noqa: SLF001 - to know the processes
 
     def noted(worker: pool.Worker) -> None:
+        answered[worker] = 0
         begin(worker)
-        started.append(worker._process.pid)  # noqa: SLF001 - as above
+
+    def counted(worker: pool.Worker) -> Any:  # noqa: ANN401 - as it returns
+        try:
+            return result(worker)
+        finally:
+            answered[worker] += 1
 
     monkeypatch.setattr(pool.Worker, "_start", noted)
+    monkeypatch.setattr(pool.Worker, "result", counted)
     (tmp_path / "broken.png").write_bytes(GOOD[0].read_bytes()[:100])
     kinds: list[tuple[str, Any]] = [("TruncatedImage", tmp_path / "broken.png")]
     for kind in (Path, Path.read_bytes, array):
@@ -433,9 +445,11 @@ def test_thirty_two_threads_ten_thousand_images_and_workers_that_are_killed(
         over, wrong = threading.Event(), list[tuple[str, "Record"]]()
 
         def kill() -> None:
-            while not over.wait(1):
-                with suppress(ProcessLookupError):  # it was killed before
-                    os.kill(started[-1], signal.SIGKILL)
+            while not over.wait(0.01):
+                for worker in [worker for worker, count in list(answered.items()) if count >= ANSWERS]:
+                    answered[worker] = 0
+                    worker._process.kill()  # noqa: SLF001 - as above
+                    kills.append(worker._process.pid)  # noqa: SLF001 - as above
 
         def ask(seed: int) -> None:
             draw = random.Random(seed)  # noqa: S311 - which image is asked about
@@ -452,5 +466,6 @@ def test_thirty_two_threads_ten_thousand_images_and_workers_that_are_killed(
             over.set()
             killing.join()
         assert wrong == []
+        assert len(set(kills)) > 4
         assert requests_in_memory() == before  # nothing of ten thousand is kept
     assert not [thread for thread in threading.enumerate() if thread.name == "resnest dispatch"]
