@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -395,7 +396,11 @@ def test_with_few_open_files_allowed_it_works(shell: Shell) -> None:
 
 
 def children(pid: int) -> list[int]:
-    return [int(word) for path in Path(f"/proc/{pid}/task").glob("*/children") for word in path.read_text().split()]
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            found += map(int, path.read_text().split())
+    return found
 
 
 def pipe(stream: IO[bytes] | None) -> IO[bytes]:
@@ -426,7 +431,9 @@ def test_workers_that_are_killed_cost_no_row(job: subprocess.Popen[bytes]) -> No
         pipe(job.stdin).write(name * (number // 4))
         pipe(job.stdin).flush()
         found += [json.loads(pipe(job.stdout).readline()) for _ in range(number // 8)]
-        os.kill(children(job.pid)[i % 2], signal.SIGKILL)
+        while len(workers := children(job.pid)) < 2:  # the successor of the last one has not begun
+            pass
+        os.kill(workers[i % 2], signal.SIGKILL)
     pipe(job.stdin).close()
     found += rows(pipe(job.stdout).read())
     assert [outcome(row) for row in found] == ["seven"] * number
