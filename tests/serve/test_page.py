@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 SEVEN, SIX = SAMPLES / "seven_0081.png", SAMPLES / "six_0034.png"
 TOKEN = "correct-horse-battery+/="  # noqa: S105 - of tests
-LIMIT_S = 30
+LIMIT_S = 60
 
 
 class Browser:
