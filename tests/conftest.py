@@ -22,6 +22,8 @@ from resnest_cli.models.catalog import DIGITS
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from servers import Served
+
 # openvino sends usage data through this package when it is imported; tests that import openvino must not.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: "not to be imported"
 pytest_plugins = ["bare", "class_folders", "lanes", "rates"]
@@ -113,6 +115,15 @@ def _move_in(home: Path, graphs: Path, patch: pytest.MonkeyPatch) -> None:
     (home / "resnest" / "graphs").symlink_to(graphs)
     patch.setenv("HF_HOME", str(home / "hf"))
     patch.setenv("RESNEST_CACHE", str(home / "resnest"))
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    """Serve digits on loopback."""
+    from servers import serving
+
+    with serving() as found:
+        yield found
 
 
 @pytest.fixture

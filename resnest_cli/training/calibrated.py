@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import resnest_cli
 from resnest_cli.models import catalog, provenance
 from resnest_cli.system import atomic, files
-from resnest_cli.tasks.calibrate import calibration, judging
-from resnest_cli.tasks.calibrate.file import FILENAME
+from resnest_cli.tasks.calibrate import FILENAME, calibration, judging
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 RATES = {"sgd": (0.08, 0.02, 0.005)}  # per optimizer, the highest first
 OTHERS = (4e-3, 1e-3, 2.5e-4)  # of adaptive ones
 TOLERATED = 1.25
-STEPS = range(12, 26)  # of a short run: a tenth of those of the whole run, between these
+LEAST_STEPS, MOST_STEPS = 12, 25  # of a short run: a tenth of those of the whole run, within these bounds
 WARMUP = 0.2  # of a short run's steps
 JUDGED = 256  # images, at most a fifth of all
 
@@ -57,7 +57,7 @@ class Trials:
         judged, rest = rows[:count], rows[count:] or rows
         size = int(recipe.batch) // recipe.accumulate
         whole = recipe.epochs * (len(rows) // int(recipe.batch))
-        self.steps = min(max(whole // 10, STEPS[0]), STEPS[-1])  # few, where they would cost much of the run
+        self.steps = min(max(whole // 10, LEAST_STEPS), MOST_STEPS)  # few, where they would cost much of the run
         self.groups = [[rest[(step * size + i) % len(rest)] for i in range(size)] for step in range(self.steps)]
         self.parts = [judged[at : at + size] for at in range(0, count - size + 1, size)] or [judged]
 

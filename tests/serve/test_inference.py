@@ -36,12 +36,6 @@ LENGTH = "Inference-Header-Content-Length"
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    with serving() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def fake() -> Iterator[Served]:
     with serving(FakeEngine()) as found:
         yield found

@@ -100,12 +100,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         driver.quit()
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    with serving() as found:
-        yield found
-
-
 def test_chosen_images_are_answered_as_predict_answers(browser: Browser, served: Served) -> None:
     browser.open(served)
     browser.choose(SEVEN, SIX)

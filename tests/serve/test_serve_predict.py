@@ -28,12 +28,6 @@ TWO = (SAMPLES / "two_0051.png").read_bytes()
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    with serving() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def fake() -> Iterator[Served]:
     with serving(FakeEngine(), max_bytes=100_000) as found:
         yield found

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from resnest_cli.errors import UsageError
 from resnest_cli.outputs import plots, saving
 from resnest_cli.system import files
-from resnest_cli.system.paths import look
+from resnest_cli.tasks.calibrate import FILENAME
 from resnest_cli.tasks.calibrate.scale import MOST, Scale
 from resnest_cli.tasks.calibrate.sets import Regularization
 from resnest_cli.tasks.calibrate.temperature import COLDEST, HOTTEST
@@ -25,11 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from os import PathLike
 
-    from resnest_cli.types import ModelSpec
-
-FILENAME = "calibration.json"
 FORMAT = "resnest calibration 1"
-NONE = "none"  # in place of a file: no calibration, not even the model folder's own
 COMPARED = ("model", "weights", "precision", "model_args")  # the same network in another engine gives the same answers
 MAX_BYTES, MOST_CLASSES, MOST_IMAGES = 64 << 20, 1_000_000, 1 << 53
 LARGEST = 1e30  # of an energy: differences are float32
@@ -162,14 +158,6 @@ def claim(path: Path | None, plot: Path | None, *, overwrite: bool) -> None:
         plots.require()
     for file in filter(None, (path, plot)):
         saving.claim(file, overwrite=overwrite)
-
-
-def find(spec: ModelSpec | None, chosen: str | PathLike[str] | None) -> Path | None:
-    """Return the file that was chosen, or else that of a model's folder; None if there is none, or for `NONE`."""
-    if chosen is not None:
-        return None if chosen == NONE else Path(chosen)
-    own = spec and spec.folder and spec.folder / FILENAME
-    return own if own and look(own).is_there else None
 
 
 def read(path: str | PathLike[str]) -> Calibration:

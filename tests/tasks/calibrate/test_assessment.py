@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from resnest_cli.tasks.calibrate import file as calibrations
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Resnest
+    from conftest import Resnest, Shell
     from numpy.typing import NDArray
 
     from resnest_cli.types import Certainty, Result
@@ -37,6 +38,11 @@ IMAGES = sorted(map(str, SAMPLES.glob("*.png")))
 def calibration(held_out_digits: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Calibrate the digits, with a temperature and a limit under which answers are unsure."""
     return doubting(held_out_digits, tmp_path_factory.mktemp("calibration"))
+
+
+def test_predict_without_a_calibration_imports_nothing_of_it(shell: Shell) -> None:
+    code = "import sys, resnest_cli.tasks.predict; print(*(n for n in sys.modules if 'calibrate.' in n))"
+    assert shell(sys.executable, "-c", code).stdout == b"resnest_cli.tasks.calibrate.chosen\n"
 
 
 def logits() -> NDArray[np.float64]:
