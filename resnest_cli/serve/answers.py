@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from resnest_cli.serve.problems import ClientGone
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Callable, Iterable
     from concurrent.futures import Future
 
     from starlette.requests import Request
@@ -28,30 +28,20 @@ async def of_all(request: Request, images: Iterable[Image], submit: Callable[[Im
         ClientGone: the client has left.
     """
     futures: list[asyncio.Future[Answer]] = []
+    leaving = asyncio.ensure_future(_disconnected(request))
     try:
         futures.extend(asyncio.wrap_future(submit(image)) for image in images)
-        return await while_connected(request, asyncio.gather(*futures))
+        answers = asyncio.gather(*futures)
+        leaving.add_done_callback(lambda _: answers.cancel())
+        return await answers
+    except asyncio.CancelledError:
+        if leaving.done():
+            raise ClientGone from None
+        raise
     finally:
+        leaving.cancel()
         for future in futures:
             future.cancel()
-
-
-async def while_connected(request: Request, work: Awaitable[Answer]) -> Answer:
-    """Return the result of some work; cancel it when the client leaves.
-
-    Raises:
-        ClientGone: the client has left.
-    """
-    doing, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if doing.done():
-            return doing.result()
-        raise ClientGone
-    finally:
-        doing.cancel()
-        leaving.cancel()
-        await asyncio.gather(doing, leaving, return_exceptions=True)  # else asyncio logs what nobody has asked for
 
 
 async def _disconnected(request: Request) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import http.client
 import json
 import re
 import shutil
@@ -22,13 +21,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 from side_by_side import PROGRAMS
 from side_by_side_programs import photographs
 
-from resnest_cli import Classifier, Options
 from resnest_cli.models.catalog import DIGITS
 from resnest_cli.system import machine
 
@@ -38,14 +37,10 @@ if TYPE_CHECKING:
 RESNEST = [sys.executable, "-m", "resnest_cli"]
 CONNECTIONS = (1, 2, 4, 8, 16, 32, 64)
 BESIDE = (1, 8, 64)  # connections to FastAPI, which answers one at a time
-PAIRS, WARM_UP = 100, 10  # requests and calls in turns, for the overhead
-PAUSE_S = 0.01  # between them: threads of a network look for more work for a while after an answer
+GROUPS, GROUP = 20, 20  # of requests one after the other, for the overhead
 SLICES = 10  # of the requests between which memory is read
 QUEUE, TIMEOUT_S = 32, 10  # of the overload
-GENERATORS, CLIENTS = (
-    8,
-    16,
-)  # processes of hey, and the clients of each: these send together, so the processes begin in turns
+GENERATORS, CLIENTS = 8, 16  # processes of hey, which begin in turns, and the clients of each, which send together
 
 
 @dataclass(frozen=True)
@@ -140,24 +135,28 @@ def bench(model: str, folder: str, seconds: float) -> float:
 
 
 def overhead(model: str, weights: str, image: Path) -> None:
-    """Print what a request takes more than the same call in a process, one after the other, in turns."""
-    content = image.read_bytes()
+    """Print how much of a request is not the model's: its seconds for hey, less those from `submit` to the answer."""
     resnest = (*RESNEST, "serve", "-m", model, "--weights", weights, "--device", "cpu", "--port", "0")
-    taken: tuple[list[float], list[float]] = [], []
-    with server(*resnest) as (port, _), Classifier(Options(model, weights=weights, device="cpu")) as local:
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        for _ in range(WARM_UP + PAIRS):
-            begun = time.perf_counter()
-            local.submit(content).result()
-            taken[0].append(1e3 * (time.perf_counter() - begun))
-            time.sleep(PAUSE_S)
-            begun = time.perf_counter()
-            connection.request("POST", "/predict", content)
-            connection.getresponse().read()
-            taken[1].append(1e3 * (time.perf_counter() - begun))
-            time.sleep(PAUSE_S)
-    call, request = (median(values[WARM_UP:]) for values in taken)
-    print(f"\noverhead: a request takes {request:.2f} ms, a call {call:.2f} ms: {request - call:.2f} ms more")
+    taken: list[tuple[float, float]] = []
+    with server(*resnest) as (port, _):
+        load(port, image, 1, "-n", str(GROUP))  # warms up
+        for _ in range(GROUPS):
+            before = answer_seconds(port)
+            requests = load(port, image, 1, "-n", str(GROUP)).times()
+            taken.append((1e3 * mean(requests), 1e3 * (answer_seconds(port) - before) / len(requests)))
+    request, answer = (median(each) for each in zip(*taken, strict=True))
+    more = sorted(request - answer for request, answer in taken)
+    print(
+        f"\noverhead: a request takes {request:.2f} ms, the model {answer:.2f} ms of them: {median(more):.2f} ms more "
+        f"({more[0]:.2f} to {more[-1]:.2f}; {GROUPS} groups of {GROUP} requests)"
+    )
+
+
+def answer_seconds(port: int) -> float:
+    """Return the sum of the seconds from `submit` to the answer, over all images so far."""
+    with urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+        text = response.read().decode()
+    return float(re.findall(r'^resnest_stage_seconds_sum{stage="answer"} (\S+)', text, re.MULTILINE)[0])
 
 
 def memory(requests: int) -> None:
