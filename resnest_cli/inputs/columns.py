@@ -231,18 +231,36 @@ class _Reader:
 
 
 def _values(name: str, column: Any) -> Sequence[Any] | NDArray[np.float32]:  # noqa: ANN401 - pyarrow has no types
-    """Return the values of a column: texts, scalars, or a row of floats each.
+    """Return the values of a column: texts, scalars, a row of floats each, or lists of integers or of structs.
 
     Raises:
         ValueError: it holds other values, or a text that is too long.
     """
     from pyarrow import types  # noqa: PLC0415 - of the extra "parquet"
 
+    values: Sequence[Any]
     if types.is_dictionary(column.type):
         words = _values(name, column.dictionary)
         return [None if at is None else words[at] for at in column.indices.to_pylist()]
     if types.is_fixed_size_list(column.type) or types.is_list(column.type):
-        return _vectors(name, column)
+        inner = column.type.value_type
+        if types.is_struct(inner):
+            for field, child in zip(inner, column.flatten().flatten(), strict=True):
+                _check(f"{name}.{field.name}", child)
+        elif not types.is_integer(inner):
+            return _vectors(name, column)
+    else:
+        _check(name, column)
+    values = column.to_pylist()
+    return values
+
+
+def _check(name: str, column: Any) -> None:  # noqa: ANN401 - pyarrow has no types
+    """Check that a column holds scalars, or texts that are not too long.
+
+    Raises:
+        ValueError: it does not.
+    """
     if str(column.type) in _TEXTS:
         from pyarrow import compute  # noqa: PLC0415 - as above
 
@@ -250,8 +268,6 @@ def _values(name: str, column: Any) -> Sequence[Any] | NDArray[np.float32]:  # n
             raise ValueError(f"a text in its column {name} has more than {MAX_TEXT_BYTES:,} bytes")
     elif not str(column.type).startswith(_SCALARS):
         raise ValueError(f"its column {name} holds {str(column.type)[:100]}")
-    values: Sequence[Any] = column.to_pylist()
-    return values
 
 
 def _vectors(name: str, column: Any) -> NDArray[np.float32]:  # noqa: ANN401 - pyarrow has no types
@@ -273,4 +289,18 @@ def _bytes(values: Sequence[Any] | NDArray[np.float32]) -> int:
     """Return the bytes of the values of a column."""
     if isinstance(values, np.ndarray):
         return values.nbytes
-    return sum(len(text) for text in {*values} if isinstance(text, str))
+    return sum(map(len, {text for value in values for text in _texts(value)}))
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield the texts in a value: itself, or those in its structs."""
+    match value:
+        case str():
+            yield value
+        case list():
+            for each in value:
+                yield from filter(_is_text, each.values() if isinstance(each, dict) else ())
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)

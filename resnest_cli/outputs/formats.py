@@ -40,7 +40,7 @@ class Lines:
     Attributes:
         header: the first bytes of a file.
         encode: a row as text with its line end.
-        decode: the row's path, status and error again; ValueError if the text is no row.
+        decode: the row again; ValueError if the text is none.
         is_whole: whether a text that ends in a line end is a row, or continues in the next line.
     """
 
@@ -145,8 +145,30 @@ def _decode(delimiter: str, text: bytes) -> Row:
         (found,) = csv.reader(io.StringIO(text.decode("utf-8", "surrogateescape"), newline=""), delimiter=delimiter)
     except csv.Error as odd:  # which is no ValueError
         raise ValueError(*odd.args) from odd
-    path, status, *_, error, message = map(cells.unescape, found)
-    return {"path": path, "status": status} | ({"error": {"type": error, "message": message}} if error else {})
+    path, status, *values, error, message = map(cells.unescape, found)
+    row: Row = {"path": path, "status": status}
+    cut = len(values) - len(values) % len(_COLUMNS)  # the certainty's cells are fewer than those of a prediction
+    groups = [values[at : at + len(_COLUMNS)] for at in range(0, cut, len(_COLUMNS)) if values[at]]
+    row["predictions"] = [_prediction(rank, *group) for rank, group in enumerate(groups, 1)]
+    if error:
+        return row | {"error": {"type": error, "message": message}}
+    return row | _certainty_of(values[cut:])
+
+
+def _prediction(rank: int, index: str, wnid: str, label: str, probability: str) -> Row:
+    values = (int(index), wnid or None, label, float(probability))
+    return {"rank": rank, **dict(zip(_COLUMNS, values, strict=True))}
+
+
+def _certainty_of(values: list[str]) -> Row:
+    if not values:
+        return {}
+    found, strangeness, abstained = values
+    return {
+        "set": [int(index) for index in found.split(";")],
+        "strangeness": float(strangeness),
+        "abstained": abstained == "true",
+    }
 
 
 def separated(delimiter: str) -> Lines:

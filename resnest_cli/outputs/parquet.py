@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 from itertools import islice
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from resnest_cli.outputs.rows import About, Row
 
@@ -35,6 +36,7 @@ PREDICTION = pa.struct(
 ANSWER = [("path", pa.string()), ("status", pa.string()), ("predictions", pa.list_(PREDICTION))]
 CERTAINTY = [("set", pa.list_(pa.int32())), ("strangeness", pa.float32()), ("abstained", pa.bool_())]
 ERROR = [("error_type", pa.string()), ("error_message", pa.string())]
+NAMES = [name for name, _ in (*ANSWER, *CERTAINTY, *ERROR)]
 
 
 def write(rows: Iterable[Row], out: IO[bytes], about: About) -> None:
@@ -68,6 +70,27 @@ def _flat(row: Row) -> Row:
         "error_type": error["type"],
         "error_message": error["message"] and utf8(error["message"]),
     }
+
+
+def row_of(values: Mapping[str, Any]) -> Row:
+    """Return the row that these values of the columns were made of."""
+    row: Row = {"path": _path(values["path"]), "status": values["status"]}
+    row["predictions"] = [_shortest(prediction, "probability") for prediction in values["predictions"]]
+    if values["error_type"] is not None:
+        return row | {"error": {"type": values["error_type"], "message": values["error_message"]}}
+    certainty = {name: values[name] for name, _ in CERTAINTY if values.get(name) is not None}
+    return row | (_shortest(certainty, "strangeness") if certainty else {})
+
+
+def _shortest(values: Row, name: str) -> Row:
+    """Return the values, with the float whose shortest decimal form is that of the float32: 0.1, not 0.10000000149."""
+    return {**values, name: float(str(np.float32(values[name])))}
+
+
+def _path(stored: str) -> str:
+    """Return the path that `utf8_path` stored."""
+    path: str = json.loads(f'"{stored}"') if ESCAPE in stored else stored
+    return path
 
 
 def utf8_path(path: str) -> str:

@@ -17,6 +17,7 @@ from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import OutputError
+from resnest_cli.outputs.rows import About
 from resnest_cli.system import atomic, digests, files
 from resnest_cli.system.paths import is_bare
 from resnest_cli.text.json_input import Entries, parse, shorten
@@ -55,13 +56,23 @@ class Tally:
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished job: what its rows depend on, how many there are, what failed, and the checksums of its files."""
+    """A finished job.
+
+    Attributes:
+        settings: what its rows depend on.
+        rows: how many there are.
+        failures: what failed, by the type of the error.
+        inputs: the hash of all their paths.
+        checksums: of its files, by name.
+        about: what holds for all rows; None in a record of an earlier version.
+    """
 
     settings: dict[str, Any]
     rows: int
     failures: dict[str, int]
     inputs: str
     checksums: dict[str, int]
+    about: About | None = None
 
     def changed(self, path: Path) -> list[Path]:
         """List its files, of which `path` is one, that are not as they were."""
@@ -105,14 +116,14 @@ def place(path: Path) -> Path:
     return path.with_name(f".{path.name}.done.json")
 
 
-def write(path: Path, settings: Mapping[str, Any], tally: Tally, companions: Iterable[Path]) -> None:
+def write(path: Path, settings: Mapping[str, Any], tally: Tally, companions: Iterable[Path], about: About) -> None:
     """Keep what made `path` and its companions, which are all whole.
 
     Raises:
         OSError: it cannot be written.
     """
     checksums = {file.name: digests.crc32(file) for file in (path, *companions)}
-    record = Finished(dict(settings), tally.rows, dict(tally.failures), tally.inputs, checksums)
+    record = Finished(dict(settings), tally.rows, dict(tally.failures), tally.inputs, checksums, about)
     atomic.write(place(path), json.dumps(asdict(record), indent=1).encode())
 
 
@@ -142,12 +153,19 @@ def _finished(given: Entries, path: Path) -> Finished:
         {kind: failures.integer(kind, 0, _MOST) for kind in failures.values},
         given.text("inputs"),
         {name: checksums.integer(name, 0, _MOST) for name in checksums.values},
+        _about(given.inside("about")),
     )
     adds_up = sum(found.failures.values()) <= found.rows
     if not (adds_up and path.name in found.checksums and all(map(is_bare, found.checksums))):
         message = "it is of other files, or does not add up"
         raise ValueError(message)
     return found
+
+
+def _about(given: Entries) -> About | None:
+    if not given.values:
+        return None
+    return About(given.integer("topk", 0, _MOST), given.inside("facts").values, given.flag("is_calibrated"))
 
 
 def begun_with(sidecar: Path | str, text: bytes) -> dict[str, Any]:

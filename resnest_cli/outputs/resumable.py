@@ -217,7 +217,7 @@ class ResumableFile:
             if self.format.compose:
                 with atomic.writer(self.path) as out:
                     self.format.compose(self._journal.rows(), out, self._about)
-            records.write(self.path, self._settings, self._tally, self.format.companions)
+            records.write(self.path, self._settings, self._tally, self.format.companions, self._about)
             self._clear(self._journal.path)
             self._unfinished = self._fresh = False
 

@@ -84,5 +84,29 @@ def read_json(text: bytes) -> Row:
     return row
 
 
+def is_row(value: object) -> bool:
+    """Return whether a value is a whole row, as `to_row` makes them."""
+    match value:
+        case {"path": str(), "status": "ok", "predictions": list(found), **rest} if "error" not in rest:
+            return all(map(_is_prediction, found)) and ("set" not in rest or _is_certainty(rest))
+        case {"path": str(), "status": "error", "predictions": [], "error": {"type": str(), "message": str()}}:
+            return True
+    return False
+
+
+def _is_prediction(value: object) -> bool:
+    match value:
+        case {"rank": int(), "index": int(), "wnid": str() | None, "label": str(), "probability": float() | int()}:
+            return True
+    return False
+
+
+def _is_certainty(value: object) -> bool:
+    match value:
+        case {"set": list(found), "strangeness": float() | int(), "abstained": bool()}:
+            return all(isinstance(index, int) for index in found)
+    return False
+
+
 def _is_error(value: object) -> bool:
     return isinstance(value, dict) and isinstance(value.get("type"), str)

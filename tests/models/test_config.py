@@ -23,7 +23,7 @@ from resnest_cli.models.catalog import DIGITS
 from resnest_cli.models.provenance import options_of
 from resnest_cli.outputs import index as index_file
 from resnest_cli.outputs import records
-from resnest_cli.outputs.rows import read_json
+from resnest_cli.outputs.rows import About, read_json
 from resnest_cli.text import json_input
 from resnest_cli.training import checkpoints, job
 from resnest_cli.training.recipe import Recipe
@@ -232,6 +232,13 @@ def test_a_record_of_a_finished_job_is_read(tmp_path: Path) -> None:
     assert records.read(tmp_path / "out.jsonl") == expected
 
 
+def test_a_record_says_what_holds_for_all_rows(tmp_path: Path) -> None:
+    about = {"topk": 5, "facts": {"model": "x"}, "is_calibrated": True}
+    records.place(tmp_path / "out.jsonl").write_bytes(done(about=about))
+    expected = records.Finished({}, 2, {}, "0", {"out.jsonl": 0}, About(5, {"model": "x"}, is_calibrated=True))
+    assert records.read(tmp_path / "out.jsonl") == expected
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -240,6 +247,7 @@ def test_a_record_of_a_finished_job_is_read(tmp_path: Path) -> None:
         *(done(failures=value) for value in each({"x": 10**12}, {"x": -1}, {"x": "1"}, [["x", 1]], 5)),
         *(done(checksums=value) for value in each({"other": 0}, {"out.jsonl": "0"}, [])),
         *(done(checksums={"out.jsonl": 0, name: 0}) for name in each("../other", "/etc/passwd", "")),
+        *(done(about=value) for value in each(5, {"topk": -1}, {"topk": 1, "facts": []}, {"topk": 1, "facts": {}})),
         *(done(settings=[]), done(inputs=5), b"[" * 100_000, b"\xff", b"{}", b"null", b'{"rows": NaN}'),
     ],
     ids=lambda content: content[-60:].strip() if isinstance(content, bytes) else "",
