@@ -346,6 +346,7 @@ OPTIONS = {
             "--output",
             "--overwrite",
             "--resume",
+            *("--append-new", "--by-hash", "--retry-failed"),
             "--calibrate",
             "--max-failures",
         ),

@@ -11,6 +11,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.cli.options import option
+from resnest_cli.errors import UsageError
 from resnest_cli.outputs.limits import LEAST_ROWS, MaxFailures
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class Target:
         output: A file, standard output (None), or a folder (text) that a cluster writes.
         overwrite: Replace an output file that exists.
         resume: Continue the job that was stopped while it wrote that file.
+        append_new: Add the rows of new and changed inputs to that file, and skip the others.
+        by_hash: With --append-new, an input has changed if its content has, whatever its time says.
+        retry_failed: Try the inputs once more whose rows in that file have failed; replace these rows.
         max_failures: How many inputs may fail.
         ray: Run on Ray Data: a cluster (see --ray-address), or a private one here.
         ray_address: The cluster; RAY_ADDRESS names it too, with --ray.
@@ -43,6 +47,9 @@ class Target:
     output: Path | str | None = None
     overwrite: bool = False
     resume: bool = False
+    append_new: bool = False
+    by_hash: bool = False
+    retry_failed: bool = False
     max_failures: MaxFailures | None = None
     ray: bool = False
     ray_address: str | None = None
@@ -62,13 +69,18 @@ class Target:
         if isinstance(self.output, str):
             from resnest_cli.cluster.output import open_folder
 
+            if self.append_new or self.retry_failed:
+                raise UsageError(f"-o {self.output}: a folder cannot be added to: name a file, or use --resume.")
             return open_folder(self.output, self.runner, overwrite=self.overwrite, resume=self.resume)
         from resnest_cli.outputs.opening import open_output
 
-        return open_output(self.output, format, overwrite=self.overwrite, resume=self.resume)
+        how = {name: getattr(self, name) for name in _HOW}
+        return open_output(self.output, format, **how)
 
 
+_HOW = ("overwrite", "resume", "append_new", "by_hash", "retry_failed")
 REWRITE = (option(Target, "--overwrite"), option(Target, "--resume"))
+AGAIN = (option(Target, "--append-new"), option(Target, "--by-hash"), option(Target, "--retry-failed"))
 _LIMIT = f"Stop, with code 1, when more inputs have failed; P% from {LEAST_ROWS} rows on, and at the end."
 RUN = (
     option(Target, "--max-failures", type=MaxFailures.of, metavar="N|P%", help=_LIMIT),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         help="Write there, not to stdout; with --ray also DIR/.",
     ),
     *jobs.REWRITE,
+    *jobs.AGAIN,
     click.option("--calibrate", type=AnyPath, metavar="DIR", help="Images to make an int8 model with, once."),
     *jobs.RUN,
     *shared.CALIBRATION,

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from resnest_cli.outputs.rows import About
 from resnest_cli.pipeline.stream import MAX_FAILURES_PER_BATCH
-from resnest_cli.system import files
+from resnest_cli.system import atomic, files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from resnest_cli.outputs.formats import Lines
@@ -49,9 +49,10 @@ class Journal:
         self._put(self.lines.header(about))
 
     def recover(self, about: About, batch: int) -> int:
-        """Keep the rows up to the last whole batch, cut the rest, and give their number.
+        """Keep the rows up to the last whole batch, cut the rest, and return how many are kept.
 
-        Whole batches, because some engines give other last digits to an image in a batch of another size.
+        Whole batches, because some engines give other last digits to an image in a batch of another size. With a batch
+        of 0, all rows are kept.
         """
         self.about = about
         kept, count, end, images, failures = 0, 0, len(self.lines.header(about)), 0, 0
@@ -59,7 +60,7 @@ class Journal:
         for text, row in self._scan():
             count, end = count + 1, end + len(text)
             images, failures = images + ("error" not in row), failures + ("error" in row)
-            if images == batch or failures >= MAX_FAILURES_PER_BATCH:
+            if images >= batch or failures >= MAX_FAILURES_PER_BATCH:
                 kept, size, images, failures = count, end, 0, 0
         if not kept:
             self.start(about)
@@ -75,13 +76,27 @@ class Journal:
         """
         self._put(self.lines.encode(row, self.about))
 
+    def keep(self, wanted: Callable[[int], bool]) -> None:
+        """Drop the rows whose number, from 0, is not wanted: the file is replaced by a new one, or stays as it was.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        with atomic.writer(self.path) as out:
+            out.write(self.lines.header(self.about))
+            out.writelines(text for number, (text, _) in enumerate(self._scan()) if wanted(number))
+        self._file.close()
+        self._file = files.open_for_update(self.path)
+        self.size = self._file.seek(0, os.SEEK_END)
+
     def rows(self) -> Iterator[Row]:
         """Read the rows again, one by one."""
         return (row for _, row in self._scan())
 
     def cut(self, size: int) -> None:
         """Drop what comes after `size` bytes."""
-        self._file.truncate(size)
+        if self._file.seek(0, os.SEEK_END) != size:  # else the time of the last change would change
+            self._file.truncate(size)
         self._file.seek(size)
         self.size = size
 

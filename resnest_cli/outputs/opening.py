@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from resnest_cli.errors import UsageError
 from resnest_cli.outputs import streams
+from resnest_cli.outputs.growing import GrowingFile
 from resnest_cli.outputs.resumable import ResumableFile
+from resnest_cli.outputs.retrying import RetriedFile
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -19,23 +21,50 @@ if TYPE_CHECKING:
     from resnest_cli.outputs.job import Output
 
 
-def open_output(
-    path: Path | None, format: Format, *, overwrite: bool = False, resume: bool = False
+def open_output(  # noqa: PLR0913 - all but two by name
+    path: Path | None,
+    format: Format,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    append_new: bool = False,
+    by_hash: bool = False,
+    retry_failed: bool = False,
 ) -> AbstractContextManager[Output]:
     """Open the file at `path`, or standard output if None, before a model is loaded.
+
+    Args:
+        path: the file.
+        format: how it holds rows.
+        overwrite: replace what is there.
+        resume: continue the job that left what is there.
+        append_new: add the rows of new and changed inputs, see `growing`.
+        by_hash: with `append_new`, an input has changed if its content has.
+        retry_failed: replace the rows that have failed, see `retrying`.
 
     Raises:
         UsageError: the output cannot be resumed, or cannot take the format.
         OutputError: it exists, is being written by another process, or cannot be written.
     """
-    if resume and (overwrite or path is None or format.lines is None):
-        what = f"a {format.name}" if format.lines is None else "what is there" if overwrite else "standard output"
-        message = f"--resume: {what} cannot be continued; it goes with -o FILE, without --overwrite."
+    again = {"--resume": resume, "--append-new": append_new, "--retry-failed": retry_failed}
+    asked = [name for name, is_asked in again.items() if is_asked]
+    if len(asked) + overwrite > 1:
+        message = f"{', '.join(asked)}{' and --overwrite' * overwrite} exclude each other."
+        raise UsageError(message)
+    if by_hash and not append_new:
+        raise UsageError("--by-hash: it goes with --append-new.")
+    if asked and (path is None or format.lines is None):
+        what = "standard output" if format.lines else f"a {format.name}"
+        message = f"{asked[0]}: {what} cannot be continued; it goes with -o FILE."
         raise UsageError(message)
     if path is None or streams.is_device(path):
         if format.needs_file:
             message = f"-f {format.name}: it is complete only with its end; add -o FILE."
             raise UsageError(message)
+    elif append_new:
+        return GrowingFile(path, format, by_hash=by_hash)
+    elif retry_failed:
+        return RetriedFile(path, format)
     elif format.lines:
         return ResumableFile(path, format, overwrite=overwrite, resume=resume)
     return streams.stream(path, format, overwrite=overwrite)

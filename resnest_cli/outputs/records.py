@@ -168,7 +168,7 @@ def _about(given: Entries) -> About | None:
     return About(given.integer("topk", 0, _MOST), given.inside("facts").values, given.flag("is_calibrated"))
 
 
-def begun_with(sidecar: Path | str, text: bytes) -> dict[str, Any]:
+def begun_with(sidecar: Path | str, text: bytes, again: str = "--resume") -> dict[str, Any]:
     """Read how rows were begun.
 
     Raises:
@@ -178,12 +178,14 @@ def begun_with(sidecar: Path | str, text: bytes) -> dict[str, Any]:
         settings = parse(text)
         if isinstance(settings, dict):
             return settings
-    message = f"{sidecar} is damaged: add --overwrite in place of --resume to start anew."
+    message = f"{sidecar} is damaged: add --overwrite in place of {again} to start anew."
     raise OutputError(message)
 
 
-def compare(path: Path | str, before: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:
-    """Refuse to go on with rows at `path` that were begun with other settings.
+def compare(
+    path: Path | str, before: Mapping[str, Any], fingerprint: Mapping[str, Any], again: str = "--resume"
+) -> None:
+    """Refuse to go on with rows at `path` that were begun with other settings; `again` is the option that would.
 
     Raises:
         OutputError: the two differ.
@@ -197,7 +199,7 @@ def compare(path: Path | str, before: Mapping[str, Any], fingerprint: Mapping[st
     if changes:
         message = (
             f"{path} was begun with other settings: {'; '.join(changes)}. "
-            "Use the same again, or --overwrite in place of --resume to start anew."
+            f"Use the same again, or --overwrite in place of {again} to start anew."
         )
         raise OutputError(message)
 

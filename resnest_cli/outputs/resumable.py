@@ -57,6 +57,7 @@ class ResumableFile:
     """
 
     is_traced = True
+    _again = "--resume"  # what continues the job
 
     def __init__(self, path: Path, format: Format, *, overwrite: bool = False, resume: bool = False) -> None:
         if format.lines is None:
@@ -70,6 +71,7 @@ class ResumableFile:
         self._lines = format.lines
         self._overwrite = overwrite
         self._resume = resume
+        self._where = beside(path, ".part") if format.compose else path  # of the journal
         self._sidecar = records.unfinished(path)
         self._unfinished = False  # FILE and its sidecar are there for --resume
         self._fresh = False
@@ -82,19 +84,27 @@ class ResumableFile:
             raise OutputError(message)
         with contextlib.ExitStack() as ends, files.as_output_error(self.path):
             if ends.enter_context(_locked(self.path)):
-                for written in (self.path, self._sidecar, records.place(self.path), *self.format.companions):
+                for written in (
+                    self.path,
+                    self._where,
+                    self._sidecar,
+                    records.place(self.path),
+                    *self.format.companions,
+                ):
                     atomic.remove_leftovers(written)
-            where = beside(self.path, ".part") if self.format.compose else self.path
-            self._finished = self._find_finished(where)
+            self._finished = self._find_finished(self._where)
             self._unfinished = self._sidecar.exists()
-            self._check(where)
+            self._check(self._where)
             files.check_writable(self.path)
             if not (self._finished and self._resume):
-                self._fresh = not where.exists()
-                self._journal = Journal(where, self._lines)
-                ends.callback(self._journal.close)
+                self._open(ends)
             self._ends = ends.pop_all()
         return self
+
+    def _open(self, ends: contextlib.ExitStack) -> None:
+        self._fresh = not self._where.exists()
+        self._journal = Journal(self._where, self._lines)
+        ends.callback(self._journal.close)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -104,7 +114,7 @@ class ResumableFile:
             if self._fresh and not self._unfinished:
                 files.resolve(self._journal.path).unlink(missing_ok=True)  # not the link that leads to it
             elif self._unfinished and self._journal.size:
-                log.info("%s holds the rows so far: the same command with --resume continues", self._journal.path)
+                log.info("%s holds the rows so far: the same command with %s continues", self._where, self._again)
 
     def fill(self, job: Job, found: Found, summary: Summary, follow: Follow) -> None:
         """Write the row of every input that has none yet, and finish the file.
@@ -136,14 +146,14 @@ class ResumableFile:
         self._settings = fingerprint
         with files.as_output_error(self.path):
             if self._finished and self._resume:
-                records.compare(self.path, self._finished.settings, fingerprint)
+                records.compare(self.path, self._finished.settings, fingerprint, self._again)
                 self._refuse(self._finished.changed(self.path))
                 self.complete, self.done = True, self._finished.rows
                 return
             if self._resume and self._unfinished:
                 with files.open_own(self._sidecar) as sidecar:
-                    before = records.begun_with(self._sidecar, sidecar.read(records.MAX_BYTES))
-                records.compare(self.path, before, fingerprint)
+                    before = records.begun_with(self._sidecar, sidecar.read(records.MAX_BYTES), self._again)
+                records.compare(self.path, before, fingerprint, self._again)
                 self.done = self._journal.recover(about, batch)
             else:
                 self._start(fingerprint)
@@ -157,7 +167,7 @@ class ResumableFile:
         self._unfinished = True
         self._journal.start(self._about)
 
-    def rest(self, found: Iterable[Source | Failure], seen: Callable[[str | None], None]) -> Iterator[Source | Failure]:
+    def rest(self, found: Iterable[Source | Failure], seen: Callable[..., None]) -> Iterator[Source | Failure]:
         """Skip the inputs whose rows are there; `seen` gets the error type of each, None for an answer.
 
         Raises:
@@ -239,8 +249,8 @@ class ResumableFile:
     def _refuse(self, changed: list[Path]) -> None:
         if changed:
             message = (
-                f"{changed[0]} is not as it was when the job was finished: use --overwrite in place of --resume to "
-                "make it anew, or give another -o."
+                f"{changed[0]} is not as it was when the job was finished: use --overwrite in place of {self._again} "
+                "to make it anew, or give another -o."
             )
             raise OutputError(message)
 
@@ -270,7 +280,7 @@ class ResumableFile:
                 if self._resume:
                     message = (
                         f"{path} exists, and whether it is complete cannot be told: {records.place(self.path).name} is "
-                        "not beside it. Use --overwrite in place of --resume to make it anew, or give another -o."
+                        f"not beside it. Use --overwrite in place of {self._again} to make it anew, or give another -o."
                     )
                 raise OutputError(message)
 

@@ -37,6 +37,7 @@ class Summary:
         unsure: those of them that abstain.
         strangeness: the sum of their strangeness.
         earlier: inputs that had a row before this run.
+        gone: those of them that are not there any more; their rows stay.
         complete: an earlier run had finished the job, so this run wrote nothing.
         stages: seconds per stage; `watch` adds the time that its consumer takes to `write`.
         seconds: from the first record asked for to the last one written.
@@ -52,6 +53,7 @@ class Summary:
         self.calibrated = self.unsure = 0
         self.strangeness = 0.0
         self.earlier = 0
+        self.gone = 0
         self.complete = False
         self.stages = stages or Stages()
         self.seconds = 0.0
@@ -94,11 +96,12 @@ class Summary:
         self.check(at_end=True)
 
     def count(self, error: str | None, number: int = 1) -> None:
-        """Count inputs by the type of their error; None for an answer."""
+        """Count inputs by the type of their error, None for an answer; a negative number takes them back."""
         if error is None:
             self.ok += number
         else:
             self.failures[error] += number
+            self.failures = +self.failures
 
     def _count_certainty(self, result: Result) -> None:
         if known := result.certainty:
@@ -117,8 +120,9 @@ class Summary:
     def words(self) -> str:
         """Return a line for what was written and how fast, and another for what failed."""
         total = self.ok + self.failed
+        gone = f"\n{counted(self.gone, 'input')} with a row {'is' if self.gone == 1 else 'are'} gone; the rows stay."
         if self.complete:
-            return f"complete: {counted(total, 'row')}"
+            return f"complete: {counted(total, 'row')}{gone if self.gone else ''}"
         now = total - self.earlier
         rate = f", {now / self.seconds:.1f}/s" if self.seconds and now else ""
         before = f" after {self.earlier:,} done before" if self.earlier else ""
@@ -128,7 +132,7 @@ class Summary:
         if self.failed:
             types = ", ".join(f"{kind} {count:,}" for kind, count in self.failures.most_common())
             lines.append(f"{self.failed:,} of {counted(total, 'input')} failed: {types}.")
-        return "\n".join(lines)
+        return "\n".join(lines) + (gone if self.gone else "")
 
     def by_class(self) -> str:
         """Return lines with the most frequent first classes of this run."""

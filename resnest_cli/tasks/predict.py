@@ -228,6 +228,9 @@ class Classifier(OpenedModel):
         format: str = formats.AUTO,
         overwrite: bool = False,
         resume: bool = False,
+        append_new: bool = False,
+        by_hash: bool = False,
+        retry_failed: bool = False,
         max_failures: int | str | None = None,
     ) -> Summary:
         """Classify every image named or found, and write a row for each to a file.
@@ -250,6 +253,9 @@ class Classifier(OpenedModel):
             overwrite: replace a file that exists.
             resume: continue the job that wrote the file; begin where there is none, do nothing where it is finished.
                 Inputs are known by their paths, so an image in memory that has no name is refused.
+            append_new: add the rows of new and changed inputs to a file that is there; skip the others.
+            by_hash: with `append_new`, an input has changed if its content has, whatever its time says.
+            retry_failed: try those inputs once more whose rows in the file have failed, and replace these rows.
             max_failures: stop when more inputs have failed: a number, or a share as "5%".
 
         Returns:
@@ -261,7 +267,8 @@ class Classifier(OpenedModel):
             TooManyFailures: more than `max_failures` have failed; finished rows stand.
         """
         path = Path(output)
-        with opening.open_output(path, formats.named(format, path), overwrite=overwrite, resume=resume) as out:
+        how = {"overwrite": overwrite, "resume": resume, "append_new": append_new, "by_hash": by_hash}
+        with opening.open_output(path, formats.named(format, path), **how, retry_failed=retry_failed) as out:
             return self.write_to(out, self.find(inputs), topk=topk, threshold=threshold, max_failures=max_failures)
 
     def write_to(  # noqa: PLR0913 - all but two by name

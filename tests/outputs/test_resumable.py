@@ -637,7 +637,7 @@ def test_a_damaged_sidecar_is_told(resnest: Resnest, tmp_path: Path) -> None:
     [
         (("--resume",), "--resume: standard output cannot be continued"),
         (("--resume", "-o", "x.txt", "-f", "table"), "--resume: a table cannot be continued"),
-        (("--resume", "--overwrite", "-o", "x.csv"), "--resume: what is there cannot be continued"),
+        (("--resume", "--overwrite", "-o", "x.csv"), "--resume and --overwrite exclude each other"),
         (("-f", "parquet"), "-f parquet: it is complete only with its end; add -o FILE."),
         (("-f", "parquet", "-o", "/dev/null"), "-f parquet: it is complete only with its end; add -o FILE."),
     ],

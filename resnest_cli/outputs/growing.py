@@ -1,0 +1,183 @@
+"""Files of rows that grow with the inputs: an input that has a row is skipped, a new or changed one gets one.
+
+In: inputs, as for `resumable`, whose files and steps these are. Out: a file with a row per input, in the order in which
+they were first seen; beside it a `ledger` of which state of an input has the row. The new row of an input that has
+changed comes at the end, and the old one is dropped when the job ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from resnest_cli.outputs import records
+from resnest_cli.outputs.ledger import ALL_ROWS, Ledger, Stamp
+from resnest_cli.outputs.reading import Results
+from resnest_cli.outputs.resumable import ResumableFile
+from resnest_cli.system import atomic, files
+from resnest_cli.types import STDIN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from resnest_cli.outputs.formats import Format
+    from resnest_cli.outputs.job import Follow, Found, Job
+    from resnest_cli.outputs.rows import About, Row
+    from resnest_cli.outputs.summary import Summary
+    from resnest_cli.types import Failure, Source
+
+
+class GrowingFile(ResumableFile):
+    """A file of predictions that gets the rows of new and changed inputs; a context manager.
+
+    Args:
+        path: the file; made if it is not there.
+        format: how it holds rows.
+        by_hash: an input has changed if its content has; each is read for that.
+
+    Raises:
+        OutputError: it is being written by another process, or cannot be written, or nothing says what made it.
+    """
+
+    _again = "--append-new"
+
+    def __init__(self, path: Path, format: Format, *, by_hash: bool = False) -> None:
+        super().__init__(path, format, resume=True)
+        self._by_hash = by_hash
+        self._errors: dict[str, str | None] = {}  # of the rows of earlier runs, by path
+        self._given: dict[str, Stamp | None] = {}  # the inputs of this run, as they were last looked at
+        self._under_way: dict[str, deque[Stamp | None]] = {}  # those of them that have no row yet
+        self._adopted: dict[str, Stamp] = {}  # stamps of inputs that have not changed, but whose stamp has
+        self._replaced = 0
+        self._is_whole = False  # all inputs were seen
+
+    def fill(self, job: Job, found: Found, summary: Summary, follow: Follow) -> None:
+        """Write the rows of the inputs that have none, or that have changed; a signal ends the file as it is then.
+
+        Raises:
+            UsageError: an input has no name.
+            OutputError: the rows that are there are of another job, or the file cannot be written.
+        """
+        super().fill(job, found, summary, follow)
+        summary.complete = self.complete
+        summary.earlier -= self._replaced
+        summary.gone = sum(map(self._is_gone, self._errors)) if self._is_whole else 0
+
+    def begin(self, about: About, fingerprint: Mapping[str, Any], batch: int) -> None:  # noqa: ARG002 - as the base has it
+        """Find which inputs have a row, and in which state.
+
+        Raises:
+            OutputError: the rows that are there were made in another way; the message names the differences.
+        """
+        super().begin(about, fingerprint, ALL_ROWS)
+        with files.as_output_error(self.path):
+            done = records.place(self.path)
+            self._ledger = Ledger(self.path)
+            self._ends.callback(self._ledger.close)
+            self._since = done.stat().st_mtime_ns if self.complete and self._ledger.is_new else 0
+            rows = Results(self.path).rows() if self.complete else self._journal.rows()
+            self._errors = {row["path"]: _error(row) for row in rows}
+            self.done = len(self._errors)
+
+    def rest(self, found: Iterable[Source | Failure], seen: Callable[..., None]) -> Iterator[Source | Failure]:
+        """Skip the inputs whose rows are up to date; `seen` gets the error type of each row, None for an answer."""
+        for error in self._errors.values():
+            seen(error)
+        return self._new(found, seen)
+
+    def write(self, rows: Iterable[Row]) -> None:
+        """Append every row; a signal ends the file as it is then."""
+        try:
+            for row in rows:
+                if not self._unfinished:
+                    self._reopen()
+                super().write([row])
+                stamp = self._under_way[row["path"]].popleft()
+                if stamp:
+                    self._ledger.add(row["path"], stamp)
+        except (KeyboardInterrupt, SystemExit):
+            self.finish()
+            raise
+
+    def finish(self) -> None:
+        """Drop the rows that have a later one, and finish the file; one that has no new row stays as it is.
+
+        Raises:
+            OutputError: it cannot be written; the rows stay, and the same command continues.
+        """
+        with files.as_output_error(self.path):
+            for path, stamp in self._adopted.items():
+                self._ledger.add(path, stamp)
+            if self._unfinished:
+                self._compact()
+        super().finish()
+
+    def _new(self, found: Iterable[Source | Failure], seen: Callable[..., None]) -> Iterator[Source | Failure]:
+        """Yield the inputs that have no row, or have changed; in the thread that finds them."""
+        for item in found:
+            stamp = Stamp.of(item, by_hash=self._by_hash)
+            if item.path in self._given and _same(self._given[item.path], stamp):
+                continue
+            is_first = item.path not in self._given
+            self._given[item.path] = stamp
+            if is_first and item.path in self._errors:
+                if self._is_up_to_date(item.path, stamp):
+                    continue
+                seen(self._errors[item.path], -1)
+                self._replaced += 1
+            self._under_way.setdefault(item.path, deque()).append(stamp)
+            yield item
+        self._is_whole = True
+
+    def _is_up_to_date(self, path: str, stamp: Stamp | None) -> bool:
+        """Return whether the row of a path is of this state of its file."""
+        then = self._ledger.stamps.get(path)
+        if stamp is None:  # nothing to compare: a URL, an object, a file that is gone
+            return True
+        is_same = then.is_as(stamp) if then else stamp.mtime_ns <= self._since
+        if is_same and then != stamp:
+            self._adopted[path] = stamp
+        return is_same
+
+    def _is_gone(self, path: str) -> bool:
+        """Return whether a path that has a row, and was not found now, was a file."""
+        is_file = path not in self._given and path != STDIN and "://" not in path
+        return is_file and not os.path.lexists(path)
+
+    def _reopen(self) -> None:
+        """Make a finished file one that is being written; until its record is gone, it is the finished one."""
+        with files.as_output_error(self.path):
+            finished = Results(self.path)
+            atomic.write(self._sidecar, json.dumps(self._settings, indent=1).encode())
+            self._unfinished, self.complete = True, False
+            self._open(self._ends)
+            if self.format.compose:
+                self._journal.start(self._about)
+                for row in finished.rows():
+                    self._journal.append(row)
+            else:
+                self._journal.recover(self._about, ALL_ROWS)
+            records.place(self.path).unlink()
+
+    def _compact(self) -> None:
+        """Drop the rows that have a later one, and count those that are left."""
+        last: dict[str, tuple[int, str | None]] = {}
+        count = 0
+        for count, row in enumerate(self._journal.rows(), 1):
+            last[row["path"]] = (count - 1, _error(row))
+        if len(last) < count:
+            self._journal.keep({number for number, _ in last.values()}.__contains__)
+        self._tally = records.Tally()
+        for path, (_, error) in sorted(last.items(), key=lambda item: item[1][0]):
+            self._tally.add(path, error)
+
+
+def _error(row: Row) -> str | None:
+    return row["error"]["type"] if "error" in row else None
+
+
+def _same(then: Stamp | None, now: Stamp | None) -> bool:
+    return then.is_as(now) if then and now else then is now

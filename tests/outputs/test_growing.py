@@ -1,0 +1,268 @@
+"""Files of rows that grow: each input has one row, of its state now, however the runs before it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import SAMPLES
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from resnest_cli import Classifier
+from resnest_cli.errors import OutputError, UsageError
+from resnest_cli.inputs.find import find_sources
+from resnest_cli.outputs.formats import FORMATS
+from resnest_cli.outputs.opening import open_output
+from resnest_cli.outputs.reading import Results
+from resnest_cli.outputs.rows import About, to_row
+from resnest_cli.outputs.summary import Summary
+from resnest_cli.types import Failure, Prediction, Record, Result, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from conftest import Resnest
+
+TIME = 1_700_000_000
+STEPS = {"open", "os.rename", "os.remove", "os.truncate"}
+
+
+@dataclass
+class Reading:
+    """A job whose class of a file is its content; a file that says "bad" has none."""
+
+    about: About = field(default_factory=lambda: About(1, {}))
+    fingerprint: Mapping[str, Any] = field(default_factory=lambda: {"model": "reader"})
+    batch: int = 3
+    stop: int | None = None
+    computed: list[str] = field(default_factory=list)
+
+    def to_row(self, record: Record) -> dict[str, Any]:
+        return to_row(record)
+
+    def records(self, found: Iterable[Source | Failure]) -> Iterator[Record]:
+        for number, item in enumerate(found):
+            if number == self.stop:
+                raise KeyboardInterrupt
+            self.computed.append(item.path)
+            if isinstance(item, Failure):
+                yield item
+                continue
+            with open(item.path) as file:  # noqa: PTH123 - as typed
+                content = file.read()
+            if content == "bad":
+                yield Failure(item.path, "NotAnImage", "bad")
+            else:
+                yield Result(item.path, (Prediction(1, 2, None, content, 0.5),))
+
+
+def run(out: Path, folder: Path, **how: Any) -> tuple[Summary, list[str]]:  # noqa: ANN401 - as `Reading`
+    """Add what is new in a folder; return what is told of it, and the names of what was computed."""
+    job, summary = Reading(**how), Summary()
+    with open_output(out, FORMATS[out.suffix[1:]], append_new=True) as output:
+        output.fill(job, find_sources([folder]), summary, lambda records, _: records)  # type: ignore[arg-type] # as a `Job`
+    return summary, [os.path.basename(path) for path in job.computed]  # noqa: PTH119 - as found
+
+
+def put(folder: Path, name: str, content: str, time: int = TIME) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(content)
+    os.utime(folder / name, (time, time))
+
+
+def labels(out: Path) -> dict[str, str]:
+    """Return what each row says of its file; there is one row per file."""
+    rows = list(Results(out).rows())
+    found = {
+        os.path.basename(row["path"]): row["predictions"][0]["label"] if row["status"] == "ok" else row["error"]["type"]  # noqa: PTH119 - as found
+        for row in rows
+    }
+    assert len(found) == len(rows)
+    return found
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_new_and_changed_inputs_get_their_rows(tmp_path: Path, format: str) -> None:
+    out, folder = tmp_path / f"rows.{format}", tmp_path / "in"
+    put(folder, "a.png", "one")
+    put(folder, "b.png", "bad")
+    put(folder, "c.png", "three")
+    assert run(out, folder)[1] == ["a.png", "b.png", "c.png"]
+    put(folder, "a.png", "ONE", TIME + 1)
+    put(folder, "d.png", "four")
+    (folder / "c.png").unlink()
+    summary, computed = run(out, folder)
+    assert computed == ["a.png", "d.png"]
+    assert labels(out) == {"b.png": "NotAnImage", "c.png": "three", "a.png": "ONE", "d.png": "four"}
+    assert (summary.ok, summary.failed, summary.earlier, summary.gone) == (3, 1, 2, 1)
+    assert summary.words().startswith(f"wrote {out}, 4 rows")
+    assert summary.words().endswith("1 of 4 inputs failed: NotAnImage 1.\n1 input with a row is gone; the rows stay.")
+
+
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+def test_a_file_without_news_is_not_touched(tmp_path: Path, format: str) -> None:
+    out, folder = tmp_path / f"rows.{format}", tmp_path / "in"
+    put(folder, "a.png", "one")
+    run(out, folder)
+    before = {path: path.stat() for path in tmp_path.iterdir() if path.is_file()}
+    summary, computed = run(out, folder)
+    assert (computed, summary.complete, summary.words()) == ([], True, "complete: 1 row")
+    assert {path: path.stat().st_mtime_ns for path in before} == {
+        path: stat.st_mtime_ns for path, stat in before.items()
+    }
+    assert {*tmp_path.iterdir()} == {*before, folder}
+
+
+def test_the_rows_of_a_plain_job_count(resnest: Resnest, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "rows.csv"
+    folder.mkdir()
+    two, five = (SAMPLES / name for name in ("two_0051.png", "five_0035.png"))
+    (folder / "a.png").write_bytes(two.read_bytes())
+    assert resnest("predict", folder, "-m", "digits", "-o", out).exit_code == 0
+    (folder / "b.png").write_bytes(five.read_bytes())
+    (folder / "a.png").write_bytes(five.read_bytes())
+    os.utime(folder / "a.png", (TIME * 2, TIME * 2))  # after the job
+    ended = resnest("predict", folder, "-m", "digits", "-o", out, "--append-new")
+    assert "2 rows" in ended.stderr
+    assert labels(out) == {"a.png": "five", "b.png": "five"}
+    again = resnest("predict", folder, "-m", "digits", "-o", out, "--append-new")
+    assert "complete: 2 rows" in again.stderr
+
+
+def test_by_hash_only_the_content_counts(tmp_path: Path) -> None:
+    out, image = tmp_path / "rows.jsonl", tmp_path / "a.png"
+    image.write_bytes((SAMPLES / "two_0051.png").read_bytes())
+    with Classifier("digits", device="cpu") as model:
+
+        def again() -> bool:
+            return model.write([image], out, append_new=True, by_hash=True).complete
+
+        assert [again(), again()] == [False, True]
+        os.utime(image, (TIME, TIME))
+        assert again()
+        image.write_bytes((SAMPLES / "five_0035.png").read_bytes())
+        os.utime(image, (TIME, TIME))
+        assert not again()
+    assert labels(out) == {"a.png": "five"}
+
+
+def test_an_input_that_is_named_twice_has_one_row(tmp_path: Path) -> None:
+    put(tmp_path / "in", "a.png", "one")
+    summary = Summary()
+    with open_output(tmp_path / "x.csv", FORMATS["csv"], append_new=True) as out:
+        out.fill(Reading(), find_sources([tmp_path / "in", tmp_path / "in"]), summary, lambda records, _: records)  # type: ignore[arg-type] # as a `Job`
+    assert labels(tmp_path / "x.csv") == {"a.png": "one"}
+
+
+def test_other_settings_are_refused_and_change_nothing(tmp_path: Path) -> None:
+    out, folder = tmp_path / "rows.csv", tmp_path / "in"
+    put(folder, "a.png", "one")
+    run(out, folder)
+    before = out.read_bytes()
+    put(folder, "b.png", "two")
+    with pytest.raises(OutputError, match=r"begun with other settings: model reader, now other") as raised:
+        run(out, folder, fingerprint={"model": "other"})
+    assert "in place of --append-new" in raised.value.message
+    assert out.read_bytes() == before
+    out.write_bytes(before + b"x")
+    with pytest.raises(OutputError, match="is not as it was"):
+        run(out, folder)
+
+
+@pytest.mark.parametrize("other", ["overwrite", "resume", "retry_failed"])
+def test_what_excludes_each_other_is_said(tmp_path: Path, other: str) -> None:
+    with pytest.raises(UsageError, match="exclude each other"):
+        open_output(tmp_path / "x.csv", FORMATS["csv"], append_new=True, **{other: True})
+    with pytest.raises(UsageError, match="by_hash"):
+        open_output(tmp_path / "x.csv", FORMATS["csv"], by_hash=True)
+    with pytest.raises(UsageError, match="standard output cannot be continued"):
+        open_output(None, FORMATS["csv"], append_new=True)
+
+
+def test_an_interrupted_run_leaves_a_finished_file(tmp_path: Path) -> None:
+    out, folder = tmp_path / "rows.jsonl", tmp_path / "in"
+    for name in "abcd":
+        put(folder, f"{name}.png", name)
+    with pytest.raises(KeyboardInterrupt):
+        run(out, folder, stop=2)
+    assert labels(out) == {"a.png": "a", "b.png": "b"}
+    assert run(out, folder)[1] == ["c.png", "d.png"]
+
+
+@pytest.mark.parametrize("format", ["csv", "html"])
+def test_a_run_that_is_killed_at_any_step_is_continued(tmp_path: Path, format: str) -> None:
+    expected = {"a.png": "A", "b.png": "b", "c.png": "c"}
+    for step in range(1, 1000):
+        folder = tmp_path / f"{step}" / "in"
+        folder.parent.mkdir()
+        out = folder.parent / f"rows.{format}"
+        put(folder, "a.png", "a")
+        put(folder, "b.png", "b")
+        run(out, folder)
+        put(folder, "a.png", "A", TIME + 1)
+        put(folder, "c.png", "c")
+        was_killed = killed_at(step, lambda: run(out, folder))  # noqa: B023 - called at once
+        run(out, folder)
+        assert labels(out) == expected, step
+        assert {path.name for path in out.parent.iterdir()} == {
+            *("in", out.name, f".{out.name}.done.json", f".{out.name}.inputs.jsonl")
+        }
+        if not was_killed:
+            break
+    assert step > 5
+
+
+def killed_at(step: int, work: Callable[[], object]) -> bool:
+    """Run in a fork that SIGKILL ends at its `step`-th use of a file; return whether that came before its end."""
+    child = os.fork()
+    if not child:
+        left = [step]
+
+        def count(event: str, args: tuple[object, ...]) -> None:
+            if event in STEPS and ".pyc" not in str(args[0]):
+                left[0] -= 1
+                if not left[0]:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        work()
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
+names = st.sampled_from("abcdef")
+change = st.one_of(
+    st.tuples(st.just("put"), names, st.sampled_from(["x", "y", "bad"])),
+    st.tuples(st.just("drop"), names, st.just("")),
+    st.tuples(st.just("run"), st.none() | st.integers(0, 3), st.just("")),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(changes=st.lists(change, max_size=12), format=st.sampled_from(["csv", "json"]))
+def test_whatever_happens_each_file_has_one_row_of_its_content(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, Any, str]], format: str
+) -> None:
+    root = tmp_path_factory.mktemp("growing")
+    folder, out = root / "in", root / f"rows.{format}"
+    folder.mkdir()
+    put(folder, "zero.png", "zero")
+    for time, (what, which, content) in enumerate(changes):
+        if what == "put":
+            put(folder, f"{which}.png", content, TIME + time)
+        elif what == "drop":
+            (folder / f"{which}.png").unlink(missing_ok=True)
+        else:
+            with contextlib.suppress(KeyboardInterrupt):
+                run(out, folder, stop=which)
+    run(out, folder)
+    now = {path.name: path.read_text().replace("bad", "NotAnImage") for path in folder.iterdir()}
+    found = labels(out)
+    assert {name: found[name] for name in now} == now
