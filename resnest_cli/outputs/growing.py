@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.outputs import records
-from resnest_cli.outputs.ledger import ALL_ROWS, Ledger, Stamp
+from resnest_cli.outputs.ledger import Ledger, Stamp
 from resnest_cli.outputs.reading import Results
 from resnest_cli.outputs.resumable import ResumableFile
 from resnest_cli.system import atomic, files
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from resnest_cli.outputs.rows import About, Row
     from resnest_cli.outputs.summary import Summary
     from resnest_cli.types import Failure, Source
+
+ALL_ROWS = 0  # are kept of a file that was being written: it need not end with a whole batch
 
 
 class GrowingFile(ResumableFile):

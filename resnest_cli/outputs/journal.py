@@ -57,7 +57,7 @@ class Journal:
         self.about = about
         kept, count, end, images, failures = 0, 0, len(self.lines.header(about)), 0, 0
         size = end
-        for text, row in self._scan():
+        for text, row in self.scan():
             count, end = count + 1, end + len(text)
             images, failures = images + ("error" not in row), failures + ("error" in row)
             if images >= batch or failures >= MAX_FAILURES_PER_BATCH:
@@ -84,14 +84,14 @@ class Journal:
         """
         with atomic.writer(self.path) as out:
             out.write(self.lines.header(self.about))
-            out.writelines(text for number, (text, _) in enumerate(self._scan()) if wanted(number))
+            out.writelines(text for number, (text, _) in enumerate(self.scan()) if wanted(number))
         self._file.close()
         self._file = files.open_for_update(self.path)
         self.size = self._file.seek(0, os.SEEK_END)
 
     def rows(self) -> Iterator[Row]:
         """Read the rows again, one by one."""
-        return (row for _, row in self._scan())
+        return (row for _, row in self.scan())
 
     def cut(self, size: int) -> None:
         """Drop what comes after `size` bytes."""
@@ -120,8 +120,8 @@ class Journal:
             raise
         self.size += len(text)
 
-    def _scan(self) -> Iterator[tuple[bytes, Row]]:
-        """Read rows and their text up to the end, or to what is torn."""
+    def scan(self) -> Iterator[tuple[bytes, Row]]:
+        """Read rows, each with its text, up to the end, or to what is torn."""
         with files.open_own(self.path) as file:
             if not os.path.samestat(os.fstat(file.fileno()), os.fstat(self._file.fileno())):
                 message = f"{self.path} is another file than it was"

@@ -14,13 +14,12 @@ from typing import Any
 
 from resnest_cli.outputs.formats import Lines
 from resnest_cli.outputs.journal import Journal
-from resnest_cli.outputs.rows import About, to_json
+from resnest_cli.outputs.rows import to_json
 from resnest_cli.system import digests
-from resnest_cli.text.json_input import Entries, parse
+from resnest_cli.text.json_input import parse
 from resnest_cli.types import STDIN, Failure, Source
 
-MOST = 1 << 63  # bytes of a file, and nanoseconds since 1970
-ALL_ROWS = 0  # of a journal that is recovered: it need not end with a whole batch
+MAX_BYTES = 1 << 63  # of a file that is hashed: any
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class Stamp:
             status = os.stat(item.path)  # noqa: PTH116 - as typed
             if not stat.S_ISREG(status.st_mode):
                 return None
-            digest = digests.sha256(Path(item.path), MOST) if by_hash else ""
+            digest = digests.sha256(Path(item.path), MAX_BYTES) if by_hash else ""
         except (OSError, ValueError):
             return None
         return cls(status.st_size, status.st_mtime_ns, digest)
@@ -68,8 +67,12 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.is_new = not place(path).exists()
         self._journal = Journal(place(path), _LINES)
-        self._journal.recover(About(0, {}), ALL_ROWS)
-        self.stamps = {row["path"]: Stamp(row["size"], row["mtime_ns"], row["sha256"]) for row in self._journal.rows()}
+        self.stamps: dict[str, Stamp] = {}
+        size = 0
+        for text, row in self._journal.scan():
+            size += len(text)
+            self.stamps[row["path"]] = Stamp(row["size"], row["mtime_ns"], row["sha256"])
+        self._journal.cut(size)  # what is torn
 
     def add(self, path: str, stamp: Stamp) -> None:
         """Note the state of an input whose row is written.
@@ -91,12 +94,11 @@ def place(path: Path) -> Path:
 
 
 def _decode(text: bytes) -> dict[str, Any]:
-    given = Entries(parse(text))
-    given.text("path", longest=1 << 16)
-    given.integer("size", 0, MOST)
-    given.integer("mtime_ns", -MOST, MOST)
-    given.text("sha256")
-    return given.values
+    row: dict[str, Any] = parse(text)
+    match row:
+        case {"path": str(), "size": int(), "mtime_ns": int(), "sha256": str()}:
+            return row
+    raise ValueError("not a stamp")
 
 
 _LINES = Lines(

@@ -318,7 +318,7 @@ class Classifier(OpenedModel):
         """
         native = "BF16" in EngineFacts.of(self.engine).native
         waited = summary.stages.forward > summary.seconds / 2
-        if not (native and self.engine.precision == "fp32" and summary.ok >= LONG_JOB and waited):
+        if summary.complete or not (native and self.engine.precision == "fp32" and summary.ok >= LONG_JOB and waited):
             return ""
         return "hint: this CPU computes bf16 natively: --precision bf16 is about twice as fast, and less exact."
 
