@@ -105,6 +105,7 @@ INSIDE = {
     "rich": {"cli"},
     "safetensors": {"tasks.export"},
     "timm": {"tasks.doctor"},
+    "watchdog": {"inputs.notified"},
 }
 # What commands import at the top of their files; all else they import in their bodies.
 CLI_AT_TOP = {
@@ -346,7 +347,7 @@ OPTIONS = {
             "--output",
             "--overwrite",
             "--resume",
-            *("--append-new", "--by-hash", "--retry-failed"),
+            *("--append-new", "--by-hash", "--retry-failed", "--watch"),
             "--calibrate",
             "--max-failures",
         ),

@@ -30,7 +30,7 @@ SECTIONS = {
         *("--to", "--topk", "--threshold", "--calibration", "--coverage", "--max-strangeness", "--duplicates"),
         *("--class", "--raw", "--raw-uint8", "--normalize"),
         *("--format", "--output", "--plot", "--per-class", "--confusion", "--mistakes", "--overwrite", "--resume"),
-        *("--append-new", "--by-hash", "--retry-failed"),
+        *("--append-new", "--by-hash", "--retry-failed", "--watch"),
     ),
     "Measuring": ("--seconds", "--baseline", "--min-agreement"),
     "Model": (

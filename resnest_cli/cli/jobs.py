@@ -15,7 +15,7 @@ from resnest_cli.errors import UsageError
 from resnest_cli.outputs.limits import LEAST_ROWS, MaxFailures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -39,6 +39,7 @@ class Target:
         append_new: Add the rows of new and changed inputs to that file, and skip the others.
         by_hash: With --append-new, an input has changed if its content has, whatever its time says.
         retry_failed: Try the inputs once more whose rows in that file have failed; replace these rows.
+        watch: Go on with --append-new as files come into the folders, until Ctrl-C.
         max_failures: How many inputs may fail.
         ray: Run on Ray Data: a cluster (see --ray-address), or a private one here.
         ray_address: The cluster; RAY_ADDRESS names it too, with --ray.
@@ -50,6 +51,7 @@ class Target:
     append_new: bool = False
     by_hash: bool = False
     retry_failed: bool = False
+    watch: bool = False
     max_failures: MaxFailures | None = None
     ray: bool = False
     ray_address: str | None = None
@@ -64,23 +66,25 @@ class Target:
         address = self.ray_address or os.environ.get("RAY_ADDRESS") or "local"
         return partial(RayTrunk, address=None if address == "local" else address)
 
-    def open(self, format: Format) -> AbstractContextManager[Output]:
-        """Open it, before a model is loaded."""
+    def open(self, format: Format, hold: Callable[[str], bool] | None = None) -> AbstractContextManager[Output]:
+        """Open it, before a model is loaded; for `hold` see `growing`."""
         if isinstance(self.output, str):
             from resnest_cli.cluster.output import open_folder
 
-            if self.append_new or self.retry_failed:
+            if self.append_new or self.retry_failed or self.watch:
                 raise UsageError(f"-o {self.output}: a folder cannot be added to: name a file, or use --resume.")
             return open_folder(self.output, self.runner, overwrite=self.overwrite, resume=self.resume)
         from resnest_cli.outputs.opening import open_output
 
         how = {name: getattr(self, name) for name in _HOW}
-        return open_output(self.output, format, **how)
+        how["append_new"] |= self.watch
+        return open_output(self.output, format, hold=hold, **how)
 
 
 _HOW = ("overwrite", "resume", "append_new", "by_hash", "retry_failed")
 REWRITE = (option(Target, "--overwrite"), option(Target, "--resume"))
 AGAIN = (option(Target, "--append-new"), option(Target, "--by-hash"), option(Target, "--retry-failed"))
+WATCH = option(Target, "--watch")
 _LIMIT = f"Stop, with code 1, when more inputs have failed; P% from {LEAST_ROWS} rows on, and at the end."
 RUN = (
     option(Target, "--max-failures", type=MaxFailures.of, metavar="N|P%", help=_LIMIT),
@@ -97,7 +101,7 @@ def following(view: View, inputs: Inputs, what: str, target: Target, *, table: b
         on_stdout = target.output is None
 
         def total() -> int | None:
-            return count()()
+            return None if target.watch else count()()
 
         return view.follow(
             records, total, what, rows_on_stdout=on_stdout and not table, below_table=on_stdout and table

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     ),
     *jobs.REWRITE,
     *jobs.AGAIN,
+    jobs.WATCH,
     click.option("--calibrate", type=AnyPath, metavar="DIR", help="Images to make an int8 model with, once."),
     *jobs.RUN,
     *shared.CALIBRATION,
@@ -77,17 +78,19 @@ def predict(  # noqa: PLR0913 - one parameter per option, or per group of them
     """
     from resnest_cli.tasks.predict import Classifier
 
-    found, output = inputs.find(), target.output
+    output, watch = target.output, inputs.watch() if target.watch else None
+    found = watch.sources() if watch else inputs.find()
     if calibrate:
         from resnest_cli.tasks.quantize import cached
 
         options = cached.ensure(options, calibrate, inputs.exclude)
     kind = named(format, output)
     options = replace(options, thumbnails=kind.name == "html")
+    is_live = target.watch or inputs.are_live
     follow = jobs.following(view, inputs, "classifying", target, table=kind is TABLE)
     with (
-        target.open(kind) as out,
-        Classifier(options, many=inputs.may_be_many, live=inputs.are_live, runner=target.runner) as classifier,
+        target.open(kind, watch.hold if watch else None) as out,
+        Classifier(options, many=inputs.may_be_many, live=is_live, runner=target.runner) as classifier,
     ):
         view.say(classifier.words("answers"))
         if used := classifier.calibrated:

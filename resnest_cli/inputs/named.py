@@ -25,6 +25,7 @@ from resnest_cli.types import STDIN, Failure
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from resnest_cli.inputs.watching import Watch
     from resnest_cli.types import Source
 
 
@@ -67,6 +68,18 @@ class Inputs:
         if any(map(buckets.is_bucket, self.names)):
             buckets.require()
         return find_sources(self._all_names(), recursive=self.recursive, exclude=self.exclude)
+
+    def watch(self) -> Watch:
+        """Watch the folders named.
+
+        Raises:
+            UsageError: something else is named.
+        """
+        if self.files_from is not None:
+            raise UsageError("--watch: it goes with folders, not with --files-from.")
+        from resnest_cli.inputs.watching import Watch  # noqa: PLC0415 - one command needs it
+
+        return Watch(self.names, recursive=self.recursive, exclude=self.exclude)
 
     def count(self, done: int = 0) -> Callable[[], int | None]:
         """Count in the background what follows the first `done` sources; None: unknown, as for a list in a pipe."""

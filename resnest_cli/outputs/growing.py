@@ -39,6 +39,7 @@ class GrowingFile(ResumableFile):
         path: the file; made if it is not there.
         format: how it holds rows.
         by_hash: an input has changed if its content has; each is read for that.
+        hold: says of the path of a failed input whether it will come again, so that it gets no row yet.
 
     Raises:
         OutputError: it is being written by another process, or cannot be written, or nothing says what made it.
@@ -46,14 +47,16 @@ class GrowingFile(ResumableFile):
 
     _again = "--append-new"
 
-    def __init__(self, path: Path, format: Format, *, by_hash: bool = False) -> None:
+    def __init__(
+        self, path: Path, format: Format, *, by_hash: bool = False, hold: Callable[[str], bool] | None = None
+    ) -> None:
         super().__init__(path, format, resume=True)
-        self._by_hash = by_hash
+        self._by_hash, self._hold = by_hash, hold
         self._errors: dict[str, str | None] = {}  # of the rows of earlier runs, by path
         self._given: dict[str, Stamp | None] = {}  # the inputs of this run, as they were last looked at
         self._under_way: dict[str, deque[Stamp | None]] = {}  # those of them that have no row yet
         self._adopted: dict[str, Stamp] = {}  # stamps of inputs that have not changed, but whose stamp has
-        self._replaced = 0
+        self._replaced: set[str] = set()
         self._is_whole = False  # all inputs were seen
 
     def fill(self, job: Job, found: Found, summary: Summary, follow: Follow) -> None:
@@ -65,7 +68,7 @@ class GrowingFile(ResumableFile):
         """
         super().fill(job, found, summary, follow)
         summary.complete = self.complete
-        summary.earlier -= self._replaced
+        summary.earlier -= len(self._replaced)
         summary.gone = sum(map(self._is_gone, self._errors)) if self._is_whole else 0
 
     def begin(self, about: About, fingerprint: Mapping[str, Any], batch: int) -> None:  # noqa: ARG002 - as the base has it
@@ -86,18 +89,22 @@ class GrowingFile(ResumableFile):
 
     def rest(self, found: Iterable[Source | Failure], seen: Callable[..., None]) -> Iterator[Source | Failure]:
         """Skip the inputs whose rows are up to date; `seen` gets the error type of each row, None for an answer."""
+        self._count_rows = seen
         for error in self._errors.values():
             seen(error)
-        return self._new(found, seen)
+        return self._new(found)
 
     def write(self, rows: Iterable[Row]) -> None:
         """Append every row; a signal ends the file as it is then."""
         try:
             for row in rows:
+                stamp = self._under_way[row["path"]].popleft()
+                if self._hold and "error" in row and self._hold(row["path"]):
+                    self._forget(row)
+                    continue
                 if not self._unfinished:
                     self._reopen()
                 super().write([row])
-                stamp = self._under_way[row["path"]].popleft()
                 if stamp:
                     self._ledger.add(row["path"], stamp)
         except (KeyboardInterrupt, SystemExit):
@@ -117,7 +124,12 @@ class GrowingFile(ResumableFile):
                 self._compact()
         super().finish()
 
-    def _new(self, found: Iterable[Source | Failure], seen: Callable[..., None]) -> Iterator[Source | Failure]:
+    def _forget(self, row: Row) -> None:
+        """Let an input that was held come again."""
+        self._count_rows(row["error"]["type"], -1)
+        del self._given[row["path"]]
+
+    def _new(self, found: Iterable[Source | Failure]) -> Iterator[Source | Failure]:
         """Yield the inputs that have no row, or have changed; in the thread that finds them."""
         for item in found:
             stamp = Stamp.of(item, by_hash=self._by_hash)
@@ -128,8 +140,9 @@ class GrowingFile(ResumableFile):
             if is_first and item.path in self._errors:
                 if self._is_up_to_date(item.path, stamp):
                     continue
-                seen(self._errors[item.path], -1)
-                self._replaced += 1
+                if item.path not in self._replaced:
+                    self._count_rows(self._errors[item.path], -1)
+                self._replaced.add(item.path)
             self._under_way.setdefault(item.path, deque()).append(stamp)
             yield item
         self._is_whole = True

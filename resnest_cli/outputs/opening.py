@@ -14,6 +14,7 @@ from resnest_cli.outputs.resumable import ResumableFile
 from resnest_cli.outputs.retrying import RetriedFile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -30,6 +31,7 @@ def open_output(  # noqa: PLR0913 - all but two by name
     append_new: bool = False,
     by_hash: bool = False,
     retry_failed: bool = False,
+    hold: Callable[[str], bool] | None = None,
 ) -> AbstractContextManager[Output]:
     """Open the file at `path`, or standard output if None, before a model is loaded.
 
@@ -41,12 +43,13 @@ def open_output(  # noqa: PLR0913 - all but two by name
         append_new: add the rows of new and changed inputs, see `growing`.
         by_hash: with `append_new`, an input has changed if its content has.
         retry_failed: replace the rows that have failed, see `retrying`.
+        hold: with `append_new`, which failed inputs get no row yet, see `growing`.
 
     Raises:
         UsageError: the output cannot be resumed, or cannot take the format.
         OutputError: it exists, is being written by another process, or cannot be written.
     """
-    again = {"--resume": resume, "--append-new": append_new, "--retry-failed": retry_failed}
+    again = {"--resume": resume, "--watch" if hold else "--append-new": append_new, "--retry-failed": retry_failed}
     asked = [name for name, is_asked in again.items() if is_asked]
     if len(asked) + overwrite > 1:
         message = f"{', '.join(asked)}{' and --overwrite' * overwrite} exclude each other."
@@ -57,12 +60,15 @@ def open_output(  # noqa: PLR0913 - all but two by name
         what = "standard output" if format.lines else f"a {format.name}"
         message = f"{asked[0]}: {what} cannot be continued; it goes with -o FILE."
         raise UsageError(message)
+    if hold and format.compose:
+        message = f"--watch: rows are written as they come; {format.name} is written at the end: use jsonl, csv or tsv."
+        raise UsageError(message)
     if path is None or streams.is_device(path):
         if format.needs_file:
             message = f"-f {format.name}: it is complete only with its end; add -o FILE."
             raise UsageError(message)
     elif append_new:
-        return GrowingFile(path, format, by_hash=by_hash)
+        return GrowingFile(path, format, by_hash=by_hash, hold=hold)
     elif retry_failed:
         return RetriedFile(path, format)
     elif format.lines:

@@ -32,6 +32,11 @@ def has_torch() -> bool:
     return not _missing(TORCH)
 
 
+def has(name: str) -> bool:
+    """Return whether a module is installed, without importing it."""
+    return not _missing([name])
+
+
 def require_torch(what: str) -> None:
     """Check that torch and timm are installed, without importing them.
 

@@ -66,6 +66,7 @@ class OpenedModel:
     ) -> None:
         self.spec = spec
         self.options = options
+        self.live = live
         own = None if isinstance(engine, str) else engine
         self.trunk: Runner = (
             runner(spec, options, want) if runner else Trunk(spec, options, want=want, engine=own, many=many, live=live)

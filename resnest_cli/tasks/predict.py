@@ -7,11 +7,13 @@ file that a stopped job resumes. Does not know who reads them.
 from __future__ import annotations
 
 import math
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnest_cli.errors import ResnestError, UsageError
+from resnest_cli.inputs import memory
 from resnest_cli.models import labels, provenance
 from resnest_cli.options import DEFAULT_TOPK, Options
 from resnest_cli.outputs import formats, job, opening
@@ -24,7 +26,6 @@ from resnest_cli.tasks.ranking import Ranking
 from resnest_cli.types import EngineFacts, Failure
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from resnest_cli.engines.base import Engine
     from resnest_cli.inputs.find import Input
+    from resnest_cli.inputs.watching import Watch
     from resnest_cli.options import Keywords
     from resnest_cli.outputs.job import Follow, Output
     from resnest_cli.outputs.limits import MaxFailures
@@ -231,6 +233,7 @@ class Classifier(OpenedModel):
         append_new: bool = False,
         by_hash: bool = False,
         retry_failed: bool = False,
+        watch: bool = False,
         max_failures: int | str | None = None,
     ) -> Summary:
         """Classify every image named or found, and write a row for each to a file.
@@ -256,6 +259,8 @@ class Classifier(OpenedModel):
             append_new: add the rows of new and changed inputs to a file that is there; skip the others.
             by_hash: with `append_new`, an input has changed if its content has, whatever its time says.
             retry_failed: try those inputs once more whose rows in the file have failed, and replace these rows.
+            watch: go on with `append_new` as files come into the folders that `inputs` names, until an interrupt. The
+                model must be opened with `live=True`.
             max_failures: stop when more inputs have failed: a number, or a share as "5%".
 
         Returns:
@@ -267,9 +272,19 @@ class Classifier(OpenedModel):
             TooManyFailures: more than `max_failures` have failed; finished rows stand.
         """
         path = Path(output)
-        how = {"overwrite": overwrite, "resume": resume, "append_new": append_new, "by_hash": by_hash}
-        with opening.open_output(path, formats.named(format, path), **how, retry_failed=retry_failed) as out:
-            return self.write_to(out, self.find(inputs), topk=topk, threshold=threshold, max_failures=max_failures)
+        watched = self._watch(inputs) if watch else None
+        found = watched.sources() if watched else self.find(inputs)
+        with opening.open_output(
+            path,
+            formats.named(format, path),
+            overwrite=overwrite,
+            resume=resume,
+            append_new=append_new or watch,
+            by_hash=by_hash,
+            retry_failed=retry_failed,
+            hold=watched.hold if watched else None,
+        ) as out:
+            return self.write_to(out, found, topk=topk, threshold=threshold, max_failures=max_failures)
 
     def write_to(  # noqa: PLR0913 - all but two by name
         self,
@@ -321,6 +336,14 @@ class Classifier(OpenedModel):
         if summary.complete or not (native and self.engine.precision == "fp32" and summary.ok >= LONG_JOB and waited):
             return ""
         return "hint: this CPU computes bf16 natively: --precision bf16 is about twice as fast, and less exact."
+
+    def _watch(self, folders: Inputs) -> Watch:
+        from resnest_cli.inputs.watching import Watch  # noqa: PLC0415 - one call needs it
+
+        if not self.live:
+            raise UsageError("watch=True: rows come as the images do: open the model with live=True.")
+        names: Any = [folders] if memory.is_one(folders) else folders
+        return Watch([os.fspath(name) for name in names])
 
     def _close(self, *, cancel: bool) -> None:
         super()._close(cancel=cancel)

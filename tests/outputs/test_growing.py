@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from resnest_cli import Classifier
 from resnest_cli.errors import OutputError, UsageError
 from resnest_cli.inputs.find import find_sources
+from resnest_cli.inputs.watching import Watch
 from resnest_cli.outputs.formats import FORMATS
 from resnest_cli.outputs.opening import open_output
 from resnest_cli.outputs.reading import Results
@@ -179,7 +180,7 @@ def test_other_settings_are_refused_and_change_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("other", ["overwrite", "resume", "retry_failed"])
 def test_what_excludes_each_other_is_said(tmp_path: Path, other: str) -> None:
     with pytest.raises(UsageError, match="exclude each other"):
-        open_output(tmp_path / "x.csv", FORMATS["csv"], append_new=True, **{other: True})
+        open_output(tmp_path / "x.csv", FORMATS["csv"], append_new=True, **{other: True})  # type: ignore[arg-type] # one of them
     with pytest.raises(UsageError, match="by_hash"):
         open_output(tmp_path / "x.csv", FORMATS["csv"], by_hash=True)
     with pytest.raises(UsageError, match="standard output cannot be continued"):
@@ -194,6 +195,53 @@ def test_an_interrupted_run_leaves_a_finished_file(tmp_path: Path) -> None:
         run(out, folder, stop=2)
     assert labels(out) == {"a.png": "a", "b.png": "b"}
     assert run(out, folder)[1] == ["c.png", "d.png"]
+
+
+def test_a_watched_folder_gets_its_rows_as_files_come(tmp_path: Path) -> None:
+    inbox, out = tmp_path / "in", tmp_path / "rows.jsonl"
+    inbox.mkdir()
+    (inbox / "a.png").write_bytes((SAMPLES / "two_0051.png").read_bytes())
+    (inbox / "bad.png").write_bytes((SAMPLES / "two_0051.png").read_bytes()[:300])
+    seen = []
+
+    def follow(records: Iterable[Record], _: int) -> Iterator[Record]:
+        for record in records:
+            seen.append(os.path.basename(record.path))  # noqa: PTH119 - as found
+            yield record
+            if len(seen) == 2:
+                (inbox / "b.png").write_bytes((SAMPLES / "five_0035.png").read_bytes())
+            if len(seen) == 3:
+                raise KeyboardInterrupt
+
+    watch = Watch([str(inbox)])
+    with (
+        open_output(out, FORMATS["jsonl"], append_new=True, hold=watch.hold) as output,
+        Classifier("digits", device="cpu", live=True) as model,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        model.write_to(output, watch.sources(), follow=follow)
+    assert sorted(seen[:2]) == ["a.png", "bad.png"]
+    assert labels(out) == {"a.png": "two", "b.png": "five"}
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ((), "--watch: standard output cannot be continued"),
+        (("-o", "x.html"), "--watch: rows are written as they come; html is written at the end"),
+        (("-o", "x.csv", "--resume"), "exclude each other"),
+        (("-o", "x.csv", "--files-from", "list.txt"), "it goes with folders, not with --files-from"),
+    ],
+)
+def test_what_cannot_be_watched_is_said(resnest: Resnest, words: tuple[str, ...], why: str) -> None:
+    ended = resnest("predict", SAMPLES, "-m", "digits", "--watch", *words)
+    assert (ended.exit_code, why in ended.stderr) == (2, True), ended.stderr
+    assert "is no folder" in resnest("predict", SAMPLES / "two_0051.png", "--watch", "-o", "x.csv").stderr
+
+
+def test_a_model_that_is_not_live_watches_nothing(tmp_path: Path) -> None:
+    with Classifier("digits", device="cpu") as model, pytest.raises(UsageError, match="live=True"):
+        model.write(tmp_path, tmp_path / "rows.csv", watch=True)
 
 
 @pytest.mark.parametrize("format", ["csv", "html"])
