@@ -10,7 +10,7 @@ import re
 
 FLAGS = {
     *("allow-private-urls", "balance", "exif", "full", "normalize", "overwrite", "random-weights", "raw-uint8"),
-    *("resume", "subset", "sync-bn"),
+    *("resume", "subset", "sync-bn", "append-new", "by-hash", "retry-failed", "watch"),
 }
 OPPOSITES = {"no-exif": "exif", "no-recursive": "recursive", "head-only": "full"}
 # Keywords of other names than their options.
