@@ -416,7 +416,7 @@ OPTIONS = {
         *(*WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
     ],
     "similar": [
-        *("--exclude", "--index", "--topk", "--duplicates", "--format", "--model", "--weights"),
+        *("--exclude", "--index", "--topk", "--include-self", "--duplicates", "--format", "--model", "--weights"),
         *("--device", "--engine", "--batch", "--workers", *VIEW),
     ],
     "serve": [

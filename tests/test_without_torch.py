@@ -144,7 +144,7 @@ def test_calibrate_and_predict_with_it(bare: Bare, tmp_path: Path) -> None:
 def test_embed_and_similar(bare: Bare, tmp_path: Path) -> None:
     done(bare("embed", SAMPLES, *DIGITS, "-o", tmp_path / "f.npy"))
     assert np.load(tmp_path / "f.npy").shape[0] == 12
-    (found,) = json.loads(done(bare("similar", TWO, "--index", tmp_path / "f.npy", "-f", "json")))
+    (found,) = json.loads(done(bare("similar", TWO, "--index", tmp_path / "f.npy", "-f", "json", "--include-self")))
     assert found["neighbours"][0]["path"] == str(TWO)
 
 

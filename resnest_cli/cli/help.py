@@ -27,8 +27,8 @@ SECTIONS = {
         *("--split", "--subset", "--real-labels", "--val", "--groups", "--folds", "--seed"),
     ),
     "Output": (
-        *("--to", "--topk", "--threshold", "--calibration", "--coverage", "--max-strangeness", "--duplicates"),
-        *("--class", "--raw", "--raw-uint8", "--normalize"),
+        *("--to", "--topk", "--threshold", "--calibration", "--coverage", "--max-strangeness"),
+        *("--include-self", "--duplicates", "--class", "--raw", "--raw-uint8", "--normalize"),
         *("--format", "--output", "--plot", "--per-class", "--confusion", "--mistakes", "--overwrite", "--resume"),
         *("--append-new", "--by-hash", "--retry-failed", "--watch"),
     ),

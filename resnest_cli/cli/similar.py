@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         help="What `resnest embed` wrote: .npy, .parquet or .jsonl.",
     ),
     click.option("-k", "--topk", default=10, show_default=True, type=click.IntRange(1), help="Images per query."),
+    click.option("--include-self", is_flag=True, help="Keep the query itself, if the index has its path."),
     click.option(
         "--duplicates",
         type=Number(-1, 1),
@@ -56,6 +57,7 @@ def similar(  # noqa: PLR0913 - one parameter per option
     exclude: tuple[str, ...],
     index: Path,
     topk: int,
+    include_self: bool,
     duplicates: float | None,
     format: str,
     options: Options,
@@ -65,7 +67,7 @@ def similar(  # noqa: PLR0913 - one parameter per option
 
     QUERY is an image, a folder or a pattern; it goes through the network that the index names. Similarity is the cosine
     of the features, from -1 to 1. The search is exact: it compares with every image, which is fast enough up to about a
-    million images.
+    million images. The query itself is left out where the index has its path; copies under other names stay.
 
     Examples:
       resnest embed photos/ -o photos.npy
@@ -88,7 +90,7 @@ def similar(  # noqa: PLR0913 - one parameter per option
     sought = find_sources(queries, exclude=exclude)
     with known:
         view.say(known.embedder.words("features"))
-        put(map(shown, summary.watch(known.answers(sought, topk))))
+        put(map(shown, summary.watch(known.answers(sought, topk, include_self=include_self))))
     if summary.failed:
         view.say(f"{summary.failed:,} {'query' if summary.failed == 1 else 'queries'} failed.")
     return summary.exit_code

@@ -81,7 +81,12 @@ def source(item: InMemory, number: int, max_pixels: int) -> Source | Failure:
 
 def is_nameless(source: Source) -> bool:
     """Return whether a source is known by its position only."""
-    return source.is_in_memory and source.path.startswith(_POSITION)
+    return source.is_in_memory and is_position(source.path)
+
+
+def is_position(path: str) -> bool:
+    """Return whether a path is a position among inputs: "#3"; a file can hardly have such a name."""
+    return path.startswith(_POSITION) and path.removeprefix(_POSITION).isdecimal()
 
 
 def _is_image(item: object) -> bool:

@@ -20,7 +20,7 @@ from resnest_cli.options import Options
 from resnest_cli.outputs import index
 from resnest_cli.outputs.features import DTYPE
 from resnest_cli.outputs.rows import error_of
-from resnest_cli.tasks import cosine
+from resnest_cli.tasks import cosine, itself
 from resnest_cli.tasks.embed import Embedder
 from resnest_cli.tasks.opened import Once
 from resnest_cli.types import Failure
@@ -152,24 +152,40 @@ class Index:
             raise UsageError("an index of arrays has no model for images: give it embedder=, or look for features.")
         return self._embedder
 
-    def search(self, query: Input | NDArray[np.float32], k: int = DEFAULT_NEIGHBOURS) -> tuple[Neighbour, ...]:
+    def search(
+        self, query: Input | NDArray[np.float32], k: int = DEFAULT_NEIGHBOURS, *, include_self: bool = False
+    ) -> tuple[Neighbour, ...]:
         """Return the `k` images most like one image, or like features [F], most similar first.
+
+        Args:
+            query: the image, as for `Embedder`, or its features.
+            k: how many.
+            include_self: keep the image itself, if the index has its path.
 
         Raises:
             ImageError: the image cannot be read.
             UsageError: features of another length; or as `embedder` does.
         """
-        is_image = getattr(query, "ndim", 0) != 1
-        values = self.embedder(query) if is_image else np.asarray(query, DTYPE)
-        if values.shape != self.values.shape[1:]:
-            raise UsageError(f"the query has {len(values)} features, the index has {self.values.shape[1]}.")
-        return self._neighbours(cosine.nearest(self.values, values, k)[0])
+        if getattr(query, "ndim", 0) == 1:
+            return self._neighbours(self._nearest([np.asarray(query, DTYPE)], k)[0])
+        (found,) = self.answers(self.embedder.find_one(query), k, include_self=include_self)
+        if isinstance(found, Failure):
+            raise found.error
+        return found.neighbours
 
-    def answers(self, queries: Inputs, k: int = DEFAULT_NEIGHBOURS) -> Iterator[Answer | Failure]:
-        """Yield the `k` images most like each query, in the order of the queries, which are as for `Embedder.embed`."""
+    def answers(
+        self, queries: Inputs, k: int = DEFAULT_NEIGHBOURS, *, include_self: bool = False
+    ) -> Iterator[Answer | Failure]:
+        """Yield the `k` images most like each query, in the order of the queries.
+
+        Args:
+            queries: as for `Embedder.embed`.
+            k: how many for each.
+            include_self: keep an image of the index that has the query's path: the query itself.
+        """
         rows = self.embedder.embed(queries)
         while some := list(islice(rows, TOGETHER)):
-            yield from self._answers(some, k)
+            yield from self._answers(some, k, include_self=include_self)
 
     def duplicates(self, threshold: float) -> Iterator[Group]:
         """Find the groups of images of which any two have a cosine of at least `threshold`.
@@ -188,12 +204,21 @@ class Index:
         if self._own:
             self._own.close()
 
-    def _answers(self, rows: list[Row | Failure], k: int) -> Iterator[Answer | Failure]:
+    def _answers(self, rows: list[Row | Failure], k: int, *, include_self: bool) -> Iterator[Answer | Failure]:
         """Answer some queries with one pass over the index."""
-        good = [row.values for row in rows if not isinstance(row, Failure)]
-        found = iter(cosine.nearest(self.values, good, k))
+        good = [row for row in rows if not isinstance(row, Failure)]
+        own = [set[int]()] * len(good) if include_self else itself.rows([row.path for row in good], self.paths)
+        most = k + max(map(len, own), default=0)  # so that k others are left
+        nearest = zip(self._nearest([row.values for row in good], most), own, strict=True)
+        others = ([near for near in found if near.row not in left_out][:k] for found, left_out in nearest)
         for row in rows:
-            yield row if isinstance(row, Failure) else Answer(row.path, "ok", self._neighbours(next(found)))
+            yield row if isinstance(row, Failure) else Answer(row.path, "ok", self._neighbours(next(others)))
+
+    def _nearest(self, queries: Sequence[NDArray[np.float32]], k: int) -> list[list[cosine.Neighbour]]:
+        for values in queries:
+            if values.shape != self.values.shape[1:]:
+                raise UsageError(f"the query has {len(values)} features, the index has {self.values.shape[1]}.")
+        return cosine.nearest(self.values, queries, k)
 
     def _neighbours(self, found: list[cosine.Neighbour]) -> tuple[Neighbour, ...]:
         return tuple(

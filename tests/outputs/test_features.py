@@ -93,7 +93,7 @@ def test_rows_that_are_no_numbers_are_no_neighbours_and_no_warning(resnest: Resn
     values = np.load(index)
     values[0], values[1], values[2] = np.nan, np.inf, 3e38
     np.save(index, values)
-    done = resnest("similar", SEVEN, "--index", index, "-q", "-f", "json", "-k", "9")
+    done = resnest("similar", SEVEN, "--index", index, "-q", "-f", "json", "-k", "9", "--include-self")
     assert done.exit_code == ExitCode.OK, done.exception
     (answer,) = json.loads(done.stdout)
     assert sorted(near["row"] for near in answer["neighbours"]) == [3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import stat
@@ -387,7 +388,7 @@ def index(resnest: Resnest, tmp_path: Path) -> Path:
 
 
 def test_similar_answers_each_query_in_order(resnest: Resnest, index: Path) -> None:
-    ended = resnest("similar", SEVEN, "lost.png", "--index", index, "-k", "2", "-f", "json", "-q")
+    ended = resnest("similar", SEVEN, "lost.png", "--index", index, "-k", "2", "-f", "json", "-q", "--include-self")
     assert json.loads(ended.stdout) == [
         {
             "path": str(SEVEN),
@@ -419,8 +420,10 @@ def test_what_is_said_of_a_group_is_true_of_any_two(resnest: Resnest, tmp_path: 
 
 
 def test_similar_as_a_person_sees_it(resnest: Resnest, index: Path) -> None:
-    ended = resnest("similar", NINE, "--index", index, "-k", "1", "-q")
+    ended = resnest("similar", NINE, "--index", index, "-k", "1", "-q", "--include-self")
     assert ended.stdout == f"{NINE}\n  1   1.0000  {NINE}\n"
+    ended = resnest("similar", SEVEN, "--index", index, "-q")  # which the index has twice
+    assert re.fullmatch(rf"{SEVEN}\n  1  +0\.\d{{4}}  {NINE}\n", ended.stdout)
     ended = resnest("similar", "--duplicates", "0.99", "--index", index)
     assert ended.stdout == f"2 images, 1.0000 or more alike\n    {SEVEN}\n    {SEVEN}\n"
     ended = resnest("similar", "--duplicates", "0.99", "--index", index, "-f", "json")
@@ -437,7 +440,20 @@ def test_a_query_goes_through_the_network_of_the_index(resnest: Resnest, tmp_pat
     ended = resnest("embed", *paths, "-m", tmp_path / "model", "--img-size", "96", "--engine", "torch", "-o", index)
     assert ended.exit_code == 0
     (tmp_path / "model").rename(tmp_path / "moved")
-    words = ("similar", paths[1], "--index", index, "-k", "1", "-f", "json", "--engine", "torch", "-q")
+    words = (
+        "similar",
+        paths[1],
+        "--index",
+        index,
+        "-f",
+        "json",
+        "--engine",
+        "torch",
+        "-q",
+        "-k",
+        "1",
+        "--include-self",
+    )
     ended = resnest(*words)
     assert ended.exit_code == 2
     assert f"there is no model '{tmp_path}/model'" in ended.stderr

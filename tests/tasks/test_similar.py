@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,8 @@ from PIL import Image
 
 from resnest_cli import Embedder, Failure, Index
 from resnest_cli.errors import UnreadableInput, UsageError
-from resnest_cli.tasks import similar
+from resnest_cli.tasks import itself, similar
 from resnest_cli.tasks.similar import Answer
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PATHS = sorted(map(str, SAMPLES.iterdir()))
 SEVEN = str(SAMPLES / "seven_0081.png")
@@ -38,10 +36,10 @@ def by_hand(values: np.ndarray, query: np.ndarray) -> list[int]:
 
 def test_an_image_a_picture_and_its_features_find_the_same(file: Path) -> None:
     with Index.open(file, workers=0) as index:
-        near = index.search(SEVEN, k=4)
+        near = index.search(SEVEN, k=4, include_self=True)
         row = index.values[PATHS.index(SEVEN)]
         with Image.open(SEVEN) as picture:
-            assert index.search(picture, k=4) == near == index.search(row, k=4)
+            assert index.search(picture, k=4, include_self=True) == near == index.search(row, k=4)
         assert [one.row for one in near] == by_hand(index.values, row)[:4]
         assert [(one.rank, one.path) for one in near] == list(enumerate((PATHS[one.row] for one in near), 1))
         assert (len(index), near[0].path) == (13, SEVEN)
@@ -60,13 +58,54 @@ def test_many_are_answered_in_order_each_in_its_place(file: Path) -> None:
             index.search("lost.png")
 
 
+def test_the_query_itself_is_no_neighbour_unless_asked_for(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same file is the same name in the same folder, whatever leads there; a copy is another image."""
+    (tmp_path / "linked").symlink_to(SAMPLES)
+    monkeypatch.chdir(SAMPLES)
+    with Index.open(file, workers=0) as index:
+        everything = by_hand(index.values, index.values[PATHS.index(SEVEN)])
+        others = [row for row in everything if PATHS[row] != SEVEN]
+        for query in (
+            SEVEN,
+            "seven_0081.png",
+            f"{SAMPLES}/../samples/seven_0081.png",
+            tmp_path / "linked" / Path(SEVEN).name,
+        ):
+            found = index.search(query, k=4)
+            assert [(near.rank, near.row) for near in found] == [*enumerate(others[:4], 1)], query
+            assert [near.row for near in index.search(query, k=4, include_self=True)] == everything[:4]
+        with Image.open(SEVEN) as picture:  # which knows its file
+            assert [near.row for near in index.search(picture, k=1)] == others[:1]
+        shutil.copy(SEVEN, tmp_path / "copy.png")
+        (tmp_path / "other").mkdir()
+        shutil.copy(SEVEN, tmp_path / "other")  # of the same name
+        for copy in (tmp_path / "copy.png", tmp_path / "other" / "seven_0081.png", Path(SEVEN).read_bytes()):
+            assert index.search(copy, k=1)[0].path == SEVEN
+        answers = [answer for answer in index.answers(PATHS, k=99) if answer.ok]
+        assert [[near.path for near in answer.neighbours if near.path == answer.path] for answer in answers] == [
+            []
+        ] * 12
+        assert {len(answer.neighbours) for answer in answers} == {11}
+
+
+def test_every_row_of_the_query_is_left_out_and_what_has_no_path_of_its_own_is_none() -> None:
+    paths = ["a/x.png", "b/x.png", "./a/x.png", "-", "#0", "https://h/a/x.png", "a\0/x.png", "a/x.png/"]
+    queries = ["a/x.png", "-", "#0", "https://h/a/x.png", "y.png", "b/../a/x.png"]
+    assert itself.rows(queries, paths) == [{0, 2}, set(), set(), {5}, set(), {0, 2}]
+
+
 def test_an_index_of_arrays_is_that_of_the_file(file: Path) -> None:
     with Embedder("digits", workers=0) as embedder, Index.open(file) as written:
         rows = [row for row in embedder.embed(PATHS) if row.ok]
         index = Index([row.path for row in rows], np.stack([row.values for row in rows]), embedder)
-        assert index.search(SEVEN, k=3) == written.search(written.values[PATHS.index(SEVEN)], k=3)
+        near = written.search(written.values[PATHS.index(SEVEN)], k=3)
+        assert index.search(SEVEN, k=3, include_self=True) == near
         index.close()  # the embedder is the caller's
-        assert index.search(SEVEN, k=1)[0].path == SEVEN
+        assert index.search(SEVEN, k=1, include_self=True)[0].path == SEVEN
+        with pytest.raises(UsageError, match=r"^the query has 512 features, the index has 2\.$"):
+            Index(["one"], [[1, 2]], embedder).search(SEVEN)
 
 
 def test_arrays_alone_are_searched_by_features() -> None:
