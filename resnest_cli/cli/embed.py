@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         *("-o", "--output"),
         type=OutputPath(folders=True),
         metavar="FILE",
-        help="Ends in .npy, .parquet or .jsonl, with --ray also in /; without it JSON lines go to stdout.",
+        help="Ends in .npy, .parquet, .jsonl or .csv, with --ray also in /; without it JSON lines go to stdout.",
     ),
     click.option("--normalize", is_flag=True, help="Scale each row to length 1 (L2)."),
     *jobs.REWRITE,
@@ -44,10 +44,11 @@ def embed(
     """Compute the pooled features of images.
 
     The features are what the network knows before it decides on a class. INPUT is as for predict. Row i belongs to
-    input i: a failed input has a row of NaN (null in Parquet and JSON), its error beside it, and the exit code is 3.
+    input i: a failed input has a row of NaN (null in Parquet and JSON, empty in CSV), its error beside it, and the exit
+    code is 3.
 
-    FILE.npy is float32 [N, F], the paths in FILE.paths.jsonl; FILE.parquet and FILE.jsonl hold paths and features.
-    Whatever stops the job, the same command with --resume continues it. `resnest similar` searches the file.
+    FILE.npy is float32 [N, F], the paths in FILE.paths.jsonl; other files hold paths and features, CSV a column for
+    each. Whatever stops the job, the same command with --resume continues it. `resnest similar` searches the file.
 
     Examples:
       resnest embed photos/ -o photos.npy

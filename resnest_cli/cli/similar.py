@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         required=True,
         type=AnyPath,
         metavar="FILE",
-        help="What `resnest embed` wrote: .npy, .parquet or .jsonl.",
+        help="What `resnest embed` wrote: .npy, .parquet, .jsonl or .csv.",
     ),
     click.option("-k", "--topk", default=10, show_default=True, type=click.IntRange(1), help="Images per query."),
     click.option("--include-self", is_flag=True, help="Keep the query itself, if the index has its path."),

@@ -1,11 +1,12 @@
 """The formats of pooled features.
 
-In: rows and failures in the order of the inputs. Out: `.npy`, `.parquet` or `.jsonl`; `index` reads each of them back.
-Row i always belongs to input i: a failed input has a row of NaN (null in Parquet and JSON) with its error beside it.
+In: rows and failures in the order of the inputs. Out: `.npy`, `.parquet`, `.jsonl` or `.csv`; `index` reads each of
+them back. Row i always belongs to input i: a failed input has a row of NaN (null in Parquet and JSON, empty cells in
+CSV) with its error beside it.
 
-JSON lines are written in place as they come; the other two formats are composed at the end, of lines that hold each
-row's bytes (see `resumable`). How the features were made is in `FILE.json` beside the file, in Parquet in the file's
-metadata: from there a search takes the network for its query.
+JSON lines and CSV are written in place as they come; the other two formats are composed at the end, of lines that hold
+each row's bytes (see `resumable`). How the features were made is in `FILE.json` beside the file, in Parquet in the
+file's metadata: from there a search takes the network for its query.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from resnest_cli.errors import UsageError
-from resnest_cli.outputs.formats import Format, Lines, require
+from resnest_cli.outputs.formats import Format, Lines, require, separated
 from resnest_cli.outputs.rows import error_of, read_json, to_json
 from resnest_cli.system import atomic, files
+from resnest_cli.text import cells
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from resnest_cli.pipeline import stream
 
 BLOCK = 4096  # rows in memory at a time
-SUFFIXES = (".npy", ".parquet", ".jsonl")
+SUFFIXES = (".npy", ".parquet", ".jsonl", ".csv")
 DTYPE = np.dtype("<f4")
 
 
@@ -69,9 +71,28 @@ def _from_bytes(text: bytes) -> Row:
     raise ValueError(message)
 
 
+def columns(width: int) -> list[str]:
+    """Name the columns of a CSV file of features, F = `width`."""
+    return ["path", "status", *(f"feature_{number}" for number in range(width)), "error_type", "error_message"]
+
+
+def _csv_header(about: About) -> bytes:
+    return cells.line(columns(about.facts["width"])).encode()
+
+
+def _as_cells(row: Row, about: About) -> bytes:
+    values = row["embedding"]  # float32, of which str is the shortest that reads back exactly
+    numbers = [None] * about.facts["width"] if values is None else values
+    error = row.get("error", {"type": "", "message": ""})
+    texts = [row["path"], row["status"], *numbers, error["type"], cells.escape_surrogates(error["message"])]
+    return cells.line(texts).encode("utf-8", "surrogateescape")
+
+
 JSONL = Format(
     "jsonl", Lines(header=lambda _: b"", encode=_as_numbers, decode=read_json, is_whole=lambda _: True), to_row=to_row
 )
+CSV = Format("csv", replace(separated(","), header=_csv_header, encode=_as_cells), to_row=to_row)
+GROWING = {".jsonl": JSONL, ".csv": CSV}  # row by row under their names; others get them when they are complete
 _PACKED = Lines(header=lambda _: b"", encode=_as_bytes, decode=_from_bytes, is_whole=lambda _: True)
 
 
@@ -86,8 +107,8 @@ def named(path: Path | str | None) -> Format:
     if path is None or isinstance(path, str):
         return JSONL
     facts, paths = facts_of(path), paths_of(path)
-    if path.suffix == ".jsonl":
-        return replace(JSONL, companions=(facts,), begun=partial(_write_facts, path))
+    if path.suffix in GROWING:
+        return replace(GROWING[path.suffix], companions=(facts,), begun=partial(_write_facts, path))
     if path.suffix == ".npy":
         return Format(
             "npy", _PACKED, partial(_write_npy, path), to_row=to_row, needs_file=True, companions=(paths, facts)

@@ -1,11 +1,12 @@
 """A file of features, read back as one array: the index that a search compares with.
 
-In: a file that `features` wrote, `.npy`, `.parquet` or `.jsonl`. Out: `Features`. The file may come from anybody:
-whatever it says of itself is checked.
+In: a file that `features` wrote, `.npy`, `.parquet`, `.jsonl` or `.csv`. Out: `Features`. The file may come from
+anybody: whatever it says of itself is checked.
 """
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,12 @@ import numpy as np
 from resnest_cli.errors import UsageError
 from resnest_cli.inputs import columns
 from resnest_cli.outputs import records
-from resnest_cli.outputs.features import DTYPE, facts_of, paths_of
+from resnest_cli.outputs.features import DTYPE, GROWING, facts_of, paths_of
+from resnest_cli.outputs.features import columns as csv_columns
 from resnest_cli.outputs.rows import read_json
 from resnest_cli.system import files
 from resnest_cli.system.paths import Kind, look
+from resnest_cli.text import cells
 from resnest_cli.text.json_input import Entries, parse
 
 if TYPE_CHECKING:
@@ -58,7 +61,7 @@ def read(path: Path) -> Features:
     if seen.kind is Kind.UNKNOWN:
         message = f"--index {path}: {seen.why}"
         raise UsageError(message)
-    is_whole = seen.is_there and path.suffix != ".jsonl"  # while a job is to replace it, the old one stands
+    is_whole = seen.is_there and path.suffix not in GROWING  # while a job is to replace it, the old one stands
     if not is_whole and look(records.unfinished(path)).is_there:
         message = f"--index {path}: it is not finished; the same `resnest embed` with --resume continues."
         raise UsageError(message)
@@ -67,7 +70,7 @@ def read(path: Path) -> Features:
         raise UsageError(message)
     try:
         index = _READERS[path.suffix](path)
-    except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
+    except (OSError, ValueError, KeyError, TypeError, MemoryError, csv.Error) as error:
         message = f"--index {path} cannot be read ({error}): make it anew with `resnest embed`."
         raise UsageError(message) from error
     if not all(isinstance(name, str) for name in index.paths):
@@ -113,12 +116,41 @@ def _json_lines(path: Path) -> Iterator[Any]:
     Raises:
         ValueError: a line is no JSON, or longer than that of a row can be.
     """
+    return map(read_json, _lines(path))
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file.
+
+    Raises:
+        ValueError: a line is longer than that of a row can be.
+    """
     with path.open("rb") as file:
         while line := file.readline(MAX_LINE_BYTES):
             if len(line) == MAX_LINE_BYTES:
                 message = f"{path.name} has a line of {MAX_LINE_BYTES >> 20} MB or more"
                 raise ValueError(message)
-            yield read_json(line)
+            yield line
+
+
+def _read_csv(path: Path) -> Features:
+    facts = _read_facts(facts_of(path))
+    width = facts["width"]
+    rows = csv.reader(line.decode("utf-8", "surrogateescape") for line in _lines(path))
+    wanted = csv_columns(width)
+    if next(rows, None) != wanted:
+        message = f"its columns are not path, status, {width} features, error_type, error_message"
+        raise ValueError(message)
+    paths: list[str] = []
+    blocks: list[NDArray[np.float32]] = [np.empty((0, width), np.float32)]
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(wanted):
+            message = f"row {number} has {len(row)} cells of {len(wanted)}"
+            raise ValueError(message)
+        paths.append(cells.unescape(row[0]))
+        values = row[2:-2]
+        blocks.append(np.array([values if any(values) else [np.nan] * width], np.float32))
+    return Features(facts, paths, np.concatenate(blocks))
 
 
 def _read_parquet(path: Path) -> Features:
@@ -151,4 +183,4 @@ def _facts(text: bytes) -> dict[str, Any]:
     return given.values
 
 
-_READERS = {".npy": _read_npy, ".parquet": _read_parquet, ".jsonl": _read_jsonl}
+_READERS = {".npy": _read_npy, ".parquet": _read_parquet, ".jsonl": _read_jsonl, ".csv": _read_csv}

@@ -117,7 +117,7 @@ class Embedder(OpenedModel):
 
         Args:
             inputs: as for `Classifier.predict`.
-            output: the file, which ends in .npy (float32 [N, F], the paths beside it), .parquet or .jsonl.
+            output: the file, which ends in .npy (float32 [N, F], the paths beside it), .parquet, .jsonl or .csv.
             overwrite: replace a file that exists.
             resume: as for `Classifier.write`.
             max_failures: stop when more inputs have failed: a number, or a share as "5%".

@@ -113,7 +113,7 @@ class Index:
         ...         print(near.similarity, near.path)
 
         Args:
-            path: the file: .npy, whose values stay on disk until they are used, .parquet or .jsonl.
+            path: the file: .npy, whose values stay on disk until they are used, .parquet, .jsonl or .csv.
             model: where the model of the index is, if it moved.
             **changes: how it runs, such as `device="cpu"`; precision and preprocessing are those of the index.
 

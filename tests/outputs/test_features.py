@@ -110,6 +110,33 @@ def test_lines_of_features_that_lie_are_refused(line: bytes, resnest: Resnest, i
     assert " cannot be read (" in done.stderr
 
 
+HEADER = b",".join(
+    [b"path", b"status", *(b"feature_%d" % number for number in range(512)), b"error_type,error_message"]
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "its columns are not path, status, 512 features, error_type, error_message"),
+        (HEADER.replace(b"feature_7,", b""), "its columns are not path, status, 512 features,"),
+        (HEADER + b"\na,ok,1,2,,", "row 1 has 6 cells of 516"),
+        (HEADER + b"\na,ok" + b",1" * 511 + b",x,,", "could not convert string to float: 'x'"),
+        (HEADER + b"\na,ok" + b",1" * 511 + b",,,", "could not convert string to float: ''"),
+        (HEADER + b"\n" + b'"' + b"\n" * 200_000, "field larger than field limit (131072)"),
+        (b" " * (1 << 23), "has a line of 2 MB or more"),
+        (HEADER + b"\na,ok" + b",1" * 512 + b",,", ""),
+    ],
+)
+def test_csv_files_of_features_that_lie_are_refused(
+    text: bytes, said: str, resnest: Resnest, index: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "x.csv").write_bytes(text + b"\n")
+    shutil.copy(index.with_name("index.npy.json"), tmp_path / "x.csv.json")
+    done = resnest("similar", SEVEN, "--index", tmp_path / "x.csv", "-q")
+    assert (done.exit_code, said in done.stderr) == (ExitCode.USAGE if said else ExitCode.OK, True)
+
+
 @pytest.mark.parametrize(
     ("embeddings", "said"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -27,6 +28,7 @@ from resnest_cli.inputs.find import find_sources
 from resnest_cli.models.catalog import DIGITS
 from resnest_cli.outputs import features
 from resnest_cli.outputs import index as index_file
+from resnest_cli.outputs.rows import About
 from resnest_cli.tasks import cosine
 from resnest_cli.tasks.embed import Embedder, normalized
 from resnest_cli.types import Failure
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("decode_here")
 
 SEVEN, NINE = SAMPLES / "seven_0081.png", SAMPLES / "nine_0037.png"
-FORMATS = (".npy", ".parquet", ".jsonl")
+FORMATS = (".npy", ".parquet", ".jsonl", ".csv")
 # Conversion takes seconds; the torch engine is held to OpenVINO elsewhere.
 CONVERTED = {spec.name for spec in list_models()} if IS_FULL else {"resnest50d_4s2x40d"}
 
@@ -134,6 +136,40 @@ def test_parquet_has_its_columns_and_the_facts_in_its_metadata(resnest: Resnest,
     assert sorted(path.name for path in tmp_path.iterdir()) == [".f.parquet.done.json", "f.parquet"]
 
 
+def test_csv_has_a_column_for_each_feature_and_reads_back_exactly(resnest: Resnest, tmp_path: Path) -> None:
+    odd = tmp_path / 'odd, "name"\n.png'
+    shutil.copy(NINE, odd)
+    words = (SEVEN, "=lost, and gone.png", odd)
+    for name in ("f.csv", "f.npy"):
+        embed(resnest, tmp_path / name, *words)
+    header, good, bad, other = csv.reader((tmp_path / "f.csv").read_text().splitlines(keepends=True))
+    assert header == ["path", "status", *(f"feature_{i}" for i in range(512)), "error_type", "error_message"]
+    array = index_file.read(tmp_path / "f.npy")
+    np.testing.assert_array_equal(np.array([good[2:-2], other[2:-2]]).astype(np.float32), array.values[[0, 2]])
+    assert [[*row[:2], *row[-2:]] for row in (good, other)] == [[str(SEVEN), "ok", "", ""], [str(odd), "ok", "", ""]]
+    assert bad == ["'=lost, and gone.png", "error", *[""] * 512, "UnreadableInput", "no such file."]
+    known = index_file.read(tmp_path / "f.csv")
+    np.testing.assert_array_equal(known.values, array.values)
+    assert (known.paths, known.facts) == (array.paths, array.facts)
+    similar = ("similar", SEVEN, "-q", "-k", "3", "--index")
+    assert resnest(*similar, tmp_path / "f.csv").stdout == resnest(*similar, tmp_path / "f.npy").stdout
+
+
+def test_csv_is_what_numpy_reads(resnest: Resnest, tmp_path: Path) -> None:
+    embed(resnest, tmp_path / "f.csv", SEVEN, "lost.png", NINE)
+    values = np.genfromtxt(tmp_path / "f.csv", np.float32, delimiter=",", skip_header=1, usecols=range(2, 514))
+    np.testing.assert_array_equal(values, index_file.read(tmp_path / "f.csv").values)
+
+
+@pytest.mark.parametrize("bits", ["00000001", "007fffff", "00800000", "7f7fffff", "3dcccccd", "33d6bf95", "80000000"])
+def test_any_float32_reads_back_from_csv(bits: str, tmp_path: Path) -> None:
+    values = np.frombuffer(bytes.fromhex(bits)[::-1], np.float32)
+    with (tmp_path / "x.csv").open("wb") as out:
+        features.CSV.write([{"path": "x", "status": "ok", "embedding": values}], out, About(0, {"width": 1}))
+    (tmp_path / "x.csv.json").write_text('{"width": 1}')
+    assert index_file.read(tmp_path / "x.csv").values.tobytes() == values.tobytes()
+
+
 def test_more_inputs_come_from_a_list(resnest: Resnest, tmp_path: Path) -> None:
     (tmp_path / "names").write_bytes(b"lost.png\0" + str(NINE).encode() + b"\0")
     assert (
@@ -156,7 +192,7 @@ def test_json_lines_on_stdout_read_back_exactly(resnest: Resnest) -> None:
 def test_a_path_that_is_not_utf8_keeps_its_bytes(resnest: Resnest, tmp_path: Path) -> None:
     odd = tmp_path / b"\xff.png".decode("utf-8", "surrogateescape")
     shutil.copy(SEVEN, odd)
-    for suffix in (".npy", ".jsonl"):
+    for suffix in (".npy", ".jsonl", ".csv"):
         embed(resnest, tmp_path / f"f{suffix}", str(odd))
         assert index_file.read(tmp_path / f"f{suffix}").paths == [str(odd)]
     embed(resnest, tmp_path / "f.parquet", str(odd))  # which knows valid UTF-8 only
@@ -166,7 +202,7 @@ def test_a_path_that_is_not_utf8_keeps_its_bytes(resnest: Resnest, tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-o", "f.txt"], "error: -o f.txt: its suffix names no format; use one of .npy, .parquet, .jsonl.\n"),
+        (["-o", "f.txt"], "error: -o f.txt: its suffix names no format; use one of .npy, .parquet, .jsonl, .csv.\n"),
         (
             ["--resume"],
             "error: --resume: standard output cannot be continued; it goes with -o FILE, without --overwrite.\n",
@@ -226,9 +262,9 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_bytes(suffix: str, shell: S
     picture = SEVEN.read_bytes()
     assert run(shell, *FIVE, "-o", whole, stdin=picture).returncode == ExitCode.SOME_FAILED
     killed_at_fourth_of_five(output)
-    assert output.exists() == (suffix == ".jsonl")
-    begun = output if suffix == ".jsonl" else tmp_path / f"f{suffix}.part"
-    assert len(begun.read_bytes().splitlines()) == 3
+    assert output.exists() == (suffix in features.GROWING)
+    begun = output if suffix in features.GROWING else tmp_path / f"f{suffix}.part"
+    assert len(begun.read_bytes().splitlines()) == 3 + (suffix == ".csv")
     with begun.open("ab") as rows:  # and as if it had been torn in the middle of its fourth row
         rows.write(b'{"pa')
     said = shell("resnest", "similar", SEVEN, "--index", output).stderr.decode()
@@ -470,7 +506,7 @@ def test_a_query_goes_through_the_network_of_the_index(resnest: Resnest, tmp_pat
     [
         (["--index", "f.npy"], "give either images to look for, or --duplicates THRESHOLD."),
         ([str(SEVEN), "--index", "f.npy", "--duplicates", "1"], "give either images to look for"),
-        ([str(SEVEN), "--index", "f.csv"], "not a file of features; `resnest embed ... -o FILE.npy` makes one."),
+        ([str(SEVEN), "--index", "f.txt"], "not a file of features; `resnest embed ... -o FILE.npy` makes one."),
         ([str(SEVEN), "--index", "lost.npy"], "there is no such file; `resnest embed ... -o lost.npy` makes it."),
     ],
 )
