@@ -58,6 +58,12 @@ class ModelSpec:
 
 
 STDIN = "-"  # the path of standard input
+POSITION = "#"  # begins the path of an image in memory without a name: "#3" is the fourth input
+
+
+def is_position(path: str) -> bool:
+    """Return whether a path is that of an image in memory without a name; a file can hardly have such a name."""
+    return path.startswith(POSITION) and path.removeprefix(POSITION).isdecimal()
 
 
 @dataclass(frozen=True, slots=True)

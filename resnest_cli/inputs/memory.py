@@ -26,7 +26,7 @@ from resnest_cli.inputs import urls
 from resnest_cli.inputs.decode import images
 from resnest_cli.inputs.read import BYTES_PER_PIXEL, SupportsRead, check_size, read_within
 from resnest_cli.text import redact
-from resnest_cli.types import STDIN, Failure, Source
+from resnest_cli.types import POSITION, STDIN, Failure, Source, is_position
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,6 @@ class SupportsArray(Protocol):
 InMemory: TypeAlias = "bytes | bytearray | memoryview | SupportsRead | Image.Image | SupportsArray"
 
 _ENCODED = (bytes, bytearray, memoryview)
-_POSITION = "#"
 _UNLISTED = {"WEBP", "AVIF"}  # formats of which Pillow has no list of what is left to decode
 _GRAY, _COLOR, _BATCH = 2, 3, 4  # axes
 _RGB, _RGBA = 3, 4  # channels
@@ -72,7 +71,7 @@ def source(item: InMemory, number: int, max_pixels: int) -> Source | Failure:
             f"input {number} is of type {type(item).__name__}: give a path, a URL, or an image: bytes, an open file, a "
             "PIL image, a uint8 array or tensor [H, W, 3]."
         )
-    path = _name(item) or f"{_POSITION}{number}"
+    path = _name(item) or f"{POSITION}{number}"
     try:
         return _carrying(path, item, max_pixels)
     except Exception as error:  # noqa: BLE001 - see `as_image_error`
@@ -82,11 +81,6 @@ def source(item: InMemory, number: int, max_pixels: int) -> Source | Failure:
 def is_nameless(source: Source) -> bool:
     """Return whether a source is known by its position only."""
     return source.is_in_memory and is_position(source.path)
-
-
-def is_position(path: str) -> bool:
-    """Return whether a path is a position among inputs: "#3"; a file can hardly have such a name."""
-    return path.startswith(_POSITION) and path.removeprefix(_POSITION).isdecimal()
 
 
 def _is_image(item: object) -> bool:

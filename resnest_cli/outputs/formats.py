@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
@@ -225,6 +225,8 @@ def named(name: str, output: Path | str | None) -> Format:
         message = f"--format {name}: use one of {', '.join((AUTO, *FORMATS))}."
         raise UsageError(message)
     require(found)
+    if found == "html" and isinstance(output, Path):  # its links are relative to it
+        return replace(FORMATS[found], compose=partial(html.write, page=output))
     return FORMATS[found]
 
 

@@ -1,9 +1,9 @@
-"""Rows as one page to look through, which needs nothing but itself: pictures, bars, search and filters.
+"""Rows as one page to look through, which needs nothing but itself: pictures, bars, search, filters and order.
 
 In: rows, with a small picture as `data:` URI under "thumbnail" where there is one. Out: the template `data/report.html`
 with the rows inside. They stand in a block of JSON in which no tag can begin, the page's own script puts them on the
 screen as text only, and the policy in the page allows that one script and that one style by their hashes, and no
-request at all.
+request at all. A picture leads to its original by a "link" that is made here, and never taken from a row.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import re
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from resnest_cli.errors import NoImages, UnreadableInput
+from resnest_cli.outputs import links
 from resnest_cli.outputs.rows import to_json
 
 if TYPE_CHECKING:
@@ -22,18 +24,24 @@ if TYPE_CHECKING:
 
     from resnest_cli.outputs.rows import About, Row
 
+NOT_THERE = {NoImages.__name__, UnreadableInput.__name__}  # errors of inputs that nothing can be opened of
 TEMPLATE = Path(__file__).parents[1] / "data" / "report.html"
 
 
-def write(rows: Iterable[Row], out: IO[bytes], about: About) -> None:
-    """Write the page, row by row."""
+def write(rows: Iterable[Row], out: IO[bytes], about: About, page: Path | None = None) -> None:
+    """Write the page, row by row; `page` is where it will lie, if that is known."""
     head, between, tail = re.split(r"@ABOUT@|@ROWS@", _template())
     out.write(head.encode() + _harmless(json.dumps(dict(about.facts)).encode()) + between.encode())
     separator = b"\n"
     for row in rows:
-        out.write(separator + _harmless(to_json(row)))
+        out.write(separator + _harmless(to_json(_linked(row, page))))
         separator = b",\n"
     out.write(b"\n" + tail.encode())
+
+
+def _linked(row: Row, page: Path | None) -> Row:
+    is_there = row.get("error", {}).get("type") not in NOT_THERE
+    return row | {"link": links.of(row["path"], page) if is_there else ""}
 
 
 def _template() -> str:

@@ -10,8 +10,7 @@ import os
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from resnest_cli.inputs import memory
-from resnest_cli.types import STDIN
+from resnest_cli.types import STDIN, is_position
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +33,7 @@ def rows(queries: Sequence[str], paths: Sequence[str]) -> list[set[int]]:
 
 
 def _is_same(query: str, path: str) -> bool:
-    if query == STDIN or memory.is_position(query):
+    if query == STDIN or is_position(query):
         return False
     return query == path or _folder(os.path.dirname(query)) == _folder(os.path.dirname(path))  # noqa: PTH120 - as typed
 

@@ -11,10 +11,12 @@ import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from browsers import chromium
 from conftest import SAMPLES, Resnest
 from PIL import Image
 
@@ -24,8 +26,7 @@ from resnest_cli.outputs.rows import About, to_row, with_thumbnail
 from resnest_cli.types import Certainty, Failure, Prediction, Record, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
 pytestmark = pytest.mark.usefixtures("decode_here")
 
@@ -113,7 +114,9 @@ def test_no_tag_can_begin_in_the_rows() -> None:
     records: list[Record] = [answer(name, 1, name, 0.5) for name in HOSTILE]
     records += [Failure(name, "NotAnImage", name) for name in HOSTILE]
     text = page(records, {"model": HOSTILE[0]})
-    assert data(text) == [to_row(record) for record in records]
+    rows = data(text)
+    assert [{**row, "link": ""} for row in rows] == [{**to_row(record), "link": ""} for record in records]
+    assert all(str(row["link"]).startswith("file:///") for row in rows)
     assert text.count("<script") == page([]).count("<script")
 
 
@@ -179,6 +182,122 @@ def test_the_unsure_answers_of_a_calibrated_model_are_a_filter(tmp_path: Path) -
     ]
     assert [card.split("|")[1] for card in show(path, "#show=unsure").cards] == ["b.jpg", "c.jpg"]
     assert [card.split("|")[1] for card in show(path, "#show=sure").cards] == ["a.jpg"]
+
+
+@pytest.mark.slow
+@in_browser
+def test_the_order_is_as_given_by_confidence_or_failures_first(tmp_path: Path) -> None:
+    shares = {"a": 0.5, "b": 0.9, "c": None, "d": 0.1, "e": 0.9, "f": 0.0}
+    records: list[Record] = [
+        Failure(name, "BrokenImage", "why") if share is None else answer(name, 1, "x", share)
+        for name, share in shares.items()
+    ]
+    records.append(Result("g", ()))  # of which no class reaches the threshold
+    path = tmp_path / "x.html"
+    path.write_text(page(records))
+    orders = {"": "abcdefg", "high": "beadfcg", "low": "fdabecg", "failed": "cabdefg", "nonsense": "abcdefg"}
+    for order, expected in orders.items():
+        assert [card.split("|")[1] for card in show(path, f"#sort={order}").cards] == [*expected], order
+    assert [card.split("|")[1] for card in show(path, "#sort=low&min=0.4&show=ok").cards] == [*"abe"]
+
+
+ODD_NAMES = [
+    *("#1.png", "what?.png", "100%25.png", "\"'`.png", "sp ace.png", "ünï 犬.png", "a\nb.png", "<b>.png", "&amp;.png"),
+    *(
+        "javascript:document.title='owned'.png",
+        "https:x.png",
+        "data:text%2Fhtml,x.png",
+        "back\\slash.png",
+        "\udcff.png",
+    ),
+    *("..png", "~.png", "\u202egnp.png", ";x=1.png", "sub/x#.png"),
+]
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with chromium(tmp_path_factory.mktemp("profile")) as found:
+        yield found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["photos", "photos/deep", "other", "../elsewhere"])
+def test_a_click_and_enter_open_the_original_whatever_its_name(
+    place: str,
+    driver: Any,  # noqa: ANN401 - of selenium
+    resnest: Resnest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the page's folder, beside it, below it and elsewhere; relative links go along with their tree."""
+    from selenium.webdriver.common.keys import Keys
+
+    tree = tmp_path / "tree"
+    photos = tree / "photos"
+    (photos / "sub").mkdir(parents=True)
+    (tree / place).mkdir(exist_ok=True)
+    sizes = {}
+    for number, name in enumerate(ODD_NAMES, 1):
+        sizes[f"photos/{name}"] = (number, 7)
+        Image.new("L", (number, 7)).save(photos / name, "PNG")
+    monkeypatch.chdir(tree)
+    report = Path(place, "x #?%'.html")
+    resnest("predict", *sizes, "-m", "digits", "-o", report)
+    rows = data(report.read_text())
+    assert [row["path"] for row in rows] == [*sizes]
+    begins = {"photos": "./", "photos/deep": "./../", "other": "./../photos/", "../elsewhere": f"{photos.as_uri()}/"}
+    assert all(str(row["link"]).startswith(begins[place]) for row in rows)
+    if ".." not in place:
+        tree.rename(tmp_path / "moved")
+        monkeypatch.chdir(tmp_path / "moved")
+    driver.get(report.absolute().as_uri())
+    home = driver.current_window_handle
+    links = driver.find_elements("css selector", "article > a")
+    assert len(links) == len(rows)
+    for number, (row, link) in enumerate(zip(rows, links, strict=True)):
+        if number % 2:
+            link.send_keys(Keys.ENTER)
+        else:
+            link.click()
+        (new,) = {*driver.window_handles} - {home}
+        driver.switch_to.window(new)
+        kind, title, *size = driver.execute_script(
+            "const i = document.images[0];"
+            "return [document.contentType, document.title, i?.naturalWidth, i?.naturalHeight]"
+        )
+        assert (kind, tuple(size)) == ("image/png", sizes[str(row["path"])]), row
+        assert title != "owned"
+        driver.close()
+        driver.switch_to.window(home)
+    assert driver.title == f"resnest: {len(rows)} images"
+
+
+@pytest.mark.slow
+def test_a_link_that_the_writer_did_not_make_is_none(driver: Any, tmp_path: Path) -> None:  # noqa: ANN401 - of selenium
+    """Rows may come from anybody: their links are made anew, and the page takes only forms that the writer makes."""
+    rows = [to_row(answer("a.jpg", 1, "x", 0.5)) | {"link": "javascript:document.title='owned'"}]
+    out = io.BytesIO()
+    html.write(rows, out, About(2, {}), tmp_path / "x.html")
+    path = tmp_path / "x.html"
+    path.write_bytes(out.getvalue())
+    driver.get(path.as_uri())
+    (link,) = driver.find_elements("css selector", "article > a")
+    assert link.get_attribute("href") == Path("a.jpg").absolute().as_uri()
+    assert (link.accessible_name, link.aria_role) == ("Open a.jpg", "link")
+    assert (link.get_attribute("target"), link.get_attribute("rel")) == ("_blank", "noopener noreferrer")
+    path.write_text(path.read_text().replace(Path("a.jpg").absolute().as_uri(), "javascript:document.title='owned'"))
+    driver.get(path.as_uri())
+    assert driver.find_elements("css selector", "a") == []
+    assert len(driver.find_elements("css selector", "article")) == 1
+
+
+def test_inputs_that_are_not_there_lead_nowhere() -> None:
+    failed = [
+        Failure("a", "UnreadableInput", "no such file."),
+        Failure("b", "NoImages", "x"),
+        Failure("c", "NotAnImage", "x"),
+    ]
+    assert [row["link"] for row in data(page(failed))] == ["", "", Path("c").absolute().as_uri()]
 
 
 def shown(row: dict[str, object]) -> Image.Image:
