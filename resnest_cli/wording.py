@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 FLAGS = {
-    *("allow-private-urls", "balance", "exif", "full", "normalize", "overwrite", "random-weights", "raw-uint8"),
-    *("resume", "subset", "sync-bn", "append-new", "by-hash", "retry-failed", "watch"),
+    *("allow-private-urls", "append-new", "balance", "by-hash", "exif", "full", "include-self", "normalize"),
+    *("overwrite", "random-weights", "raw-uint8", "resume", "retry-failed", "subset", "sync-bn", "watch"),
 }
 OPPOSITES = {"no-exif": "exif", "no-recursive": "recursive", "head-only": "full"}
 # Keywords of other names than their options.
