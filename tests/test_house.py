@@ -416,7 +416,8 @@ OPTIONS = {
         *(*WEIGHTS, "--labels", *RUN, *IMAGES, *VIEW),
     ],
     "similar": [
-        *("--exclude", "--index", "--topk", "--include-self", "--duplicates", "--format", "--model", "--weights"),
+        *("--exclude", "--index", "--topk", "--include-self", "--duplicates", "--format", "--output"),
+        *("--overwrite", "--model", "--weights"),
         *("--device", "--engine", "--batch", "--workers", *VIEW),
     ],
     "serve": [

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
 from resnest_cli.cli import options as shared
-from resnest_cli.cli.parameters import AnyName, AnyPath, ModelName, Number
+from resnest_cli.cli.parameters import AnyName, AnyPath, ModelName, Number, OutputPath
 from resnest_cli.errors import UsageError
 from resnest_cli.options import Options
 from resnest_cli.text.layout import put_paragraphs
-from resnest_cli.text.terminal import put_json_items
+from resnest_cli.text.terminal import harmless, put_json_items
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from resnest_cli.cli.view import View
     from resnest_cli.errors import ExitCode
+    from resnest_cli.tasks.neighbours import Item
+    from resnest_cli.tasks.similar import Index
 
 
 @shared.command(
@@ -39,7 +43,11 @@ if TYPE_CHECKING:
         metavar="THRESHOLD",
         help="Instead, list groups within the index, any two images of each at least so similar.",
     ),
-    shared.format_option(("table", "json"), "table"),
+    shared.format_option(("table", "json", "html"), "table"),
+    click.option(
+        "-o", "--output", type=OutputPath(), metavar="FILE.html", help="Write a page of pictures there, not to stdout."
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace an output file that exists."),
     click.option(
         *("-m", "--model"),
         default="",
@@ -60,6 +68,8 @@ def similar(  # noqa: PLR0913 - one parameter per option
     include_self: bool,
     duplicates: float | None,
     format: str,
+    output: Path | None,
+    overwrite: bool,
     options: Options,
     view: View,
 ) -> ExitCode:
@@ -72,25 +82,43 @@ def similar(  # noqa: PLR0913 - one parameter per option
     Examples:
       resnest embed photos/ -o photos.npy
       resnest similar dog.jpg --index photos.npy
+      resnest similar photos/ --index photos.npy -o near.html
       resnest similar --duplicates 0.95 --index photos.npy
     """
     from resnest_cli.inputs.find import find_sources
+    from resnest_cli.outputs import saving
     from resnest_cli.outputs.summary import Summary
-    from resnest_cli.tasks import similar as task
+    from resnest_cli.tasks.similar import Index
 
     if bool(queries) == (duplicates is not None):
         raise UsageError("give either images to look for, or --duplicates THRESHOLD.")
-    known, summary = task.Index.open(index, options), Summary()
-    is_json = format == "json"
-    put: Callable[[Iterator[Any]], None] = put_json_items if is_json else put_paragraphs
-    shown: Callable[[task.Item], Any] = task.row if is_json else task.words
-    if duplicates is not None:
-        put(map(shown, known.duplicates(duplicates)))
-        return summary.exit_code
-    sought = find_sources(queries, exclude=exclude)
-    with known:
+    if output:
+        if output.suffix.lower() != ".html" and format != "html":
+            raise UsageError(f"-o {output}: a page ends in .html; for other formats leave out -o.")
+        saving.claim(output, overwrite=overwrite)
+    options = replace(options, thumbnails=output is not None or format == "html")
+    summary = Summary()
+    with Index.open(index, options) as known:
+        if duplicates is not None:
+            _put(known.duplicates(duplicates), known, format, output)
+            return summary.exit_code
+        sought = find_sources(queries, exclude=exclude)
         view.say(known.embedder.words("features"))
-        put(map(shown, summary.watch(known.answers(sought, topk, include_self=include_self))))
+        _put(summary.watch(known.answers(sought, topk, include_self=include_self)), known, format, output)
     if summary.failed:
         view.say(f"{summary.failed:,} {'query' if summary.failed == 1 else 'queries'} failed.")
     return summary.exit_code
+
+
+def _put(found: Iterator[Item], known: Index, format: str, output: Path | None) -> None:
+    """Write what is found as a page, or print each item as it comes."""
+    from resnest_cli.tasks import neighbours
+
+    if output:
+        known.write(found, output, overwrite=True)  # it was asked for
+    elif format == "html":
+        known.write_to(found, harmless(sys.stdout.buffer))
+    elif format == "json":
+        put_json_items(map(neighbours.row, found))
+    else:
+        put_paragraphs(map(neighbours.words, found))

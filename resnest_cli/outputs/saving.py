@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
 
 from resnest_cli.errors import OutputError
 from resnest_cli.outputs import records
@@ -11,6 +12,7 @@ from resnest_cli.system import atomic, files
 from resnest_cli.system.paths import Kind, is_empty, look
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -33,6 +35,17 @@ def claim(path: Path, *, overwrite: bool) -> None:
         raise OutputError(message)
     with files.as_output_error(path):
         files.check_writable(path)
+
+
+@contextmanager
+def writer(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file as `atomic.writer` does.
+
+    Raises:
+        OutputError: it cannot be written; what was begun is removed.
+    """
+    with files.as_output_error(path), atomic.writer(path) as out:
+        yield out
 
 
 def save(path: Path, content: bytes | str) -> None:

@@ -6,27 +6,26 @@ who reads them; the comparison itself is in `cosine`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from resnest_cli.errors import UsageError
 from resnest_cli.models import provenance
 from resnest_cli.options import Options
-from resnest_cli.outputs import index
+from resnest_cli.outputs import index, saving
 from resnest_cli.outputs.features import DTYPE
-from resnest_cli.outputs.rows import error_of
-from resnest_cli.tasks import cosine, itself
+from resnest_cli.tasks import cosine, itself, similar_page
 from resnest_cli.tasks.embed import Embedder
+from resnest_cli.tasks.neighbours import Answer, Group, Neighbour, Pair
 from resnest_cli.tasks.opened import Once
 from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from os import PathLike
 
     from numpy.typing import ArrayLike, NDArray
@@ -35,55 +34,12 @@ if TYPE_CHECKING:
     from resnest_cli.inputs.find import Input
     from resnest_cli.options import Keywords
     from resnest_cli.pipeline.stream import Row
+    from resnest_cli.tasks.neighbours import Item
     from resnest_cli.tasks.opened import Inputs
 
 TOGETHER = 64  # queries that are compared in one pass over the index
 DECIMALS = 6  # of a cosine: the rest is rounding of float32
 DEFAULT_NEIGHBOURS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """An image of the index: its rank from 1, its path, its row, and its cosine with the query, -1..1."""
-
-    rank: int
-    path: str
-    row: int
-    similarity: float
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The images most like the query at `path`, most similar first."""
-
-    path: str
-    status: Literal["ok"]
-    neighbours: tuple[Neighbour, ...]
-
-    @property
-    def ok(self) -> Literal[True]:
-        """Always True: there is an answer."""
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two images of the index, and their cosine, -1..1."""
-
-    a: str
-    b: str
-    similarity: float
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Images of the index, in its order, of which any two are similar; and all those pairs."""
-
-    paths: tuple[str, ...]
-    pairs: tuple[Pair, ...]
-
-
-Item: TypeAlias = Answer | Group | Failure
 
 
 class Index:
@@ -103,6 +59,8 @@ class Index:
             raise UsageError(f"{len(self.paths)} paths need float32 [{len(self.paths)}, F], not {self.values.shape}.")
         self._embedder = embedder
         self._own: Once[Embedder] | None = None
+        self._facts: Mapping[str, Any] = embedder.facts if embedder else {}
+        self._options = embedder.options if embedder else Options()
 
     @classmethod
     def open(cls, path: str | PathLike[str], model: str | Options = "", **changes: Unpack[Keywords]) -> Self:
@@ -123,7 +81,8 @@ class Index:
         """
         known = index.read(Path(path))
         made = cls(known.paths, known.values)
-        made._own = Once(partial(_opened, known, Options.of(model, changes)))
+        made._facts, made._options = known.facts, Options.of(model, changes)
+        made._own = Once(partial(_opened, known, made._options))
         return made
 
     def __len__(self) -> int:
@@ -199,6 +158,30 @@ class Index:
             pairs = (Pair(paths[pair.first], paths[pair.second], round(pair.similarity, DECIMALS)) for pair in group)
             yield Group(tuple(paths[row] for row in rows), tuple(pairs))
 
+    def write(self, found: Iterable[Item], output: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write answers or groups as a page, with the pictures of all their images that are files.
+
+        >>> with Index.open("photos.npy") as index:
+        ...     index.write(index.answers(["dog.jpg", "cat.jpg"]), "near.html")
+        ...     index.write(index.duplicates(0.95), "twins.html")
+
+        Args:
+            found: what `answers` or `duplicates` yield.
+            output: the page, which gets its name when it is complete.
+            overwrite: replace a file that exists.
+
+        Raises:
+            OutputError: the file exists, or cannot be written.
+        """
+        path = Path(output)
+        saving.claim(path, overwrite=overwrite)
+        with saving.writer(path) as out:
+            self.write_to(found, out, path)
+
+    def write_to(self, found: Iterable[Item], out: IO[bytes], page: Path | None = None) -> None:
+        """Write the page to an open file; `page` is where it will lie, if that is known."""
+        similar_page.write(found, out, facts=self._facts, options=self._options, page=page)
+
     def close(self) -> None:
         """Close the model, if the index opened one."""
         if self._own:
@@ -212,7 +195,11 @@ class Index:
         nearest = zip(self._nearest([row.values for row in good], most), own, strict=True)
         others = ([near for near in found if near.row not in left_out][:k] for found, left_out in nearest)
         for row in rows:
-            yield row if isinstance(row, Failure) else Answer(row.path, "ok", self._neighbours(next(others)))
+            yield (
+                row
+                if isinstance(row, Failure)
+                else Answer(row.path, "ok", self._neighbours(next(others)), row.thumbnail)
+            )
 
     def _nearest(self, queries: Sequence[NDArray[np.float32]], k: int) -> list[list[cosine.Neighbour]]:
         for values in queries:
@@ -225,23 +212,6 @@ class Index:
             Neighbour(rank, self.paths[near.row], near.row, round(near.similarity, DECIMALS))
             for rank, near in enumerate(found, 1)
         )
-
-
-def row(item: Item) -> dict[str, Any]:
-    """Return an item as a row of JSON."""
-    if isinstance(item, Failure):
-        return {"path": item.path, "status": item.status, "neighbours": []} | error_of(item)
-    return asdict(item)
-
-
-def words(item: Item) -> list[str]:
-    """Return an item as lines for people: what it is about, then each image."""
-    if isinstance(item, Failure):
-        return [item.path, f"    {item.type}: {item.message}"]
-    if isinstance(item, Group):
-        least = min(pair.similarity for pair in item.pairs)
-        return [f"{len(item.paths)} images, {least:.4f} or more alike", *(f"    {path}" for path in item.paths)]
-    return [item.path, *(f"{near.rank:>3}  {near.similarity:7.4f}  {near.path}" for near in item.neighbours)]
 
 
 def _opened(known: index.Features, now: Options) -> Embedder:

@@ -47,9 +47,9 @@ def page(records: Iterable[Record], facts: dict[str, str] | None = None) -> str:
     return out.getvalue().decode()
 
 
-def data(text: str) -> list[dict[str, object]]:
-    """Read the rows in a page, as its script does."""
-    (inside,) = re.findall(r'<script type="application/json" id="rows">(.*?)</script>', text, re.DOTALL)
+def data(text: str, block: str = "rows") -> list[dict[str, object]]:
+    """Read the rows in a page, or another block of it, as its script does."""
+    (inside,) = re.findall(rf'<script type="application/json" id="{block}">(.*?)</script>', text, re.DOTALL)
     rows: list[dict[str, object]] = json.loads(inside)
     return rows
 
@@ -130,7 +130,7 @@ def test_nothing_in_a_name_or_a_class_is_executed(tmp_path: Path) -> None:
     path.write_text(text.replace("</body>", "<script>document.title = 'owned'</script></body>"))
     shown = show(path)
     assert shown.title == "resnest: 10 images"
-    assert shown.kinds.count("script") == 4
+    assert shown.kinds.count("script") == 5
     assert "img" not in shown.kinds
     assert len(shown.cards) == 10
     assert shown.cards[0].replace("|", "").count(HOSTILE[0]) == 2
@@ -289,6 +289,81 @@ def test_a_link_that_the_writer_did_not_make_is_none(driver: Any, tmp_path: Path
     driver.get(path.as_uri())
     assert driver.find_elements("css selector", "a") == []
     assert len(driver.find_elements("css selector", "article")) == 1
+
+
+@pytest.mark.slow
+def test_images_that_are_alike_are_shown_and_open_too(driver: Any, tmp_path: Path) -> None:  # noqa: ANN401 - of selenium
+    """Queries with neighbours: the order, range and search are by these, and no name is more than text."""
+    cosines = [0.25, 0.75, 0.5]
+    rows: list[dict[str, Any]] = [
+        {
+            "path": f"q{i}.png",
+            "status": "ok",
+            "images": [{"path": HOSTILE[i], "similarity": cosine}, {"path": "n.png", "similarity": -0.5}],
+        }
+        for i, cosine in enumerate(cosines)
+    ]
+    rows.append(
+        {
+            "path": "lost.png",
+            "status": "error",
+            "images": [],
+            "error": {"type": "UnreadableInput", "message": "no such file."},
+        }
+    )
+    small = thumbnails.of(Image.open(SAMPLES / "two_0051.png").convert("RGB"))
+    shutil.copy(SAMPLES / "two_0051.png", tmp_path / "n.png")
+    pictures = [{"path": str(tmp_path / "n.png"), "thumbnail": small}]
+    for row in rows[:3]:
+        row["images"][1]["path"] = str(tmp_path / "n.png")
+    path = tmp_path / "x.html"
+    with path.open("wb") as out:
+        html.write(rows, out, About(0, {"model": HOSTILE[0]}), path, pictures)
+    driver.get(path.as_uri())
+    assert (driver.title, driver.find_element("tag name", "h1").text) == ("resnest: 4 queries", "4 queries")
+    assert [
+        label.text.split("\n")[0] for label in driver.find_elements("css selector", "label") if label.is_displayed()
+    ] == [*("Name", "Result", "Order", "Cosine from 0.00", "to 1.00")]
+    texts = [item.text for item in driver.find_elements("css selector", "article:first-of-type li")]
+    assert texts == ["no preview\n0.2500\nscript>", "-0.5000\nn.png"]
+    assert len(driver.find_elements("css selector", "li img")) == 3
+    (link,) = driver.find_elements("css selector", "article:first-of-type li:last-child a")
+    assert (link.get_attribute("href"), link.accessible_name) == (
+        (tmp_path / "n.png").as_uri(),
+        f"Open {tmp_path}/n.png",
+    )
+    for view, expected in {
+        "#sort=high": ["q1.png", "q2.png", "q0.png", "lost.png"],
+        "#sort=low&min=0.3": ["q2.png", "q1.png"],
+        "#q=javascript": [],
+        "#q=onerror": ["q1.png"],
+        "#show=error": ["lost.png"],
+        "#sort=failed": ["lost.png", "q0.png", "q1.png", "q2.png"],
+    }.items():
+        driver.get("about:blank")
+        driver.get(path.as_uri() + view)
+        assert [name.text for name in driver.find_elements("css selector", "article .name")] == expected, view
+    assert driver.get_log("browser") == []
+
+
+def test_pictures_that_many_rows_show_are_asked_for_after_the_rows_and_stand_in_the_page_once() -> None:
+    asked: list[str] = []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for path in "ab":
+            asked.append(path)
+            yield {"path": path, "status": "ok", "images": [{"path": "</script>", "similarity": 1.0}]}
+
+    def pictures() -> Iterator[dict[str, Any]]:
+        asked.append("pictures")
+        yield {"path": "</script>", "thumbnail": "data:x"}
+
+    out = io.BytesIO()
+    html.write(rows(), out, About(0, {}), None, pictures())
+    assert asked == ["a", "b", "pictures"]
+    assert [row["link"] for row in data(out.getvalue().decode())] == [Path(name).absolute().as_uri() for name in "ab"]
+    (one,) = data(out.getvalue().decode(), "pictures")
+    assert one == {"path": "</script>", "thumbnail": "data:x", "link": f"{Path.cwd().as_uri()}/%3C/script%3E"}
 
 
 def test_inputs_that_are_not_there_lead_nowhere() -> None:

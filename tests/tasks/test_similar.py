@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from conftest import SAMPLES
+from conftest import SAMPLES, Resnest
 from PIL import Image
 
 from resnest_cli import Embedder, Failure, Index
-from resnest_cli.errors import UnreadableInput, UsageError
+from resnest_cli.errors import ExitCode, OutputError, UnreadableInput, UsageError
+from resnest_cli.inputs.read import read_source
 from resnest_cli.tasks import itself, similar
-from resnest_cli.tasks.similar import Answer
+from resnest_cli.tasks.neighbours import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from resnest_cli.types import Source
 
 PATHS = sorted(map(str, SAMPLES.iterdir()))
 SEVEN = str(SAMPLES / "seven_0081.png")
@@ -94,6 +103,79 @@ def test_every_row_of_the_query_is_left_out_and_what_has_no_path_of_its_own_is_n
     paths = ["a/x.png", "b/x.png", "./a/x.png", "-", "#0", "https://h/a/x.png", "a\0/x.png", "a/x.png/"]
     queries = ["a/x.png", "-", "#0", "https://h/a/x.png", "y.png", "b/../a/x.png"]
     assert itself.rows(queries, paths) == [{0, 2}, set(), set(), {5}, set(), {0, 2}]
+
+
+def blocks(page: Path) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]], dict[str, Any]]:
+    """Return the rows, the pictures by path, and the facts of a page."""
+    found = re.findall(r'<script type="application/json" id="(\w+)">(.*?)</script>', page.read_text(), re.DOTALL)
+    parsed = {name: json.loads(text) for name, text in found}
+    return parsed["rows"], {one["path"]: one for one in parsed["pictures"]}, parsed["facts"]
+
+
+def test_a_page_has_the_answers_and_each_picture_once(
+    file: Path, tmp_path: Path, resnest: Resnest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(SAMPLES.parent)
+    monkeypatch.setenv("RESNEST_SIMILAR_WORKERS", "0")
+    decoded: list[str] = []
+
+    def counted(source: Source, *given: Any, **named: Any) -> bytes:  # noqa: ANN401 - passed on
+        decoded.append(source.path)
+        return read_source(source, *given, **named)
+
+    monkeypatch.setattr("resnest_cli.inputs.loading.read_source", counted)
+    words = ("similar", SEVEN, "lost.png", "-", "--index", file, "-k", "3", "-q")
+    picture = Path(PATHS[0]).read_bytes()
+    page = tmp_path / "near.html"
+    assert resnest(*words, "-o", page, stdin=picture).exit_code == ExitCode.SOME_FAILED
+    rows, pictures, facts = blocks(page)
+    answers = json.loads(resnest(*words, "-f", "json", stdin=picture).stdout)
+    assert [row["path"] for row in rows] == [SEVEN, "lost.png", "-"]
+    for row, answer in zip(rows, answers, strict=True):
+        near = [{"path": near["path"], "similarity": near["similarity"]} for near in answer["neighbours"]]
+        assert (row["images"], row.get("error")) == (near, answer.get("error"))
+    assert [bool(row.get("thumbnail")) for row in rows] == [True, False, True]
+    assert [row["link"] for row in rows] == [Path(SEVEN).as_uri(), "", ""]
+    assert {*pictures} == {near["path"] for row in rows for near in row["images"]}
+    assert all(one["thumbnail"].startswith("data:image/webp;base64,") for one in pictures.values())
+    assert facts == {"model": "digits", "engine": "openvino", "precision": "fp32"}
+    assert sorted(decoded[: 3 + len(pictures)]) == sorted([SEVEN, "lost.png", "-", *pictures])  # each once
+    ended = resnest(*words, "-f", "html", stdin=picture)
+    assert ended.stdout == page.read_text()
+    assert resnest(*words, "-o", page).stderr == f"error: {page} exists; add --overwrite to replace it.\n"
+    ended = resnest(*words, "-o", tmp_path / "near.json")
+    assert ended.stderr.endswith("near.json: a page ends in .html; for other formats leave out -o.\n")
+
+
+def test_a_page_of_groups_needs_no_model_and_downloads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(similar, "Embedder", None)
+    monkeypatch.setattr("resnest_cli.inputs.urls.read", None)
+    paths = [SEVEN, "https://h.org/a.png", "lost.png", "-", "#0", "s3://bucket/a.png", PATHS[0]]
+    index = Index(paths, np.array([[1.0, 0.001 * number] for number in range(6)] + [[0, 1]]))
+    index.write(index.duplicates(0.9), tmp_path / "x.html")
+    ((group,), pictures, facts) = blocks(tmp_path / "x.html")
+    assert [image["path"] for image in group["images"]] == paths[:6]
+    assert (group["similarity"], facts) == (pytest.approx(1, abs=1e-4), {})
+    assert {path for path, one in pictures.items() if one["thumbnail"]} == {SEVEN}
+    assert {path: one["link"] for path, one in pictures.items()} == {
+        SEVEN: Path(SEVEN).as_uri(),
+        "https://h.org/a.png": "https://h.org/a.png",
+        **dict.fromkeys(["lost.png", "-", "#0", "s3://bucket/a.png"], ""),
+    }
+    with pytest.raises(OutputError, match="add overwrite=True to replace it"):
+        index.write([], tmp_path / "x.html")
+    index.write([], tmp_path / "x.html", overwrite=True)
+    assert blocks(tmp_path / "x.html")[0] == []
+
+
+def test_a_page_that_is_not_complete_gets_no_name(tmp_path: Path) -> None:
+    def stopped() -> Iterator[Answer]:
+        yield Answer("a", "ok", ())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Index([], np.empty((0, 2))).write(stopped(), tmp_path / "x.html")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_index_of_arrays_is_that_of_the_file(file: Path) -> None:
