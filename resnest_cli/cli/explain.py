@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+from collections import Counter, deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from resnest_cli.cli import options as shared
 from resnest_cli.cli.parameters import OutputPath
-from resnest_cli.errors import ExitCode
+from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.options import Options
 from resnest_cli.text.terminal import one_line, put
 from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from resnest_cli.cli.view import View
     from resnest_cli.inputs.named import Inputs
+    from resnest_cli.outputs.rows import Row
 
 
 @shared.command(
     *shared.INPUTS,
     click.option(
-        "-o", "--output", required=True, type=OutputPath(stdout=False), metavar="DIR", help="Folder for the pictures."
+        *("-o", "--output"),
+        required=True,
+        type=OutputPath(stdout=False),
+        metavar="DIR|FILE.html",
+        help="Folder for the pictures, or one page.",
     ),
     click.option(
         *("--class", "class"),
@@ -31,7 +39,7 @@ if TYPE_CHECKING:
         help="Class to explain: name, index or WordNet id.  [default: each image's first class]",
     ),
     click.option("--raw", is_flag=True, help="Also write the heat map: float32 [H, W] in a .npy file."),
-    click.option("--overwrite", is_flag=True, help="Replace the files of an earlier run in DIR."),
+    click.option("--overwrite", is_flag=True, help="Replace the page, or the files of an earlier run in DIR."),
     # One image at a time, without a choice of engine.
     *(shared.MODEL, *shared.WEIGHTS, shared.LABELS, shared.DEVICE, shared.IMG_SIZE, *shared.images()),
     inputs=shared.inputs,
@@ -53,26 +61,41 @@ def explain(  # noqa: PLR0913 - one parameter per option
     evidence for the class (Grad-CAM on the last stage). NUMBER-NAME.attention.png and .json have the split attention:
     in every block, the share of each radix split of each channel. explain.jsonl has a record per input.
 
+    FILE.html is one page to look through, with a small picture and heat map of each image.
+
     The last stage has one cell per 32 x 32 pixels: an image of 224 has a map of 7 x 7.
 
     Examples:
       resnest explain dog.jpg -o looked/
       resnest explain dog.jpg -o looked/ --class "tennis ball" --raw
+      resnest explain photos/ -o looked.html
     """
     from resnest_cli.models.check import check
-    from resnest_cli.tasks.explain import folder
+    from resnest_cli.outputs import saving
+    from resnest_cli.tasks.explain import folder, page
     from resnest_cli.tasks.explain.heatmap import Explainer
 
     check(options)
-    found = inputs.find()
-    folder.claim(output, overwrite=overwrite)
-    failed = count = 0
+    found, is_page = inputs.find(), output.suffix.lower() == ".html"
+    if is_page and raw:
+        raise UsageError(f"--raw: a page has no .npy files; give a folder in place of -o {output}.")
+    (saving if is_page else folder).claim(output, overwrite=overwrite)
+    tally: Counter[str] = Counter()
+
+    def told(rows: Iterable[Row], words: Callable[[Row], str]) -> Iterator[Row]:
+        for row in rows:
+            tally[row["status"]] += 1
+            put(one_line(words(row)))
+            yield row
+
     with Explainer(options, named["class"]) as explainer:
         view.say(explainer.words())
-        for record in folder.write(explainer.explain(found), output, raw=raw):
-            count += 1
-            failed += "error" in record
-            put(one_line(folder.words(record, output)))
-    if failed:
-        view.say(f"{failed:,} of {counted(count, 'input')} failed.")
+        explained = explainer.explain(found)
+        if is_page:
+            page.write(told(map(page.to_row, explained), page.words), output, explainer.facts)
+        else:
+            records = folder.write(explained, output, raw=raw)
+            deque(told(records, partial(folder.words, output=output)), maxlen=0)
+    if failed := tally["error"]:
+        view.say(f"{failed:,} of {counted(tally.total(), 'input')} failed.")
     return ExitCode.SOME_FAILED if failed else ExitCode.OK

@@ -346,6 +346,20 @@ def test_images_that_are_alike_are_shown_and_open_too(driver: Any, tmp_path: Pat
     assert driver.get_log("browser") == []
 
 
+@pytest.mark.slow
+def test_a_heat_map_stands_beside_its_picture(driver: Any, tmp_path: Path) -> None:  # noqa: ANN401 - of selenium
+    small = thumbnails.of(Image.new("RGB", (150, 80)))
+    row = to_row(answer("a.jpg", 1, "x", 0.5)) | {"thumbnail": small, "heat": small}
+    path = tmp_path / "x.html"
+    with path.open("wb") as out:
+        html.write([row], out, About(1, {}), path)
+    driver.get(path.as_uri())
+    seen, heat = driver.find_elements("css selector", "article > a img")
+    assert (seen.get_attribute("alt"), heat.accessible_name[:9]) == ("", "heat map:")
+    assert (seen.size, seen.location["y"]) == (heat.size, heat.location["y"])
+    assert seen.location["x"] + seen.size["width"] <= heat.location["x"]
+
+
 def test_pictures_that_many_rows_show_are_asked_for_after_the_rows_and_stand_in_the_page_once() -> None:
     asked: list[str] = []
 

@@ -143,6 +143,11 @@ class Explainer:
         """End the processes that decode."""
         self.decoders.close()
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What makes the explanations: model, engine, precision."""
+        return {"model": self.spec.name, "engine": self.inspector.name, "precision": "fp32"}
+
     def words(self) -> str:
         """Return a line with the model, the device and why, the engine, and whether the weights are random."""
         by = self.inspector

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from resnest_cli.inputs import thumbnails
 from resnest_cli.models.catalog import DATA
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ def side_by_side(said: Explanation) -> Image.Image:
     _write(draw, (PAD, PAD + LINE), "   ".join(about), SMALL, inside)
     _scale(sheet, top + size[1] + PAD, said)
     return sheet
+
+
+def thumbnails_of(said: Explanation) -> tuple[str, str]:
+    """Return small pictures of what the network saw, and of the same colored by the heat map, as `data:` URIs."""
+    return thumbnails.of(Image.fromarray(said.pixels)), thumbnails.of(said.overlay())
 
 
 def split_attention(said: Explanation) -> Image.Image:

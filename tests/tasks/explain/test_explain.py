@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +32,6 @@ from resnest_cli.types import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from conftest import Resnest
     from numpy.typing import NDArray
@@ -291,6 +294,39 @@ def test_files_named_like_its_own_are_replaced_only_if_asked(resnest: Resnest, t
 
 
 FILES = (".png", ".attention.png", ".attention.json", ".npy")
+
+
+def test_a_page_has_each_image_beside_its_heat_map(resnest: Resnest, tmp_path: Path) -> None:
+    words = ("explain", SEVEN, "lost.png", ZERO, "-m", "digits", "--img-size", "160", "-q")
+    page = tmp_path / "looked.html"
+    ended = resnest(*words, "-o", page)
+    resnest(*words, "-o", tmp_path / "looked")
+    records = [json.loads(line) for line in (tmp_path / "looked" / "explain.jsonl").read_text().splitlines()]
+    said = [
+        f"{row['path']}: {row['class']['label']} {row['class']['probability']:.2%}" for row in records if "class" in row
+    ]
+    said.insert(1, "lost.png: UnreadableInput: no such file.")
+    assert (ended.exit_code, ended.stdout.splitlines()) == (ExitCode.SOME_FAILED, said)
+    blocks = dict(re.findall(r'<script type="application/json" id="(\w+)">(.*?)</script>', page.read_text(), re.DOTALL))
+    seven, lost, zero = json.loads(blocks["rows"])
+    assert json.loads(blocks["facts"]) == {"model": "digits", "engine": "openvino", "precision": "fp32"}
+    assert [lost["error"]["type"], lost["predictions"], lost["link"]] == ["UnreadableInput", [], ""]
+    for row, record, found in zip(
+        (seven, zero), (records[0], records[2]), explained(Options("digits", img_size=160), [SEVEN, ZERO]), strict=True
+    ):
+        assert row["predictions"] == [{"rank": 1} | record["class"]]
+        assert row["link"] == Path(row["path"]).as_uri()
+        seen, heat = (
+            Image.open(io.BytesIO(base64.b64decode(row[name].removeprefix("data:image/webp;base64,"))))
+            for name in ("thumbnail", "heat")
+        )
+        for small, whole in ((seen, Image.fromarray(found.pixels)), (heat, found.overlay())):
+            assert small.size == whole.size == (160, 160)
+            assert np.abs(np.asarray(small.convert("RGB"), float) - np.asarray(whole, float)).mean() < 5  # of WEBP
+    assert resnest(*words, "-o", page).stderr == f"error: {page} exists; add --overwrite to replace it.\n"
+    ended = resnest(*words, "-o", tmp_path / "new.html", "--raw")
+    assert (ended.exit_code, "--raw: a page has no .npy files" in ended.stderr) == (ExitCode.USAGE, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["looked", "looked.html"]
 
 
 def test_that_random_weights_mean_nothing_is_said(resnest: Resnest, tmp_path: Path) -> None:
