@@ -16,13 +16,15 @@ from PIL import Image
 from resnest_cli import Embedder, Failure, Index
 from resnest_cli.errors import ExitCode, OutputError, UnreadableInput, UsageError
 from resnest_cli.inputs.read import read_source
-from resnest_cli.tasks import itself, similar
+from resnest_cli.pipeline.decoders import Decoders
+from resnest_cli.tasks import itself, similar, similar_page
 from resnest_cli.tasks.neighbours import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from resnest_cli.types import Source
+    from resnest_cli.pipeline.stream import Decoded
+    from resnest_cli.types import Source, Stages
 
 PATHS = sorted(map(str, SAMPLES.iterdir()))
 SEVEN = str(SAMPLES / "seven_0081.png")
@@ -149,13 +151,22 @@ def test_a_page_has_the_answers_and_each_picture_once(
 
 def test_a_page_of_groups_needs_no_model_and_downloads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(similar, "Embedder", None)
-    monkeypatch.setattr("resnest_cli.inputs.urls.read", None)
+    asked: list[str] = []
+
+    class Watched(Decoders):
+        def images(self, found: Iterable[Source | Failure], stages: Stages | None = None) -> Iterator[Decoded]:
+            sources = list(found)
+            asked.extend(source.path for source in sources)
+            return super().images(sources, stages)
+
+    monkeypatch.setattr(similar_page, "Decoders", Watched)
     paths = [SEVEN, "https://h.org/a.png", "lost.png", "-", "#0", "s3://bucket/a.png", PATHS[0]]
     index = Index(paths, np.array([[1.0, 0.001 * number] for number in range(6)] + [[0, 1]]))
     index.write(index.duplicates(0.9), tmp_path / "x.html")
     ((group,), pictures, facts) = blocks(tmp_path / "x.html")
     assert [image["path"] for image in group["images"]] == paths[:6]
     assert (group["similarity"], facts) == (pytest.approx(1, abs=1e-4), {})
+    assert asked == [SEVEN, "lost.png"]
     assert {path for path, one in pictures.items() if one["thumbnail"]} == {SEVEN}
     assert {path: one["link"] for path, one in pictures.items()} == {
         SEVEN: Path(SEVEN).as_uri(),
