@@ -40,9 +40,10 @@ class Notified:
         from watchdog.observers import Observer  # noqa: PLC0415 - of the extra "watch"
 
         observer = Observer()
+        handler: Any = self  # all that it needs is `dispatch`
         try:
             for folder in self._folders:
-                observer.schedule(self, folder, recursive=self._recursive)  # type: ignore[arg-type] # it has `dispatch`
+                observer.schedule(handler, folder, recursive=self._recursive)
             observer.start()
         except OSError as error:  # inotify's limits, or a drive that has no notifications
             _log.info("no notifications of changes (%s): looking now and then", reason(error).rstrip("."))

@@ -54,6 +54,7 @@ def _write_list(rows: Iterable[Row], out: IO[bytes], page: Path | None) -> None:
     for row in rows:
         out.write(separator + _harmless(to_json(_linked(row, page))))
         separator = b",\n"
+    out.write(b"\n")  # each row is a line: so they are read again
 
 
 def _linked(row: Row, page: Path | None) -> Row:

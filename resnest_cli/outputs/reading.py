@@ -143,7 +143,9 @@ def _html(path: Path) -> Iterator[Row]:
     with path.open("rb") as file:
         if not any(line.endswith(_HTML_ROWS) for line in _lines(file)):
             raise ValueError("it is no page of predictions")
-        yield from _objects(file, b"]</script>\n")
+        for row in _objects(file, b"]</script>\n"):
+            row.pop("link", None)  # where a page finds the image; each page has its own
+            yield row
 
 
 def _objects(file: IO[bytes], end: bytes) -> Iterator[Row]:

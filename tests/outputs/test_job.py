@@ -122,7 +122,7 @@ def test_python_is_refused_what_commands_are(fake: Classifier, tmp_path: Path) -
         fake.write(SAMPLES, path)
     with pytest.raises(OutputError, match="topk 5, now 2"):
         fake.write(SAMPLES, path, topk=2, resume=True)
-    with pytest.raises(UsageError, match="what is there cannot be continued"):
+    with pytest.raises(UsageError, match="exclude each other"):
         fake.write(SAMPLES, path, resume=True, overwrite=True)
     with pytest.raises(UsageError, match="its suffix names no format"):
         fake.write(SAMPLES, tmp_path / "x.txt")
