@@ -554,6 +554,7 @@ WRITES_IN_ITS_OWN_FOLDER = {
     "training.checkpoints": {"torch.save"},  # into a file of `atomic.writer`
     "training.board": {"SummaryWriter"},  # in the folder of the run
     "system.trust": {"chmod"},  # in a new folder of the cache
+    "system.transfer": {"chmod", "os.link"},  # an open file; a name that nothing has, or it fails
 }
 WRITING = {
     *("write_text", "write_bytes", "touch", "chmod", "lchmod", "tofile", "hardlink_to", "ParquetWriter", "FileIO"),

@@ -48,6 +48,22 @@ def hold(path: Path, busy: Callable[[Acquire], None], *, mode: int = 0o644) -> I
         lock.release()
 
 
+def try_own(file: IO[bytes]) -> bool:
+    """Lock an open file until it is closed; return False if another process holds its lock.
+
+    Where there are no locks it is True: Windows refuses to remove or rename a file that is open, by itself.
+    """
+    try:
+        import fcntl  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in {errno.EWOULDBLOCK, errno.EACCES}
+    return True
+
+
 def _acquire(lock: BaseFileLock, seconds: float) -> bool:
     from filelock import Timeout  # noqa: PLC0415 - not needed for what is cached
 
