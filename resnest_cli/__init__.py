@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from resnest_cli.tasks.predict import Classifier as Classifier
     from resnest_cli.tasks.quantize.quantization import quantize as quantize
     from resnest_cli.tasks.similar import Index as Index
+    from resnest_cli.tasks.sort.job import sort as sort
+    from resnest_cli.tasks.sort.undo import undo_sort as undo_sort
     from resnest_cli.tasks.validate.validation import validate as validate
     from resnest_cli.training.calls import finetune as finetune
     from resnest_cli.training.calls import train as train
@@ -68,7 +70,9 @@ _HOMES = {
     "finetune": "training.calls",
     "list_models": "models.catalog",
     "quantize": "tasks.quantize.quantization",
+    "sort": "tasks.sort.job",
     "train": "training.calls",
+    "undo_sort": "tasks.sort.undo",
     "validate": "tasks.validate.validation",
 }
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 
 FLAGS = {
-    *("allow-private-urls", "append-new", "balance", "by-hash", "exif", "full", "include-self", "normalize"),
-    *("overwrite", "random-weights", "raw-uint8", "resume", "retry-failed", "subset", "sync-bn", "watch"),
+    *("allow-private-urls", "append-new", "apply", "balance", "by-hash", "exif", "failed", "full", "include-self"),
+    *("normalize", "overwrite", "random-weights", "raw-uint8", "resume", "retry-failed", "subset", "sync-bn"),
+    *("watch", "with-sidecars"),
 }
 OPPOSITES = {"no-exif": "exif", "no-recursive": "recursive", "head-only": "full"}
 # Keywords of other names than their options.

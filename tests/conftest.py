@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # openvino sends usage data through this package when it is imported; tests that import openvino must not.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: "not to be imported"
-pytest_plugins = ["bare", "class_folders", "lanes", "rates"]
+pytest_plugins = ["bare", "class_folders", "lanes", "rates", "trees"]
 settings.register_profile("whatever else the machine does", deadline=None)
 settings.load_profile("whatever else the machine does")
 # One thread for torch, here and in the processes that tests start: threads that share cores with other tests spin while

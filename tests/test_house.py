@@ -309,7 +309,9 @@ def test_the_public_names_are_these_and_each_resolves() -> None:
         "finetune",
         "list_models",
         "quantize",
+        "sort",
         "train",
+        "undo_sort",
         "validate",
     ]
     assert all(getattr(resnest_cli, name) is not None for name in resnest_cli.__all__)
@@ -419,6 +421,10 @@ OPTIONS = {
         *("--exclude", "--index", "--topk", "--include-self", "--duplicates", "--format", "--output"),
         *("--overwrite", "--model", "--weights"),
         *("--device", "--engine", "--batch", "--workers", *VIEW),
+    ],
+    "sort": [
+        *("--to", "--copy", "--link", "--hardlink", "--move", "--apply", "--min", "--failed", "--with-sidecars"),
+        *("--undo", *VIEW),
     ],
     "serve": [
         *("--model", "--host", "--port", "--unix", "--token-file", "--max-batch", "--max-wait-ms", "--queue"),

@@ -140,6 +140,15 @@ def test_calibrate_and_predict_with_it(bare: Bare, tmp_path: Path) -> None:
     assert row["set"] == [2]
 
 
+def test_sort_and_undo(bare: Bare, tmp_path: Path) -> None:
+    done(bare("predict", TWO, *DIGITS, "-o", tmp_path / "rows.csv"))
+    done(bare("sort", tmp_path / "rows.csv", "--to", tmp_path / "to", "--apply"))
+    assert (tmp_path / "to" / "two" / TWO.name).read_bytes() == TWO.read_bytes()
+    (journal,) = tmp_path.glob(".resnest-sort-*")
+    done(bare("sort", "--undo", journal))
+    assert not (tmp_path / "to").exists()
+
+
 @pytest.mark.slow
 def test_embed_and_similar(bare: Bare, tmp_path: Path) -> None:
     done(bare("embed", SAMPLES, *DIGITS, "-o", tmp_path / "f.npy"))

@@ -92,7 +92,8 @@ def test_the_flags_are_those_of_the_commands() -> None:
     ]
     flags = {name.lstrip("-") for option in both if option.is_flag for name in option.opts if name.startswith("--")}
     off = {name.lstrip("-") for option in both if option.is_flag for name in option.secondary_opts}
-    of_commands = {"all", "baseline", "no-progress", "null", "quiet", "raw", "ray", "recursive", "verbose", "verify"}
+    of_commands = {"copy", "hardlink", "link", "move"}  # one keyword, `how`
+    of_commands |= {"all", "baseline", "no-progress", "null", "quiet", "raw", "ray", "recursive", "verbose", "verify"}
     assert flags - of_commands == FLAGS - {"thumbnails"}
     assert off == OPPOSITES.keys()
 

@@ -24,11 +24,12 @@ NAMES_WIDTH, LEAST_WIDTH, ROOMY = 30, 20, 60  # columns
 SECTIONS = {
     "Input": (
         *("--files-from", "--null", "--recursive", "--exclude", "--index", "--images", "--pictures"),
-        *("--split", "--subset", "--real-labels", "--val", "--groups", "--folds", "--seed"),
+        *("--split", "--subset", "--real-labels", "--val", "--groups", "--folds", "--seed", "--undo"),
     ),
     "Output": (
         *("--to", "--topk", "--threshold", "--calibration", "--coverage", "--max-strangeness"),
         *("--include-self", "--duplicates", "--class", "--raw", "--raw-uint8", "--normalize"),
+        *("--copy", "--link", "--hardlink", "--move", "--apply", "--min", "--failed", "--with-sidecars"),
         *("--format", "--output", "--plot", "--per-class", "--confusion", "--mistakes", "--overwrite", "--resume"),
         *("--append-new", "--by-hash", "--retry-failed", "--watch"),
     ),

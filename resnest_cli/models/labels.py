@@ -80,6 +80,14 @@ def imagenet_names(url: str = IMAGENET_URL, sha256: str = IMAGENET_SHA256) -> tu
     return tuple(content.decode().splitlines())
 
 
+def shared_by_classes() -> dict[str, set[str]]:
+    """Return the names that several classes of ImageNet have, each with the WordNet ids of these classes."""
+    named: dict[str, set[str]] = {}
+    for wnid, name in zip(*_packaged(), strict=True):
+        named.setdefault(name, set()).add(wnid)
+    return {name: wnids for name, wnids in named.items() if len(wnids) > 1}
+
+
 def imagenet_path() -> Path:
     """Return the path of the list in the cache."""
     return cache.folder() / "imagenet_classes.txt"

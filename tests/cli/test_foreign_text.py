@@ -133,6 +133,8 @@ def test_what_a_hub_says(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> N
         ("calibrate", "digits", EVIL, "-o", EVIL),
         ("predict", str(SEVEN), "-m", "digits", "--calibration", EVIL),
         ("similar", EVIL, "--index", f"{EVIL}.npy"),
+        ("sort", f"{EVIL}.jsonl", "--to", EVIL),
+        ("sort", "--undo", EVIL),
         ("predict", "--files-from", EVIL),
         ("quantize", "digits", "--calibrate", EVIL, "-o", EVIL),
         ("export", EVIL, "--to", "onnx", "-o", "x"),
@@ -142,7 +144,7 @@ def test_what_a_hub_says(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> N
         ("predict", str(SEVEN), "-m", "digits", "-o", f"{EVIL}/x.csv"),
         ("predict", str(SEVEN), "-m", "digits", "--labels", EVIL),
     ],
-    ids=range(22),
+    ids=range(24),
 )
 def test_what_is_typed_is_repeated_in_words(resnest: Resnest, words: tuple[str, ...]) -> None:
     ended = resnest(*words)

@@ -143,6 +143,8 @@ def test_a_process_with_such_a_screen_ends_by_its_rows(shell: Shell) -> None:
         ("predict", MOVES, "-m", "digits"),
         ("embed", MOVES, "-m", "digits"),
         ("similar", "x", "--index", MOVES),
+        ("sort", f"{MOVES}.csv", "--to", "x"),
+        ("sort", "--undo", MOVES),
         ("list-models", MOVES),
         ("show", MOVES),
         ("download", MOVES),
@@ -335,6 +337,7 @@ Images:
   explain      Show where a network looked.
   embed        Compute the pooled features of images.
   similar      Find the images of an index that look most like others.
+  sort         Sort files into folders by the answers of predict.
   serve        Serve models over HTTP.
 
 Your own classes:
@@ -440,6 +443,7 @@ def test_a_weights_file_as_model_gets_the_option_that_was_meant() -> None:
         ("embed s", "file,s"),
         ("explain", "file,"),
         ("similar", "file,"),
+        ("sort", "file,"),
         ("validate", "file,"),
         ("calibrate digits s", "file,s"),
         ("finetune", "file,"),

@@ -1,0 +1,1 @@
+"""Files into folders by the classes of their rows, and back."""
