@@ -1,4 +1,4 @@
-"""A sort undone: all is as before, or kept with a reason."""
+"""A sort undone: all is as before, or kept with a reason; also after a kill."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from resnest_cli.tasks.sort.plan import Step
 
 RESNEST = [sys.executable, "-m", "resnest_cli", "sort"]
+KILL = Path(__file__).parents[3] / "scripts" / "faults" / "kill_sort.py"
 
 
 def test_what_changed_since_stays_and_the_journal_too(photos: Path) -> None:
@@ -154,3 +155,13 @@ def test_a_sort_that_runs_is_not_undone(photos: Path) -> None:
 
     assert sorted_from(made, on_begin=undo_now).files == 1
     assert refused == [(1, True)]
+
+
+# --- killed
+
+
+@pytest.mark.parametrize("seed", [*range(1, 9), pytest.param(10, marks=pytest.mark.slow)])
+def test_a_killed_sort_is_undone_to_the_same_bytes(seed: int) -> None:
+    """The script does this 200 times, by steps and by time (seed 10), on one disk and across two (every third)."""
+    ended = subprocess.run([sys.executable, KILL, "--runs", "1", "--seed", str(seed)], capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout.decode().splitlines()[-1]) == (0, "faults   none")
