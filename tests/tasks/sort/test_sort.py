@@ -55,6 +55,24 @@ def test_names_that_are_alike_get_numbers_and_nothing_is_overwritten(photos: Pat
 
 
 @pytest.mark.parametrize("how", HOW)
+def test_what_others_change_after_the_plan_is_left_and_told(photos: Path, how: str) -> None:
+    made = [put(photos / name) for name in ("a.jpg", "b.jpg", "c.jpg")]
+
+    def meddle(_journal: Path) -> None:
+        put(photos / "a.jpg", b"edited")
+        put(Path("to/cat/b.jpg"), b"another's")
+
+    found = sorted_from(*map(row, made), how=how, on_begin=meddle)
+    assert why(found) == {
+        str(photos / "a.jpg"): ("it was changed since the plan was made: run the command again.", True),
+        str(photos / "b.jpg"): ("its new name was taken meanwhile: run the command again.", True),
+    }
+    assert (found.folders, found.exit_code) == ({"cat": 1}, ExitCode.SOME_FAILED)
+    assert names("to/cat") == ["b.jpg", "c.jpg"]
+    assert Path("to/cat/b.jpg").read_bytes() == b"another's"
+
+
+@pytest.mark.parametrize("how", HOW)
 def test_the_same_file_goes_once_however_it_is_named(photos: Path, how: str) -> None:
     made = put(photos / "a.jpg")
     Path("other").symlink_to("photos")
