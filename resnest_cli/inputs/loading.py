@@ -86,7 +86,7 @@ class Loader:
             read = time.perf_counter()
             picture = images.decode(content, exif=self.exif, max_pixels=self.max_pixels)
         decoded = time.perf_counter()
-        pixels = images.preprocess(picture, self.data, max_pixels=self.max_pixels)
+        pixels = images.preprocess(picture, self.data)
         resized = time.perf_counter()
         small = thumbnails.of(picture) if self.thumbnails else ""
         return Loaded(pixels, read - begun, time.perf_counter() - read, small, resized - decoded)

@@ -61,6 +61,7 @@ FORMATS = {
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 _DEPTH = 24  # the byte of a PNG file with the bits per channel
 _SUBFILE = 254  # the TIFF tag of a page that is a small version of another
+MOST_RESIZED = 1 << 25  # pixels: 100 MB; a photograph has 400 times less
 RESAMPLING = {mode.name.lower(): mode for mode in Image.Resampling}
 # EXIF 2.32, tag 0x0112: the transposition that undoes each orientation.
 _TURNS = {
@@ -86,6 +87,7 @@ def decode(content: bytes, *, exif: bool = True, max_pixels: int = MAX_PIXELS) -
         BrokenImage: the format is known but the content does not decode.
         ImageTooLarge: more than `max_pixels` pixels, by the header.
     """
+    content = repair.without_lead(content)
     try:
         return _decode(content, exif=exif, max_pixels=max_pixels)
     except Exception as error:
@@ -117,26 +119,26 @@ def rgb(picture: Image.Image | NDArray[np.uint8], *, exif: bool = True, max_pixe
     return drawn.copy() if drawn is picture else drawn
 
 
-def preprocess(image: Image.Image, config: DataConfig, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def preprocess(image: Image.Image, config: DataConfig) -> NDArray[np.uint8]:
     """Resize and crop an RGB image to uint8 pixels [height, width, 3], as timm's eval transform does.
 
-    Sizes and roundings follow `transforms_imagenet_eval` of timm, and `resize` and `center_crop` of torchvision.
-
-    Raises:
-        ImageTooLarge: the shape is so extreme that resizing it would need more than `max_pixels` pixels.
+    Sizes and roundings follow `transforms_imagenet_eval` of timm, and `resize` and `center_crop` of torchvision. Of a
+    strip so long that it would have more than `MOST_RESIZED` pixels, only the part in the crop is resized.
     """
     height, width = config.input_size[1:]
     scaled = (max(1, math.floor(height / config.crop_pct)), max(1, math.floor(width / config.crop_pct)))
     new_height, new_width = _resized(image, scaled, config.crop_mode)
-    check_area(new_width, new_height, max_pixels, "the image resized for the network")
-    resized = image.resize((new_width, new_height), RESAMPLING[config.interpolation])
     fill = tuple(round(255 * value) for value in config.mean) if config.crop_mode == "border" else (0, 0, 0)
+    mode = RESAMPLING[config.interpolation]
+    if new_width * new_height > MOST_RESIZED:
+        return np.asarray(_center_of_strip(image, (new_width, new_height), (width, height), mode))
+    resized = image.resize((new_width, new_height), mode)
     return np.asarray(_center_crop(resized, height, width, fill))
 
 
 def load(content: bytes, config: DataConfig, *, exif: bool = True, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decode and preprocess in one step; raises what `decode` and `preprocess` raise."""
-    return preprocess(decode(content, exif=exif, max_pixels=max_pixels), config, max_pixels=max_pixels)
+    return preprocess(decode(content, exif=exif, max_pixels=max_pixels), config)
 
 
 def _decode(content: bytes, *, exif: bool, max_pixels: int) -> Image.Image:
@@ -251,6 +253,22 @@ def _center_crop(image: Image.Image, height: int, width: int, fill: tuple[int, .
     crop = Image.new("RGB", (width, height), fill)
     crop.paste(image, (-_offset(image.width, width), -_offset(image.height, height)))
     return crop
+
+
+def _center_of_strip(
+    image: Image.Image, new: tuple[int, int], crop: tuple[int, int], mode: Image.Resampling
+) -> Image.Image:
+    """Return the center crop of an image that would be resized to `new`, larger than the crop; sizes are (x, y).
+
+    Pillow may take its two passes in the other order than for the whole image, so values may differ by rounding.
+    """
+    starts = [_offset(*sizes) for sizes in zip(new, crop, strict=True)]
+    edges = [(start, start + size) for start, size in zip(starts, crop, strict=True)]
+    (left, right), (top, bottom) = (
+        (first * have / whole, last * have / whole)
+        for (first, last), have, whole in zip(edges, image.size, new, strict=True)
+    )
+    return image.resize(crop, mode, box=(left, top, right, bottom))
 
 
 def _offset(have: int, want: int) -> int:

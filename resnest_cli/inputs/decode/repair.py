@@ -11,8 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}
+_MOST_LEAD = 64  # bytes
 _PROGRESSIVE = b"\xff\xc2"
 _FILLINGS = (b"", b"\x55\xaa\x0f", b"\xc3", b"\x6b\x18", b"\x37\xe1\x9d", b"\xfe\x02")
+
+
+def without_lead(content: bytes) -> bytes:
+    """Return a JPEG file without filling bytes or line ends before it, which every viewer skips; others as they are."""
+    start = content.find(JPEG, 1, _MOST_LEAD) if not content.startswith(JPEG) else -1
+    return content[start:] if start > 0 and not content[:start].strip(b"\xff\0\r\n ") else content
 
 
 def without_text(content: bytes) -> bytes:
