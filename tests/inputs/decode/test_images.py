@@ -151,7 +151,7 @@ def test_the_part_of_a_strip_is_that_of_the_whole(
         pixels = images.preprocess(image, data)
     apart = np.abs(pixels - expected)
     # Bicubic and Lanczos overshoot, and are cut at 0 and 255 after the first of two passes, whichever that is.
-    assert apart.max() <= 1 if interpolation in {"bilinear", "box", "hamming"} else apart.mean() < 1
+    assert apart.max() <= 2 if interpolation in {"bilinear", "box", "hamming"} else apart.mean() < 1
 
 
 @pytest.mark.parametrize("shape", [(30_000, 10), (1, 60_000)])
@@ -480,7 +480,7 @@ def png(width: int, height: int, data: bytes) -> bytes:
         (b"RIFF\x24\0\0\0AVI LIST", "AVI video"),
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
         (b"\x93NUMPY\1\0", "numpy array"),
-        (b"\n\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG picture behind 1 other byte, which"),
+        (b"?\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG picture behind 1 other byte, which"),
         (b"<br>Warning: x in y.php\n\x89PNG\r\n\x1a\n", "a PNG picture behind 24 other bytes"),
         (bytes(range(1, 256)), "not an image in a format that is read here (JPEG, "),
     ],
