@@ -260,7 +260,8 @@ def _center_of_strip(
 ) -> Image.Image:
     """Return the center crop of an image that would be resized to `new`, larger than the crop; sizes are (x, y).
 
-    Pillow may take its two passes in the other order than for the whole image, so values may differ by rounding.
+    Pillow may take its two passes in the other order than for the whole image, so values may differ by rounding;
+    with "nearest" and "box", which choose a pixel, that may be the next one.
     """
     starts = [_offset(*sizes) for sizes in zip(new, crop, strict=True)]
     edges = [(start, start + size) for start, size in zip(starts, crop, strict=True)]
