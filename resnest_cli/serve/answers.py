@@ -27,11 +27,11 @@ async def of_all(request: Request, images: Iterable[Image], submit: Callable[[Im
         QueueFull: there is no room for all of them; none is worked on.
         ClientGone: the client has left.
     """
-    futures: list[asyncio.Future[Answer]] = []
+    asked: list[Future[Answer]] = []
     leaving = asyncio.ensure_future(_disconnected(request))
     try:
-        futures.extend(asyncio.wrap_future(submit(image)) for image in images)
-        answers = asyncio.gather(*futures)
+        asked.extend(map(submit, images))
+        answers = asyncio.gather(*map(asyncio.wrap_future, asked))
         leaving.add_done_callback(lambda _: answers.cancel())
         return await answers
     except asyncio.CancelledError:
@@ -40,7 +40,7 @@ async def of_all(request: Request, images: Iterable[Image], submit: Callable[[Im
         raise
     finally:
         leaving.cancel()
-        for future in futures:
+        for future in asked:  # not the loop's: they would be cancelled after the response
             future.cancel()
 
 

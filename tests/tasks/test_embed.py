@@ -205,7 +205,7 @@ def test_a_path_that_is_not_utf8_keeps_its_bytes(resnest: Resnest, tmp_path: Pat
         (["-o", "f.txt"], "error: -o f.txt: its suffix names no format; use one of .npy, .parquet, .jsonl, .csv.\n"),
         (
             ["--resume"],
-            "error: --resume: standard output cannot be continued; it goes with -o FILE, without --overwrite.\n",
+            "error: --resume: standard output cannot be continued; it goes with -o FILE.\n",
         ),
     ],
 )
