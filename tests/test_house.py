@@ -304,6 +304,7 @@ def test_the_public_names_are_these_and_each_resolves() -> None:
         "Summary",
         "__version__",
         "calibrate",
+        "convert",
         "export",
         "find_model",
         "finetune",
@@ -422,6 +423,7 @@ OPTIONS = {
         *("--overwrite", "--model", "--weights"),
         *("--device", "--engine", "--batch", "--workers", *VIEW),
     ],
+    "convert": ["--format", "--output", "--overwrite", *VIEW],
     "sort": [
         *("--to", "--copy", "--link", "--hardlink", "--move", "--apply", "--min", "--failed", "--with-sidecars"),
         *("--undo", *VIEW),

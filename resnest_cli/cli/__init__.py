@@ -39,7 +39,8 @@ class Commands(Mapping[str, click.Command]):
     """All commands by name; a command is imported when it is looked up."""
 
     SECTIONS: ClassVar = {
-        "Images": ("predict", "explain", "embed", "similar", "sort", "serve"),
+        "Images": ("predict", "explain", "embed", "similar", "serve"),
+        "Answers": ("sort", "convert"),
         "Your own classes": ("finetune", "train", "validate", "calibrate"),
         "Models": ("list-models", "show", "download", "export", "quantize"),
         "This machine": ("bench", "doctor", "cache"),

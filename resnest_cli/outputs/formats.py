@@ -161,7 +161,7 @@ def _prediction(rank: int, index: str, wnid: str, label: str, probability: str) 
 
 
 def _certainty_of(values: list[str]) -> Row:
-    if not values:
+    if not any(values):
         return {}
     found, strangeness, abstained = values
     return {

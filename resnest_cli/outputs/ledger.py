@@ -6,7 +6,9 @@ after its row, so an input without one may have a row that is too old.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 from resnest_cli.outputs.formats import Lines
 from resnest_cli.outputs.journal import Journal
 from resnest_cli.outputs.rows import to_json
-from resnest_cli.system import digests
+from resnest_cli.system import atomic, digests, files
 from resnest_cli.text.json_input import parse
 from resnest_cli.types import STDIN, Failure, Source
 
@@ -86,6 +88,16 @@ class Ledger:
     def close(self) -> None:
         """Close the file."""
         self._journal.close()
+
+
+def copy(path: Path, to: Path) -> None:
+    """Copy the ledger of a file of rows, if it has one, for another file of the same rows.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    with contextlib.suppress(FileNotFoundError), files.open_own(place(path)) as ledger, atomic.writer(place(to)) as out:
+        shutil.copyfileobj(ledger, out)
 
 
 def place(path: Path) -> Path:

@@ -6,11 +6,11 @@ In: records. Out: rows as plain mappings, and as JSON text. Does not know what a
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from resnest_cli.text import json_input
-from resnest_cli.types import Failure
+from resnest_cli.types import Certainty, Failure, Prediction, Result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from resnest_cli.types import Record
 
 Row: TypeAlias = "dict[str, Any]"
+_PREDICTION = [field.name for field in fields(Prediction)]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,25 @@ def to_row(record: Record) -> Row:
     if known := record.certainty:
         row |= {"set": list(known.set), "strangeness": known.strangeness, "abstained": known.abstained}
     return row
+
+
+def to_record(row: Row) -> Record:
+    """Return the record of a row that `to_row` or `with_thumbnail` made.
+
+    The classes of a set are named by the predictions where the row has no names for them, the others by their index.
+    """
+    if "error" in row:
+        return Failure(row["path"], row["error"]["type"], row["error"]["message"])
+    found = tuple(Prediction(**{name: each[name] for name in _PREDICTION}) for each in row["predictions"])
+    return Result(row["path"], found, thumbnail=row.get("thumbnail", ""), certainty=_certainty(row, found))
+
+
+def _certainty(row: Row, found: tuple[Prediction, ...]) -> Certainty | None:
+    if "set" not in row:
+        return None
+    known = {each.index: each.label for each in found}
+    labels = row.get("set_labels") or [known.get(index, f"class {index}") for index in row["set"]]
+    return Certainty(tuple(row["set"]), tuple(labels), row["strangeness"], row["abstained"])
 
 
 def with_thumbnail(record: Record) -> Row:

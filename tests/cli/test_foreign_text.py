@@ -135,6 +135,7 @@ def test_what_a_hub_says(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> N
         ("similar", EVIL, "--index", f"{EVIL}.npy"),
         ("sort", f"{EVIL}.jsonl", "--to", EVIL),
         ("sort", "--undo", EVIL),
+        ("convert", f"{EVIL}.jsonl"),
         ("predict", "--files-from", EVIL),
         ("quantize", "digits", "--calibrate", EVIL, "-o", EVIL),
         ("export", EVIL, "--to", "onnx", "-o", "x"),
@@ -144,7 +145,7 @@ def test_what_a_hub_says(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> N
         ("predict", str(SEVEN), "-m", "digits", "-o", f"{EVIL}/x.csv"),
         ("predict", str(SEVEN), "-m", "digits", "--labels", EVIL),
     ],
-    ids=range(24),
+    ids=range(25),
 )
 def test_what_is_typed_is_repeated_in_words(resnest: Resnest, words: tuple[str, ...]) -> None:
     ended = resnest(*words)

@@ -145,6 +145,7 @@ def test_a_process_with_such_a_screen_ends_by_its_rows(shell: Shell) -> None:
         ("similar", "x", "--index", MOVES),
         ("sort", f"{MOVES}.csv", "--to", "x"),
         ("sort", "--undo", MOVES),
+        ("convert", f"{MOVES}.csv"),
         ("list-models", MOVES),
         ("show", MOVES),
         ("download", MOVES),
@@ -337,8 +338,11 @@ Images:
   explain      Show where a network looked.
   embed        Compute the pooled features of images.
   similar      Find the images of an index that look most like others.
-  sort         Sort files into folders by the answers of predict.
   serve        Serve models over HTTP.
+
+Answers:
+  sort         Sort files into folders by the answers of predict.
+  convert      Write rows in another format.
 
 Your own classes:
   finetune     Adapt a pretrained model to your own classes.
@@ -444,6 +448,7 @@ def test_a_weights_file_as_model_gets_the_option_that_was_meant() -> None:
         ("explain", "file,"),
         ("similar", "file,"),
         ("sort", "file,"),
+        ("convert", "file,"),
         ("validate", "file,"),
         ("calibrate digits s", "file,s"),
         ("finetune", "file,"),

@@ -180,8 +180,8 @@ def test_the_unsure_answers_of_a_calibrated_model_are_a_filter(tmp_path: Path) -
         *("sure", "unsure: a, b, c, d, e or 2 more"),
         *("strange: stranger than 99.4% of the calibration images", "why"),
     ]
-    assert [card.split("|")[1] for card in show(path, "#show=unsure").cards] == ["b.jpg", "c.jpg"]
-    assert [card.split("|")[1] for card in show(path, "#show=sure").cards] == ["a.jpg"]
+    assert [card.split("|")[0] for card in show(path, "#show=unsure").cards] == ["b.jpg", "c.jpg"]
+    assert [card.split("|")[0] for card in show(path, "#show=sure").cards] == ["a.jpg"]
 
 
 @pytest.mark.slow
