@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from resnest_cli.options import Options as Options
     from resnest_cli.outputs.summary import Summary as Summary
     from resnest_cli.tasks.calibrate.calibration import calibrate as calibrate
+    from resnest_cli.tasks.check.job import check as check
     from resnest_cli.tasks.convert import convert as convert
     from resnest_cli.tasks.embed import Embedder as Embedder
     from resnest_cli.tasks.export.exporter import export as export
@@ -66,6 +67,7 @@ _HOMES = {
     "Result": "types",
     "Summary": "outputs.summary",
     "calibrate": "tasks.calibrate.calibration",
+    "check": "tasks.check.job",
     "convert": "tasks.convert",
     "export": "tasks.export.exporter",
     "find_model": "models.catalog",

@@ -304,6 +304,7 @@ def test_the_public_names_are_these_and_each_resolves() -> None:
         "Summary",
         "__version__",
         "calibrate",
+        "check",
         "convert",
         "export",
         "find_model",
@@ -421,6 +422,10 @@ OPTIONS = {
     "similar": [
         *("--exclude", "--index", "--topk", "--include-self", "--duplicates", "--format", "--output"),
         *("--overwrite", "--model", "--weights"),
+        *("--device", "--engine", "--batch", "--workers", *VIEW),
+    ],
+    "check": [
+        *("--sample", "--seed", "--format", "--model", "--weights", "--labels", "--calibration"),
         *("--device", "--engine", "--batch", "--workers", *VIEW),
     ],
     "convert": ["--format", "--output", "--overwrite", *VIEW],

@@ -24,7 +24,7 @@ NAMES_WIDTH, LEAST_WIDTH, ROOMY = 30, 20, 60  # columns
 SECTIONS = {
     "Input": (
         *("--files-from", "--null", "--recursive", "--exclude", "--index", "--images", "--pictures"),
-        *("--split", "--subset", "--real-labels", "--val", "--groups", "--folds", "--seed", "--undo"),
+        *("--split", "--subset", "--real-labels", "--val", "--groups", "--folds", "--sample", "--seed", "--undo"),
     ),
     "Output": (
         *("--to", "--topk", "--threshold", "--calibration", "--coverage", "--max-strangeness"),

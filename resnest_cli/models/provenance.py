@@ -99,23 +99,46 @@ def options_of(facts: dict[str, Any], now: Options) -> Options:
     """
     try:
         given = Entries(facts)
-        data = given.inside("preprocessing")
         path = None if facts["weights"] is None else given.text("weights", longest=LONGEST_PATH)
         is_random = given.text("weights_sha256") == weights.RANDOM and not now.weights
-        return replace(
-            now,
-            model=now.model or given.text("model", longest=LONGEST_PATH),
-            weights=None if is_random else now.weights or path,
-            random_weights=is_random,
-            img_size=data.values["input_size"][1],
-            precision=given.text("precision"),
-            exif=data.flag("exif"),
-            interpolation=data.text("interpolation"),
-            **{key: data.values[key] for key in ("crop_pct", "mean", "std")},
-        )
+        found = None if is_random else now.weights or path
+        return replace(_as_then(given, now), weights=found, random_weights=is_random)
     except (KeyError, TypeError, IndexError, ValueError) as error:
         message = f"the index does not say how it was made ({error}): make it anew with `resnest embed`."
         raise UsageError(message) from error
+
+
+def options_of_predictions(facts: dict[str, Any], now: Options) -> Options:
+    """Return the options that open the model of these facts of predictions.
+
+    Args:
+        facts: see `predictions`; of weights they have the sha256 only.
+        now: how the model runs, and where it and its weights are if the name does not tell.
+
+    Raises:
+        UsageError: the facts are not those of predictions.
+    """
+    try:
+        given = Entries(facts)
+        is_random = given.text("weights") == weights.RANDOM and not now.weights
+        return replace(_as_then(given, now), random_weights=is_random)
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        message = f"the rows do not say how they were made ({error})."
+        raise UsageError(message) from error
+
+
+def _as_then(given: Entries, now: Options) -> Options:
+    """Return the options with the model, the precision and the preprocessing of facts."""
+    data = given.inside("preprocessing")
+    return replace(
+        now,
+        model=now.model or given.text("model", longest=LONGEST_PATH),
+        img_size=data.values["input_size"][1],
+        precision=given.text("precision"),
+        exif=data.flag("exif"),
+        interpolation=data.text("interpolation"),
+        **{key: data.values[key] for key in ("crop_pct", "mean", "std")},
+    )
 
 
 def preprocessing(spec: ModelSpec, options: Options) -> dict[str, Any]:

@@ -90,6 +90,20 @@ class Ledger:
         self._journal.close()
 
 
+def stamps(path: Path) -> dict[str, Stamp]:
+    """Read the stamps of a file of rows by the path of the input, up to what is torn; {} where it has no ledger.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    found: dict[str, Stamp] = {}
+    with contextlib.suppress(FileNotFoundError, ValueError), files.open_own(place(path)) as file:
+        for line in file:
+            row = _decode(line)
+            found[row["path"]] = Stamp(row["size"], row["mtime_ns"], row["sha256"])
+    return found
+
+
 def copy(path: Path, to: Path) -> None:
     """Copy the ledger of a file of rows, if it has one, for another file of the same rows.
 

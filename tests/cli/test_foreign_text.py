@@ -136,6 +136,7 @@ def test_what_a_hub_says(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> N
         ("sort", f"{EVIL}.jsonl", "--to", EVIL),
         ("sort", "--undo", EVIL),
         ("convert", f"{EVIL}.jsonl"),
+        ("check", f"{EVIL}.jsonl"),
         ("predict", "--files-from", EVIL),
         ("quantize", "digits", "--calibrate", EVIL, "-o", EVIL),
         ("export", EVIL, "--to", "onnx", "-o", "x"),
@@ -145,7 +146,7 @@ def test_what_a_hub_says(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> N
         ("predict", str(SEVEN), "-m", "digits", "-o", f"{EVIL}/x.csv"),
         ("predict", str(SEVEN), "-m", "digits", "--labels", EVIL),
     ],
-    ids=range(25),
+    ids=range(26),
 )
 def test_what_is_typed_is_repeated_in_words(resnest: Resnest, words: tuple[str, ...]) -> None:
     ended = resnest(*words)

@@ -146,6 +146,7 @@ def test_a_process_with_such_a_screen_ends_by_its_rows(shell: Shell) -> None:
         ("sort", f"{MOVES}.csv", "--to", "x"),
         ("sort", "--undo", MOVES),
         ("convert", f"{MOVES}.csv"),
+        ("check", f"{MOVES}.csv"),
         ("list-models", MOVES),
         ("show", MOVES),
         ("download", MOVES),
@@ -343,6 +344,7 @@ Images:
 Answers:
   sort         Sort files into folders by the answers of predict.
   convert      Write rows in another format.
+  check        Check whether rows still hold.
 
 Your own classes:
   finetune     Adapt a pretrained model to your own classes.
@@ -449,6 +451,7 @@ def test_a_weights_file_as_model_gets_the_option_that_was_meant() -> None:
         ("similar", "file,"),
         ("sort", "file,"),
         ("convert", "file,"),
+        ("check", "file,"),
         ("validate", "file,"),
         ("calibrate digits s", "file,s"),
         ("finetune", "file,"),
