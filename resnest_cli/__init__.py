@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from resnest_cli.tasks.similar import Index as Index
     from resnest_cli.tasks.sort.job import sort as sort
     from resnest_cli.tasks.sort.undo import undo_sort as undo_sort
+    from resnest_cli.tasks.tag import tag as tag
     from resnest_cli.tasks.validate.validation import validate as validate
     from resnest_cli.training.calls import finetune as finetune
     from resnest_cli.training.calls import train as train
@@ -75,6 +76,7 @@ _HOMES = {
     "list_models": "models.catalog",
     "quantize": "tasks.quantize.quantization",
     "sort": "tasks.sort.job",
+    "tag": "tasks.tag",
     "train": "training.calls",
     "undo_sort": "tasks.sort.undo",
     "validate": "tasks.validate.validation",

@@ -312,6 +312,7 @@ def test_the_public_names_are_these_and_each_resolves() -> None:
         "list_models",
         "quantize",
         "sort",
+        "tag",
         "train",
         "undo_sort",
         "validate",
@@ -428,6 +429,7 @@ OPTIONS = {
         *("--sample", "--seed", "--format", "--model", "--weights", "--labels", "--calibration"),
         *("--device", "--engine", "--batch", "--workers", *VIEW),
     ],
+    "tag": ["--min", "--apply", *VIEW],
     "convert": ["--format", "--output", "--overwrite", *VIEW],
     "sort": [
         *("--to", "--copy", "--link", "--hardlink", "--move", "--apply", "--min", "--failed", "--with-sidecars"),

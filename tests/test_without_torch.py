@@ -149,6 +149,13 @@ def test_sort_and_undo(bare: Bare, tmp_path: Path) -> None:
     assert not (tmp_path / "to").exists()
 
 
+def test_what_is_done_with_answers(bare: Bare, tmp_path: Path) -> None:
+    done(bare("predict", TWO, *DIGITS, "-o", tmp_path / "rows.csv"))
+    done(bare("convert", tmp_path / "rows.csv", "-o", tmp_path / "rows.html"))
+    assert json.loads(done(bare("check", tmp_path / "rows.html", "-f", "json")))["holds"]
+    assert "two" in done(bare("tag", tmp_path / "rows.html"))
+
+
 @pytest.mark.slow
 def test_embed_and_similar(bare: Bare, tmp_path: Path) -> None:
     done(bare("embed", SAMPLES, *DIGITS, "-o", tmp_path / "f.npy"))

@@ -40,7 +40,7 @@ class Commands(Mapping[str, click.Command]):
 
     SECTIONS: ClassVar = {
         "Images": ("predict", "explain", "embed", "similar", "serve"),
-        "Answers": ("sort", "convert", "check"),
+        "Answers": ("sort", "tag", "convert", "check"),
         "Your own classes": ("finetune", "train", "validate", "calibrate"),
         "Models": ("list-models", "show", "download", "export", "quantize"),
         "This machine": ("bench", "doctor", "cache"),

@@ -136,6 +136,7 @@ def test_what_a_hub_says(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> N
         ("sort", f"{EVIL}.jsonl", "--to", EVIL),
         ("sort", "--undo", EVIL),
         ("convert", f"{EVIL}.jsonl"),
+        ("tag", f"{EVIL}.jsonl"),
         ("check", f"{EVIL}.jsonl"),
         ("predict", "--files-from", EVIL),
         ("quantize", "digits", "--calibrate", EVIL, "-o", EVIL),
@@ -146,7 +147,7 @@ def test_what_a_hub_says(resnest: Resnest, monkeypatch: pytest.MonkeyPatch) -> N
         ("predict", str(SEVEN), "-m", "digits", "-o", f"{EVIL}/x.csv"),
         ("predict", str(SEVEN), "-m", "digits", "--labels", EVIL),
     ],
-    ids=range(26),
+    ids=range(27),
 )
 def test_what_is_typed_is_repeated_in_words(resnest: Resnest, words: tuple[str, ...]) -> None:
     ended = resnest(*words)

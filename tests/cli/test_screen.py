@@ -146,6 +146,7 @@ def test_a_process_with_such_a_screen_ends_by_its_rows(shell: Shell) -> None:
         ("sort", f"{MOVES}.csv", "--to", "x"),
         ("sort", "--undo", MOVES),
         ("convert", f"{MOVES}.csv"),
+        ("tag", f"{MOVES}.csv"),
         ("check", f"{MOVES}.csv"),
         ("list-models", MOVES),
         ("show", MOVES),
@@ -343,6 +344,7 @@ Images:
 
 Answers:
   sort         Sort files into folders by the answers of predict.
+  tag          Write classes as keywords for photo libraries.
   convert      Write rows in another format.
   check        Check whether rows still hold.
 
@@ -451,6 +453,7 @@ def test_a_weights_file_as_model_gets_the_option_that_was_meant() -> None:
         ("similar", "file,"),
         ("sort", "file,"),
         ("convert", "file,"),
+        ("tag", "file,"),
         ("check", "file,"),
         ("validate", "file,"),
         ("calibrate digits s", "file,s"),
