@@ -83,6 +83,7 @@ class Options:
         max_strangeness: Abstain from stranger images.
             The share of calibration images that are less strange: from 0 to 1, which abstains from none.
         allow_private_urls: Fetch from this machine and private networks.
+        with_exif: Add when and where each image was taken, by its EXIF.
         thumbnails: Make a thumbnail of each image while it is decoded, for HTML pages.
 
     Raises:
@@ -110,6 +111,7 @@ class Options:
     coverage: float = DEFAULT_COVERAGE
     max_strangeness: float = 0.99
     allow_private_urls: bool = False
+    with_exif: bool = False
     thumbnails: bool = False
 
     def __post_init__(self) -> None:
@@ -185,6 +187,7 @@ class Keywords(TypedDict, total=False):
     coverage: float
     max_strangeness: float
     allow_private_urls: bool
+    with_exif: bool
     thumbnails: bool
 
 

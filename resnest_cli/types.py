@@ -117,11 +117,27 @@ class Certainty:
 
 
 @dataclass(frozen=True, slots=True)
+class Exif:
+    """When and where a photograph was taken, as its EXIF data says; None where it does not.
+
+    Attributes:
+        taken: ISO 8601, with the offset from UTC if the camera wrote it: "2026-05-01T12:00:00+02:00".
+        latitude: decimal degrees, -90..90; north is positive.
+        longitude: decimal degrees, -180..180; east is positive.
+    """
+
+    taken: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The record of a classified image: its `predictions`, most probable first (fewer than top-k under a threshold).
 
     `certainty` is there where the model is calibrated; probabilities are then calibrated too.
     `thumbnail` is a small picture of it, a `data:` URI, where `Options.thumbnails` asked for one; else "".
+    `exif` is there where `Options.with_exif` asked for it.
     """
 
     path: str
@@ -129,6 +145,7 @@ class Result:
     status: Literal["ok"] = "ok"
     thumbnail: str = field(default="", repr=False)
     certainty: Certainty | None = None
+    exif: Exif | None = None
 
     @property
     def ok(self) -> Literal[True]:

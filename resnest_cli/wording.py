@@ -11,7 +11,7 @@ import re
 FLAGS = {
     *("allow-private-urls", "append-new", "apply", "balance", "by-hash", "exif", "failed", "full", "include-self"),
     *("normalize", "overwrite", "random-weights", "raw-uint8", "resume", "retry-failed", "subset", "sync-bn"),
-    *("watch", "with-sidecars"),
+    *("watch", "with-exif", "with-sidecars"),
 }
 OPPOSITES = {"no-exif": "exif", "no-recursive": "recursive", "head-only": "full"}
 # Keywords of other names than their options.

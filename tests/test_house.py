@@ -362,6 +362,7 @@ OPTIONS = {
             "--calibration",
             "--coverage",
             "--max-strangeness",
+            "--with-exif",
             "--model",
             *WEIGHTS,
             "--labels",

@@ -27,7 +27,7 @@ SECTIONS = {
         *("--split", "--subset", "--real-labels", "--val", "--groups", "--folds", "--sample", "--seed", "--undo"),
     ),
     "Output": (
-        *("--to", "--topk", "--threshold", "--calibration", "--coverage", "--max-strangeness"),
+        *("--to", "--topk", "--threshold", "--calibration", "--coverage", "--max-strangeness", "--with-exif"),
         *("--include-self", "--duplicates", "--class", "--raw", "--raw-uint8", "--normalize"),
         *("--copy", "--link", "--hardlink", "--move", "--apply", "--min", "--failed", "--with-sidecars"),
         *("--format", "--output", "--plot", "--per-class", "--confusion", "--mistakes", "--overwrite", "--resume"),

@@ -88,6 +88,7 @@ CALIBRATION = (
     _option("--coverage", metavar="P"),
     _option("--max-strangeness", metavar="P"),
 )
+WITH_EXIF = _option("--with-exif")
 DEVICE = _option("--device", metavar="DEVICE")
 ENGINE = _option("--engine", type=click.Choice(ENGINES))
 BATCH = _option("-b", "--batch", "--batch-size", type=or_auto(int), metavar="N|auto")

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     click.option("--calibrate", type=AnyPath, metavar="DIR", help="Images to make an int8 model with, once."),
     *jobs.RUN,
     *shared.CALIBRATION,
+    shared.WITH_EXIF,
     *(shared.MODEL, *shared.WEIGHTS, shared.LABELS, *shared.RUN, *shared.images()),
     inputs=shared.inputs,
     target=jobs.Target,

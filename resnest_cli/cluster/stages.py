@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -152,9 +152,14 @@ def as_block(
         "number": numbers,
         "failure": np.array([pack(row) if isinstance(row, Failure) else "" for row in rows]),
         "values": np.stack([nothing if isinstance(row, Failure) else row.values for row in rows]),
+        "exif": np.array([_exif(row) for row in rows], object),
         "thumbnail": np.array(["" if isinstance(row, Failure) else row.thumbnail for row in rows], object),
         "seconds": seconds,
     }
+
+
+def _exif(row: stream.Row | Failure) -> str:
+    return "" if isinstance(row, Failure) or row.exif is None else json.dumps(asdict(row.exif))
 
 
 def pack(item: Item) -> str:

@@ -29,7 +29,7 @@ from resnest_cli.inputs.pool import Pool
 from resnest_cli.pipeline import stream
 from resnest_cli.system import machine
 from resnest_cli.text.words import counted
-from resnest_cli.types import STDIN, EngineFacts, Failure, Source, Stages
+from resnest_cli.types import STDIN, EngineFacts, Exif, Failure, Source, Stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -254,9 +254,10 @@ def _elsewhere(item: Item) -> Item:
 
 
 def _rows(block: Block, wave: list[Item]) -> Iterator[stream.Row | Failure]:
-    columns = (block[name] for name in ("number", "failure", "values", "thumbnail"))
-    for number, failure, values, thumbnail in zip(*columns, strict=True):
-        yield unpack(failure) if failure else stream.Row(wave[number].path, np.asarray(values), thumbnail)  # type: ignore[misc] # a Failure
+    columns = (block[name] for name in ("number", "failure", "values", "thumbnail", "exif"))
+    for number, failure, values, thumbnail, exif in zip(*columns, strict=True):
+        found = Exif(**json.loads(exif)) if exif else None
+        yield unpack(failure) if failure else stream.Row(wave[number].path, np.asarray(values), thumbnail, found)  # type: ignore[misc] # a Failure
 
 
 def _duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
-from resnest_cli.inputs import likeness, thumbnails
+from resnest_cli.inputs import likeness, photographed, thumbnails
 from resnest_cli.inputs.decode import images
 from resnest_cli.inputs.pool import Load, Pool, limit_memory
 from resnest_cli.inputs.read import BYTES_PER_PIXEL, read_source
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnest_cli.options import Options
-    from resnest_cli.types import DataConfig, Source
+    from resnest_cli.types import DataConfig, Exif, Source
 
 WORKING_BYTES_PER_PIXEL = 16  # the file, Pillow's four bytes, and copies of these
 OTHER_BYTES = 256 << 20  # what a worker may need for all else
@@ -40,6 +40,7 @@ class Loaded(NamedTuple):
         decode: seconds to decode and resize it.
         thumbnail: a small picture as a `data:` URI, or "".
         resize: the part of `decode` that resizing took.
+        exif: when and where it was taken, if that is asked for.
     """
 
     values: NDArray[np.uint8]
@@ -47,13 +48,15 @@ class Loaded(NamedTuple):
     decode: float
     thumbnail: str = ""
     resize: float = 0.0
+    exif: Exif | None = None
 
 
 @dataclass(frozen=True)
 class Loader:
     """Reads a source and returns the pixels for a network, uint8 [height, width, 3]; the `Load` of a `Pool`.
 
-    With `thumbnails` it makes a small picture too, from the decoded image: the file is decoded once.
+    With `thumbnails` it makes a small picture too, from the decoded image: the file is decoded once. With `with_exif`
+    it says when and where the image was taken.
     """
 
     data: DataConfig
@@ -61,11 +64,13 @@ class Loader:
     max_pixels: int
     allow_private: bool = False
     thumbnails: bool = False
+    with_exif: bool = False
 
     @classmethod
     def of(cls, data: DataConfig, options: Options) -> Loader:
         """Return the loader for these options."""
-        return cls(data, options.upright, options.max_pixels, options.allow_private_urls, options.thumbnails)
+        private, small = options.allow_private_urls, options.thumbnails
+        return cls(data, options.upright, options.max_pixels, private, small, options.with_exif)
 
     def prepare(self) -> None:
         """Limit the memory of this process to the needs of an image of `max_pixels`, where the system can."""
@@ -79,6 +84,7 @@ class Loader:
         """
         begun = read = time.perf_counter()
         if source.picture is not None:
+            content = source.picture
             picture = images.rgb(source.picture, exif=self.exif, max_pixels=self.max_pixels)
         else:
             limit = BYTES_PER_PIXEL * self.max_pixels
@@ -89,7 +95,8 @@ class Loader:
         pixels = images.preprocess(picture, self.data)
         resized = time.perf_counter()
         small = thumbnails.of(picture) if self.thumbnails else ""
-        return Loaded(pixels, read - begun, time.perf_counter() - read, small, resized - decoded)
+        exif = photographed.of(content) if self.with_exif else None
+        return Loaded(pixels, read - begun, time.perf_counter() - read, small, resized - decoded, exif)
 
 
 class Checked(NamedTuple):

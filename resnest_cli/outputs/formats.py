@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from resnest_cli.errors import UsageError
 from resnest_cli.outputs import answers, html
-from resnest_cli.outputs.rows import read_json, to_json, to_row, with_thumbnail
+from resnest_cli.outputs.rows import EXIF, read_json, to_json, to_row, with_thumbnail
 from resnest_cli.text import cells
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ Writer: TypeAlias = "Callable[[Iterable[Any], IO[bytes], About], None]"
 
 _COLUMNS = ("index", "wnid", "label", "probability")
 _CERTAINTY = ("set", "strangeness", "abstained")
+# Cells after those of the predictions, by what is left of all cells by four: none, certainty and EXIF, one of them.
+_MORE = {0: 0, 2: len(_CERTAINTY) + len(EXIF), 3: len(EXIF)}
 
 
 @dataclass(frozen=True)
@@ -117,23 +119,27 @@ def parquet_table(about: About, rows: list[Row], _: int = 0) -> Any:  # noqa: AN
 
 def _header(delimiter: str, about: About) -> bytes:
     groups = [f"{column}_{rank}" for rank in range(1, about.topk + 1) for column in _COLUMNS]
-    certainty = _CERTAINTY if about.is_calibrated else ()
-    return _line(["path", "status", *groups, *certainty, "error_type", "error_message"], delimiter)
+    more = [*(_CERTAINTY if about.is_calibrated else ()), *(EXIF if about.has_exif else ())]
+    return _line(["path", "status", *groups, *more, "error_type", "error_message"], delimiter)
 
 
 def _encode(delimiter: str, row: Row, about: About) -> bytes:
     values = [cells.escape_surrogates(prediction[column]) for prediction in row["predictions"] for column in _COLUMNS]
     padding = [""] * (about.topk * len(_COLUMNS) - len(values))
-    certainty = _certainty(row) if about.is_calibrated else []
+    more = [*(_certainty(row) if about.is_calibrated else ()), *(_exif(row) if about.has_exif else ())]
     error = row.get("error", {"type": "", "message": ""})
     ends = [error["type"], cells.escape_surrogates(error["message"])]
-    return _line([row["path"], row["status"], *values, *padding, *certainty, *ends], delimiter)
+    return _line([row["path"], row["status"], *values, *padding, *more, *ends], delimiter)
 
 
 def _certainty(row: Row) -> list[object]:
     if "set" not in row:
         return [""] * len(_CERTAINTY)
     return [";".join(map(str, row["set"])), row["strangeness"], str(row["abstained"]).lower()]
+
+
+def _exif(row: Row) -> list[object]:
+    return ["" if row.get(name) is None else row[name] for name in EXIF]
 
 
 def _line(values: list[object], delimiter: str) -> bytes:
@@ -147,17 +153,35 @@ def _decode(delimiter: str, text: bytes) -> Row:
         raise ValueError(*odd.args) from odd
     path, status, *values, error, message = map(cells.unescape, found)
     row: Row = {"path": path, "status": status}
-    cut = len(values) - len(values) % len(_COLUMNS)  # the certainty's cells are fewer than those of a prediction
+    cut = len(values) - _MORE.get(left := len(values) % len(_COLUMNS), left)
     groups = [values[at : at + len(_COLUMNS)] for at in range(0, cut, len(_COLUMNS)) if values[at]]
     row["predictions"] = [_prediction(rank, *group) for rank, group in enumerate(groups, 1)]
     if error:
         return row | {"error": {"type": error, "message": message}}
-    return row | _certainty_of(values[cut:])
+    return row | _more_of(values[cut:])
 
 
 def _prediction(rank: int, index: str, wnid: str, label: str, probability: str) -> Row:
     values = (int(index), wnid or None, label, float(probability))
     return {"rank": rank, **dict(zip(_COLUMNS, values, strict=True))}
+
+
+def _more_of(values: list[str]) -> Row:
+    """Return certainty, EXIF or both; where there are three cells, the last of a certainty is true or false."""
+    has_certainty = len(values) == len(_CERTAINTY) + len(EXIF) or values[-1:] in (["true"], ["false"])
+    cut = len(_CERTAINTY) * has_certainty
+    return _certainty_of(values[:cut]) | _exif_of(values[cut:])
+
+
+def _exif_of(values: list[str]) -> Row:
+    if not values:
+        return {}
+    taken, latitude, longitude = values
+    return {
+        "taken": taken or None,
+        "latitude": float(latitude) if latitude else None,
+        "longitude": float(longitude) if longitude else None,
+    }
 
 
 def _certainty_of(values: list[str]) -> Row:

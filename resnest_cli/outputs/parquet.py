@@ -35,8 +35,9 @@ PREDICTION = pa.struct(
 )
 ANSWER = [("path", pa.string()), ("status", pa.string()), ("predictions", pa.list_(PREDICTION))]
 CERTAINTY = [("set", pa.list_(pa.int32())), ("strangeness", pa.float32()), ("abstained", pa.bool_())]
+TAKEN = [("taken", pa.string()), ("latitude", pa.float64()), ("longitude", pa.float64())]
 ERROR = [("error_type", pa.string()), ("error_message", pa.string())]
-NAMES = [name for name, _ in (*ANSWER, *CERTAINTY, *ERROR)]
+NAMES = [name for name, _ in (*ANSWER, *CERTAINTY, *TAKEN, *ERROR)]
 
 
 def write(rows: Iterable[Row], out: IO[bytes], about: About) -> None:
@@ -51,7 +52,8 @@ def write(rows: Iterable[Row], out: IO[bytes], about: About) -> None:
 
 def schema_of(about: About) -> pa.Schema:
     """Return the columns of a file."""
-    return pa.schema([*ANSWER, *(CERTAINTY if about.is_calibrated else []), *ERROR])
+    more = [*(CERTAINTY if about.is_calibrated else []), *(TAKEN if about.has_exif else [])]
+    return pa.schema([*ANSWER, *more, *ERROR])
 
 
 def table(rows: list[Row], about: About) -> pa.Table:
@@ -66,7 +68,7 @@ def _flat(row: Row) -> Row:
         "path": utf8_path(row["path"]),
         "status": row["status"],
         "predictions": predictions,
-        **{name: row.get(name) for name, _ in CERTAINTY},
+        **{name: row.get(name) for name, _ in (*CERTAINTY, *TAKEN)},
         "error_type": error["type"],
         "error_message": error["message"] and utf8(error["message"]),
     }
@@ -79,7 +81,8 @@ def row_of(values: Mapping[str, Any]) -> Row:
     if values["error_type"] is not None:
         return row | {"error": {"type": values["error_type"], "message": values["error_message"]}}
     certainty = {name: values[name] for name, _ in CERTAINTY if values.get(name) is not None}
-    return row | (_shortest(certainty, "strangeness") if certainty else {})
+    taken = {name: values[name] for name, _ in TAKEN if name in values}
+    return row | (_shortest(certainty, "strangeness") if certainty else {}) | taken
 
 
 def _shortest(values: Row, name: str) -> Row:

@@ -69,10 +69,11 @@ class Results:
         """
         if self.finished and self.finished.about:
             return self.finished.about
-        topk, is_calibrated = 0, False
+        topk, is_calibrated, has_exif = 0, False, False
         for row in self.rows():
-            topk, is_calibrated = max(topk, len(row["predictions"])), is_calibrated or "set" in row
-        return About(topk, self._facts(), is_calibrated)
+            topk = max(topk, len(row["predictions"]))
+            is_calibrated, has_exif = is_calibrated or "set" in row, has_exif or "taken" in row
+        return About(topk, self._facts(), is_calibrated, has_exif)
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows, lazily; those of a page have their small pictures too.

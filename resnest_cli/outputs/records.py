@@ -165,7 +165,8 @@ def _finished(given: Entries, path: Path) -> Finished:
 def _about(given: Entries) -> About | None:
     if not given.values:
         return None
-    return About(given.integer("topk", 0, _MOST), given.inside("facts").values, given.flag("is_calibrated"))
+    has_exif = "has_exif" in given.values and given.flag("has_exif")  # records of earlier versions do not say it
+    return About(given.integer("topk", 0, _MOST), given.inside("facts").values, given.flag("is_calibrated"), has_exif)
 
 
 def begun_with(sidecar: Path | str, text: bytes, again: str = "--resume") -> dict[str, Any]:

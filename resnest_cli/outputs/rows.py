@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from resnest_cli.text import json_input
-from resnest_cli.types import Certainty, Failure, Prediction, Result
+from resnest_cli.types import Certainty, Exif, Failure, Prediction, Result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Row: TypeAlias = "dict[str, Any]"
 _PREDICTION = [field.name for field in fields(Prediction)]
+EXIF = [field.name for field in fields(Exif)]
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,13 @@ class About:
         topk: how many classes a row has room for; 0 for features.
         facts: what made the rows, as JSON values.
         is_calibrated: rows with an answer say how sure it is.
+        has_exif: rows with an answer say when and where the image was taken.
     """
 
     topk: int
     facts: Mapping[str, Any]
     is_calibrated: bool = False
+    has_exif: bool = False
 
 
 def to_row(record: Record) -> Row:
@@ -44,7 +47,7 @@ def to_row(record: Record) -> Row:
         return row | error_of(record)
     if known := record.certainty:
         row |= {"set": list(known.set), "strangeness": known.strangeness, "abstained": known.abstained}
-    return row
+    return row | asdict(record.exif) if record.exif else row
 
 
 def to_record(row: Row) -> Record:
@@ -55,7 +58,8 @@ def to_record(row: Row) -> Record:
     if "error" in row:
         return Failure(row["path"], row["error"]["type"], row["error"]["message"])
     found = tuple(Prediction(**{name: each[name] for name in _PREDICTION}) for each in row["predictions"])
-    return Result(row["path"], found, thumbnail=row.get("thumbnail", ""), certainty=_certainty(row, found))
+    exif = Exif(**{name: row[name] for name in EXIF}) if "taken" in row else None
+    return Result(row["path"], found, thumbnail=row.get("thumbnail", ""), certainty=_certainty(row, found), exif=exif)
 
 
 def _certainty(row: Row, found: tuple[Prediction, ...]) -> Certainty | None:
@@ -108,7 +112,8 @@ def is_row(value: object) -> bool:
     """Return whether a value is a whole row, as `to_row` makes them."""
     match value:
         case {"path": str(), "status": "ok", "predictions": list(found), **rest} if "error" not in rest:
-            return all(map(_is_prediction, found)) and ("set" not in rest or _is_certainty(rest))
+            more = ("set" not in rest or _is_certainty(rest)) and ("taken" not in rest or _is_exif(rest))
+            return more and all(map(_is_prediction, found))
         case {"path": str(), "status": "error", "predictions": [], "error": {"type": str(), "message": str()}}:
             return True
     return False
@@ -125,6 +130,13 @@ def _is_certainty(value: object) -> bool:
     match value:
         case {"set": list(found), "strangeness": float() | int(), "abstained": bool()}:
             return all(isinstance(index, int) for index in found)
+    return False
+
+
+def _is_exif(value: object) -> bool:
+    match value:
+        case {"taken": str() | None, "latitude": float() | int() | None, "longitude": float() | int() | None}:
+            return True
     return False
 
 

@@ -205,7 +205,7 @@ class Dispatch:
                 request.fail(error)
         else:
             for request, image, row in zip(batch, images, rows, strict=True):
-                done = stream.Row(image.path, row, image.thumbnail)
+                done = stream.Row(image.path, row, image.thumbnail, image.exif)
                 request.settle(stream.check_finite(done, self._engine.precision))
 
     def _rows(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

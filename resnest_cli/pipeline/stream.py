@@ -23,7 +23,7 @@ import numpy as np
 
 from resnest_cli.engines import window
 from resnest_cli.errors import DecodeTimeout, NotANumber, OutOfMemory, ResnestError, as_image_error
-from resnest_cli.types import STDIN, Failure, Source, Stages
+from resnest_cli.types import STDIN, Exif, Failure, Source, Stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -42,11 +42,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The engine's numbers for one input, float32 [F], and its thumbnail, if one is made."""
+    """The engine's numbers for one input, float32 [F], and its thumbnail and EXIF, if they are asked for."""
 
     path: str
     values: NDArray[np.float32]
     thumbnail: str = ""
+    exif: Exif | None = None
 
     @property
     def ok(self) -> Literal[True]:
@@ -56,11 +57,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """One image ready for the engine, uint8 [height, width, 3], and its thumbnail, if one is made."""
+    """One image ready for the engine, uint8 [height, width, 3], and its thumbnail and EXIF, if they are asked for."""
 
     path: str
     values: NDArray[np.uint8]
     thumbnail: str = ""
+    exif: Exif | None = None
 
 
 Decoded: TypeAlias = Pixels | Failure
@@ -113,7 +115,7 @@ def decoded(source: Source, load: Callable[[], Loaded], stages: Stages) -> Decod
         return Failure.of(source.path, as_image_error(error))
     stages.read += loaded.read
     stages.decode += loaded.decode
-    return Pixels(source.path, loaded.values, loaded.thumbnail)
+    return Pixels(source.path, loaded.values, loaded.thumbnail, loaded.exif)
 
 
 def load_within(load: Load, source: Source, timeout: float) -> Any:  # noqa: ANN401 - as Load
@@ -214,7 +216,10 @@ def _images(group: list[Decoded]) -> int:
 def _match(group: list[Decoded], output: NDArray[np.float32], precision: str) -> Iterator[Row | Failure]:
     rows = iter(output)
     for item in group:
-        yield item if isinstance(item, Failure) else check_finite(Row(item.path, next(rows), item.thumbnail), precision)
+        if isinstance(item, Failure):
+            yield item
+        else:
+            yield check_finite(Row(item.path, next(rows), item.thumbnail, item.exif), precision)
 
 
 def _group(items: Iterable[Decoded], batch: int) -> Iterator[list[Decoded]]:

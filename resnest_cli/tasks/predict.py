@@ -376,8 +376,12 @@ class Classifier(OpenedModel):
             "threshold": threshold,
             "format": out.format.name,
         }
+        if self.options.with_exif:
+            fingerprint |= {"with_exif": True}
         if self.calibrated:
             facts, fingerprint = facts | self.calibrated.facts, fingerprint | self.calibrated.facts
-        about = About(self.columns(topk), facts, is_calibrated=self.calibrated is not None)
+        about = About(
+            self.columns(topk), facts, is_calibrated=self.calibrated is not None, has_exif=self.options.with_exif
+        )
         to_row, table = out.format.to_row, partial(formats.parquet_table, about)
         return job.Job(self.trunk, finish, to_row, table, about, fingerprint, self.batch)

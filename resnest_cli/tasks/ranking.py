@@ -37,11 +37,11 @@ class Ranking:
             return item
         best = self._best(item.values, self.probabilities(item.values))
         if not self.assessment:
-            return Result(item.path, best, thumbnail=item.thumbnail)
+            return Result(item.path, best, thumbnail=item.thumbnail, exif=item.exif)
         found = self.assessment(item.values)
         names = tuple(self.labels.names[index] for index in found.set)
         certainty = Certainty(found.set, names, _exact(np.float32(found.strangeness)), found.abstained)
-        return Result(item.path, best, thumbnail=item.thumbnail, certainty=certainty)
+        return Result(item.path, best, thumbnail=item.thumbnail, certainty=certainty, exif=item.exif)
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probabilities [C] of logits [C], float32, at the temperature of the calibration."""

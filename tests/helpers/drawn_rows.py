@@ -21,11 +21,16 @@ certainty = st.fixed_dictionaries(
     {"set": st.lists(st.integers(0, 999), min_size=1, max_size=4), "strangeness": share, "abstained": st.booleans()}
 )
 
+degrees = st.none() | st.floats(-180, 180).map(lambda value: round(value, 7))
+exif = st.fixed_dictionaries(
+    {"taken": st.none() | st.just("2026-05-01T12:00:00+02:00"), "latitude": degrees, "longitude": degrees}
+)
+
 
 @st.composite
 def files(draw: st.DrawFn) -> tuple[list[dict[str, Any]], About]:
     """Draw the rows of a file, and what holds for all of them."""
-    is_calibrated = draw(st.booleans())
+    is_calibrated, has_exif = draw(st.booleans()), draw(st.booleans())
     rows: list[dict[str, Any]] = []
     for name in draw(st.lists(path, max_size=6)):
         if draw(st.booleans()):
@@ -34,5 +39,5 @@ def files(draw: st.DrawFn) -> tuple[list[dict[str, Any]], About]:
             continue
         found = [{"rank": rank} | each for rank, each in enumerate(draw(st.lists(prediction, max_size=3)), 1)]
         row = {"path": name, "status": "ok", "predictions": found}
-        rows.append(row | (draw(certainty) if is_calibrated else {}))
-    return rows, About(3, FACTS, is_calibrated)
+        rows.append(row | (draw(certainty) if is_calibrated else {}) | (draw(exif) if has_exif else {}))
+    return rows, About(3, FACTS, is_calibrated, has_exif)

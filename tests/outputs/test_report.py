@@ -23,7 +23,7 @@ from PIL import Image
 from resnest_cli.inputs import thumbnails
 from resnest_cli.outputs import html
 from resnest_cli.outputs.rows import About, to_row, with_thumbnail
-from resnest_cli.types import Certainty, Failure, Prediction, Record, Result
+from resnest_cli.types import Certainty, Exif, Failure, Prediction, Record, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -456,3 +456,15 @@ def test_a_page_of_real_answers_has_their_pictures(resnest: Resnest, tmp_path: P
     assert (ended.exit_code, len(rows)) == (3, 13)
     assert [str(row["thumbnail"])[:23] for row in rows] == ["data:image/webp;base64,"] * 12 + [""]
     assert '"model": "digits", "weights": "' in (tmp_path / "x.html").read_text()
+
+
+@in_browser
+def test_a_card_says_when_and_where_it_was_taken(tmp_path: Path) -> None:
+    taken = replace(answer("a.jpg", 1, "x", 0.5), exif=Exif("2026-05-01T12:00:00+02:00", 48.13726, -11.5))
+    (tmp_path / "x.html").write_text(
+        page([taken, replace(taken, exif=Exif(None, 0.0, 0.0)), replace(taken, exif=Exif())])
+    )
+    first, equator, unknown = show(tmp_path / "x.html").cards
+    assert first.endswith("|2026-05-01 12:00:00+02:00, 48.1373, -11.5000|")
+    assert equator.endswith("|0.0000, 0.0000|")
+    assert unknown.endswith("|1.0%|")
