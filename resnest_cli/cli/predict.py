@@ -71,6 +71,7 @@ def predict(  # noqa: PLR0913 - one parameter per option, or per group of them
     Examples:
       resnest predict dog.jpg --model resnest101e --topk 5
       resnest predict photos/ -o answers.csv --resume
+      resnest predict photos/ -o answers.csv --append-new
       resnest predict photos/ -o report.html
       resnest predict photos/ -o answers.csv --calibration calibration.json --coverage 0.95
       resnest predict photos/ -o answers.csv --precision int8 --calibrate photos/
