@@ -8,6 +8,7 @@ changed comes at the end, and the old one is dropped when the job ends.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from resnest_cli.outputs.ledger import Ledger, Stamp
 from resnest_cli.outputs.reading import Results
 from resnest_cli.outputs.resumable import ResumableFile
 from resnest_cli.system import atomic, files
+from resnest_cli.text.words import counted
 from resnest_cli.types import STDIN
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from resnest_cli.outputs.summary import Summary
     from resnest_cli.types import Failure, Source
 
+_log = logging.getLogger(__name__)
 ALL_ROWS = 0  # are kept of a file that was being written: it need not end with a whole batch
 
 
@@ -82,9 +85,12 @@ class GrowingFile(ResumableFile):
             done = records.place(self.path)
             self._ledger = Ledger(self.path)
             self._ends.callback(self._ledger.close)
+            self._stamps = {_key(path): stamp for path, stamp in self._ledger.stamps.items()}
             self._since = done.stat().st_mtime_ns if self.complete and self._ledger.is_new else 0
+            if self.complete:
+                Results(self.path).require_here()
             rows = Results(self.path).rows() if self.complete else self._journal.rows()
-            self._errors = {row["path"]: _error(row) for row in rows}
+            self._errors = {_key(row["path"]): _error(row) for row in rows}
             self.done = len(self._errors)
 
     def rest(self, found: Iterable[Source | Failure], seen: Callable[..., None]) -> Iterator[Source | Failure]:
@@ -98,10 +104,12 @@ class GrowingFile(ResumableFile):
         """Append every row; a signal ends the file as it is then."""
         try:
             for row in rows:
-                stamp = self._under_way[row["path"]].popleft()
+                stamp = self._under_way[_key(row["path"])].popleft()
                 if self._hold and "error" in row and self._hold(row["path"]):
                     self._forget(row)
                     continue
+                if "error" in row and stamp is None and _is_file(row["path"]) and not os.path.lexists(row["path"]):
+                    continue  # a name of nothing is told, and leaves no row that would fail for ever
                 if not self._unfinished:
                     self._reopen()
                 super().write([row])
@@ -109,6 +117,7 @@ class GrowingFile(ResumableFile):
                     self._ledger.add(row["path"], stamp)
         except (KeyboardInterrupt, SystemExit):
             self.finish()
+            _log.info("%s is complete so far: %s.", self.path, counted(self._tally.rows or len(self._errors), "row"))
             raise
 
     def finish(self) -> None:
@@ -127,29 +136,29 @@ class GrowingFile(ResumableFile):
     def _forget(self, row: Row) -> None:
         """Let an input that was held come again."""
         self._count_rows(row["error"]["type"], -1)
-        del self._given[row["path"]]
+        del self._given[_key(row["path"])]
 
     def _new(self, found: Iterable[Source | Failure]) -> Iterator[Source | Failure]:
         """Yield the inputs that have no row, or have changed; in the thread that finds them."""
         for item in found:
-            stamp = Stamp.of(item, by_hash=self._by_hash)
-            if item.path in self._given and _same(self._given[item.path], stamp):
+            stamp, key = Stamp.of(item, by_hash=self._by_hash), _key(item.path)
+            if key in self._given and _same(self._given[key], stamp):
                 continue
-            is_first = item.path not in self._given
-            self._given[item.path] = stamp
-            if is_first and item.path in self._errors:
+            is_first = key not in self._given
+            self._given[key] = stamp
+            if is_first and key in self._errors:
                 if self._is_up_to_date(item.path, stamp):
                     continue
-                if item.path not in self._replaced:
-                    self._count_rows(self._errors[item.path], -1)
-                self._replaced.add(item.path)
-            self._under_way.setdefault(item.path, deque()).append(stamp)
+                if key not in self._replaced:
+                    self._count_rows(self._errors[key], -1)
+                self._replaced.add(key)
+            self._under_way.setdefault(key, deque()).append(stamp)
             yield item
         self._is_whole = True
 
     def _is_up_to_date(self, path: str, stamp: Stamp | None) -> bool:
         """Return whether the row of a path is of this state of its file."""
-        then = self._ledger.stamps.get(path)
+        then = self._stamps.get(_key(path))
         if stamp is None:  # nothing to compare: a URL, an object, a file that is gone
             return True
         is_same = then.is_as(stamp) if then else stamp.mtime_ns <= self._since
@@ -159,16 +168,15 @@ class GrowingFile(ResumableFile):
 
     def _is_gone(self, path: str) -> bool:
         """Return whether a path that has a row, and was not found now, was a file."""
-        is_file = path not in self._given and path != STDIN and "://" not in path
-        return is_file and not os.path.lexists(path)
+        return path not in self._given and _is_file(path) and not os.path.lexists(path)
 
     def _reopen(self) -> None:
         """Make a finished file one that is being written; until its record is gone, it is the finished one."""
         with files.as_output_error(self.path):
             finished = Results(self.path)
+            self._open(self._ends)
             atomic.write(self._sidecar, json.dumps(self._settings, indent=1).encode())
             self._unfinished, self.complete = True, False
-            self._open(self._ends)
             if self.format.compose:
                 self._journal.start(self._about)
                 for row in finished.rows():
@@ -179,15 +187,24 @@ class GrowingFile(ResumableFile):
 
     def _compact(self) -> None:
         """Drop the rows that have a later one, and count those that are left."""
-        last: dict[str, tuple[int, str | None]] = {}
+        last: dict[str, tuple[int, str, str | None]] = {}
         count = 0
         for count, row in enumerate(self._journal.rows(), 1):
-            last[row["path"]] = (count - 1, _error(row))
+            last[_key(row["path"])] = (count - 1, row["path"], _error(row))
         if len(last) < count:
-            self._journal.keep({number for number, _ in last.values()}.__contains__)
+            self._journal.keep({number for number, *_ in last.values()}.__contains__)
         self._tally = records.Tally()
-        for path, (_, error) in sorted(last.items(), key=lambda item: item[1][0]):
+        for _, path, error in sorted(last.values()):
             self._tally.add(path, error)
+
+
+def _key(path: str) -> str:
+    """Return what two spellings of a file's path have in common; other inputs are known by their text."""
+    return os.path.abspath(path) if _is_file(path) else path  # noqa: PTH100 - as text
+
+
+def _is_file(path: str) -> bool:
+    return path != STDIN and "://" not in path
 
 
 def _error(row: Row) -> str | None:

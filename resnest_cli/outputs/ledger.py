@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from resnest_cli.outputs import records
 from resnest_cli.outputs.formats import Lines
 from resnest_cli.outputs.journal import Journal
 from resnest_cli.outputs.rows import to_json
@@ -67,8 +68,8 @@ class Ledger:
     """
 
     def __init__(self, path: Path) -> None:
-        self.is_new = not place(path).exists()
-        self._journal = Journal(place(path), _LINES)
+        self.is_new = not records.ledger(path).exists()
+        self._journal = Journal(records.ledger(path), _LINES)
         self.stamps: dict[str, Stamp] = {}
         size = 0
         for text, row in self._journal.scan():
@@ -97,7 +98,7 @@ def stamps(path: Path) -> dict[str, Stamp]:
         OSError: it cannot be read.
     """
     found: dict[str, Stamp] = {}
-    with contextlib.suppress(FileNotFoundError, ValueError), files.open_own(place(path)) as file:
+    with contextlib.suppress(FileNotFoundError, ValueError), files.open_own(records.ledger(path)) as file:
         for line in file:
             row = _decode(line)
             found[row["path"]] = Stamp(row["size"], row["mtime_ns"], row["sha256"])
@@ -110,13 +111,12 @@ def copy(path: Path, to: Path) -> None:
     Raises:
         OSError: it cannot be read or written.
     """
-    with contextlib.suppress(FileNotFoundError), files.open_own(place(path)) as ledger, atomic.writer(place(to)) as out:
+    with (
+        contextlib.suppress(FileNotFoundError),
+        files.open_own(records.ledger(path)) as ledger,
+        atomic.writer(records.ledger(to)) as out,
+    ):
         shutil.copyfileobj(ledger, out)
-
-
-def place(path: Path) -> Path:
-    """Name the ledger of a file of rows."""
-    return path.with_name(f".{path.name}.inputs.jsonl")
 
 
 def _decode(text: bytes) -> dict[str, Any]:

@@ -6,17 +6,20 @@ for all of them. The file may come from anybody, or be edited: each row is check
 
 from __future__ import annotations
 
+import os
 import re
-from functools import cached_property
+import shlex
+from functools import cached_property, partial
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from resnest_cli.errors import UsageError, message_of
 from resnest_cli.inputs import columns
 from resnest_cli.outputs import records
-from resnest_cli.outputs.formats import FORMATS
+from resnest_cli.outputs.formats import FORMATS, separated
 from resnest_cli.outputs.rows import About, is_row
 from resnest_cli.system.paths import Kind, look
 from resnest_cli.text.json_input import parse
+from resnest_cli.types import STDIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,14 +46,18 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         suffix = path.suffix.lower().removeprefix(".")
-        if suffix not in FORMATS:
-            raise UsageError(f"{path}: its suffix names no format of predictions: .{', .'.join(FORMATS)}.")
+        made = records.read(path)
+        if made and made.settings.get("format") in FORMATS:  # it may have another suffix
+            suffix = made.settings["format"]
         seen = look(path)
         if not seen.is_file:
             why = seen.why if seen.kind in {Kind.MISSING, Kind.UNKNOWN} else "it is no file."
             raise UsageError(f"{path}: {why}")
+        if suffix not in FORMATS:
+            raise UsageError(f"{path}: its suffix names no format of predictions: .{', .'.join(FORMATS)}.")
         if look(records.unfinished(path)).is_there:
-            raise UsageError(f"{path}: it is not finished; the same command with --resume finishes it.")
+            again = records.again(path)
+            raise UsageError(f"{path}: it is not finished; the same command with {again} finishes it.")
         self.path = path
         self.format = FORMATS[suffix]
 
@@ -74,6 +81,20 @@ class Results:
             topk = max(topk, len(row["predictions"]))
             is_calibrated, has_exif = is_calibrated or "set" in row, has_exif or "taken" in row
         return About(topk, self._facts(), is_calibrated, has_exif)
+
+    def require_here(self) -> None:
+        """Check that relative paths of the rows begin in this folder.
+
+        Raises:
+            UsageError: they begin in another one, and files are there.
+        """
+        folder = self.finished.folder if self.finished else ""
+        if not folder or os.path.realpath(folder) == os.path.realpath("."):
+            return
+        names = (row["path"] for row in self.rows() if row["path"] != STDIN and "://" not in row["path"])
+        if any(not os.path.isabs(name) and os.path.lexists(os.path.join(folder, name)) for name in names):  # noqa: PTH117, PTH118 - as typed
+            where = shlex.quote(folder)
+            raise UsageError(f"{self.path}: its paths begin in the folder where predict ran. Go there: cd {where}")
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows, lazily; those of a page have their small pictures too.
@@ -145,6 +166,8 @@ def _html(path: Path) -> Iterator[Row]:
         if not any(line.endswith(_HTML_ROWS) for line in _lines(file)):
             raise ValueError("it is no page of predictions")
         for row in _objects(file, b"]</script>\n"):
+            if "heat" in row or "images" in row:
+                raise ValueError("it is a page of explain or similar, not of predict")
             row.pop("link", None)  # where a page finds the image; each page has its own
             yield row
 
@@ -163,12 +186,19 @@ def _objects(file: IO[bytes], end: bytes) -> Iterator[Row]:
     raise ValueError("its end is missing")
 
 
-def _separated(path: Path) -> Iterator[Row]:
-    lines = FORMATS[path.suffix.lower().removeprefix(".")].lines
-    assert lines is not None  # noqa: S101 - for the type checker
+def _separated(delimiter: str, path: Path) -> Iterator[object]:
+    lines = separated(delimiter)
     texts = _cells(path, lines)
-    next(texts, None)
-    return map(lines.decode, texts)
+    if not next(texts, b"").startswith((b"path,status,", b"path\tstatus\t")):
+        raise ValueError("its first line is not that of rows of predictions")
+    return map(partial(_decoded, lines), texts)
+
+
+def _decoded(lines: Lines, text: bytes) -> object:
+    try:
+        return lines.decode(text)
+    except (ValueError, IndexError):
+        return None  # no row, see `_checked`
 
 
 def _cells(path: Path, lines: Lines) -> Iterator[bytes]:
@@ -207,8 +237,8 @@ def _html_facts(path: Path) -> bytes:
 _READERS: dict[str, Callable[[Path], Iterator[object]]] = {
     "jsonl": _jsonl,
     "json": _json,
-    "csv": _separated,
-    "tsv": _separated,
+    "csv": partial(_separated, ","),
+    "tsv": partial(_separated, "\t"),
     "parquet": _parquet,
     "html": _html,
 }

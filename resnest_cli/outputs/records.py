@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections import Counter
 from dataclasses import asdict, dataclass
 from itertools import islice, repeat
@@ -20,7 +21,7 @@ from resnest_cli.errors import OutputError
 from resnest_cli.outputs.rows import About
 from resnest_cli.system import atomic, digests, files
 from resnest_cli.system.paths import is_bare
-from resnest_cli.text.json_input import Entries, parse, shorten
+from resnest_cli.text.json_input import LONGEST_PATH, Entries, parse, shorten
 from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Finished:
         inputs: the hash of all their paths.
         checksums: of its files, by name.
         about: what holds for all rows; None in a record of an earlier version.
+        folder: in which the job ran, absolute: relative paths begin there; "" in a record of an earlier version.
     """
 
     settings: dict[str, Any]
@@ -73,6 +75,7 @@ class Finished:
     inputs: str
     checksums: dict[str, int]
     about: About | None = None
+    folder: str = ""
 
     def changed(self, path: Path) -> list[Path]:
         """List its files, of which `path` is one, that are not as they were."""
@@ -111,19 +114,37 @@ def unfinished(path: Path) -> Path:
     return path.with_name(f"{path.name}.resume.json")
 
 
+def ledger(path: Path) -> Path:
+    """Name the file of stamps beside a file that grows, see `outputs.ledger`."""
+    return path.with_name(f".{path.name}.inputs.jsonl")
+
+
+def again(path: Path) -> str:
+    """Return the option that continues an unfinished file."""
+    return "--append-new" if ledger(path).exists() else "--resume"
+
+
 def place(path: Path) -> Path:
     """Name the record of the job that made `path`."""
     return path.with_name(f".{path.name}.done.json")
 
 
-def write(path: Path, settings: Mapping[str, Any], tally: Tally, companions: Iterable[Path], about: About) -> None:
-    """Keep what made `path` and its companions, which are all whole.
+def write(  # noqa: PLR0913, PLR0917 - what a record holds
+    path: Path,
+    settings: Mapping[str, Any],
+    tally: Tally,
+    companions: Iterable[Path],
+    about: About,
+    folder: str | None = None,
+) -> None:
+    """Keep what made `path` and its companions, which are all whole; in this folder, or in `folder`.
 
     Raises:
         OSError: it cannot be written.
     """
     checksums = {file.name: digests.crc32(file) for file in (path, *companions)}
-    record = Finished(dict(settings), tally.rows, dict(tally.failures), tally.inputs, checksums, about)
+    where = os.getcwd() if folder is None else folder  # noqa: PTH109 - as text
+    record = Finished(dict(settings), tally.rows, dict(tally.failures), tally.inputs, checksums, about, where)
     atomic.write(place(path), json.dumps(asdict(record), indent=1).encode())
 
 
@@ -154,6 +175,7 @@ def _finished(given: Entries, path: Path) -> Finished:
         given.text("inputs"),
         {name: checksums.integer(name, 0, _MOST) for name in checksums.values},
         _about(given.inside("about")),
+        given.text("folder", longest=LONGEST_PATH) if "folder" in given.values else "",
     )
     adds_up = sum(found.failures.values()) <= found.rows
     if not (adds_up and path.name in found.checksums and all(map(is_bare, found.checksums))):

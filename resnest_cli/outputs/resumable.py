@@ -265,6 +265,9 @@ class ResumableFile:
         if self._unfinished and not (self._resume or self._overwrite):
             message = f"{self.path} was begun and not finished: add --resume to continue, or --overwrite to start anew."
             raise OutputError(message)
+        if self._unfinished and self._resume and self._again == "--resume" != records.again(self.path):
+            message = f"{self.path} grew with --append-new: the same command with that continues."
+            raise OutputError(message)
         if self._unfinished:
             return
         if journal != self.path and journal.exists() and journal.stat().st_size:  # even where FILE may be replaced

@@ -51,9 +51,10 @@ class RetriedFile(ResumableFile):
         super().__enter__()
         if not self._finished:
             self._ends.close()
-            message = f"{self.path} is not finished: add --resume in place of --retry-failed first."
+            message = f"{self.path} is not finished: add {records.again(self.path)} in place of --retry-failed first."
             raise OutputError(message)
         self._results = Results(self.path)
+        self._results.require_here()
         self._failed = {row["path"] for row in self._results.rows() if "error" in row}
         return self
 
@@ -64,7 +65,7 @@ class RetriedFile(ResumableFile):
             OutputError: the rows were made in another way, or the file cannot be written.
         """
         self.begin(job.about, job.fingerprint, job.batch)
-        summary.output, summary.complete = self.path, not self._failed
+        summary.output = self.path
         for row in self._results.rows():
             if "error" not in row:
                 summary.count(None)
@@ -74,6 +75,7 @@ class RetriedFile(ResumableFile):
         for row in self._results.rows():
             if "error" in row and row["path"] not in new:
                 summary.count(row["error"]["type"])
+        summary.complete = not new
         if new:
             with summary.stages.clock("write"), files.as_output_error(self.path):
                 self._replace(new)

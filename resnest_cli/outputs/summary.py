@@ -121,8 +121,10 @@ class Summary:
         """Return a line for what was written and how fast, and another for what failed."""
         total = self.ok + self.failed
         gone = f"\n{counted(self.gone, 'input')} with a row {'is' if self.gone == 1 else 'are'} gone; the rows stay."
+        failed = f"{self.failed:,} of {counted(total, 'input')} failed: {self._types()}."
         if self.complete:
-            return f"complete: {counted(total, 'row')}{gone if self.gone else ''}"
+            lines = [f"complete: {counted(total, 'row')}", *([failed] if self.failed else [])]
+            return "\n".join(lines) + (gone if self.gone else "")
         now = total - self.earlier
         rate = f", {now / self.seconds:.1f}/s" if self.seconds and now else ""
         before = f" after {self.earlier:,} done before" if self.earlier else ""
@@ -130,9 +132,11 @@ class Summary:
         done = f"wrote {self.output},{files} {counted(total, 'row')}," if self.output else counted(now, "input")
         lines = [f"{done} in {self.seconds:.1f} s{rate}{before}."]
         if self.failed:
-            types = ", ".join(f"{kind} {count:,}" for kind, count in self.failures.most_common())
-            lines.append(f"{self.failed:,} of {counted(total, 'input')} failed: {types}.")
+            lines.append(failed)
         return "\n".join(lines) + (gone if self.gone else "")
+
+    def _types(self) -> str:
+        return ", ".join(f"{kind} {count:,}" for kind, count in self.failures.most_common())
 
     def by_class(self) -> str:
         """Return lines with the most frequent first classes of this run."""

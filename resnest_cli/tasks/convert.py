@@ -76,7 +76,7 @@ def convert(
     made = found.finished
     with saving.writer(path) as out:
         kind.write(map(kind.to_row, _counted(found, tally)), out, found.about)
-        for old in (records.place(path), ledger.place(path)):  # of the file that is replaced now
+        for old in (records.place(path), records.ledger(path)):  # of the file that is replaced now
             old.unlink(missing_ok=True)
     if made and kind.lines:
         with files.as_output_error(path):
@@ -117,7 +117,7 @@ def _keep(found: Results, made: records.Finished, path: Path, kind: Format, tall
 
     An image that was changed after the job, and has no stamp, counts as changed by the time of the record.
     """
-    records.write(path, made.settings | {"format": kind.name}, tally, kind.companions, found.about)
+    records.write(path, made.settings | {"format": kind.name}, tally, kind.companions, found.about, made.folder)
     ended = records.place(found.path).stat()
     os.utime(records.place(path), ns=(ended.st_atime_ns, ended.st_mtime_ns))
     ledger.copy(found.path, path)

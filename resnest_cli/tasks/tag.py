@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.outputs import xmp
 from resnest_cli.outputs.reading import Results
+from resnest_cli.outputs.state import CHANGED, Files, State
 from resnest_cli.system import atomic, files
 from resnest_cli.system.paths import reason
 from resnest_cli.text.words import counted
@@ -85,7 +86,13 @@ def tag(rows: str | PathLike[str], *, min: float = 0.0, apply: bool = False) -> 
     if not 0 <= min <= 1:
         raise UsageError(f"--min {min}: use a probability from 0 to 1.")
     new, had, skipped = Counter[str](), 0, []
-    for row in Results(Path(rows)).rows():
+    found = Results(Path(rows))
+    found.require_here()
+    state = Files(found).state
+    for row in found.rows():
+        if state(row) is State.CHANGED:
+            skipped.append(Untagged(row["path"], CHANGED))
+            continue
         if why := _without(row, min):
             skipped.append(Untagged(row["path"], why, is_failure=False))
             continue

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,7 +28,6 @@ from resnest_cli.types import Failure, Prediction, Record, Result, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from conftest import Resnest
 
@@ -56,8 +56,12 @@ class Reading:
             if isinstance(item, Failure):
                 yield item
                 continue
-            with open(item.path) as file:  # noqa: PTH123 - as typed
-                content = file.read()
+            try:
+                with open(item.path) as file:  # noqa: PTH123 - as typed
+                    content = file.read()
+            except FileNotFoundError:
+                yield Failure(item.path, "UnreadableInput", "no such file.")
+                continue
             if content == "bad":
                 yield Failure(item.path, "NotAnImage", "bad")
             else:
@@ -160,6 +164,86 @@ def test_an_input_that_is_named_twice_has_one_row(tmp_path: Path) -> None:
     with open_output(tmp_path / "x.csv", FORMATS["csv"], append_new=True) as out:
         out.fill(Reading(), find_sources([tmp_path / "in", tmp_path / "in"]), summary, lambda records, _: records)  # type: ignore[arg-type] # as a `Job`
     assert labels(tmp_path / "x.csv") == {"a.png": "one"}
+
+
+def test_another_spelling_of_a_folder_is_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "in", "a.png", "one")
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "rows.csv"
+    for folder in (Path("in"), Path("./in"), tmp_path / "in", Path("in/../in")):
+        run(out, folder)
+        assert labels(out) == {"a.png": "one"}
+    put(tmp_path / "in", "a.png", "two", TIME + 1)
+    run(out, tmp_path / "in")
+    assert labels(out) == {"a.png": "two"}
+
+
+def test_a_name_of_nothing_leaves_no_row(tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    put(tmp_path / "in", "a.png", "one")
+    run(out, tmp_path / "in")
+    before = out.read_bytes()
+    summary, _ = run(out, tmp_path / "typo")
+    assert summary.words() == "complete: 2 rows\n1 of 2 inputs failed: UnreadableInput 1."
+    assert out.read_bytes() == before
+    assert run(out, tmp_path / "in")[0].words() == "complete: 1 row"
+
+
+def test_rows_of_another_folder_are_not_added_to(
+    resnest: Resnest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name / "in").mkdir(parents=True)
+        (tmp_path / name / "in" / "a.png").write_bytes((SAMPLES / "two_0051.png").read_bytes())
+    monkeypatch.chdir(tmp_path / "here")
+    assert resnest("predict", "in", "-m", "digits", "-o", "rows.csv").exit_code == 0
+    monkeypatch.chdir(tmp_path / "there")
+    for words in (
+        ("predict", "in", "-m", "digits", "-o", "../here/rows.csv", "--append-new"),
+        ("predict", "in", "-m", "digits", "-o", "../here/rows.csv", "--retry-failed"),
+        ("sort", "../here/rows.csv", "--to", "sorted", "--apply"),
+        ("tag", "../here/rows.csv", "--apply"),
+        ("check", "../here/rows.csv"),
+    ):
+        ended = resnest(*words)
+        assert (ended.exit_code, f"Go there: cd {tmp_path / 'here'}" in ended.stderr) == (2, True), words
+    assert [*(tmp_path / "there").iterdir()] == [tmp_path / "there" / "in"]
+    (tmp_path / "here").rename(tmp_path / "moved")  # rows and images together
+    monkeypatch.chdir(tmp_path / "moved")
+    assert resnest("sort", "rows.csv", "--to", "sorted", "--apply").exit_code == 0
+
+
+def test_a_file_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, folder = tmp_path / "rows.csv", tmp_path / "in"
+    put(folder, "a.png", "one")
+    run(out, folder)
+    put(folder, "b.png", "two")
+
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("resnest_cli.outputs.journal.files.open_for_update", refuse)
+    with pytest.raises(OutputError, match="ermission denied"):
+        run(out, folder)
+    monkeypatch.undo()
+    assert labels(out) == {"a.png": "one"}
+
+
+def test_what_continues_a_file_that_was_killed_while_it_grew_is_said(resnest: Resnest, tmp_path: Path) -> None:
+    out, folder = tmp_path / "rows.csv", tmp_path / "in"
+    put(folder, "a.png", "one")
+    run(out, folder)
+    put(folder, "b.png", "two")
+    for step in range(1, 100):  # up to the first at which it is neither finished nor begun anew
+        killed_at(step, lambda: run(out, folder))
+        if not (tmp_path / ".rows.csv.done.json").exists():
+            break
+    for more in (["--resume"], ["--retry-failed"]):
+        ended = resnest("predict", folder, "-m", "digits", "-o", out, *more)
+        assert (ended.exit_code, "--append-new" in ended.stderr) == (1, True), ended.stderr
+    assert "the same command with --append-new finishes it" in resnest("sort", out, "--to", tmp_path / "x").stderr
+    run(out, folder)
+    assert labels(out) == {"a.png": "one", "b.png": "two"}
 
 
 def test_other_settings_are_refused_and_change_nothing(tmp_path: Path) -> None:

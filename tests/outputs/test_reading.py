@@ -59,6 +59,13 @@ def test_an_array_that_another_program_has_laid_out_is_read(tmp_path: Path) -> N
     assert list(Results(tmp_path / "rows.json").rows()) == rows
 
 
+def test_the_record_knows_the_format_of_an_odd_suffix(tmp_path: Path) -> None:
+    with Classifier("digits", device="cpu") as model:
+        model.write([SAMPLES / "two_0051.png"], tmp_path / "rows.txt", format="jsonl")
+        model.write([SAMPLES / "two_0051.png"], tmp_path / "rows.csv", format="jsonl")
+    assert list(Results(tmp_path / "rows.csv").rows()) == list(Results(tmp_path / "rows.txt").rows())
+
+
 def test_a_changed_file_is_known_by_what_it_says_itself(tmp_path: Path) -> None:
     with Classifier("digits", device="cpu") as model:
         model.write([SAMPLES / "two_0051.png"], tmp_path / "rows.jsonl", topk=3)
@@ -78,7 +85,14 @@ def test_a_changed_file_is_known_by_what_it_says_itself(tmp_path: Path) -> None:
         ("x.json", b'[\n{"path": "a", "status": "ok", "predictions": []}', "its end is missing"),
         ("x.json", b"5", "it is no array"),
         ("x.csv", b'path,status,error_type,error_message\n"a', "its end is missing"),
-        ("x.csv", b"path,status,error_type,error_message\na\n", "cannot be read"),
+        ("x.csv", b"path,status,error_type,error_message\na\n", "what follows is no row of predictions"),
+        ("x.csv", b"a,b\n1,2\n", "its first line is not that of rows of predictions"),
+        ("x.tsv", b"", "its first line is not that of rows of predictions"),
+        (
+            "x.html",
+            b'id="rows">[\n{"path": "a", "status": "ok", "predictions": [], "heat": ""}\n]</script>\n',
+            "explain",
+        ),
         (
             "x.csv",
             b"path,status,index_1,wnid_1,label_1,probability_1,error_type,error_message\na,ok,x,,b,1,,\n",

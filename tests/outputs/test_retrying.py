@@ -79,6 +79,17 @@ def test_rows_whose_inputs_are_not_named_stay(resnest: Resnest, tmp_path: Path) 
     assert [row["status"] for row in Results(out).rows()] == ["ok", "error", "ok", "ok"]
 
 
+def test_a_failed_input_that_is_gone_keeps_its_row_and_nothing_is_written(resnest: Resnest, tmp_path: Path) -> None:
+    images, out = folder(tmp_path), tmp_path / "rows.csv"
+    resnest("predict", images, *DIGITS, "-o", out)
+    for name in ("b.png", "d.png"):
+        (images / name).unlink()
+    before = out.stat().st_mtime_ns
+    ended = resnest("predict", images, *DIGITS, "-o", out, "--retry-failed")
+    assert "complete: 4 rows\n2 of 4 inputs failed: NotAnImage 2.\n" in ended.stderr
+    assert out.stat().st_mtime_ns == before
+
+
 def test_what_is_not_finished_or_not_there_or_other_is_refused(resnest: Resnest, tmp_path: Path) -> None:
     images, out = folder(tmp_path), tmp_path / "rows.csv"
     words = ("predict", images, *DIGITS, "-o", out, "--retry-failed")

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from resnest_cli import Classifier, check, convert
 from resnest_cli.errors import UsageError
 from resnest_cli.models.catalog import DIGITS
-from resnest_cli.outputs import ledger, records
+from resnest_cli.outputs import records
 from resnest_cli.outputs.formats import FORMATS
 from resnest_cli.tasks.check.compare import compare
 from resnest_cli.tasks.check.job import sample_size
@@ -97,7 +97,7 @@ def test_what_is_advised_makes_the_rows_hold(resnest: Resnest, answers: Path) ->
 def test_the_ledger_knows_which_file_has_the_row(resnest: Resnest, answers: Path) -> None:
     resnest("predict", "digits", "lost.png", "-m", "digits", "-o", str(answers), "--append-new")
     os.utime("digits/two_0051.png", (0, 0))  # older than the rows, and yet another file
-    assert ledger.place(answers).exists()
+    assert records.ledger(answers).exists()
     assert check(answers).files == {"same": 12, "changed": 1, "gone": 0, "unseen": 0}
 
 

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 
 from resnest_cli import Classifier, convert
 from resnest_cli.errors import OutputError, UsageError
-from resnest_cli.outputs import ledger, records
+from resnest_cli.outputs import records
 from resnest_cli.outputs.formats import FORMATS
 from resnest_cli.outputs.reading import Results
 
@@ -101,17 +101,17 @@ def test_an_image_that_changed_after_the_job_still_counts_as_changed(resnest: Re
     resnest("predict", "digits", "lost.png", "-m", "digits", "-o", "new.csv", "--append-new")
     assert rows_of(Path("new.csv"))[-1]["predictions"][0]["label"] == "two"
     convert("new.csv", "newer.csv")
-    assert ledger.place(Path("newer.csv")).read_bytes() == ledger.place(Path("new.csv")).read_bytes()
+    assert records.ledger(Path("newer.csv")).read_bytes() == records.ledger(Path("new.csv")).read_bytes()
 
 
 def test_without_a_record_none_is_written_and_old_ones_go(answers: Path) -> None:
     convert(answers, "new.csv")
-    ledger.place(Path("new.csv")).touch()
+    records.ledger(Path("new.csv")).touch()
     records.place(answers).unlink()
     found = convert(answers, "new.csv", overwrite=True)
     assert (found.rows, found.failures, found.is_continuable) == (13, {"UnreadableInput": 1}, False)
     assert not records.place(Path("new.csv")).exists()
-    assert not ledger.place(Path("new.csv")).exists()
+    assert not records.ledger(Path("new.csv")).exists()
 
 
 def test_nothing_is_lost_where_it_cannot_be_done(answers: Path) -> None:

@@ -18,9 +18,9 @@ from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.models import provenance
 from resnest_cli.options import Options
 from resnest_cli.outputs.reading import Results
+from resnest_cli.outputs.state import Files, State
 from resnest_cli.tasks.calibrate.chosen import NONE
 from resnest_cli.tasks.check.compare import Difference, compare, tolerance_of
-from resnest_cli.tasks.check.state import Files, State
 from resnest_cli.tasks.predict import Classifier
 from resnest_cli.text.json_input import parse
 from resnest_cli.types import Source
@@ -115,6 +115,7 @@ def check(
         WeightsUnavailable, BadCheckpoint, DeviceError: the model cannot be opened.
     """
     found = Results(Path(rows))
+    found.require_here()
     size = sample_size(sample)
     options = _options(found, Options.of(model, changes))
     files, states = Files(found), Counter[str]()

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import ExitCode, OutputError
 from resnest_cli.outputs.reading import Results
+from resnest_cli.outputs.state import CHANGED, Files, State
 from resnest_cli.system import files
 from resnest_cli.tasks.sort import journal
 from resnest_cli.tasks.sort.carry import carry
-from resnest_cli.tasks.sort.plan import Choices, plan
+from resnest_cli.tasks.sort.plan import Choices, Skipped, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from os import PathLike
 
-    from resnest_cli.tasks.sort.plan import Skipped, Step
+    from resnest_cli.outputs.rows import Row
+    from resnest_cli.tasks.sort.plan import Step
 
 
 @dataclass(frozen=True)
@@ -86,15 +88,28 @@ def sort(  # noqa: PLR0913 - one parameter per option
     """
     choices = Choices(how, min, failed, with_sidecars)
     folder = _claimed(to)
-    rows = Results(Path(results)).rows()
+    found = Results(Path(results))
+    found.require_here()
+    changed: list[Skipped] = []
     with files.as_output_error(folder):
-        planned = plan(rows, folder, choices)
+        planned = plan(_unchanged(found, changed), folder, choices)
+    planned = replace(planned, skipped=(*changed, *planned.skipped))
     if not (apply and planned.steps):
         return Sorted(folder, how, planned.counts, planned.skipped, None)
     path, skipped = carry(planned, on_begin, progress)
     left = Counter(os.path.basename(os.path.dirname(each.target)) for each, _ in skipped)
     refused = tuple(why for _, why in skipped)
     return Sorted(folder, how, planned.counts - left, planned.skipped + refused, path)
+
+
+def _unchanged(found: Results, changed: list[Skipped]) -> Iterator[Row]:
+    """Yield the rows whose files are as they were; the others are collected."""
+    state = Files(found).state
+    for row in found.rows():
+        if state(row) is State.CHANGED:
+            changed.append(Skipped(row["path"], CHANGED))
+        else:
+            yield row
 
 
 def _claimed(to: str | PathLike[str]) -> Path:

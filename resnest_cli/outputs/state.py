@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from resnest_cli.outputs.reading import Results
     from resnest_cli.outputs.rows import Row
 
+CHANGED = "changed since its row: predict it again, with --append-new."
 NOT_THERE = {NoImages.__name__, UnreadableInput.__name__}
 
 
