@@ -49,12 +49,12 @@ class Results:
         made = records.read(path)
         if made and made.settings.get("format") in FORMATS:  # it may have another suffix
             suffix = made.settings["format"]
+        if suffix not in FORMATS:
+            raise UsageError(f"{path}: its suffix names no format of predictions: .{', .'.join(FORMATS)}.")
         seen = look(path)
         if not seen.is_file:
             why = seen.why if seen.kind in {Kind.MISSING, Kind.UNKNOWN} else "it is no file."
             raise UsageError(f"{path}: {why}")
-        if suffix not in FORMATS:
-            raise UsageError(f"{path}: its suffix names no format of predictions: .{', .'.join(FORMATS)}.")
         if look(records.unfinished(path)).is_there:
             again = records.again(path)
             raise UsageError(f"{path}: it is not finished; the same command with {again} finishes it.")

@@ -271,7 +271,9 @@ def test_the_same_command_again_says_complete_and_has_its_exit_code(
         before = {file: file.read_bytes() for file in path.parent.iterdir()}
         again = resnest(*words)
         assert (again.exit_code, again.stdout) == (code, "")
-        assert again.stderr.splitlines()[-1] == f"complete: {len(inputs)} row{'s' * (len(inputs) > 1)}"
+        failed = ["1 of 2 inputs failed: UnreadableInput 1."] if code else []
+        rows = f"complete: {len(inputs)} row{'s' * (len(inputs) > 1)}"
+        assert again.stderr.splitlines()[-1 - len(failed) :] == [rows, *failed]
         assert {file: file.read_bytes() for file in path.parent.iterdir()} == before
 
 
@@ -326,7 +328,8 @@ def test_a_job_with_too_many_failures_stops_and_can_be_gone_on_with(
     assert (tmp_path / f"{name}.resume.json").exists()
     assert resnest(*words, "--max-failures", "5", "--resume").exit_code == ExitCode.SOME_FAILED
     again = resnest(*words, "--max-failures", "5", "--resume")
-    assert (again.exit_code, again.stderr.splitlines()[-1]) == (ExitCode.SOME_FAILED, "complete: 17 rows")
+    said = ["complete: 17 rows", "5 of 17 inputs failed: UnreadableInput 5."]
+    assert (again.exit_code, again.stderr.splitlines()[-2:]) == (ExitCode.SOME_FAILED, said)
 
 
 def test_a_share_of_failures_is_judged_from_a_hundred_rows_on_and_at_the_end(resnest: Resnest) -> None:
