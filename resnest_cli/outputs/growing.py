@@ -18,6 +18,7 @@ from resnest_cli.outputs.ledger import Ledger, Stamp
 from resnest_cli.outputs.reading import Results
 from resnest_cli.outputs.resumable import ResumableFile
 from resnest_cli.system import atomic, files
+from resnest_cli.system.paths import working_folder
 from resnest_cli.text.words import counted
 from resnest_cli.types import STDIN
 
@@ -60,6 +61,7 @@ class GrowingFile(ResumableFile):
         self._under_way: dict[str, deque[Stamp | None]] = {}  # those of them that have no row yet
         self._adopted: dict[str, Stamp] = {}  # stamps of inputs that have not changed, but whose stamp has
         self._replaced: set[str] = set()
+        self._here = working_folder()
         self._is_whole = False  # all inputs were seen
 
     def fill(self, job: Job, found: Found, summary: Summary, follow: Follow) -> None:
@@ -85,12 +87,12 @@ class GrowingFile(ResumableFile):
             done = records.place(self.path)
             self._ledger = Ledger(self.path)
             self._ends.callback(self._ledger.close)
-            self._stamps = {_key(path): stamp for path, stamp in self._ledger.stamps.items()}
+            self._stamps = {self._key(path): stamp for path, stamp in self._ledger.stamps.items()}
             self._since = done.stat().st_mtime_ns if self.complete and self._ledger.is_new else 0
             if self.complete:
                 Results(self.path).require_here()
             rows = Results(self.path).rows() if self.complete else self._journal.rows()
-            self._errors = {_key(row["path"]): _error(row) for row in rows}
+            self._errors = {self._key(row["path"]): _error(row) for row in rows}
             self.done = len(self._errors)
 
     def rest(self, found: Iterable[Source | Failure], seen: Callable[..., None]) -> Iterator[Source | Failure]:
@@ -104,7 +106,7 @@ class GrowingFile(ResumableFile):
         """Append every row; a signal ends the file as it is then."""
         try:
             for row in rows:
-                stamp = self._under_way[_key(row["path"])].popleft()
+                stamp = self._under_way[self._key(row["path"])].popleft()
                 if self._hold and "error" in row and self._hold(row["path"]):
                     self._forget(row)
                     continue
@@ -136,12 +138,12 @@ class GrowingFile(ResumableFile):
     def _forget(self, row: Row) -> None:
         """Let an input that was held come again."""
         self._count_rows(row["error"]["type"], -1)
-        del self._given[_key(row["path"])]
+        del self._given[self._key(row["path"])]
 
     def _new(self, found: Iterable[Source | Failure]) -> Iterator[Source | Failure]:
         """Yield the inputs that have no row, or have changed; in the thread that finds them."""
         for item in found:
-            stamp, key = Stamp.of(item, by_hash=self._by_hash), _key(item.path)
+            stamp, key = Stamp.of(item, by_hash=self._by_hash), self._key(item.path)
             if key in self._given and _same(self._given[key], stamp):
                 continue
             is_first = key not in self._given
@@ -158,13 +160,17 @@ class GrowingFile(ResumableFile):
 
     def _is_up_to_date(self, path: str, stamp: Stamp | None) -> bool:
         """Return whether the row of a path is of this state of its file."""
-        then = self._stamps.get(_key(path))
+        then = self._stamps.get(self._key(path))
         if stamp is None:  # nothing to compare: a URL, an object, a file that is gone
             return True
         is_same = then.is_as(stamp) if then else stamp.mtime_ns <= self._since
         if is_same and then != stamp:
             self._adopted[path] = stamp
         return is_same
+
+    def _key(self, path: str) -> str:
+        """Return what two spellings of a file's path have in common; other inputs are known by their text."""
+        return os.path.normpath(os.path.join(self._here, path)) if _is_file(path) else path  # noqa: PTH118 - as text
 
     def _is_gone(self, path: str) -> bool:
         """Return whether a path that has a row, and was not found now, was a file."""
@@ -190,17 +196,12 @@ class GrowingFile(ResumableFile):
         last: dict[str, tuple[int, str, str | None]] = {}
         count = 0
         for count, row in enumerate(self._journal.rows(), 1):
-            last[_key(row["path"])] = (count - 1, row["path"], _error(row))
+            last[self._key(row["path"])] = (count - 1, row["path"], _error(row))
         if len(last) < count:
             self._journal.keep({number for number, *_ in last.values()}.__contains__)
         self._tally = records.Tally()
         for _, path, error in sorted(last.values()):
             self._tally.add(path, error)
-
-
-def _key(path: str) -> str:
-    """Return what two spellings of a file's path have in common; other inputs are known by their text."""
-    return os.path.abspath(path) if _is_file(path) else path  # noqa: PTH100 - as text
 
 
 def _is_file(path: str) -> bool:

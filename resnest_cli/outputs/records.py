@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections import Counter
 from dataclasses import asdict, dataclass
 from itertools import islice, repeat
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from resnest_cli.errors import OutputError
 from resnest_cli.outputs.rows import About
 from resnest_cli.system import atomic, digests, files
-from resnest_cli.system.paths import is_bare
+from resnest_cli.system.paths import is_bare, working_folder
 from resnest_cli.text.json_input import LONGEST_PATH, Entries, parse, shorten
 from resnest_cli.text.words import counted
 
@@ -143,7 +142,7 @@ def write(  # noqa: PLR0913, PLR0917 - what a record holds
         OSError: it cannot be written.
     """
     checksums = {file.name: digests.crc32(file) for file in (path, *companions)}
-    where = os.getcwd() if folder is None else folder  # noqa: PTH109 - as text
+    where = working_folder() if folder is None else folder
     record = Finished(dict(settings), tally.rows, dict(tally.failures), tally.inputs, checksums, about, where)
     atomic.write(place(path), json.dumps(asdict(record), indent=1).encode())
 

@@ -59,6 +59,14 @@ class Look:
         return self.kind in {Kind.FILE, Kind.FOLDER, Kind.OTHER}
 
 
+def working_folder() -> str:
+    """Return the working folder, absolute; "" if it was removed."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - as text
+    except OSError:
+        return ""
+
+
 def look(path: str | os.PathLike[str]) -> Look:
     """Return what is at a path; never raises."""
     try:

@@ -29,7 +29,7 @@ from resnest_cli.types import Failure, Prediction, Record, Result, Source
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from conftest import Resnest
+    from conftest import Resnest, Shell
 
 TIME = 1_700_000_000
 STEPS = {"open", "os.rename", "os.remove", "os.truncate"}
@@ -164,6 +164,27 @@ def test_an_input_that_is_named_twice_has_one_row(tmp_path: Path) -> None:
     with open_output(tmp_path / "x.csv", FORMATS["csv"], append_new=True) as out:
         out.fill(Reading(), find_sources([tmp_path / "in", tmp_path / "in"]), summary, lambda records, _: records)  # type: ignore[arg-type] # as a `Job`
     assert labels(tmp_path / "x.csv") == {"a.png": "one"}
+
+
+def test_a_job_in_a_removed_folder_is_finished(shell: Shell, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    for more in ([], ["--append-new"]):
+        gone.mkdir()
+        words = [
+            sys.executable,
+            "-m",
+            "resnest_cli",
+            "predict",
+            str(SAMPLES),
+            "-m",
+            "digits",
+            "-o",
+            str(tmp_path / f"x{len(more)}.csv"),
+            *more,
+        ]
+        ended = shell("sh", "-c", 'cd "$0" && rmdir "$0" && exec "$@"', gone, *words)
+        assert ended.returncode == 0, ended.stderr
+        assert len(list(Results(tmp_path / f"x{len(more)}.csv").rows())) == 12
 
 
 def test_another_spelling_of_a_folder_is_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
