@@ -110,8 +110,8 @@ class GrowingFile(ResumableFile):
                 if self._hold and "error" in row and self._hold(row["path"]):
                     self._forget(row)
                     continue
-                if "error" in row and stamp is None and _is_file(row["path"]) and not os.path.lexists(row["path"]):
-                    continue  # a name of nothing is told, and leaves no row that would fail for ever
+                if "error" in row and stamp is None and _is_file(row["path"]):
+                    continue  # a name of no file, or an empty folder, is told, and leaves no row that fails for ever
                 if not self._unfinished:
                     self._reopen()
                 super().write([row])

@@ -210,6 +210,15 @@ def test_a_name_of_nothing_leaves_no_row(tmp_path: Path) -> None:
     assert run(out, tmp_path / "in")[0].words() == "complete: 1 row"
 
 
+def test_a_folder_that_was_empty_leaves_no_row(tmp_path: Path) -> None:
+    out, folder = tmp_path / "rows.jsonl", tmp_path / "in"
+    folder.mkdir()
+    assert run(out, folder)[0].failures == {"NoImages": 1}
+    put(folder, "a.png", "one")
+    summary, _ = run(out, folder)
+    assert (labels(out), summary.failed) == ({"a.png": "one"}, 0)
+
+
 def test_rows_of_another_folder_are_not_added_to(
     resnest: Resnest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
