@@ -66,6 +66,11 @@ def is_position(path: str) -> bool:
     return path.startswith(POSITION) and path.removeprefix(POSITION).isdecimal()
 
 
+def names_file(path: str) -> bool:
+    """Return whether the path of a row names a file here, there or not: no URL, object, standard input or position."""
+    return path != STDIN and "://" not in path and not is_position(path)
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """One input to read: a file's path as given or found, "-" for bytes on standard input, or a URL.

@@ -101,12 +101,10 @@ def similar(  # noqa: PLR0913 - one parameter per option
     with Index.open(index, options) as known:
         if duplicates is not None:
             _put(known.duplicates(duplicates), known, format, output)
-            if output:
-                view.say(f"wrote {output}.")
-            return summary.exit_code
-        sought = find_sources(queries, exclude=exclude)
-        view.say(known.embedder.words("features"))
-        _put(summary.watch(known.answers(sought, topk, include_self=include_self)), known, format, output)
+        else:
+            sought = find_sources(queries, exclude=exclude)
+            view.say(known.embedder.words("features"))
+            _put(summary.watch(known.answers(sought, topk, include_self=include_self)), known, format, output)
     if output:
         view.say(f"wrote {output}.")
     if summary.failed:

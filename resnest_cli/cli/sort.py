@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from resnest_cli.cli.view import View
-    from resnest_cli.tasks.sort.plan import Skipped, Step
+    from resnest_cli.outputs.state import Skipped
+    from resnest_cli.tasks.sort.plan import Step
 
 
 @shared.command(
@@ -109,8 +110,9 @@ def _undo(journal: Path, follow: Callable[[Iterable[Step], int], Iterator[Step]]
 
 
 def _put_skipped(files: Sequence[Skipped]) -> None:
+    from resnest_cli.outputs.state import by_reason
     from resnest_cli.tasks.sort import words
 
     if files:
         put("")
-        put_table(words.SKIPPED, words.skipped(files), numeric={1})
+        put_table(words.SKIPPED, by_reason(files), numeric={1})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import click
@@ -38,19 +37,16 @@ def tag(*, rows: Path, min: float, apply: bool, view: View) -> ExitCode:
       resnest tag answers.csv --min 0.6
       resnest tag answers.csv --min 0.6 --apply
     """
+    from resnest_cli.outputs.state import by_reason
     from resnest_cli.tasks import tag as task
 
     found = task.tag(rows, min=min, apply=apply)
     if found.keywords:
         put_table(("keyword", "images"), [(name, f"{n:,}") for name, n in sorted(found.keywords.items())], numeric={1})
-    grouped = defaultdict(list)
-    for each in found.skipped:
-        grouped[each.why].append(each.path)
-    if found.keywords and grouped:
+    if found.keywords and found.skipped:
         put("")
-    if grouped:
-        why = [(why, f"{len(paths):,}", paths[0]) for why, paths in grouped.items()]
-        put_table(("no keyword", "images", "such as"), why, numeric={1})
+    if found.skipped:
+        put_table(("no keyword", "images", "such as"), by_reason(found.skipped), numeric={1})
     if apply:
         view.say(task.outlook(found))
     else:

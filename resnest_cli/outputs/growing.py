@@ -20,7 +20,7 @@ from resnest_cli.outputs.resumable import ResumableFile
 from resnest_cli.system import atomic, files
 from resnest_cli.system.paths import working_folder
 from resnest_cli.text.words import counted
-from resnest_cli.types import STDIN
+from resnest_cli.types import names_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -89,11 +89,15 @@ class GrowingFile(ResumableFile):
             self._ends.callback(self._ledger.close)
             self._stamps = {self._key(path): stamp for path, stamp in self._ledger.stamps.items()}
             self._since = done.stat().st_mtime_ns if self.complete and self._ledger.is_new else 0
-            if self.complete:
-                Results(self.path).require_here()
-            rows = Results(self.path).rows() if self.complete else self._journal.rows()
-            self._errors = {self._key(row["path"]): _error(row) for row in rows}
+            self._errors = {self._key(row["path"]): _error(row) for row in self._rows_there()}
             self.done = len(self._errors)
+
+    def _rows_there(self) -> Iterator[Row]:
+        if not self.complete:
+            return self._journal.rows()
+        finished = Results(self.path)
+        finished.require_here()
+        return finished.rows()
 
     def rest(self, found: Iterable[Source | Failure], seen: Callable[..., None]) -> Iterator[Source | Failure]:
         """Skip the inputs whose rows are up to date; `seen` gets the error type of each row, None for an answer."""
@@ -110,7 +114,7 @@ class GrowingFile(ResumableFile):
                 if self._hold and "error" in row and self._hold(row["path"]):
                     self._forget(row)
                     continue
-                if "error" in row and stamp is None and _is_file(row["path"]):
+                if "error" in row and stamp is None and names_file(row["path"]):
                     continue  # a name of no file, or an empty folder, is told, and leaves no row that fails for ever
                 if not self._unfinished:
                     self._reopen()
@@ -170,11 +174,11 @@ class GrowingFile(ResumableFile):
 
     def _key(self, path: str) -> str:
         """Return what two spellings of a file's path have in common; other inputs are known by their text."""
-        return os.path.normpath(os.path.join(self._here, path)) if _is_file(path) else path  # noqa: PTH118 - as text
+        return os.path.normpath(os.path.join(self._here, path)) if names_file(path) else path  # noqa: PTH118 - as text
 
     def _is_gone(self, path: str) -> bool:
         """Return whether a path that has a row, and was not found now, was a file."""
-        return path not in self._given and _is_file(path) and not os.path.lexists(path)
+        return path not in self._given and names_file(path) and not os.path.lexists(path)
 
     def _reopen(self) -> None:
         """Make a finished file one that is being written; until its record is gone, it is the finished one."""
@@ -202,10 +206,6 @@ class GrowingFile(ResumableFile):
         self._tally = records.Tally()
         for _, path, error in sorted(last.values()):
             self._tally.add(path, error)
-
-
-def _is_file(path: str) -> bool:
-    return path != STDIN and "://" not in path
 
 
 def _error(row: Row) -> str | None:

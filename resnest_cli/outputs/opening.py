@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 
 from resnest_cli.errors import UsageError
 from resnest_cli.outputs import streams
-from resnest_cli.outputs.growing import GrowingFile
 from resnest_cli.outputs.resumable import ResumableFile
-from resnest_cli.outputs.retrying import RetriedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,8 +66,12 @@ def open_output(  # noqa: PLR0913 - all but two by name
             message = f"-f {format.name}: it is complete only with its end; add -o FILE."
             raise UsageError(message)
     elif append_new:
+        from resnest_cli.outputs.growing import GrowingFile  # noqa: PLC0415 - few jobs need it, and it takes milliseconds
+
         return GrowingFile(path, format, by_hash=by_hash, hold=hold)
     elif retry_failed:
+        from resnest_cli.outputs.retrying import RetriedFile  # noqa: PLC0415 - as above
+
         return RetriedFile(path, format)
     elif format.lines:
         return ResumableFile(path, format, overwrite=overwrite, resume=resume)

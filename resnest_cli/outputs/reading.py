@@ -19,7 +19,7 @@ from resnest_cli.outputs.formats import FORMATS, separated
 from resnest_cli.outputs.rows import About, is_row
 from resnest_cli.system.paths import Kind, look
 from resnest_cli.text.json_input import parse
-from resnest_cli.types import STDIN
+from resnest_cli.types import names_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,9 +46,9 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         suffix = path.suffix.lower().removeprefix(".")
-        made = records.read(path)
-        if made and made.settings.get("format") in FORMATS:  # it may have another suffix
-            suffix = made.settings["format"]
+        self._record = records.read(path)
+        if self._record and self._record.settings.get("format") in FORMATS:  # it may have another suffix
+            suffix = self._record.settings["format"]
         if suffix not in FORMATS:
             raise UsageError(f"{path}: its suffix names no format of predictions: .{', .'.join(FORMATS)}.")
         seen = look(path)
@@ -64,7 +64,7 @@ class Results:
     @cached_property
     def finished(self) -> records.Finished | None:
         """What is known of the job that wrote the file; None where nothing is, or the file was changed since."""
-        found = records.read(self.path)
+        found = self._record
         return found if found and self.path not in found.changed(self.path) else None
 
     @cached_property
@@ -91,7 +91,7 @@ class Results:
         folder = self.finished.folder if self.finished else ""
         if not folder or os.path.realpath(folder) == os.path.realpath("."):
             return
-        names = (row["path"] for row in self.rows() if row["path"] != STDIN and "://" not in row["path"])
+        names = (row["path"] for row in self.rows() if names_file(row["path"]))
         if any(not os.path.isabs(name) and os.path.lexists(os.path.join(folder, name)) for name in names):  # noqa: PTH117, PTH118 - as typed
             where = shlex.quote(folder)
             raise UsageError(f"{self.path}: its paths begin in the folder where predict ran. Go there: cd {where}")

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import NoImages, UnreadableInput
 from resnest_cli.outputs import ledger, records
 from resnest_cli.outputs.ledger import Stamp
-from resnest_cli.types import STDIN, Source, is_position
+from resnest_cli.types import Source, names_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from resnest_cli.outputs.reading import Results
     from resnest_cli.outputs.rows import Row
 
@@ -33,6 +36,23 @@ class State(Enum):
     UNSEEN = "unseen"  # not a file: a URL, an object in a store, a member of an archive, standard input, memory
 
 
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that a command leaves as it is, by the path of its row, and why; `is_failure` if the user would mind."""
+
+    path: str
+    why: str
+    is_failure: bool = True
+
+
+def by_reason(skipped: Iterable[Skipped]) -> Iterator[tuple[str, str, str]]:
+    """Yield a row of a table per reason: the reason, how many files, and the first."""
+    grouped: dict[str, list[str]] = {}
+    for each in skipped:
+        grouped.setdefault(each.why, []).append(each.path)
+    return ((why, f"{len(paths):,}", paths[0]) for why, paths in grouped.items())
+
+
 class Files:
     """Says what became of the files of rows.
 
@@ -47,7 +67,7 @@ class Files:
     def state(self, row: Row) -> State:
         """Return the state of a row's file; one that was not there then, and is not now, is the same."""
         path: str = row["path"]
-        if path == STDIN or "://" in path or is_position(path) or _is_in_archive(path):
+        if not names_file(path) or _is_in_archive(path):
             return State.UNSEEN
         now = Stamp.of(Source(path))
         was_there = row.get("error", {}).get("type") not in NOT_THERE

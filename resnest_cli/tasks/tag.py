@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 from resnest_cli.errors import ExitCode, UsageError
 from resnest_cli.outputs import xmp
 from resnest_cli.outputs.reading import Results
-from resnest_cli.outputs.state import CHANGED, Files, State
+from resnest_cli.outputs.state import CHANGED, Files, Skipped, State
 from resnest_cli.system import atomic, files
 from resnest_cli.system.paths import reason
 from resnest_cli.text.words import counted
-from resnest_cli.types import STDIN, is_position
+from resnest_cli.types import names_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,15 +32,6 @@ if TYPE_CHECKING:
     from resnest_cli.outputs.rows import Row
 
 MAX_BYTES = 16 << 20  # of a sidecar: edits of one photograph
-
-
-@dataclass(frozen=True)
-class Untagged:
-    """An image without its keyword, and why; `is_failure` if it should have got one."""
-
-    path: str
-    why: str
-    is_failure: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,7 +47,7 @@ class Tagged:
 
     keywords: Mapping[str, int]
     had: int
-    skipped: tuple[Untagged, ...]
+    skipped: tuple[Skipped, ...]
     applied: bool
 
     @property
@@ -91,17 +82,17 @@ def tag(rows: str | PathLike[str], *, min: float = 0.0, apply: bool = False) -> 
     state = Files(found).state
     for row in found.rows():
         if state(row) is State.CHANGED:
-            skipped.append(Untagged(row["path"], CHANGED))
+            skipped.append(Skipped(row["path"], CHANGED))
             continue
         if why := _without(row, min):
-            skipped.append(Untagged(row["path"], why, is_failure=False))
+            skipped.append(Skipped(row["path"], why, is_failure=False))
             continue
         keyword = row["predictions"][0]["label"]
         try:
             is_new = _add(row["path"], keyword, apply=apply)
         except (OSError, ValueError) as error:
             why = reason(error) if isinstance(error, OSError) else str(error)
-            skipped.append(Untagged(row["path"], why))
+            skipped.append(Skipped(row["path"], why))
             continue
         new[keyword] += is_new
         had += not is_new
@@ -119,7 +110,7 @@ def _without(row: Row, least: float) -> str:
     path = row["path"]
     if "error" in row:
         return "there is no answer."
-    if path == STDIN or "://" in path or is_position(path):
+    if not names_file(path):
         return "not a file."
     if row.get("abstained"):
         return "the model abstained."

@@ -243,6 +243,24 @@ def test_rows_of_another_folder_are_not_added_to(
     assert resnest("sort", "rows.csv", "--to", "sorted", "--apply").exit_code == 0
 
 
+@pytest.mark.parametrize("grows", [True, False], ids=["stamps", "record"])
+def test_an_image_that_changed_since_its_row_is_left_where_it_is(
+    resnest: Resnest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, grows: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    for name in ("a.png", "b.png"):
+        Path("in", name).write_bytes((SAMPLES / "two_0051.png").read_bytes())
+    resnest("predict", "in", "-m", "digits", "-o", "rows.csv", *(["--append-new"] if grows else []))
+    Path("in/a.png").write_bytes((SAMPLES / "five_0035.png").read_bytes())
+    os.utime("in/a.png", (TIME * 2, TIME * 2))
+    for words in (("sort", "rows.csv", "--to", "sorted", "--apply"), ("tag", "rows.csv", "--apply")):
+        ended = resnest(*words)
+        assert (ended.exit_code, "changed since its row" in ended.stdout) == (3, True), ended.stdout
+    assert sorted(path.name for path in Path("sorted").rglob("*.png")) == ["b.png"]
+    assert sorted(path.name for path in Path("in").iterdir()) == ["a.png", "b.png", "b.png.xmp"]
+
+
 def test_a_file_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, folder = tmp_path / "rows.csv", tmp_path / "in"
     put(folder, "a.png", "one")

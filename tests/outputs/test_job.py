@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import SAMPLES, Resnest
+from conftest import SAMPLES, Resnest, Shell
 
 from resnest_cli import Classifier, Embedder, FakeEngine
 from resnest_cli.errors import ExitCode, OutputError, TooManyFailures, UsageError
@@ -113,6 +113,18 @@ def test_a_model_folder_is_the_same_under_each_of_its_names(
 def fake() -> Iterator[Classifier]:
     with Classifier("digits", engine=FakeEngine(), workers=0) as model:
         yield model
+
+
+def test_a_plain_job_imports_nothing_of_those_that_go_on(shell: Shell, tmp_path: Path) -> None:
+    code = f"""
+import sys
+from resnest_cli import Classifier
+with Classifier("digits", device="cpu", workers=0) as model:
+    model.write({str(SAMPLES / "two_0051.png")!r}, {str(tmp_path / "x.csv")!r})
+later = {{"growing", "ledger", "reading", "retrying"}}
+print(*(name for name in sys.modules if name.rpartition("outputs.")[2] in later))
+"""
+    assert shell(sys.executable, "-c", code).stdout == b"\n"
 
 
 def test_python_is_refused_what_commands_are(fake: Classifier, tmp_path: Path) -> None:

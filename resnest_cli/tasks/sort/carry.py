@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import OutputError
+from resnest_cli.outputs.state import Skipped
 from resnest_cli.system import transfer
 from resnest_cli.system.paths import reason
 from resnest_cli.system.transfer import Traits
 from resnest_cli.tasks.sort import journal
-from resnest_cli.tasks.sort.plan import OTHER_DISK, Skipped
+from resnest_cli.tasks.sort.plan import OTHER_DISK
 from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from resnest_cli.errors import ExitCode, OutputError
 from resnest_cli.outputs.reading import Results
-from resnest_cli.outputs.state import CHANGED, Files, State
+from resnest_cli.outputs.state import CHANGED, Files, Skipped, State
 from resnest_cli.system import files
 from resnest_cli.tasks.sort import journal
 from resnest_cli.tasks.sort.carry import carry
-from resnest_cli.tasks.sort.plan import Choices, Skipped, plan
+from resnest_cli.tasks.sort.plan import Choices, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

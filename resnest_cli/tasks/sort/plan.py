@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from resnest_cli.errors import UsageError
 from resnest_cli.inputs import urls
+from resnest_cli.outputs.state import Skipped
 from resnest_cli.system.paths import reason
 from resnest_cli.system.transfer import Traits
 from resnest_cli.tasks.sort import names
@@ -69,15 +70,6 @@ class Step:
     target: str
     traits: Traits
     link: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A file that is left where it is, as its row names it; `is_failure` if the user would want it sorted."""
-
-    path: str
-    why: str
-    is_failure: bool = True
 
 
 @dataclass(frozen=True)

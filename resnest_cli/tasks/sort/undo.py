@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnest_cli.errors import ExitCode
+from resnest_cli.outputs.state import Skipped
 from resnest_cli.system import files, transfer
 from resnest_cli.system.paths import reason
 from resnest_cli.tasks.sort import journal
-from resnest_cli.tasks.sort.plan import Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

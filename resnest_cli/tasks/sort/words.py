@@ -11,11 +11,10 @@ from resnest_cli.tasks.sort.journal import undo_command
 from resnest_cli.text.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from resnest_cli.tasks.sort.job import Sorted
-    from resnest_cli.tasks.sort.plan import Skipped
 
 FOLDERS = ("folder", "files")
 SKIPPED = ("stays where it is", "files", "such as")
@@ -26,14 +25,6 @@ _DONE = {"copy": "copied", "link": "linked", "hardlink": "linked", "move": "move
 def folders(found: Sorted) -> Iterator[tuple[str, str]]:
     """Yield a row per folder, by name."""
     return ((name, f"{count:,}") for name, count in sorted(found.folders.items()))
-
-
-def skipped(files: Iterable[Skipped]) -> Iterator[tuple[str, str, str]]:
-    """Yield a row per reason: how many files, and the first."""
-    grouped: dict[str, list[str]] = {}
-    for each in files:
-        grouped.setdefault(each.why, []).append(each.path)
-    return ((why, f"{len(paths):,}", paths[0]) for why, paths in grouped.items())
 
 
 def outlook(found: Sorted) -> str:
